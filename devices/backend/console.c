@@ -1,0 +1,57 @@
+#include "devices/backend/console.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <unistd.h>
+
+/* A pipe that polls as writable takes this much without blocking (pipe(7), PIPE_BUF). */
+#define CHUNK_BYTES 4096
+
+void console_init(struct console *console, int fd)
+{
+    console->fd = fd;
+    atomic_init(&console->stalled, false);
+    atomic_init(&console->error, 0);
+    atomic_init(&console->dropped, 0);
+}
+
+void console_drop(struct console *console, size_t count)
+{
+    atomic_fetch_add_explicit(&console->dropped, count, memory_order_relaxed);
+}
+
+/*
+ * The descriptor may be shared with other programs, so it stays as it is: no
+ * O_NONBLOCK. Polling first keeps the guest from hanging on a reader that stopped.
+ */
+size_t console_write(struct console *console, const uint8_t *bytes, size_t count)
+{
+    size_t done = 0;
+
+    while (done < count) {
+        struct pollfd writable = { .fd = console->fd, .events = POLLOUT };
+        size_t chunk = count - done < CHUNK_BYTES ? count - done : CHUNK_BYTES;
+        ssize_t written;
+        int ready;
+
+        if (console->fd < 0)
+            break;
+        ready = poll(&writable, 1, atomic_load(&console->stalled) ? 0 : CONSOLE_PATIENCE_MS);
+        if (ready < 0 && errno == EINTR)
+            return done;
+        atomic_store(&console->stalled, ready == 0);
+        if (ready <= 0)
+            break;
+        written = write(console->fd, bytes + done, chunk);
+        if (written < 0 && errno == EINTR)
+            return done;
+        if (written <= 0) {
+            /* Closed reader, full disk: this output is lost, the guest goes on. */
+            atomic_store(&console->error, written < 0 ? -errno : -EIO);
+            break;
+        }
+        done += (size_t)written;
+    }
+    console_drop(console, count - done);
+    return count;
+}

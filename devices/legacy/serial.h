@@ -1,0 +1,63 @@
+/*
+ * A 16550A UART (National Semiconductor PC16550D data sheet, June 1995). Sending
+ * takes no time; receiving goes through the 16-byte FIFO.
+ */
+#ifndef STRATA_LEGACY_SERIAL_H
+#define STRATA_LEGACY_SERIAL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "devices/backend/console.h"
+#include "vmm/machine/bus.h"
+
+#define SERIAL_PORT_BYTES 8
+#define SERIAL_FIFO_BYTES 16
+#define SERIAL_OUT_BYTES  256
+
+struct vm;
+
+/* All that the guest can see. */
+struct serial_state {
+    uint8_t divisor_low, divisor_high;
+    uint8_t ier, fcr, lcr, mcr, scratch;
+    bool overrun;
+    bool listening;         /* a driver has been seen; until then input waits outside */
+    bool thr_empty_pending; /* the transmitter-empty interrupt, until IIR is read */
+    bool line;              /* level of the interrupt line */
+    uint8_t rx[SERIAL_FIFO_BYTES];
+    uint8_t rx_first, rx_count;
+};
+
+struct serial {
+    struct serial_state state; /* under lock */
+    size_t out_count;
+    uint8_t out[SERIAL_OUT_BYTES]; /* written by the guest, not yet by us; under lock */
+    pthread_mutex_t lock;
+    struct vm *vm;
+    unsigned gsi;
+    int room_fd;  /* eventfd, written when the guest makes room in a full FIFO; < 0: none */
+    bool starved; /* serial_input had to leave bytes behind; under lock */
+    struct console console;
+    struct bus_region region;
+};
+
+/*
+ * Puts the UART at `port` of the VM's port bus. Output goes to out_fd (< 0: nowhere);
+ * room_fd as above. Both stay the caller's. vm may be NULL where no interrupt can be
+ * delivered (tests); the caller then drives `region` itself. 0 or -errno.
+ */
+int serial_create(struct serial *serial, struct vm *vm, uint16_t port, unsigned gsi, int out_fd,
+                  int room_fd);
+void serial_destroy(struct serial *serial);
+
+/*
+ * Bytes from the outside, from any thread: returns how many fitted into the FIFO; none
+ * before the guest has set up the FIFO or looked for input, because the set-up would
+ * throw them away. The rest is to be offered again when room_fd is readable.
+ */
+size_t serial_input(struct serial *serial, const uint8_t *bytes, size_t count);
+
+#endif

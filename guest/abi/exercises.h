@@ -1,0 +1,151 @@
+/*
+ * The steps of the tour's exercises: which checkpoint means what, and what its
+ * arguments are. The program claims; the host's side in vmm/tour checks.
+ */
+#ifndef STRATA_ABI_EXERCISES_H
+#define STRATA_ABI_EXERCISES_H
+
+#include <stdint.h>
+
+/* ---- paging --------------------------------------------------------------- */
+
+enum abi_paging_step {
+    /* Nothing mapped yet. No arguments. */
+    ABI_PAGING_BEFORE = 1,
+    /* Everything mapped and touched. arg: abi_paging_arg. */
+    ABI_PAGING_MAPPED,
+    /* Every forbidden access made. arg[0] = va of struct abi_attempt[arg[1]]. */
+    ABI_PAGING_FAULTS,
+    /* Everything unmapped; the same accesses tried again, same arguments. */
+    ABI_PAGING_UNMAPPED,
+    ABI_PAGING_STEPS,
+};
+
+/* Page i of the touched region was left alone, read, or written: i % 3. */
+#define ABI_PAGING_TOUCH(i) ((i) % 3)
+
+enum abi_paging_arg {
+    ABI_PAGING_PAGES,    /* 4K pages in the touched region */
+    ABI_PAGING_TOUCHED,  /* va: read-write region, touched by ABI_PAGING_TOUCH */
+    ABI_PAGING_READONLY, /* va: 4 pages, written, then made read-only */
+    ABI_PAGING_CODE,     /* va: 1 page, written, then made read-execute */
+    ABI_PAGING_NONE,     /* va: 1 page, written, then made inaccessible */
+    ABI_PAGING_HUGE_RW,  /* va: 2M page, read-write, written */
+    ABI_PAGING_HUGE_RO,  /* va: 2M page, read-only, read once */
+    ABI_PAGING_TEXT,     /* va in the program's own text */
+    ABI_PAGING_KERNEL,   /* va in the kernel's image */
+    ABI_PAGING_NARGS,
+};
+
+enum abi_access {
+    ABI_READ = 0,
+    ABI_WRITE = 1,
+    ABI_FETCH = 2,
+};
+
+/* One access that must fault, and what came of it (vector 0: no fault came). */
+struct abi_attempt {
+    uint64_t va;
+    uint32_t access; /* enum abi_access */
+    uint32_t vector;
+    uint32_t error;
+    uint32_t reserved;
+    uint64_t fault_va;
+};
+
+/* ---- fork-cow ------------------------------------------------------------- */
+
+enum abi_fork_cow_step {
+    /* The child is there and has written nothing. arg: abi_fork_cow_arg. */
+    ABI_FORK_COW_SHARED = 1,
+    /* The child has written its pages. Same arguments. */
+    ABI_FORK_COW_WRITTEN,
+    /* The child is gone. Same arguments. */
+    ABI_FORK_COW_REAPED,
+    /* Timing of the sweep: arg: abi_fork_cow_time. */
+    ABI_FORK_COW_TIMED,
+    ABI_FORK_COW_STEPS,
+};
+
+enum abi_fork_cow_arg {
+    ABI_FORK_COW_VA,
+    ABI_FORK_COW_PAGES, /* a power of two */
+    ABI_FORK_COW_WRITES,
+    ABI_FORK_COW_PARENT, /* pid */
+    ABI_FORK_COW_CHILD,  /* pid */
+    ABI_FORK_COW_NARGS,
+};
+
+enum abi_fork_cow_time {
+    ABI_FORK_COW_T_PAGES,
+    ABI_FORK_COW_T_WRITES,
+    ABI_FORK_COW_T_RUNS,       /* medians over so many runs, in TSC ticks: */
+    ABI_FORK_COW_T_COW_FORK,   /* fork, copy-on-write */
+    ABI_FORK_COW_T_COW_WRITE,  /* the child's writes after it */
+    ABI_FORK_COW_T_EAGER_FORK, /* fork that copies at once */
+    ABI_FORK_COW_T_EAGER_WRITE,
+    ABI_FORK_COW_T_NARGS,
+};
+
+/* The i-th page the child writes; odd factor, so that it visits each page once. */
+#define ABI_FORK_COW_PAGE(i, pages) (((i)*37u) & ((pages)-1))
+/* First word of page i as the parent, and then the child, wrote it. */
+#define ABI_FORK_COW_PARENT_WORD(i) (0x706172656e740000ull + (i))
+#define ABI_FORK_COW_CHILD_WORD(i)  (0x6368696c64000000ull + (i))
+
+/* ---- shared-memory -------------------------------------------------------- */
+
+enum abi_shared_step {
+    /* Both processes map the object and run. arg: abi_shared_arg. */
+    ABI_SHARED_MAPPED = 1,
+    /* The exchange is over. arg: abi_shared_result. */
+    ABI_SHARED_EXCHANGED,
+    /* The same through the kernel. arg: abi_shared_copy. */
+    ABI_SHARED_COPIED,
+    ABI_SHARED_STEPS,
+};
+
+enum abi_shared_arg {
+    ABI_SHARED_PAGES,
+    ABI_SHARED_WRITER_VA,
+    ABI_SHARED_READER_VA,
+    ABI_SHARED_WRITER, /* pid */
+    ABI_SHARED_READER, /* pid */
+    ABI_SHARED_NARGS,
+};
+
+enum abi_shared_result {
+    ABI_SHARED_R_MESSAGES, /* sent */
+    ABI_SHARED_R_RECEIVED,
+    ABI_SHARED_R_LOST,
+    ABI_SHARED_R_TORN,    /* accepted, but not what was sent */
+    ABI_SHARED_R_RETRIES, /* reads given up because the writer was in the slot */
+    ABI_SHARED_R_DIGEST,  /* over all messages received */
+    ABI_SHARED_R_TICKS,
+    ABI_SHARED_R_YIELDS,
+    ABI_SHARED_R_NARGS,
+};
+
+enum abi_shared_copy {
+    ABI_SHARED_C_MESSAGES,
+    ABI_SHARED_C_TICKS,
+    ABI_SHARED_C_DIGEST,
+    ABI_SHARED_C_NARGS,
+};
+
+/*
+ * A slot of the ring that fills the shared pages. sequence is odd while the
+ * writer is inside; message n leaves slot n % slots with sequence 2 (n / slots) + 2.
+ */
+#define ABI_SHARED_WORDS 6
+struct abi_slot {
+    uint64_t sequence;
+    uint64_t number;
+    uint64_t word[ABI_SHARED_WORDS];
+};
+
+/* Word i of message n, and how a receiver folds words into its digest. */
+#define ABI_SHARED_WORD(n, i)      (((n) + 1) * 0x9e3779b97f4a7c15ull ^ ((uint64_t)(i) << 56))
+#define ABI_SHARED_DIGEST(d, word) (((d) ^ (word)) * 0x100000001b3ull)
+
+#endif

@@ -1,0 +1,42 @@
+# The bundled guest: a kernel with its user programs inside.
+G := build/guest
+
+# Kernel code may be interpreted by the host, which knows only the plain instruction set.
+GUEST_CFLAGS  := -std=gnu11 -O2 -g -I. -ffreestanding -fno-pic -fno-pie -fno-stack-protector \
+    -fno-asynchronous-unwind-tables -fcf-protection=none -march=x86-64 -MMD -MP $(WARN)
+KERNEL_CFLAGS := $(GUEST_CFLAGS) -mgeneral-regs-only -mno-red-zone -mcmodel=kernel \
+    -fno-jump-tables -fno-omit-frame-pointer
+USER_CFLAGS   := $(GUEST_CFLAGS)
+
+KERNEL_SRCS := $(sort $(wildcard guest/kernel/*.c guest/kernel/*.S))
+KERNEL_OBJS := $(patsubst guest/%,$G/%.o,$(filter-out %/programs.S,$(KERNEL_SRCS)))
+LIB_OBJS    := $(patsubst guest/%,$G/%.o,$(sort $(wildcard guest/lib/*.c guest/lib/*.S)))
+PROGRAMS    := $(patsubst guest/user/%.c,$G/user/%,$(sort $(wildcard guest/user/*.c)))
+
+$G/kernel/%.o: guest/kernel/%
+	@mkdir -p $(@D)
+	gcc $(KERNEL_CFLAGS) -c -o $@ $<
+$G/lib/%.o: guest/lib/%
+	@mkdir -p $(@D)
+	gcc $(USER_CFLAGS) -c -o $@ $<
+$G/user/%.c.o: guest/user/%.c
+	@mkdir -p $(@D)
+	gcc $(USER_CFLAGS) -c -o $@ $<
+$G/user/%: $G/user/%.c.o $(LIB_OBJS) guest/user/user.ld
+	ld -static -nostdlib -z noexecstack -T guest/user/user.ld -o $@ $(filter %.o,$^)
+
+# The programs, stripped and page-aligned, with a table of their names.
+$G/programs.S: $(PROGRAMS) guest/programs.sh
+	sh guest/programs.sh $(PROGRAMS) >$@
+$G/programs.o: $G/programs.S
+	gcc -c -o $@ $<
+
+# Two passes: the first kernel's symbols become the table that the second one's
+# backtraces use. The table comes last, so that it moves nothing.
+KLINK = ld -static -nostdlib -z noexecstack -z max-page-size=4096 --no-warn-rwx-segments -T guest/kernel/kernel.ld
+$G/kernel.elf: $(KERNEL_OBJS) $G/programs.o guest/kernel/kernel.ld guest/symbols.sh
+	sh guest/symbols.sh </dev/null >$G/symbols.S && gcc -c -o $G/symbols.o $G/symbols.S
+	$(KLINK) -o $G/kernel.1 $(KERNEL_OBJS) $G/programs.o $G/symbols.o
+	nm -n $G/kernel.1 | sh guest/symbols.sh >$G/symbols.S && gcc -c -o $G/symbols.o $G/symbols.S
+	$(KLINK) -o $@.tmp $(KERNEL_OBJS) $G/programs.o $G/symbols.o
+	mv $@.tmp $@

@@ -1,0 +1,140 @@
+#include "guest/kernel/frame.h"
+
+#include "guest/abi/machine.h"
+#include "guest/kernel/kernel.h"
+#include "guest/kernel/kstring.h"
+
+struct abi_frame *frames;
+
+/* Heads of the free lists, linked by frame number. */
+static uint32_t clean, dirty, huge;
+
+static void push(uint32_t *list, uint64_t frame)
+{
+    frames[frame].link = *list;
+    *list = (uint32_t)frame;
+}
+
+static uint64_t pop(uint32_t *list)
+{
+    uint64_t frame = *list;
+
+    if (frame)
+        *list = frames[frame].link;
+    return frame;
+}
+
+void frame_setup(uint64_t first_free, uint64_t low, uint64_t high)
+{
+    uint64_t high_start = ABI_RAM_HIGH_START >> PAGE_SHIFT;
+
+    kernel_info.first_frame = first_free;
+    kernel_info.nframes = high ? high_start + high : low;
+    kernel_info.fresh[0] = (struct abi_range){ first_free, low };
+    kernel_info.fresh[1] = (struct abi_range){ high_start, high_start + high };
+    kernel_info.free_frames = low - first_free + high;
+}
+
+static uint64_t pop_fresh(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct abi_range *fresh = &kernel_info.fresh[i];
+
+        if (fresh->start < fresh->end)
+            return fresh->start++;
+    }
+    return 0;
+}
+
+/* Breaks a free huge page up into dirty frames. */
+static void split_huge(void)
+{
+    uint64_t frame = pop(&huge);
+
+    for (unsigned i = 0; frame && i < HUGE_FRAMES; i++)
+        push(&dirty, frame + i);
+}
+
+uint64_t frame_alloc(enum abi_frame_kind kind, bool zeroed)
+{
+    uint64_t frame = zeroed ? 0 : pop(&dirty);
+
+    if (!frame)
+        frame = pop(&clean);
+    if (!frame)
+        frame = pop_fresh();
+    if (!frame) {
+        if (!dirty)
+            split_huge();
+        frame = pop(&dirty);
+        if (!frame)
+            return 0;
+        if (zeroed)
+            memset(frame_va(frame), 0, ABI_PAGE_BYTES);
+    }
+    frames[frame] = (struct abi_frame){ .refs = 1, .kind = (uint8_t)kind };
+    kernel_info.free_frames--;
+    return frame;
+}
+
+/* Taken from the end of a range, so that nothing is left over where it is aligned. */
+static uint64_t pop_fresh_huge(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct abi_range *fresh = &kernel_info.fresh[i];
+        uint64_t end = fresh->end & ~(uint64_t)(HUGE_FRAMES - 1);
+
+        if (end < fresh->start + HUGE_FRAMES)
+            continue;
+        while (fresh->end > end)
+            push(&clean, --fresh->end);
+        fresh->end -= HUGE_FRAMES;
+        return fresh->end;
+    }
+    return 0;
+}
+
+uint64_t frame_alloc_huge(bool zeroed)
+{
+    uint64_t frame = pop_fresh_huge();
+
+    if (!frame) {
+        frame = pop(&huge);
+        if (!frame)
+            return 0;
+        if (zeroed)
+            memset(frame_va(frame), 0, ABI_HUGE_BYTES);
+    }
+    frames[frame] = (struct abi_frame){ .refs = 1, .kind = ABI_FRAME_HUGE };
+    kernel_info.free_frames -= HUGE_FRAMES;
+    return frame;
+}
+
+void frame_get(uint64_t frame)
+{
+    if (++frames[frame].refs == 0)
+        panic("frame %lx: too many references", frame);
+}
+
+void frame_put(uint64_t frame, bool is_clean)
+{
+    uint8_t kind = frames[frame].kind;
+
+    if (frames[frame].refs == 0)
+        panic("frame %lx: reference dropped twice", frame);
+    if (--frames[frame].refs > 0 || frame < kernel_info.first_frame)
+        return;
+    frames[frame].kind = ABI_FRAME_FREE;
+    if (kind == ABI_FRAME_HUGE) {
+        push(&huge, frame);
+        kernel_info.free_frames += HUGE_FRAMES;
+    } else {
+        push(is_clean ? &clean : &dirty, frame);
+        kernel_info.free_frames++;
+    }
+}
+
+uint64_t frame_free_count(void)
+{
+    return kernel_info.free_frames;
+}

@@ -1,0 +1,58 @@
+/*
+ * Physical memory: one struct abi_frame for each 4K frame, with a reference count.
+ *
+ * Frames that were never used are known to read zero and are kept as ranges;
+ * freed ones go on a list of clean (all zero) or dirty frames. So a zeroed frame
+ * costs a memset only when nothing clean is left.
+ */
+#ifndef STRATA_KERNEL_FRAME_H
+#define STRATA_KERNEL_FRAME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "guest/abi/checkpoint.h"
+#include "guest/kernel/layout.h"
+
+#define PAGE_SHIFT  12
+#define HUGE_FRAMES 512
+
+/* The frame table, indexed by frame number. */
+extern struct abi_frame *frames;
+
+/*
+ * Takes over RAM: `low` frames from 0, of which those below first_free are in use,
+ * and `high` frames from 4 GiB. The table lies in the direct map just below
+ * first_free, and fresh memory reads zero.
+ */
+void frame_setup(uint64_t first_free, uint64_t low, uint64_t high);
+
+/* A frame with one reference, or 0 if there is none. */
+uint64_t frame_alloc(enum abi_frame_kind kind, bool zeroed);
+
+/* 512 frames, 2M-aligned, zeroed or not; the reference count is the first one's. */
+uint64_t frame_alloc_huge(bool zeroed);
+
+void frame_get(uint64_t frame);
+
+/*
+ * Drops a reference; with the last one the frame (or the huge page) is free.
+ * `clean` promises that a frame with no reference left is all zero.
+ */
+void frame_put(uint64_t frame, bool clean);
+
+uint64_t frame_free_count(void);
+
+/* The kernel's address of a frame. */
+static inline void *frame_va(uint64_t frame)
+{
+    return (void *)(DIRECT_MAP + (frame << PAGE_SHIFT));
+}
+
+static inline uint64_t frame_of_image(const void *va)
+{
+    return ((uint64_t)va - KERNEL_OFFSET) >> PAGE_SHIFT;
+}
+
+#endif

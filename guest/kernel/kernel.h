@@ -1,0 +1,41 @@
+/* What every part of the kernel uses: the big lock, messages, panic, the ABI block. */
+#ifndef STRATA_KERNEL_KERNEL_H
+#define STRATA_KERNEL_KERNEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "guest/abi/checkpoint.h"
+
+/* Published to the host; the fields are the kernel's own variables. */
+extern struct abi_kernel kernel_info;
+
+/* From the device tree, or a guess where there is none. */
+extern struct boot_info {
+    uint64_t low_frames, high_frames; /* RAM from 0, and from 4 GiB */
+    uint64_t tsc_hz;                  /* 0: unknown */
+    unsigned host_cpus;
+    unsigned ncpus;
+    uint32_t apic_id[16];
+    uint16_t serial_port, doorbell_port; /* doorbell 0: none */
+    uint32_t serial_gsi;
+    char command_line[512];
+} boot_info;
+
+/*
+ * One lock guards the whole kernel: taken at each entry, released before user code
+ * or an idle CPU's halt. Interrupts are off while it is held.
+ */
+void kernel_lock(void);
+void kernel_unlock(void);
+
+/* Gives the host CPU to someone else once, where the host offers that. */
+void host_yield(void);
+
+/* %s %d %u %x %lu %lx %c, with a width and 0-padding. */
+void printk(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Message, backtrace, end of the machine. */
+void panic(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
+#endif

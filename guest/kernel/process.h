@@ -1,0 +1,90 @@
+/*
+ * Processes: what each has, how they come and go. A process that does not run is
+ * just this struct; the kernel has no stack for it. A system call that must wait is
+ * started again from its gate when what it waits for may have happened.
+ */
+#ifndef STRATA_KERNEL_PROCESS_H
+#define STRATA_KERNEL_PROCESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "guest/abi/checkpoint.h"
+#include "guest/abi/syscall.h"
+#include "guest/kernel/cpu.h"
+
+#define PROCESSES_MAX 64
+#define VMAS_MAX      96
+
+struct shared;
+
+/* One range of user memory with one meaning; ranges do not overlap. */
+struct vma {
+    uint64_t start, end;
+    uint8_t prot; /* ABI_PROT_* */
+    bool huge;    /* by 2M pages */
+    enum vma_kind { VMA_ZERO, VMA_FILE, VMA_SHARED } kind;
+    /* VMA_FILE: the image frame at start; bytes of file from start on, zeroes follow. */
+    uint64_t file_frame, file_bytes;
+    /* VMA_SHARED: the object, and its page at start. */
+    struct shared *object;
+    uint64_t object_page;
+};
+
+struct process {
+    struct abi_process pub; /* first: the host reads the table */
+    struct regs regs __attribute__((aligned(16)));
+    uint8_t fpu[512] __attribute__((aligned(16)));
+    struct process *next;  /* in the run queue */
+    const void *waits_for; /* BLOCKED: what process_wake must name */
+    int cpu;               /* the only CPU it may run on, -1 any */
+    uint32_t breaks;       /* ABI_BREAK_* */
+    uint32_t status;       /* ZOMBIE: exit status */
+    bool killed;
+    uint64_t fault_handler;
+    uint64_t probe_entry; /* while init probes the gate: where it really starts */
+    unsigned nvmas;
+    struct vma vma[VMAS_MAX]; /* ascending */
+};
+
+extern struct process processes[PROCESSES_MAX];
+
+/* The first process, running `init`; panics if it cannot. */
+void process_start_init(void);
+
+/* SYS_FORK and friends: a result or -ABI_E*. */
+int64_t process_fork(struct process *parent, uint32_t flags);
+int64_t process_exec(struct process *p, const char *command_line);
+int64_t process_wait(struct process *p, uint64_t pid, uint64_t status_va);
+int64_t process_kill(struct process *by, uint64_t pid);
+
+/* Ends it: memory back, parent told. It must not be running on another CPU. */
+void process_exit(struct process *p, uint32_t status);
+
+/*
+ * p waits for `what` and starts its system call again when process_wake names it.
+ * Returns PROCESS_WAITS, which a system call passes on as its result.
+ */
+int64_t process_block(struct process *p, const void *what);
+void process_wake(const void *what);
+#define PROCESS_WAITS INT64_MIN
+
+/* ---- sched.c -------------------------------------------------------------- */
+
+/* Makes it runnable, at the end of the queue, and wakes an idle CPU for it. */
+void sched_ready(struct process *p);
+
+/* Takes it off the queue, if it is there. */
+void sched_remove(struct process *p);
+
+/* Whether another process could use this CPU now. */
+bool sched_other(const struct cpu *cpu);
+
+/* Runs whoever is next on this CPU. The current process is saved if it is not it. */
+void schedule(void) __attribute__((noreturn));
+
+/* Back to the current process. */
+void sched_resume(struct process *p) __attribute__((noreturn));
+
+#endif

@@ -1,0 +1,541 @@
+#include "guest/kernel/space.h"
+
+#include "guest/kernel/frame.h"
+#include "guest/kernel/kernel.h"
+#include "guest/kernel/kstring.h"
+#include "guest/kernel/paging.h"
+#include "guest/kernel/shared.h"
+
+/* ---- VMAs: a sorted array ------------------------------------------------- */
+
+/* Lowest VMA that ends after va; the end of the array if none does. */
+static struct vma *vma_after(struct process *p, uint64_t va)
+{
+    struct vma *vma = p->vma, *end = p->vma + p->nvmas;
+
+    while (vma < end && vma->end <= va)
+        vma++;
+    return vma;
+}
+
+static bool vma_is_end(const struct process *p, const struct vma *vma)
+{
+    return vma == p->vma + p->nvmas;
+}
+
+static struct vma *vma_at(struct process *p, uint64_t va)
+{
+    struct vma *vma = vma_after(p, va);
+
+    return !vma_is_end(p, vma) && vma->start <= va ? vma : NULL;
+}
+
+/* Makes room for one more in front of `at`; there must be some. */
+static void vma_open(struct process *p, struct vma *at)
+{
+    for (struct vma *vma = p->vma + p->nvmas++; vma > at; vma--)
+        *vma = vma[-1];
+}
+
+static void vma_close(struct process *p, struct vma *at)
+{
+    for (struct vma *end = p->vma + --p->nvmas; at < end; at++)
+        *at = at[1];
+}
+
+static uint64_t vma_page_bytes(const struct vma *vma)
+{
+    return vma->huge ? ABI_HUGE_BYTES : ABI_PAGE_BYTES;
+}
+
+/* Moves a VMA's start up, and what it maps with it. */
+static void vma_trim_start(struct vma *vma, uint64_t start)
+{
+    uint64_t bytes = start - vma->start;
+
+    vma->start = start;
+    vma->file_frame += bytes / ABI_PAGE_BYTES;
+    vma->file_bytes = vma->file_bytes > bytes ? vma->file_bytes - bytes : 0;
+    vma->object_page += bytes / ABI_PAGE_BYTES;
+}
+
+static void vma_forget(struct process *p, struct vma *vma)
+{
+    p->pub.vsz_bytes -= vma->end - vma->start;
+    if (vma->kind == VMA_SHARED)
+        shared_put(vma->object);
+    vma_close(p, vma);
+}
+
+/* Splits the VMA around va, if there is one and va is not its start. */
+static int vma_split(struct process *p, uint64_t va)
+{
+    struct vma *vma = vma_at(p, va);
+
+    if (!vma || vma->start == va)
+        return 0;
+    if (va % vma_page_bytes(vma))
+        return -ABI_EINVAL;
+    if (p->nvmas == VMAS_MAX)
+        return -ABI_ENOMEM;
+    vma_open(p, vma);
+    vma_trim_start(vma + 1, va);
+    vma->end = va;
+    if (vma->kind == VMA_SHARED)
+        shared_get(vma->object);
+    return 0;
+}
+
+/* Makes one of neighbours that only history keeps apart. */
+static void vma_merge(struct process *p, uint64_t start, uint64_t end)
+{
+    struct vma *vma = vma_after(p, start ? start - 1 : 0);
+
+    while (!vma_is_end(p, vma) && !vma_is_end(p, vma + 1) && vma->end <= end) {
+        const struct vma *next = vma + 1;
+
+        if (vma->end == next->start && vma->kind == VMA_ZERO && next->kind == VMA_ZERO &&
+            vma->prot == next->prot && vma->huge == next->huge) {
+            vma->end = next->end;
+            vma_close(p, vma + 1);
+        } else {
+            vma++;
+        }
+    }
+}
+
+/* Checks [start, start + bytes) and splits VMAs at its ends. */
+static int range_prepare(struct process *p, uint64_t start, uint64_t bytes, uint64_t *end)
+{
+    int result;
+
+    *end = start + ((bytes + ABI_PAGE_BYTES - 1) & ~(ABI_PAGE_BYTES - 1));
+    if (start % ABI_PAGE_BYTES || bytes == 0 || bytes > USER_END || start >= USER_END ||
+        *end > USER_END)
+        return -ABI_EINVAL;
+    result = vma_split(p, start);
+    return result ? result : vma_split(p, *end);
+}
+
+int space_map(struct process *p, const struct vma *vma)
+{
+    struct vma *at = vma_after(p, vma->start);
+
+    if (!vma_is_end(p, at) && at->start < vma->end)
+        return -ABI_EEXIST;
+    if (p->nvmas == VMAS_MAX)
+        return -ABI_ENOMEM;
+    vma_open(p, at);
+    *at = *vma;
+    if (vma->kind == VMA_SHARED)
+        shared_get(vma->object);
+    p->pub.vsz_bytes += vma->end - vma->start;
+    vma_merge(p, vma->start, vma->end);
+    return 0;
+}
+
+/* First gap of so many bytes, aligned, in the mmap area; 0 if none. */
+static uint64_t find_gap(struct process *p, uint64_t bytes, uint64_t align)
+{
+    uint64_t at = USER_MMAP_BASE;
+
+    for (struct vma *vma = vma_after(p, at); !vma_is_end(p, vma); vma++) {
+        if (vma->start >= at && bytes <= vma->start - at)
+            return at;
+        at = (vma->end + align - 1) & ~(align - 1);
+    }
+    return at < USER_END && bytes <= USER_END - at ? at : 0;
+}
+
+int64_t space_mmap(struct process *p, uint64_t addr, uint64_t bytes, uint32_t prot, uint32_t flags,
+                   uint64_t object)
+{
+    struct vma vma = { .prot = (uint8_t)prot, .huge = flags & ABI_MAP_HUGE, .kind = VMA_ZERO };
+    uint64_t page = vma_page_bytes(&vma);
+    int result;
+
+    if (bytes == 0 || bytes > USER_END || prot & ~7u || flags & ~7u || addr % page)
+        return -ABI_EINVAL;
+    bytes = (bytes + page - 1) & ~(page - 1);
+    if (flags & ABI_MAP_SHARED) {
+        vma.object = shared_of(object);
+        if (!vma.object || vma.huge || bytes > shared_pages(vma.object) * ABI_PAGE_BYTES)
+            return -ABI_EINVAL;
+        vma.kind = VMA_SHARED;
+        /* Broken on purpose: the process sees memory of its own instead. */
+        if (p->breaks & ABI_BREAK_SHARED)
+            vma.kind = VMA_ZERO;
+    }
+    if (!(flags & ABI_MAP_FIXED))
+        addr = find_gap(p, bytes, page);
+    if (addr < ABI_PAGE_BYTES || addr >= USER_END || bytes > USER_END - addr)
+        return flags & ABI_MAP_FIXED ? -ABI_EINVAL : -ABI_ENOMEM;
+    vma.start = addr;
+    vma.end = addr + bytes;
+    result = space_map(p, &vma);
+    return result ? result : (int64_t)addr;
+}
+
+/* ---- Leaf entries --------------------------------------------------------- */
+
+static uint64_t frame_of(uint64_t entry)
+{
+    return (entry & PTE_FRAME) >> PAGE_SHIFT;
+}
+
+/* Whether a private mapping may write to the frame itself. */
+static bool exclusive(uint64_t frame)
+{
+    return frame >= kernel_info.first_frame && frames[frame].refs == 1;
+}
+
+/* The entry that maps frame as vma wants; inaccessible ones only hold the frame. */
+static uint64_t leaf(const struct process *p, const struct vma *vma, uint64_t frame)
+{
+    uint64_t entry = frame << PAGE_SHIFT | PTE_USER | (vma->huge ? PTE_HUGE : 0);
+
+    /* Broken on purpose: everything is writable and executable. */
+    if (p->breaks & ABI_BREAK_PROTECTION)
+        return entry | PTE_PRESENT | PTE_WRITE;
+    if (vma->prot)
+        entry |= PTE_PRESENT;
+    if (!(vma->prot & ABI_PROT_EXEC))
+        entry |= PTE_NX;
+    if (vma->prot & ABI_PROT_WRITE)
+        entry |= vma->kind == VMA_SHARED || exclusive(frame) ? PTE_WRITE : PTE_COW;
+    return entry;
+}
+
+static void flush(const struct process *p)
+{
+    if (read_cr3() == p->pub.root)
+        write_cr3(p->pub.root);
+}
+
+static uint64_t frames_in(uint64_t bytes)
+{
+    return bytes / ABI_PAGE_BYTES;
+}
+
+static void drop_leaves(struct process *p, uint64_t start, uint64_t end)
+{
+    uint64_t va = start, bytes, last = 0;
+    uint64_t *entry;
+    bool any = false;
+
+    while ((entry = paging_next(p->pub.root, &va, end, &bytes))) {
+        /* The tables of a 2M stretch are looked at when it is left. */
+        if (any && (last ^ va) >= ABI_HUGE_BYTES)
+            paging_prune(p->pub.root, last);
+        frame_put(frame_of(*entry), false);
+        paging_set(entry, 0);
+        p->pub.rss_frames -= frames_in(bytes);
+        any = true;
+        last = va;
+        va += bytes;
+    }
+    if (any)
+        paging_prune(p->pub.root, last);
+}
+
+int space_unmap(struct process *p, uint64_t start, uint64_t bytes)
+{
+    uint64_t end;
+    struct vma *vma;
+    int result = range_prepare(p, start, bytes, &end);
+
+    if (result)
+        return result;
+    drop_leaves(p, start, end);
+    for (vma = vma_after(p, start); !vma_is_end(p, vma) && vma->start < end;)
+        vma_forget(p, vma);
+    flush(p);
+    return 0;
+}
+
+void space_clear(struct process *p)
+{
+    while (p->nvmas) {
+        struct vma *last = &p->vma[p->nvmas - 1];
+
+        drop_leaves(p, last->start, last->end);
+        vma_forget(p, last);
+    }
+    flush(p);
+}
+
+int space_protect(struct process *p, uint64_t start, uint64_t bytes, uint32_t prot)
+{
+    uint64_t end, va, page;
+    uint64_t *entry;
+    struct vma *vma;
+    int result = prot & ~7u ? -ABI_EINVAL : range_prepare(p, start, bytes, &end);
+
+    if (result)
+        return result;
+    for (va = start; va < end; va = vma->end) {
+        vma = vma_at(p, va);
+        if (!vma)
+            return -ABI_ENOMEM;
+    }
+    for (vma = vma_at(p, start); !vma_is_end(p, vma) && vma->start < end; vma++) {
+        vma->prot = (uint8_t)prot;
+        va = vma->start;
+        while ((entry = paging_next(p->pub.root, &va, vma->end, &page))) {
+            uint64_t kept = *entry & (PTE_ACCESSED | PTE_DIRTY);
+
+            paging_set(entry, leaf(p, vma, frame_of(*entry)) | kept);
+            va += page;
+        }
+    }
+    vma_merge(p, start, end);
+    flush(p);
+    return 0;
+}
+
+/* ---- Faults --------------------------------------------------------------- */
+
+static void copy_page(uint64_t to, uint64_t from, uint64_t bytes)
+{
+    memcpy(frame_va(to), frame_va(from), bytes);
+}
+
+/* A frame of its own that holds what `from` holds, or zeroes if from is 0. */
+static uint64_t private_copy(const struct vma *vma, uint64_t from)
+{
+    uint64_t frame = vma->huge ? frame_alloc_huge(!from) : frame_alloc(ABI_FRAME_USER, !from);
+
+    if (frame && from)
+        copy_page(frame, from, vma_page_bytes(vma));
+    return frame;
+}
+
+/* First touch of a page of a file: its own frame, or a copy if it is to be written. */
+static uint64_t file_frame(struct process *p, const struct vma *vma, uint64_t va, bool write)
+{
+    uint64_t offset = va - vma->start;
+    uint64_t from = vma->file_frame + offset / ABI_PAGE_BYTES;
+    uint64_t valid = vma->file_bytes - offset;
+    uint64_t frame;
+
+    p->pub.file_mapped++;
+    /* Behind the end of the file's data, writable memory must read zero. */
+    if (!write && (valid >= ABI_PAGE_BYTES || !(vma->prot & ABI_PROT_WRITE))) {
+        frame_get(from);
+        return from;
+    }
+    frame = private_copy(vma, from);
+    if (frame && valid < ABI_PAGE_BYTES)
+        memset((char *)frame_va(frame) + valid, 0, ABI_PAGE_BYTES - valid);
+    return frame;
+}
+
+static int first_touch(struct process *p, const struct vma *vma, uint64_t va, bool write)
+{
+    uint64_t *entry = paging_place(p->pub.root, va, vma->huge);
+    uint64_t frame;
+
+    if (!entry)
+        return -ABI_ENOMEM;
+    switch (vma->kind) {
+    case VMA_FILE: frame = file_frame(p, vma, va, write); break;
+    case VMA_SHARED:
+        frame = shared_frame(vma->object, vma->object_page + (va - vma->start) / ABI_PAGE_BYTES);
+        break;
+    default: frame = private_copy(vma, 0); p->pub.demand_zero++;
+    }
+    if (!frame) {
+        paging_prune(p->pub.root, va);
+        return -ABI_ENOMEM;
+    }
+    p->pub.rss_frames += frames_in(vma_page_bytes(vma));
+    paging_set(entry, leaf(p, vma, frame));
+    return 0;
+}
+
+static int cow_break(struct process *p, const struct vma *vma, uint64_t va, uint64_t *entry)
+{
+    uint64_t old = frame_of(*entry), frame = old;
+
+    if (exclusive(old)) {
+        p->pub.cow_reuses++;
+    } else {
+        frame = private_copy(vma, old);
+        if (!frame)
+            return -ABI_ENOMEM;
+        frame_put(old, false);
+        p->pub.cow_copies++;
+    }
+    paging_set(entry, leaf(p, vma, frame));
+    if (read_cr3() == p->pub.root)
+        invlpg(va);
+    return 0;
+}
+
+int space_fault(struct process *p, uint64_t va, uint32_t error)
+{
+    struct vma *vma = va < USER_END ? vma_at(p, va) : NULL;
+    bool write = error & ABI_PF_WRITE;
+    uint32_t need = error & ABI_PF_FETCH ? ABI_PROT_EXEC : write ? ABI_PROT_WRITE : ABI_PROT_READ;
+    uint64_t bytes, *entry;
+
+    p->pub.faults++;
+    /* There is no write-only or execute-only memory on x86-64. */
+    if (!vma || !vma->prot || (need != ABI_PROT_READ && !(vma->prot & need)))
+        return -ABI_EFAULT;
+    va &= ~(vma_page_bytes(vma) - 1);
+    entry = paging_find(p->pub.root, va, &bytes);
+    if (!entry)
+        return first_touch(p, vma, va, write);
+    if (write && (*entry & PTE_COW))
+        return cow_break(p, vma, va, entry);
+    /* The tables allow it: the CPU had an older entry in its TLB. */
+    if (read_cr3() == p->pub.root)
+        invlpg(va);
+    return 0;
+}
+
+/* ---- fork ----------------------------------------------------------------- */
+
+static int fork_leaf(struct process *parent, struct process *child, bool eager, struct vma *vma,
+                     uint64_t va, uint64_t *entry)
+{
+    uint64_t frame = frame_of(*entry);
+    bool is_private = vma->kind != VMA_SHARED;
+    uint64_t *place = paging_place(child->pub.root, va, vma->huge);
+    uint64_t copy;
+
+    if (!place)
+        return -ABI_ENOMEM;
+    if (eager && is_private && frame >= kernel_info.first_frame) {
+        copy = private_copy(vma, frame);
+        if (!copy)
+            return -ABI_ENOMEM;
+        paging_set(place, leaf(child, vma, copy));
+        return 0;
+    }
+    frame_get(frame);
+    /* Broken on purpose: both sides of an mmap go on writing to the one frame. */
+    if (parent->breaks & ABI_BREAK_COW && va >= USER_MMAP_BASE &&
+        va < USER_STACK_TOP - USER_STACK_BYTES)
+        is_private = false;
+    if (is_private && (*entry & PTE_WRITE))
+        *entry = (*entry & ~PTE_WRITE) | PTE_COW;
+    paging_set(place, *entry);
+    return 0;
+}
+
+static int fork_vma(struct process *parent, struct process *child, bool eager, struct vma *vma)
+{
+    uint64_t bytes, *entry;
+
+    for (uint64_t va = vma->start; (entry = paging_next(parent->pub.root, &va, vma->end, &bytes));
+         va += bytes) {
+        int result = fork_leaf(parent, child, eager, vma, va, entry);
+
+        if (result) {
+            paging_prune(child->pub.root, va);
+            return result;
+        }
+        child->pub.rss_frames += frames_in(bytes);
+    }
+    return 0;
+}
+
+int space_fork(struct process *parent, struct process *child, bool eager)
+{
+    int result = 0;
+
+    for (unsigned i = 0; !result && i < parent->nvmas; i++) {
+        struct vma *vma = &parent->vma[i];
+
+        child->vma[child->nvmas++] = *vma;
+        child->pub.vsz_bytes += vma->end - vma->start;
+        if (vma->kind == VMA_SHARED)
+            shared_get(vma->object);
+        result = fork_vma(parent, child, eager, vma);
+    }
+    flush(parent);
+    if (result)
+        space_clear(child);
+    return result;
+}
+
+/* ---- The kernel's own access to user memory ------------------------------- */
+
+void *space_reach(struct process *p, uint64_t va, bool write)
+{
+    uint64_t need = PTE_PRESENT | (write ? PTE_WRITE : 0);
+
+    for (unsigned tries = 0; tries < 3; tries++) {
+        uint64_t bytes;
+        uint64_t *entry = va < USER_END ? paging_find(p->pub.root, va, &bytes) : NULL;
+
+        if (entry && (*entry & need) == need)
+            return (char *)frame_va(frame_of(*entry)) + (va & (bytes - 1));
+        if (space_fault(p, va, ABI_PF_USER | (write ? ABI_PF_WRITE : 0)))
+            return NULL;
+    }
+    return NULL;
+}
+
+/* Bytes from va to the end of its page, at most `most`. */
+static uint64_t page_rest(uint64_t va, uint64_t most)
+{
+    uint64_t rest = ABI_PAGE_BYTES - va % ABI_PAGE_BYTES;
+
+    return rest < most ? rest : most;
+}
+
+int space_read(struct process *p, void *to, uint64_t va, uint64_t bytes)
+{
+    char *at = to;
+
+    while (bytes) {
+        uint64_t part = page_rest(va, bytes);
+        void *from = space_reach(p, va, false);
+
+        if (!from)
+            return -ABI_EFAULT;
+        memcpy(at, from, part);
+        at += part;
+        va += part;
+        bytes -= part;
+    }
+    return 0;
+}
+
+int space_write(struct process *p, uint64_t va, const void *from, uint64_t bytes)
+{
+    const char *at = from;
+
+    while (bytes) {
+        uint64_t part = page_rest(va, bytes);
+        void *to = space_reach(p, va, true);
+
+        if (!to)
+            return -ABI_EFAULT;
+        memcpy(to, at, part);
+        at += part;
+        va += part;
+        bytes -= part;
+    }
+    return 0;
+}
+
+int space_read_string(struct process *p, char *to, uint64_t room, uint64_t va)
+{
+    for (uint64_t i = 0; i < room;) {
+        uint64_t part = page_rest(va + i, room - i);
+        const char *from = space_reach(p, va + i, false);
+
+        if (!from)
+            return -ABI_EFAULT;
+        for (; part--; i++) {
+            to[i] = *from++;
+            if (!to[i])
+                return 0;
+        }
+    }
+    return -ABI_E2BIG;
+}

@@ -1,0 +1,43 @@
+/*
+ * The address space of a process: its VMAs, and the page tables that follow them
+ * on demand. Results are 0 or -ABI_E*. Every function leaves the TLB of the running
+ * process right; a process runs on one CPU at a time, so no other holds its entries.
+ */
+#ifndef STRATA_KERNEL_SPACE_H
+#define STRATA_KERNEL_SPACE_H
+
+#include "guest/kernel/process.h"
+
+/* Adds a mapping; *va 0 chooses a place. -ABI_EEXIST where something is there. */
+int space_map(struct process *p, const struct vma *vma);
+int64_t space_mmap(struct process *p, uint64_t addr, uint64_t bytes, uint32_t prot, uint32_t flags,
+                   uint64_t object);
+int space_unmap(struct process *p, uint64_t start, uint64_t bytes);
+int space_protect(struct process *p, uint64_t start, uint64_t bytes, uint32_t prot);
+
+/* Unmaps all, tables included; the root stays. */
+void space_clear(struct process *p);
+
+/* Gives child the VMAs and pages of parent: by reference, or (eager) copied. */
+int space_fork(struct process *parent, struct process *child, bool eager);
+
+/*
+ * A user access to va faulted with this error code (ABI_PF_*): 0 if it may be tried
+ * again, -ABI_EFAULT if the mapping forbids it, -ABI_ENOMEM.
+ */
+int space_fault(struct process *p, uint64_t va, uint32_t error);
+
+/*
+ * The kernel's pointer to the byte at va, faulted in and, for write, made private;
+ * good up to the end of its 4K page. NULL if the process may not access it so.
+ */
+void *space_reach(struct process *p, uint64_t va, bool write);
+
+/* Copies between the kernel and user memory: 0 or -ABI_EFAULT. */
+int space_read(struct process *p, void *to, uint64_t va, uint64_t bytes);
+int space_write(struct process *p, uint64_t va, const void *from, uint64_t bytes);
+
+/* Reads a string of at most room - 1 characters. */
+int space_read_string(struct process *p, char *to, uint64_t room, uint64_t va);
+
+#endif

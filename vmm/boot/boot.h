@@ -1,0 +1,25 @@
+/*
+ * From a configuration to a machine ready to start: kernel, command line and device
+ * tree in guest memory, the boot CPU at the kernel's entry.
+ */
+#ifndef STRATA_BOOT_BOOT_H
+#define STRATA_BOOT_BOOT_H
+
+#include "vmm/boot/config.h"
+#include "vmm/boot/error.h"
+#include "vmm/machine/vm.h"
+
+struct board;
+
+/* The shape of the VM that a configuration asks for. */
+struct vm_shape boot_shape(const struct vm_config *config);
+
+/*
+ * Fills a VM of that shape, whose devices exist and which has not started, from the
+ * configuration. 0; or -errno and one line that names the remedy. Call it once for
+ * each VM: it counts on memory being zero.
+ */
+int boot(struct vm *vm, struct board *board, const struct vm_config *config,
+         struct boot_error *error);
+
+#endif

@@ -1,0 +1,24 @@
+/*
+ * The one description of a VM, wherever it came from: options now, a file or an API
+ * later. Field names follow what orchestrators of micro-VMs write (boot-source,
+ * machine-config).
+ */
+#ifndef STRATA_BOOT_CONFIG_H
+#define STRATA_BOOT_CONFIG_H
+
+#include <stdint.h>
+
+#include "vmm/machine/memory.h"
+
+#define VM_CONFIG_MEMORY_BYTES (256ull << 20)
+#define VM_CONFIG_CPUS         2
+
+struct vm_config {
+    const char *kernel_path;        /* NULL: the bundled guest */
+    const char *boot_args;          /* NULL: none */
+    uint64_t memory_bytes;          /* machine-config mem_size_mib */
+    unsigned vcpu_count;            /* machine-config vcpu_count */
+    enum memory_backing huge_pages; /* machine-config huge_pages */
+};
+
+#endif

@@ -1,0 +1,78 @@
+#include "vmm/boot/image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int image_open(struct image *image, const char *path, struct boot_error *error)
+{
+    struct stat status;
+    int err;
+
+    *image = (struct image){ .name = path, .fd = -1 };
+    /* O_NONBLOCK: a FIFO is to be refused, not waited for. */
+    image->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (image->fd < 0)
+        return boot_fail(error, -errno, "%s: %s; give a readable kernel file", path,
+                         strerror(errno));
+    if (fstat(image->fd, &status) < 0) {
+        err = boot_fail(error, -errno, "%s: %s", path, strerror(errno));
+        goto close_file;
+    }
+    if (!S_ISREG(status.st_mode)) {
+        err = boot_fail(error, -EINVAL, "%s: is a %s; give a regular file, an ELF kernel", path,
+                        S_ISDIR(status.st_mode)    ? "directory"
+                        : S_ISFIFO(status.st_mode) ? "FIFO"
+                                                   : "special file");
+        goto close_file;
+    }
+    if (!status.st_size) {
+        err = boot_fail(error, -ENOEXEC, "%s: is empty; give an ELF kernel with a PVH entry", path);
+        goto close_file;
+    }
+    image->size = (uint64_t)status.st_size;
+    return 0;
+
+close_file:
+    image_close(image);
+    return err;
+}
+
+void image_close(struct image *image)
+{
+    if (image->fd >= 0)
+        close(image->fd);
+    image->fd = -1;
+}
+
+struct image image_in_memory(const char *name, const void *bytes, uint64_t size)
+{
+    return (struct image){ .name = name, .bytes = bytes, .fd = -1, .size = size };
+}
+
+int image_read(const struct image *image, uint64_t offset, void *to, uint64_t len)
+{
+    if (offset > image->size || len > image->size - offset)
+        return -ENODATA;
+    if (image->bytes) {
+        memcpy(to, image->bytes + offset, len);
+        return 0;
+    }
+    while (len) {
+        ssize_t count = pread(image->fd, to, len, (off_t)offset);
+
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0)
+            return -errno;
+        if (!count)
+            return -ENODATA;
+        to = (char *)to + count;
+        offset += (uint64_t)count;
+        len -= (uint64_t)count;
+    }
+    return 0;
+}

@@ -1,0 +1,34 @@
+/*
+ * A kernel image to load from: a file that is read piece by piece, or memory.
+ */
+#ifndef STRATA_BOOT_IMAGE_H
+#define STRATA_BOOT_IMAGE_H
+
+#include <stdint.h>
+
+#include "vmm/boot/error.h"
+
+struct image {
+    const char *name;     /* for error messages */
+    const uint8_t *bytes; /* NULL: read from fd */
+    int fd;
+    uint64_t size;
+};
+
+/*
+ * Opens a kernel file: a regular, readable, non-empty one, else -errno and the text.
+ * `path` must outlive the image. image_close for both kinds.
+ */
+int image_open(struct image *image, const char *path, struct boot_error *error);
+void image_close(struct image *image);
+
+/* An image in memory that stays the caller's. */
+struct image image_in_memory(const char *name, const void *bytes, uint64_t size);
+
+/*
+ * Copies [offset, offset + len) of the image to `to`. -ENODATA when it ends before,
+ * also when a file shrank meanwhile; -errno when reading fails.
+ */
+int image_read(const struct image *image, uint64_t offset, void *to, uint64_t len);
+
+#endif

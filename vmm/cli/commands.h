@@ -1,0 +1,11 @@
+/*
+ * The commands. Each gets its own name as argv[0] and returns the exit status (cli.h).
+ */
+#ifndef STRATA_CLI_COMMANDS_H
+#define STRATA_CLI_COMMANDS_H
+
+int cmd_doctor(int argc, char **argv);
+int cmd_run(int argc, char **argv);
+int cmd_tour(int argc, char **argv);
+
+#endif

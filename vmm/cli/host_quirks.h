@@ -1,0 +1,16 @@
+/*
+ * Where a KVM host behaves unlike the textbook: some of it is tried out on throw-away
+ * VMs, some known of a kind of backend.
+ */
+#ifndef STRATA_CLI_HOST_QUIRKS_H
+#define STRATA_CLI_HOST_QUIRKS_H
+
+struct host_facts;
+
+/*
+ * Fills in quirks, guest_1g_pages and instruction_ns. Sets error and failed where not
+ * even one instruction runs.
+ */
+void host_quirks_gather(struct host_facts *facts);
+
+#endif

@@ -1,0 +1,197 @@
+#include "vmm/cli/json.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DEFAULT_MODE 0666 /* the umask does the rest */
+
+/* An unnamed file in the target's directory: gone by itself if the process is. */
+static int open_beside(const char *target)
+{
+    char *copy = strdup(target);
+    int fd;
+
+    if (!copy)
+        return -ENOMEM;
+    fd = open(dirname(copy), O_TMPFILE | O_WRONLY | O_CLOEXEC, DEFAULT_MODE);
+    if (fd < 0)
+        fd = -errno;
+    free(copy);
+    return fd;
+}
+
+/* Whether a file can be made next to the target at all; none is left behind. */
+static int try_named(const char *target)
+{
+    char *name;
+    int fd, err = 0;
+
+    if (asprintf(&name, "%s.XXXXXX", target) < 0)
+        return -ENOMEM;
+    fd = mkostemp(name, O_CLOEXEC);
+    if (fd < 0) {
+        err = -errno;
+    } else {
+        unlink(name);
+        close(fd);
+    }
+    free(name);
+    return err;
+}
+
+int json_output_open(struct json_output *output, const char *path)
+{
+    struct stat status;
+    int err;
+
+    *output = (struct json_output){ .path = path, .fd = -1, .mode = DEFAULT_MODE };
+    if (!path)
+        return 0;
+    if (strcmp(path, "-") == 0) {
+        output->fd = STDOUT_FILENO;
+        output->direct = true;
+        return 0;
+    }
+    if (!*path)
+        return -ENOENT;
+    if (path[strlen(path) - 1] == '/' || (stat(path, &status) == 0 && S_ISDIR(status.st_mode)))
+        return -EISDIR;
+    if (stat(path, &status) == 0 && !S_ISREG(status.st_mode)) {
+        output->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+        output->direct = true;
+        return output->fd < 0 ? -errno : 0;
+    }
+    if (stat(path, &status) == 0) {
+        output->mode = status.st_mode & 07777;
+        if (access(path, W_OK) < 0)
+            return -errno;
+        output->target = realpath(path, NULL);
+    } else {
+        output->target = strdup(path);
+    }
+    if (!output->target)
+        return -errno;
+    output->fd = open_beside(output->target);
+    if (output->fd >= 0)
+        return 0;
+    err = output->fd;
+    output->fd = -1;
+    /* Not every file system has unnamed files: then a named one, at the very end. */
+    if (err == -EOPNOTSUPP || err == -EISDIR)
+        err = try_named(output->target);
+    if (!err)
+        return 0;
+    json_output_close(output);
+    return err;
+}
+
+static int write_all(int fd, const char *text, size_t bytes)
+{
+    while (bytes) {
+        ssize_t count = write(fd, text, bytes);
+
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0)
+            return -errno;
+        text += count;
+        bytes -= (size_t)count;
+    }
+    return 0;
+}
+
+/* Gives the unnamed file the name `name`. */
+static int link_fd(int fd, const char *name)
+{
+    char self[64];
+
+    snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+    if (linkat(AT_FDCWD, self, AT_FDCWD, name, AT_SYMLINK_FOLLOW) == 0)
+        return 0;
+    /* Without /proc, with the privilege that this way wants. */
+    if (errno == ENOENT && linkat(fd, "", AT_FDCWD, name, AT_EMPTY_PATH) == 0)
+        return 0;
+    return -errno;
+}
+
+/* Writes the text under a temporary name or links the unnamed file there, then renames. */
+static int replace_target(struct json_output *output, const char *text, size_t bytes)
+{
+    char *name;
+    int err;
+
+    if (asprintf(&name, "%s.%ld~", output->target, (long)getpid()) < 0)
+        return -ENOMEM;
+    if (output->fd >= 0) {
+        err = link_fd(output->fd, name);
+    } else {
+        output->fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, output->mode);
+        err = output->fd < 0 ? -errno : write_all(output->fd, text, bytes);
+    }
+    if (!err && rename(name, output->target) < 0)
+        err = -errno;
+    if (err && err != -EEXIST)
+        unlink(name);
+    free(name);
+    return err;
+}
+
+int json_output_write(struct json_output *output, const json_t *value)
+{
+    char *text, *line;
+    int bytes, err;
+
+    if (!output->path)
+        return 0;
+    text = json_dumps(value, JSON_INDENT(2));
+    if (!text)
+        return -ENOMEM;
+    bytes = asprintf(&line, "%s\n", text);
+    free(text);
+    if (bytes < 0)
+        return -ENOMEM;
+
+    if (output->direct) {
+        if (output->fd == STDOUT_FILENO)
+            fflush(stdout);
+        err = write_all(output->fd, line, (size_t)bytes);
+    } else if (output->fd >= 0) {
+        err = write_all(output->fd, line, (size_t)bytes);
+        if (!err && output->mode != DEFAULT_MODE && fchmod(output->fd, output->mode) < 0)
+            err = -errno;
+        if (!err)
+            err = link_fd(output->fd, output->target);
+        if (err == -EEXIST)
+            err = replace_target(output, line, (size_t)bytes);
+    } else {
+        err = replace_target(output, line, (size_t)bytes);
+    }
+    free(line);
+    /* close tells of errors that write did not (network file systems). */
+    if (output->fd > STDERR_FILENO && close(output->fd) < 0 && !err)
+        err = -errno;
+    output->fd = -1;
+    json_output_close(output);
+    return err;
+}
+
+void json_output_close(struct json_output *output)
+{
+    if (output->fd > STDERR_FILENO)
+        close(output->fd);
+    output->fd = -1;
+    free(output->target);
+    output->target = NULL;
+    output->path = NULL;
+}
+
+json_t *json_result(const char *schema, int version)
+{
+    return json_pack("{s:s, s:i}", "schema", schema, "version", version);
+}

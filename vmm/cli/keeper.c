@@ -1,0 +1,153 @@
+#include "vmm/cli/keeper.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "devices/legacy/serial.h"
+#include "vmm/cli/footprint.h"
+#include "vmm/cli/options.h"
+#include "vmm/machine/vm.h"
+
+#define INPUT_BYTES     256
+#define STATUS_SIGNAL   128 /* plus the signal's number, as shells have it */
+#define STOP_TIMEOUT_MS 900
+#define SETTLED_MS      50 /* without input or a signal: starting is over */
+
+/* Input on its way from stdin to the serial port's FIFO. */
+struct input {
+    uint8_t bytes[INPUT_BYTES];
+    size_t first, end;
+    bool finished;
+};
+
+static void feed(struct input *input, struct serial *serial)
+{
+    if (input->first < input->end)
+        input->first += serial_input(serial, input->bytes + input->first,
+                                     input->end - input->first);
+}
+
+static void read_input(struct input *input)
+{
+    ssize_t count = read(STDIN_FILENO, input->bytes, sizeof(input->bytes));
+
+    if (count < 0 && (errno == EINTR || errno == EAGAIN))
+        return;
+    input->first = 0;
+    input->end = count > 0 ? (size_t)count : 0;
+    /* At the end of input the guest keeps running. */
+    input->finished = count <= 0;
+}
+
+/* Console input and signals, until the VM has been told to stop. */
+static void attend(const struct keeper *keeper)
+{
+    struct input input = { 0 };
+    bool trimmed = false;
+    uint64_t counter;
+
+    for (;;) {
+        bool waiting = input.first < input.end;
+        struct pollfd fds[] = {
+            { .fd = keeper->vm->end_fd, .events = POLLIN },
+            { .fd = keeper->signal_fd, .events = POLLIN },
+            { .fd = keeper->room_fd, .events = POLLIN },
+            { .fd = input.finished || waiting ? -1 : STDIN_FILENO, .events = POLLIN },
+        };
+        struct signalfd_siginfo info;
+        int ready = poll(fds, 4, trimmed ? -1 : SETTLED_MS);
+
+        if (ready == 0) {
+            footprint_trim();
+            trimmed = true;
+        }
+        if (ready <= 0)
+            continue;
+        if (fds[0].revents)
+            return;
+        if (fds[1].revents && read(keeper->signal_fd, &info, sizeof(info)) > 0)
+            vm_stop(keeper->vm, VM_END_HOST_STOP, STATUS_SIGNAL + (int)info.ssi_signo);
+        if (fds[2].revents && read(keeper->room_fd, &counter, sizeof(counter)) < 0)
+            continue;
+        if (fds[3].revents)
+            read_input(&input);
+        feed(&input, keeper->serial);
+    }
+}
+
+static void *keeper_thread(void *arg)
+{
+    const struct keeper *keeper = arg;
+
+    attend(keeper);
+    /* A vCPU that does not come back must not keep the process from ending. */
+    if (vm_wait(keeper->vm, STOP_TIMEOUT_MS)) {
+        fprintf(stderr, "strata run: a virtual CPU does not leave KVM; ending without it\n");
+        _exit(keeper->vm->end.status ? keeper->vm->end.status : STATUS_FAILED);
+    }
+    return NULL;
+}
+
+/* So that poll hears of them. */
+static int block_signals(sigset_t *before)
+{
+    static const int ending[] = { SIGINT, SIGTERM, SIGHUP };
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (unsigned i = 0; i < sizeof(ending) / sizeof(ending[0]); i++) {
+        struct sigaction action;
+
+        /* Who started us may have asked to have them ignored (nohup, a shell's &). */
+        if (sigaction(ending[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+            sigaddset(&set, ending[i]);
+    }
+    pthread_sigmask(SIG_BLOCK, &set, before);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int keeper_create(struct keeper *keeper)
+{
+    int err;
+
+    keeper->signal_fd = block_signals(&keeper->signals_before);
+    if (keeper->signal_fd < 0) {
+        err = -errno;
+        goto unblock;
+    }
+    keeper->room_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (keeper->room_fd < 0) {
+        err = -errno;
+        goto close_signals;
+    }
+    return 0;
+
+close_signals:
+    close(keeper->signal_fd);
+unblock:
+    pthread_sigmask(SIG_SETMASK, &keeper->signals_before, NULL);
+    return err;
+}
+
+void keeper_destroy(struct keeper *keeper)
+{
+    close(keeper->room_fd);
+    close(keeper->signal_fd);
+    pthread_sigmask(SIG_SETMASK, &keeper->signals_before, NULL);
+}
+
+int keeper_start(struct keeper *keeper, struct vm *vm, struct serial *serial)
+{
+    keeper->vm = vm;
+    keeper->serial = serial;
+    return -pthread_create(&keeper->thread, NULL, keeper_thread, keeper);
+}
+
+void keeper_join(struct keeper *keeper)
+{
+    pthread_join(keeper->thread, NULL);
+}

@@ -1,0 +1,306 @@
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "devices/core/board.h"
+#include "vmm/boot/boot.h"
+#include "vmm/boot/layout.h"
+#include "vmm/cli/commands.h"
+#include "vmm/cli/json.h"
+#include "vmm/cli/keeper.h"
+#include "vmm/cli/kvm_access.h"
+#include "vmm/cli/options.h"
+#include "vmm/cli/report.h"
+
+enum { OPT_KERNEL, OPT_APPEND, OPT_MEMORY, OPT_CPUS, OPT_PAGES, OPT_EXEC, OPT_JSON };
+
+static const struct option_entry option_entries[] = {
+    [OPT_KERNEL] = { "kernel", "FILE",
+                     "an ELF kernel with a PVH entry instead of the bundled guest" },
+    [OPT_APPEND] = { "append", "TEXT", "boot arguments" },
+    [OPT_MEMORY] = { "memory", "SIZE", "guest memory, e.g. 256M (the default) or 2G" },
+    [OPT_CPUS] = { "cpus", "N", "virtual CPUs (default 2)" },
+    [OPT_PAGES] = { "pages", "KIND", "host pages behind guest memory: 4k (default), thp, hugetlb" },
+    [OPT_EXEC] = { "exec", "COMMAND",
+                   "let the bundled guest run one command and halt with its status" },
+    [OPT_JSON] = { "json", "FILE",
+                   "write how the run ended to FILE (- for standard output;\n"
+                   "the console then goes to standard error)" },
+};
+
+static const struct command_line run_line = {
+    .command = "run",
+    .summary = "Starts a virtual machine with its console on standard input and output. The exit\n"
+               "status is the guest's; 1 after a crash, with a report on standard error.",
+    .options = option_entries,
+    .noptions = sizeof(option_entries) / sizeof(option_entries[0]),
+};
+
+struct run_options {
+    struct vm_config config;
+    const char *append, *exec, *json;
+    char *boot_args; /* owned */
+};
+
+static uint64_t host_memory_bytes(void)
+{
+    struct sysinfo info;
+
+    return sysinfo(&info) == 0 ? (uint64_t)info.totalram * info.mem_unit : UINT64_MAX;
+}
+
+static uint64_t parse_memory(const char *text)
+{
+    uint64_t host = host_memory_bytes(), bytes;
+    int err = parse_size(text, &bytes);
+
+    if (err == -EINVAL)
+        usage_error(&run_line, "--memory %s: not a size; say for example 256M or 1G", text);
+    if (err || bytes > host)
+        usage_error(&run_line, "--memory %s: more than the host's %llu MiB; give less", text,
+                    (unsigned long long)(host >> 20));
+    if (bytes < LAYOUT_MEMORY_BYTES_MIN)
+        usage_error(&run_line, "--memory %s: too little to boot; give %lluM or more", text,
+                    LAYOUT_MEMORY_BYTES_MIN >> 20);
+    if (bytes % MEMORY_PAGE_BYTES)
+        usage_error(&run_line, "--memory %s: not a multiple of 4K; round it", text);
+    return bytes;
+}
+
+static unsigned parse_cpus(const char *text)
+{
+    unsigned count;
+    int err = parse_count(text, VM_CPUS_MAX, &count);
+
+    if (err == -EINVAL)
+        usage_error(&run_line, "--cpus %s: not a number; say for example 2", text);
+    if (err)
+        usage_error(&run_line, "--cpus %s: more than %u; give less", text, VM_CPUS_MAX);
+    if (!count)
+        usage_error(&run_line, "--cpus 0: a machine needs a CPU; give 1 or more");
+    return count;
+}
+
+/* Everything after exec= to the end of the string is the command, so it comes last. */
+static char *join_boot_args(const char *append, const char *exec)
+{
+    char *joined;
+
+    if (asprintf(&joined, "%s%s%s%s", append ? append : "", append && exec ? " " : "",
+                 exec ? "exec=" : "", exec ? exec : "") < 0)
+        return NULL;
+    return joined;
+}
+
+static struct run_options parse_options(int argc, char **argv)
+{
+    struct run_options options = { .config = { .memory_bytes = VM_CONFIG_MEMORY_BYTES,
+                                               .vcpu_count = VM_CONFIG_CPUS } };
+    struct vm_config *config = &options.config;
+    const char *value;
+    int option;
+
+    while ((option = options_next(&run_line, argc, argv, &value)) >= 0) {
+        switch (option) {
+        case OPT_KERNEL: config->kernel_path = value; break;
+        case OPT_APPEND: options.append = value; break;
+        case OPT_MEMORY: config->memory_bytes = parse_memory(value); break;
+        case OPT_CPUS: config->vcpu_count = parse_cpus(value); break;
+        case OPT_EXEC: options.exec = value; break;
+        case OPT_JSON: options.json = value; break;
+        case OPT_PAGES:
+            if (parse_backing(value, &config->huge_pages))
+                usage_error(&run_line, "--pages %s: unknown; say 4k, thp or hugetlb", value);
+            break;
+        default: break;
+        }
+    }
+    if (config->huge_pages == MEMORY_HUGETLB && config->memory_bytes % MEMORY_HUGE_BYTES)
+        usage_error(&run_line, "--pages hugetlb: --memory must be a multiple of 2M; round it");
+    options.boot_args = join_boot_args(options.append, options.exec);
+    config->boot_args = options.boot_args;
+    return options;
+}
+
+/* A VM that cannot be made: usage if the options asked for too much, else KVM's fault. */
+static int explain_create(const struct kvm_host *host, const struct vm_config *config, int err)
+{
+    int max = kvm_capability(host, KVM_CAP_MAX_VCPUS);
+
+    if (config->huge_pages == MEMORY_HUGETLB && err == -ENOMEM) {
+        fprintf(stderr,
+                "strata run: --pages hugetlb: too few free huge pages for %llu MiB; reserve them "
+                "with sysctl vm.nr_hugepages=%llu\n",
+                (unsigned long long)(config->memory_bytes >> 20),
+                (unsigned long long)(config->memory_bytes / MEMORY_HUGE_BYTES));
+        return STATUS_USAGE;
+    }
+    if (config->vcpu_count > 1 && max > 0 && config->vcpu_count > (unsigned)max) {
+        fprintf(stderr, "strata run: --cpus %u: this KVM allows %d; give less\n",
+                config->vcpu_count, max);
+        return STATUS_USAGE;
+    }
+    if (err == -ENOMEM) {
+        fprintf(stderr, "strata run: no room for a machine with %llu MiB; give less --memory\n",
+                (unsigned long long)(config->memory_bytes >> 20));
+        return STATUS_USAGE;
+    }
+    fprintf(stderr, "strata run: cannot create a virtual machine: %s; %s\n", strerror(-err),
+            kvm_remedy(err));
+    return STATUS_NO_KVM;
+}
+
+static json_t *describe_run(const struct vm *vm, const char *backend, uint64_t elapsed_ns)
+{
+    json_t *result = json_result("strata.run", 1), *exits = json_object();
+
+    for (unsigned reason = 0; reason < VCPU_EXIT_REASONS; reason++) {
+        uint64_t count = 0;
+
+        for (unsigned i = 0; i < vm->ncpus; i++)
+            count += vm->vcpus[i].exits[reason];
+        if (count)
+            json_object_set_new(exits, vcpu_exit_name(reason), json_integer((json_int_t)count));
+    }
+    json_object_set_new(result, "host", json_pack("{s:s}", "kvm", backend));
+    json_object_set_new(
+        result, "end",
+        json_pack("{s:s, s:i, s:o}", "reason", vm_end_name(vm->end.reason), "status",
+                  vm->end.status, "vcpu",
+                  vm->end.vcpu == VM_NO_VCPU ? json_null() : json_integer(vm->end.vcpu)));
+    json_object_set_new(result, "memory_bytes", json_integer((json_int_t)vm->memory.bytes));
+    json_object_set_new(result, "cpus", json_integer(vm->ncpus));
+    json_object_set_new(result, "exits", exits);
+    json_object_set_new(result, "elapsed_ns", json_integer((json_int_t)elapsed_ns));
+    return result;
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/* A reader that closed its end has seen what it wanted; anything else is worth a line. */
+static void report_lost_output(const struct console *console)
+{
+    unsigned long long dropped = atomic_load(&console->dropped);
+    int error = atomic_load(&console->error);
+
+    if (dropped && error != -EPIPE)
+        fprintf(stderr, "strata run: %llu bytes of console output were lost: %s\n", dropped,
+                error ? strerror(-error) : "nobody read them");
+}
+
+/* After the VM has ended: the report, the result, the exit status. */
+static int conclude(const struct vm *vm, struct kvm_host *host, struct json_output *json,
+                    uint64_t started_ns)
+{
+    struct kvm_evidence evidence;
+    int status = vm->end.status, err;
+    json_t *result;
+
+    if (report_wanted(&vm->end))
+        report_crash(stderr, vm);
+    if (!json->path)
+        return status;
+    evidence = kvm_gather();
+    kvm_identify(host, &evidence);
+    result = describe_run(vm, kvm_backend_name(host->backend), now_ns() - started_ns);
+    err = json_output_write(json, result);
+    json_decref(result);
+    if (err) {
+        fprintf(stderr, "strata run: --json: %s\n", strerror(-err));
+        return status ? status : STATUS_FAILED;
+    }
+    return status;
+}
+
+static int run(struct kvm_host *host, const struct run_options *options, struct json_output *json)
+{
+    struct vm_shape shape = boot_shape(&options->config);
+    struct boot_error error;
+    struct board_config board_config = {
+        .console_out_fd = json->fd == STDOUT_FILENO ? STDERR_FILENO : STDOUT_FILENO,
+    };
+    struct keeper keeper;
+    struct board board;
+    struct vm vm;
+    uint64_t started_ns;
+    int status, err;
+
+    err = keeper_create(&keeper);
+    if (err) {
+        fprintf(stderr, "strata run: cannot watch the console: %s\n", strerror(-err));
+        return STATUS_FAILED;
+    }
+    board_config.console_room_fd = keeper.room_fd;
+    err = vm_create(&vm, host, &shape);
+    if (err) {
+        status = explain_create(host, &options->config, err);
+        goto destroy_keeper;
+    }
+    err = board_create(&board, &vm, &board_config);
+    if (err) {
+        fprintf(stderr, "strata run: cannot create the devices: %s\n", strerror(-err));
+        status = STATUS_FAILED;
+        goto destroy_vm;
+    }
+    err = boot(&vm, &board, &options->config, &error);
+    if (err) {
+        fprintf(stderr, "strata run: %s\n", error.text);
+        status = STATUS_USAGE;
+        goto destroy_board;
+    }
+    started_ns = now_ns();
+    err = keeper_start(&keeper, &vm, &board.serial);
+    if (err) {
+        fprintf(stderr, "strata run: cannot start a thread: %s\n", strerror(-err));
+        status = STATUS_FAILED;
+        goto destroy_board;
+    }
+    err = vm_run(&vm);
+    if (err)
+        vm_stop(&vm, VM_END_HOST_STOP, STATUS_FAILED);
+    keeper_join(&keeper);
+    if (err) {
+        status = explain_create(host, &options->config, err);
+        goto destroy_board;
+    }
+    report_lost_output(&board.serial.console);
+    status = conclude(&vm, host, json, started_ns);
+
+destroy_board:
+    board_destroy(&board);
+destroy_vm:
+    vm_destroy(&vm);
+destroy_keeper:
+    keeper_destroy(&keeper);
+    return status;
+}
+
+int cmd_run(int argc, char **argv)
+{
+    struct run_options options = parse_options(argc, argv);
+    struct json_output json;
+    struct kvm_host host;
+    int status, err = json_output_open(&json, options.json);
+
+    if (err) {
+        free(options.boot_args);
+        usage_error(&run_line, "--json %s: %s; give a file that can be written", options.json,
+                    strerror(-err));
+    }
+    kvm_open_or_exit(&host, false);
+    status = run(&host, &options, &json);
+    kvm_close(&host);
+    json_output_close(&json);
+    free(options.boot_args);
+    return status;
+}

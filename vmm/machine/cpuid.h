@@ -1,0 +1,34 @@
+/*
+ * What the guest's CPUID instruction answers: all that KVM supports on this host,
+ * with each vCPU's own APIC id and a topology of one package, one thread a core.
+ */
+#ifndef STRATA_MACHINE_CPUID_H
+#define STRATA_MACHINE_CPUID_H
+
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CPUID_ENTRIES_MAX 128
+
+/* struct kvm_cpuid2 with room for its entries. */
+struct cpuid_table {
+    uint32_t nent;
+    uint32_t padding;
+    struct kvm_cpuid_entry2 entries[CPUID_ENTRIES_MAX];
+};
+
+/* Fills the table with KVM_GET_SUPPORTED_CPUID (0.3 ms where CPUID traps). 0 or -errno. */
+int cpuid_fetch(int kvm_fd, struct cpuid_table *table);
+
+/*
+ * What is the same for every vCPU: the hypervisor bit, the TSC-deadline timer where
+ * KVM has one (KVM reports it as a capability, not in the table), and the topology
+ * leaves for ncpus CPUs. -ENOSPC: the table is full.
+ */
+int cpuid_shape(struct cpuid_table *table, unsigned ncpus, bool tsc_deadline);
+
+/* Makes a copy of the shaped table that of the vCPU with this APIC id. */
+void cpuid_for_vcpu(struct cpuid_table *table, unsigned apic_id);
+
+#endif

@@ -1,0 +1,136 @@
+#include "vmm/machine/memory.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+#include "guest/abi/machine.h"
+
+/* Every KVM has had this many slots since Linux 2.6; beyond, it is asked. */
+#define SLOTS_CERTAIN 4
+
+static unsigned slots_limit(struct memory *memory)
+{
+    int limit;
+
+    if (memory->vm_fd < 0)
+        return MEMORY_SLOTS_MAX;
+    if (!memory->slots_limit) {
+        limit = ioctl(memory->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS);
+        memory->slots_limit = limit > 0 ? (unsigned)limit : SLOTS_CERTAIN;
+        if (memory->slots_limit > MEMORY_SLOTS_MAX)
+            memory->slots_limit = MEMORY_SLOTS_MAX;
+    }
+    return memory->slots_limit;
+}
+
+int memory_add(struct memory *memory, uint64_t gpa, uint64_t bytes, void *hva, uint32_t flags)
+{
+    struct memory_slot *slot = &memory->slots[memory->nslots];
+    struct kvm_userspace_memory_region region = {
+        .slot = memory->nslots,
+        .flags = flags,
+        .guest_phys_addr = gpa,
+        .memory_size = bytes,
+        .userspace_addr = (uintptr_t)hva,
+    };
+
+    if (!bytes || (gpa | bytes | (uintptr_t)hva) % MEMORY_PAGE_BYTES || gpa + bytes < gpa)
+        return -EINVAL;
+    for (unsigned i = 0; i < memory->nslots; i++) {
+        const struct memory_slot *other = &memory->slots[i];
+
+        if (gpa < other->gpa + other->bytes && other->gpa < gpa + bytes)
+            return -EEXIST;
+    }
+    if (memory->nslots >= SLOTS_CERTAIN && memory->nslots >= slots_limit(memory))
+        return -ENOSPC;
+    if (memory->vm_fd >= 0 && ioctl(memory->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+        return -errno;
+    *slot = (struct memory_slot){
+        .gpa = gpa, .bytes = bytes, .hva = hva, .id = memory->nslots, .flags = flags
+    };
+    memory->nslots++;
+    return 0;
+}
+
+/*
+ * Both pieces of RAM start at a multiple of 2 MiB. The kernel aligns a large
+ * anonymous mapping only sometimes, so 2 MiB more are reserved and the start is
+ * rounded up; the rest is address space that nobody touches.
+ */
+static int map_piece(struct memory *memory, unsigned piece, uint64_t gpa, uint64_t bytes)
+{
+    bool hugetlb = memory->backing == MEMORY_HUGETLB;
+    /* A hugetlb mapping is aligned as it is, and must reserve: without, SIGBUS comes later. */
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS |
+                (hugetlb ? MAP_HUGETLB | (21 << MAP_HUGE_SHIFT) : MAP_NORESERVE);
+    uint64_t reserve = hugetlb ? bytes : bytes + MEMORY_HUGE_BYTES;
+    uintptr_t start;
+    void *mapping = mmap(NULL, reserve, PROT_READ | PROT_WRITE, flags, -1, 0);
+
+    if (mapping == MAP_FAILED)
+        return -errno;
+    memory->mapping[piece] = mapping;
+    memory->mapping_bytes[piece] = reserve;
+    start = ((uintptr_t)mapping + MEMORY_HUGE_BYTES - 1) & ~(uintptr_t)(MEMORY_HUGE_BYTES - 1);
+    /*
+     * Best effort, both: a kernel without THP has 4K pages only, one without names for
+     * anonymous memory shows none in /proc/PID/maps. All of the mapping, to keep it one.
+     */
+    if (!hugetlb)
+        madvise(mapping, reserve, memory->backing == MEMORY_THP ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, mapping, reserve, "strata guest RAM");
+    return memory_add(memory, gpa, bytes, (void *)start, 0);
+}
+
+int memory_create(struct memory *memory, int vm_fd, uint64_t bytes, enum memory_backing backing)
+{
+    uint64_t unit = backing == MEMORY_HUGETLB ? MEMORY_HUGE_BYTES : MEMORY_PAGE_BYTES;
+    uint64_t low = bytes < ABI_RAM_LOW_END ? bytes : ABI_RAM_LOW_END;
+    int err;
+
+    *memory = (struct memory){ .vm_fd = vm_fd, .backing = backing, .bytes = bytes };
+    /* 2^46 keeps the sums below from wrapping; no x86 host maps that much. */
+    if (!bytes || bytes % unit || bytes > 1ull << 46)
+        return -EINVAL;
+    err = map_piece(memory, 0, 0, low);
+    if (!err && bytes > low)
+        err = map_piece(memory, 1, ABI_RAM_HIGH_START, bytes - low);
+    if (err)
+        memory_destroy(memory);
+    return err;
+}
+
+void memory_destroy(struct memory *memory)
+{
+    /* KVM's slots go with the VM's file descriptor, which is closed by now. */
+    for (unsigned i = 0; i < 2; i++) {
+        if (memory->mapping[i])
+            munmap(memory->mapping[i], memory->mapping_bytes[i]);
+        memory->mapping[i] = NULL;
+    }
+    memory->nslots = 0;
+}
+
+void *memory_at(const struct memory *memory, uint64_t gpa, uint64_t len)
+{
+    for (unsigned i = 0; i < memory->nslots; i++) {
+        const struct memory_slot *slot = &memory->slots[i];
+        uint64_t offset = gpa - slot->gpa;
+
+        /* Subtractions only: nothing here can overflow once gpa >= slot->gpa. */
+        if (gpa < slot->gpa || offset >= slot->bytes)
+            continue;
+        return len && len <= slot->bytes - offset ? (char *)slot->hva + offset : NULL;
+    }
+    return NULL;
+}
+
+uint64_t memory_low_end(const struct memory *memory)
+{
+    return memory->bytes < ABI_RAM_LOW_END ? memory->bytes : ABI_RAM_LOW_END;
+}

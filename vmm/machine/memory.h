@@ -1,0 +1,69 @@
+/*
+ * Guest-physical memory: slots, each a range of guest-physical addresses backed
+ * by host memory and known to KVM (api.rst, KVM_SET_USER_MEMORY_REGION).
+ *
+ * Every host address is congruent to its guest-physical address modulo 2 MiB, so
+ * that KVM can map a huge page wherever the backing has one.
+ */
+#ifndef STRATA_MACHINE_MEMORY_H
+#define STRATA_MACHINE_MEMORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define MEMORY_PAGE_BYTES 4096ull
+#define MEMORY_HUGE_BYTES (2ull << 20)
+#define MEMORY_SLOTS_MAX  32
+
+enum memory_backing {
+    MEMORY_4K,      /* small pages only */
+    MEMORY_THP,     /* transparent huge pages wherever the kernel finds one */
+    MEMORY_HUGETLB, /* reserved 2 MiB pages; sizes are multiples of 2 MiB */
+};
+
+struct memory_slot {
+    uint64_t gpa;
+    uint64_t bytes;
+    void *hva;
+    uint32_t id;    /* KVM's slot number, the index in struct memory */
+    uint32_t flags; /* KVM_MEM_* */
+};
+
+struct memory {
+    int vm_fd; /* not owned; < 0: no KVM behind it (tests) */
+    enum memory_backing backing;
+    uint64_t bytes; /* RAM, without what memory_add added */
+    unsigned nslots;
+    unsigned slots_limit; /* KVM_CAP_NR_MEMSLOTS once it was needed, else 0 */
+    struct memory_slot slots[MEMORY_SLOTS_MAX];
+    void *mapping[2]; /* what memory_destroy unmaps: RAM below and above the hole */
+    size_t mapping_bytes[2];
+};
+
+/*
+ * RAM of `bytes` (a positive multiple of the backing's page size) at [0, 3 GiB) and,
+ * for the rest, from 4 GiB on (guest/abi/machine.h). Nothing is touched or zeroed:
+ * a page costs the host something when the guest first uses it.
+ * 0, or -errno: -EINVAL a size that cannot be, -ENOMEM no room (for MEMORY_HUGETLB:
+ * too few free huge pages), or what KVM said. On failure nothing is left behind.
+ */
+int memory_create(struct memory *memory, int vm_fd, uint64_t bytes, enum memory_backing backing);
+void memory_destroy(struct memory *memory);
+
+/*
+ * One more slot over host memory that stays the caller's and outlives `memory`.
+ * -EINVAL: not page-aligned, empty or wrapping around; -EEXIST: overlaps a slot;
+ * -ENOSPC: no slot left. Only while no vCPU runs.
+ */
+int memory_add(struct memory *memory, uint64_t gpa, uint64_t bytes, void *hva, uint32_t flags);
+
+/*
+ * The one way from a guest-physical range to a pointer: NULL unless all of
+ * [gpa, gpa + len) lies in one slot; len 0 is NULL.
+ */
+void *memory_at(const struct memory *memory, uint64_t gpa, uint64_t len);
+
+/* First address after RAM below the 3 GiB hole, the limit for what is loaded low. */
+uint64_t memory_low_end(const struct memory *memory);
+
+#endif

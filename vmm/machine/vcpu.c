@@ -1,0 +1,237 @@
+#include "vmm/machine/vcpu.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "vmm/machine/cpuid.h"
+#include "vmm/machine/vm.h"
+#include "vmm/machine/vm_setup.h"
+
+#define APIC_BASE_ENABLED 0x800u
+#define APIC_BASE_BSP     0x100u
+#define CR0_PE            0x1u
+#define CR0_ET            0x10u
+
+int vcpu_create(struct vcpu *vcpu, struct vm *vm, unsigned index)
+{
+    int err;
+
+    *vcpu = (struct vcpu){ .vm = vm, .index = index };
+    vcpu->fd = ioctl(vm->fd, KVM_CREATE_VCPU, (long)index);
+    if (vcpu->fd < 0)
+        return -errno;
+    vcpu->run = mmap(NULL, vm->host->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+    if (vcpu->run == MAP_FAILED) {
+        err = -errno;
+        goto close_vcpu;
+    }
+    return 0;
+
+close_vcpu:
+    close(vcpu->fd);
+    vcpu->fd = -1;
+    return err;
+}
+
+int vcpu_set_cpuid(struct vcpu *vcpu, const struct cpuid_table *table)
+{
+    struct cpuid_table own = *table;
+
+    cpuid_for_vcpu(&own, vcpu->index);
+    if (ioctl(vcpu->fd, KVM_SET_CPUID2, &own) < 0)
+        return -errno;
+    vcpu->configured = true;
+    return 0;
+}
+
+int vcpu_configure(struct vcpu *vcpu)
+{
+    int err = vm_setup_finish(vcpu->vm);
+
+    if (err || vcpu->configured)
+        return err;
+    return vcpu_set_cpuid(vcpu, vcpu->vm->cpuid);
+}
+
+void vcpu_destroy(struct vcpu *vcpu)
+{
+    if (vcpu->fd < 0)
+        return;
+    munmap(vcpu->run, vcpu->vm->host->run_bytes);
+    close(vcpu->fd);
+    vcpu->fd = -1;
+}
+
+int vcpu_enter_protected(struct vcpu *vcpu, uint32_t rip, uint32_t ebx)
+{
+    const struct kvm_segment data = {
+        .limit = 0xffffffff, .selector = 0x10, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1
+    };
+    struct kvm_segment code = data;
+    /* Everything not named is zero, as after reset; so nothing has to be read first. */
+    struct kvm_sregs sregs = {
+        .ds = data,
+        .es = data,
+        .fs = data,
+        .gs = data,
+        .ss = data,
+        .tr = { .limit = 0x67, .type = 11, .present = 1 },
+        .ldt = { .limit = 0xffff, .type = 2, .present = 1 },
+        .gdt = { .limit = 0xffff },
+        .idt = { .limit = 0xffff },
+        .cr0 = CR0_PE | CR0_ET,
+        .apic_base = ABI_LAPIC_GPA | APIC_BASE_ENABLED | (vcpu->index ? 0 : APIC_BASE_BSP),
+    };
+    struct kvm_regs regs = { .rip = rip, .rbx = ebx, .rflags = 2 };
+
+    code.selector = 0x8;
+    code.type = 11;
+    sregs.cs = code;
+    if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) < 0 || ioctl(vcpu->fd, KVM_SET_REGS, &regs) < 0)
+        return -errno;
+    return 0;
+}
+
+uint64_t vcpu_tsc_hz(const struct vcpu *vcpu)
+{
+    int khz = ioctl(vcpu->fd, KVM_GET_TSC_KHZ, 0);
+
+    return khz > 0 ? (uint64_t)khz * 1000 : 0;
+}
+
+int vcpu_registers(const struct vcpu *vcpu, struct kvm_regs *regs, struct kvm_sregs *sregs)
+{
+    if (ioctl(vcpu->fd, KVM_GET_REGS, regs) < 0 || ioctl(vcpu->fd, KVM_GET_SREGS, sregs) < 0)
+        return -errno;
+    return 0;
+}
+
+static void leave_trail(struct vcpu *vcpu, uint64_t address, uint32_t bytes, bool write)
+{
+    vcpu->trail[vcpu->trail_next++ % VCPU_TRAIL] = (struct vcpu_exit){
+        .reason = vcpu->run->exit_reason, .bytes = bytes, .write = write, .address = address
+    };
+}
+
+static void exit_io(struct vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+    void *data = (char *)run + run->io.data_offset;
+    bool write = run->io.direction == KVM_EXIT_IO_OUT;
+
+    leave_trail(vcpu, run->io.port, run->io.size, write);
+    if (write)
+        bus_write(&vcpu->vm->pio, vcpu, run->io.port, data, run->io.size, run->io.count);
+    else
+        bus_read(&vcpu->vm->pio, vcpu, run->io.port, data, run->io.size, run->io.count);
+}
+
+static void exit_mmio(struct vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+
+    leave_trail(vcpu, run->mmio.phys_addr, run->mmio.len, run->mmio.is_write);
+    if (run->mmio.is_write)
+        bus_write(&vcpu->vm->mmio, vcpu, run->mmio.phys_addr, run->mmio.data, run->mmio.len, 1);
+    else
+        bus_read(&vcpu->vm->mmio, vcpu, run->mmio.phys_addr, run->mmio.data, run->mmio.len, 1);
+}
+
+/* A signal or a window that nobody asked for: the loop looks and goes on. */
+static void exit_again(struct vcpu *vcpu)
+{
+    (void)vcpu;
+}
+
+static void exit_shutdown(struct vcpu *vcpu)
+{
+    vm_stop(vcpu->vm, VM_END_TRIPLE_FAULT, 1);
+}
+
+static void exit_internal_error(struct vcpu *vcpu)
+{
+    vm_stop(vcpu->vm, VM_END_INTERNAL_ERROR, 1);
+}
+
+static void exit_fail_entry(struct vcpu *vcpu)
+{
+    vm_stop(vcpu->vm, VM_END_FAIL_ENTRY, 1);
+}
+
+/* A reason without an entry is reported and ends the run. */
+static void (*const exit_handlers[VCPU_EXIT_REASONS])(struct vcpu *) = {
+    [KVM_EXIT_IO] = exit_io,
+    [KVM_EXIT_MMIO] = exit_mmio,
+    [KVM_EXIT_INTR] = exit_again,
+    [KVM_EXIT_IRQ_WINDOW_OPEN] = exit_again,
+    [KVM_EXIT_SHUTDOWN] = exit_shutdown,
+    [KVM_EXIT_INTERNAL_ERROR] = exit_internal_error,
+    [KVM_EXIT_FAIL_ENTRY] = exit_fail_entry,
+};
+
+void vcpu_run(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+    struct kvm_run *run = vcpu->run;
+    int err = vcpu->configured ? 0 : vcpu_set_cpuid(vcpu, vm->cpuid);
+
+    if (err)
+        vm_stop_errno(vm, err);
+    for (;;) {
+        uint32_t reason;
+
+        /*
+         * Whoever sets attention then sets immediate_exit and signals this thread
+         * (vm.c, kick): if the load misses the flag, KVM_RUN returns at once.
+         */
+        if (atomic_load_explicit(&vm->attention, memory_order_relaxed) && !vcpu_park(vcpu))
+            return;
+        if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
+            /* EAGAIN: a vCPU that waited for SIPI just got it. */
+            if (errno != EINTR && errno != EAGAIN)
+                vm_stop_errno(vm, -errno);
+            if (!vcpu_park(vcpu))
+                return;
+            continue;
+        }
+        reason = run->exit_reason < VCPU_EXIT_REASONS ? run->exit_reason : VCPU_EXIT_REASONS - 1;
+        vcpu->exits[reason]++;
+        if (exit_handlers[reason])
+            exit_handlers[reason](vcpu);
+        else
+            vm_stop(vm, VM_END_UNKNOWN_EXIT, 1);
+    }
+}
+
+const char *vcpu_exit_name(uint32_t reason)
+{
+    static const char *const names[VCPU_EXIT_REASONS] = {
+        [KVM_EXIT_UNKNOWN] = "UNKNOWN",
+        [KVM_EXIT_EXCEPTION] = "EXCEPTION",
+        [KVM_EXIT_IO] = "IO",
+        [KVM_EXIT_HYPERCALL] = "HYPERCALL",
+        [KVM_EXIT_DEBUG] = "DEBUG",
+        [KVM_EXIT_HLT] = "HLT",
+        [KVM_EXIT_MMIO] = "MMIO",
+        [KVM_EXIT_IRQ_WINDOW_OPEN] = "IRQ_WINDOW_OPEN",
+        [KVM_EXIT_SHUTDOWN] = "SHUTDOWN",
+        [KVM_EXIT_FAIL_ENTRY] = "FAIL_ENTRY",
+        [KVM_EXIT_INTR] = "INTR",
+        [KVM_EXIT_SET_TPR] = "SET_TPR",
+        [KVM_EXIT_TPR_ACCESS] = "TPR_ACCESS",
+        [KVM_EXIT_NMI] = "NMI",
+        [KVM_EXIT_INTERNAL_ERROR] = "INTERNAL_ERROR",
+        [KVM_EXIT_SYSTEM_EVENT] = "SYSTEM_EVENT",
+        [KVM_EXIT_IOAPIC_EOI] = "IOAPIC_EOI",
+        [KVM_EXIT_HYPERV] = "HYPERV",
+        [KVM_EXIT_X86_RDMSR] = "X86_RDMSR",
+        [KVM_EXIT_X86_WRMSR] = "X86_WRMSR",
+        [KVM_EXIT_DIRTY_RING_FULL] = "DIRTY_RING_FULL",
+        [KVM_EXIT_X86_BUS_LOCK] = "X86_BUS_LOCK",
+        [KVM_EXIT_NOTIFY] = "NOTIFY",
+    };
+    return reason < VCPU_EXIT_REASONS && names[reason] ? names[reason] : "?";
+}

@@ -1,0 +1,125 @@
+#include "vmm/machine/vm.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "vmm/machine/irq.h"
+#include "vmm/machine/vm_setup.h"
+
+/* Intel without unrestricted guest needs three pages for real mode, out of RAM's way. */
+#define TSS_GPA 0xfffbd000ul
+
+static void ignore_kick(int signal_number)
+{
+    (void)signal_number;
+}
+
+static int allocate_vcpus(struct vm *vm)
+{
+    vm->vcpus = calloc(vm->ncpus, sizeof(*vm->vcpus));
+    if (!vm->vcpus)
+        return -ENOMEM;
+    for (unsigned i = 0; i < vm->ncpus; i++)
+        vm->vcpus[i] = (struct vcpu){ .vm = vm, .index = i, .fd = -1 };
+    return 0;
+}
+
+static void destroy_vcpus(struct vm *vm)
+{
+    for (unsigned i = 0; i < vm->ncpus; i++)
+        vcpu_destroy(&vm->vcpus[i]);
+    free(vm->vcpus);
+}
+
+int vm_create(struct vm *vm, const struct kvm_host *host, const struct vm_shape *shape)
+{
+    /* No SA_RESTART: the kick must end a blocking system call. */
+    struct sigaction kick = { .sa_handler = ignore_kick };
+    pthread_condattr_t attr;
+    int err;
+
+    *vm = (struct vm){ .host = host, .shape = *shape, .ncpus = shape->ncpus };
+    if (!shape->ncpus || shape->ncpus > VM_CPUS_MAX)
+        return -EINVAL;
+    sigaction(VM_KICK_SIGNAL, &kick, NULL);
+    bus_init(&vm->pio, 0xffff);
+    bus_init(&vm->mmio, ~0ull);
+    pthread_mutex_init(&vm->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&vm->changed, &attr);
+    pthread_condattr_destroy(&attr);
+
+    err = allocate_vcpus(vm);
+    if (err)
+        goto destroy_lock;
+    err = vm_setup_start(vm);
+    if (err)
+        goto free_vcpus;
+    vm->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (vm->end_fd < 0) {
+        err = -errno;
+        goto finish_setup;
+    }
+    vm->fd = kvm_create_vm(host);
+    if (vm->fd < 0) {
+        err = vm->fd;
+        goto close_end;
+    }
+    /* Slots first: after the TSS or the irqchip each one waits for a grace period (7 ms). */
+    err = memory_create(&vm->memory, vm->fd, shape->memory_bytes, shape->backing);
+    if (err)
+        goto close_vm;
+    if (ioctl(vm->fd, KVM_SET_TSS_ADDR, TSS_GPA) < 0) {
+        err = -errno;
+        goto destroy_memory;
+    }
+    err = irq_create(vm);
+    if (err)
+        goto destroy_memory;
+    vm_setup_reached(vm, VM_STAGE_MACHINE);
+    err = vcpu_create(&vm->vcpus[0], vm, 0);
+    if (err)
+        goto destroy_memory;
+    vm_setup_reached(vm, VM_STAGE_BOOT_CPU);
+    return 0;
+
+destroy_memory:
+    /* The helper first: it may be about to create a vCPU. */
+    vm_setup_reached(vm, VM_STAGE_FAILED);
+    vm_setup_finish(vm);
+    memory_destroy(&vm->memory);
+close_vm:
+    close(vm->fd);
+close_end:
+    close(vm->end_fd);
+finish_setup:
+    vm_setup_reached(vm, VM_STAGE_FAILED);
+    vm_setup_finish(vm);
+    vm_setup_destroy(vm);
+free_vcpus:
+    destroy_vcpus(vm);
+destroy_lock:
+    pthread_cond_destroy(&vm->changed);
+    pthread_mutex_destroy(&vm->lock);
+    return err;
+}
+
+void vm_destroy(struct vm *vm)
+{
+    vm_stop(vm, VM_END_HOST_STOP, 0);
+    vm_wait(vm, -1);
+    vm_setup_finish(vm);
+    vm_setup_destroy(vm);
+    destroy_vcpus(vm);
+    /* Closing first spares KVM from being told about every page that is unmapped. */
+    close(vm->fd);
+    memory_destroy(&vm->memory);
+    close(vm->end_fd);
+    pthread_cond_destroy(&vm->changed);
+    pthread_mutex_destroy(&vm->lock);
+}

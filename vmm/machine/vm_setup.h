@@ -1,0 +1,34 @@
+/*
+ * What is made ready beside the way from exec to the first guest instruction: the
+ * CPUID table (0.3 ms to fetch where CPUID traps), the boot CPU's copy of it, and the
+ * other vCPUs. For the files of this folder.
+ */
+#ifndef STRATA_MACHINE_VM_SETUP_H
+#define STRATA_MACHINE_VM_SETUP_H
+
+struct vm;
+
+/* How far vm_create has come. */
+enum vm_stage {
+    VM_STAGE_BEGUN,
+    VM_STAGE_MACHINE,  /* memory and interrupt chip: vCPUs can be created */
+    VM_STAGE_BOOT_CPU, /* the boot CPU exists */
+    VM_STAGE_FAILED,
+};
+
+/* Starts it, as soon as the VM's lock and vCPU array exist. 0 or -errno. */
+int vm_setup_start(struct vm *vm);
+
+/* Says how far vm_create has come. */
+void vm_setup_reached(struct vm *vm, enum vm_stage stage);
+
+/*
+ * Waits until it is done: if this is 0, the table is there and every vCPU exists. Again:
+ * the same.
+ */
+int vm_setup_finish(struct vm *vm);
+
+/* After vm_setup_finish. */
+void vm_setup_destroy(struct vm *vm);
+
+#endif

@@ -1,0 +1,275 @@
+/*
+ * fork-cow: after fork every page is one frame read-only on both sides; a write
+ * gives the writer a frame of its own, page by page, and one fault each. And what
+ * that costs against a fork that copies at once.
+ */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "guest/abi/exercises.h"
+#include "vmm/machine/memory.h"
+#include "vmm/tour/tour.h"
+
+#define PAGES_INTERPRETED 64
+#define RUNS_INTERPRETED  3
+#define PAGES             512
+#define RUNS              5
+#define PAGES_MAX         4096
+#define POINTS_MAX        8
+/* The page by which the child reports its times is held by its object. */
+#define HELD_BY_OBJECT 1
+
+struct point {
+    uint64_t writes;
+    double cow_ns, eager_ns;
+};
+
+struct state {
+    uint64_t pages;
+    uint64_t free_shared, copies_shared;
+    uint64_t gpa[PAGES_MAX]; /* of each page, after fork */
+    struct point point[POINTS_MAX];
+    size_t npoints;
+};
+
+static void command(const struct tour_host *host, bool control, char *text, size_t bytes)
+{
+    if (control)
+        snprintf(text, bytes, "fork-cow %d 0 break", PAGES_INTERPRETED);
+    else if (host->interprets)
+        snprintf(text, bytes, "fork-cow %d %d", PAGES_INTERPRETED, RUNS_INTERPRETED);
+    else
+        snprintf(text, bytes, "fork-cow %d %d", PAGES, RUNS);
+}
+
+/* The two address spaces of a checkpoint; the child's root is 0 once it is gone. */
+struct pair {
+    struct abi_process parent, child;
+    uint64_t va, pages, writes;
+};
+
+static bool open_pair(struct tour_run *run, const struct abi_checkpoint *record,
+                      const struct guest_view *view, struct pair *pair)
+{
+    const uint64_t *arg = record->arg;
+    bool found;
+
+    memset(pair, 0, sizeof(*pair));
+    found = !guest_process(view, arg[ABI_FORK_COW_PARENT], &pair->parent);
+    if (record->step != ABI_FORK_COW_REAPED)
+        found = found && !guest_process(view, arg[ABI_FORK_COW_CHILD], &pair->child);
+    pair->va = arg[ABI_FORK_COW_VA];
+    pair->pages = arg[ABI_FORK_COW_PAGES];
+    pair->writes = arg[ABI_FORK_COW_WRITES];
+    found = found && pair->pages > 0 && pair->pages <= PAGES_MAX && pair->writes <= pair->pages;
+    if (!found)
+        expect_true(run, false, "two processes and their pages", "neither", "step %" PRIu32,
+                    record->step);
+    return found;
+}
+
+static unsigned percent(const struct pair *pair)
+{
+    return (unsigned)(pair->writes * 100 / pair->pages);
+}
+
+static uint64_t first_word(const struct guest_view *view, uint64_t gpa)
+{
+    const uint64_t *word = memory_at(view->memory, gpa, sizeof(*word));
+
+    return word ? *word : 0;
+}
+
+static void shared(struct tour_run *run, const struct guest_view *view, const struct pair *pair)
+{
+    struct state *state = run->state;
+    uint64_t same = 0, read_only = 0, counted = 0;
+    struct guest_audit audit;
+
+    for (uint64_t i = 0; i < pair->pages; i++) {
+        uint64_t va = pair->va + i * ABI_PAGE_BYTES;
+        struct paging_walk parent, child;
+
+        state->gpa[i] = 0;
+        if (guest_walk(view, pair->parent.root, va, &parent) ||
+            guest_walk(view, pair->child.root, va, &child))
+            continue;
+        state->gpa[i] = child.leaf.gpa;
+        same += parent.leaf.gpa == child.leaf.gpa;
+        read_only += !parent.leaf.writable && !child.leaf.writable;
+        counted += guest_frame(view, child.leaf.gpa).refs == 2;
+    }
+    expect_equal(run, pair->pages, same, "%u %%: frames shared after fork", percent(pair));
+    expect_equal(run, pair->pages, read_only, "%u %%: pages read-only on both sides",
+                 percent(pair));
+    expect_equal(run, pair->pages, counted, "%u %%: frames with two references", percent(pair));
+    expect_audit(run, view, HELD_BY_OBJECT, "forked", &audit);
+    state->pages = pair->pages;
+    state->free_shared = view->kernel.free_frames;
+    state->copies_shared = pair->child.cow_copies;
+}
+
+/* Which pages the child was to write: the host's own list. */
+static void mark_written(const struct pair *pair, bool *written)
+{
+    memset(written, 0, PAGES_MAX * sizeof(*written));
+    for (uint64_t i = 0; i < pair->writes; i++)
+        written[ABI_FORK_COW_PAGE(i, pair->pages)] = true;
+}
+
+/* All of a copied page but its first word, which the child wrote. */
+static bool same_rest(const struct guest_view *view, uint64_t gpa, uint64_t other)
+{
+    const char *a = memory_at(view->memory, gpa, ABI_PAGE_BYTES);
+    const char *b = memory_at(view->memory, other, ABI_PAGE_BYTES);
+
+    return a && b && !memcmp(a + 8, b + 8, ABI_PAGE_BYTES - 8);
+}
+
+static void written(struct tour_run *run, const struct guest_view *view, const struct pair *pair)
+{
+    struct state *state = run->state;
+    static _Thread_local bool is_written[PAGES_MAX];
+    uint64_t private = 0, wrong = 0, moved = 0, parent_right = 0, child_right = 0, copied = 0;
+
+    mark_written(pair, is_written);
+    for (uint64_t i = 0; i < pair->pages; i++) {
+        uint64_t va = pair->va + i * ABI_PAGE_BYTES;
+        uint64_t word = is_written[i] ? ABI_FORK_COW_CHILD_WORD(i) : ABI_FORK_COW_PARENT_WORD(i);
+        struct paging_walk parent, child;
+        bool apart;
+
+        if (guest_walk(view, pair->parent.root, va, &parent) ||
+            guest_walk(view, pair->child.root, va, &child))
+            continue;
+        apart = child.leaf.gpa != parent.leaf.gpa;
+        private += apart;
+        wrong += apart != is_written[i];
+        moved += parent.leaf.gpa != state->gpa[i];
+        parent_right += first_word(view, parent.leaf.gpa) == ABI_FORK_COW_PARENT_WORD(i);
+        child_right += first_word(view, child.leaf.gpa) == word;
+        copied += same_rest(view, parent.leaf.gpa, child.leaf.gpa);
+    }
+    expect_equal(run, pair->writes, private, "%u %%: pages private after the writes",
+                 percent(pair));
+    expect_equal(run, 0, wrong, "%u %%: pages private that were not written, or not",
+                 percent(pair));
+    expect_equal(run, 0, moved, "%u %%: the parent's frames moved", percent(pair));
+    expect_equal(run, pair->pages, parent_right, "%u %%: the parent's contents", percent(pair));
+    expect_equal(run, pair->pages, child_right, "%u %%: the child's contents", percent(pair));
+    expect_equal(run, pair->pages, copied, "%u %%: the rest of each page is a true copy",
+                 percent(pair));
+    expect_equal(run, pair->writes, pair->child.cow_copies - state->copies_shared,
+                 "%u %%: copy-on-write faults", percent(pair));
+    expect_equal(run, pair->writes, state->free_shared - view->kernel.free_frames,
+                 "%u %%: frames taken", percent(pair));
+}
+
+static void reaped(struct tour_run *run, const struct guest_view *view, const struct pair *pair)
+{
+    struct state *state = run->state;
+    uint64_t sole = 0, right = 0;
+    struct guest_audit audit;
+
+    for (uint64_t i = 0; i < pair->pages; i++) {
+        struct paging_walk parent;
+
+        if (guest_walk(view, pair->parent.root, pair->va + i * ABI_PAGE_BYTES, &parent))
+            continue;
+        sole += parent.leaf.gpa == state->gpa[i] && guest_frame(view, state->gpa[i]).refs == 1;
+        right += first_word(view, parent.leaf.gpa) == ABI_FORK_COW_PARENT_WORD(i);
+    }
+    expect_equal(run, pair->pages, sole, "%u %%: frames the parent's alone again", percent(pair));
+    expect_equal(run, pair->pages, right, "%u %%: the parent's contents at the end", percent(pair));
+    expect_audit(run, view, HELD_BY_OBJECT, "reaped", &audit);
+}
+
+static void timed(struct tour_run *run, const struct abi_checkpoint *record)
+{
+    const uint64_t *arg = record->arg;
+    struct state *state = run->state;
+    struct point point = {
+        .writes = arg[ABI_FORK_COW_T_WRITES],
+        .cow_ns = ticks_to_ns(run, arg[ABI_FORK_COW_T_COW_FORK] + arg[ABI_FORK_COW_T_COW_WRITE]),
+        .eager_ns = ticks_to_ns(run,
+                                arg[ABI_FORK_COW_T_EAGER_FORK] + arg[ABI_FORK_COW_T_EAGER_WRITE]),
+    };
+
+    if (state->npoints == POINTS_MAX)
+        return;
+    state->point[state->npoints++] = point;
+    add_figure(run, (double)point.writes, "writes_%zu", state->npoints);
+    add_figure(run, point.cow_ns, "cow_%zu_ns", state->npoints);
+    add_figure(run, point.eager_ns, "eager_%zu_ns", state->npoints);
+}
+
+static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
+                       const struct guest_view *view)
+{
+    struct pair pair;
+
+    if (record->step == ABI_FORK_COW_TIMED) {
+        timed(run, record);
+        return;
+    }
+    if (!open_pair(run, record, view, &pair))
+        return;
+    switch (record->step) {
+    case ABI_FORK_COW_SHARED: shared(run, view, &pair); break;
+    case ABI_FORK_COW_WRITTEN: written(run, view, &pair); break;
+    case ABI_FORK_COW_REAPED: reaped(run, view, &pair); break;
+    default: break;
+    }
+}
+
+/*
+ * The fraction of pages written at which copying at once becomes the cheaper way, by
+ * straight lines between the points: percent, NAN if the curves do not cross.
+ */
+static double crossover(const struct state *state)
+{
+    for (size_t i = 0; i < state->npoints; i++) {
+        const struct point *to = &state->point[i], *from = i ? to - 1 : to;
+        double after = to->cow_ns - to->eager_ns, before = from->cow_ns - from->eager_ns;
+        double share = after > before ? -before / (after - before) : 0;
+
+        if (after < 0)
+            continue;
+        return 100.0 * ((double)from->writes + share * (double)(to->writes - from->writes)) /
+               (double)state->pages;
+    }
+    return NAN;
+}
+
+static void conclude(struct tour_run *run, char *key, size_t bytes)
+{
+    const struct state *state = run->state;
+    double at = crossover(state);
+    const struct point *first = &state->point[0];
+
+    add_figure(run, (double)state->pages, "pages");
+    add_figure(run, at, "crossover_percent");
+    if (!state->npoints || !isfinite(first->cow_ns))
+        snprintf(key, bytes, "%" PRIu64 " pages, not timed", state->pages);
+    else if (isnan(at))
+        snprintf(key, bytes,
+                 "%" PRIu64 " pages, COW ahead of an eager copy even if all are written",
+                 state->pages);
+    else
+        snprintf(key, bytes, "%" PRIu64 " pages, an eager copy pays from %.0f %% written",
+                 state->pages, at);
+}
+
+const struct tour_exercise tour_fork_cow = {
+    .name = "fork-cow",
+    .shows = "frames shared by fork, private by write, one fault each",
+    .breaks = "fork leaves pages writable on both sides",
+    .id = ABI_FORK_COW,
+    .steps = ABI_FORK_COW_STEPS,
+    .command = command,
+    .checkpoint = checkpoint,
+    .conclude = conclude,
+    .state_bytes = sizeof(struct state),
+};

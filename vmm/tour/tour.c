@@ -1,0 +1,175 @@
+#include "vmm/tour/tour.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "devices/core/board.h"
+#include "vmm/boot/boot.h"
+#include "vmm/machine/vm.h"
+
+#define STOP_TIMEOUT_MS 2000
+#define TOUR_CPUS       2
+
+const struct tour_exercise *const tour_exercises[] = {
+    &tour_paging,
+    &tour_fork_cow,
+    &tour_shared_memory,
+};
+const size_t tour_exercises_count = sizeof(tour_exercises) / sizeof(tour_exercises[0]);
+
+static uint64_t now_ns(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/* The guest rang: stop the world, see whose checkpoint it is, look. */
+static int on_checkpoint(void *owner, struct vcpu *vcpu, uint32_t frame)
+{
+    struct tour_run *run = owner;
+    struct abi_checkpoint record;
+    struct guest_view view;
+    int err;
+
+    vm_pause(run->vm, vcpu);
+    err = guest_checkpoint(&run->vm->memory, frame, &record);
+    if (!err)
+        err = guest_view_open(&view, &run->vm->memory, record.kernel);
+    if (!err && (record.exercise != run->exercise->id || record.step == 0 ||
+                 record.step >= run->exercise->steps))
+        err = -EINVAL;
+    if (!err) {
+        run->vcpu = vcpu;
+        run->rung[record.step]++;
+        run->exercise->checkpoint(run, &record, &view);
+    }
+    vm_resume(run->vm, vcpu);
+    return err;
+}
+
+/* What must be so of any run, once it has ended (or not). */
+static void check_end(struct tour_run *run, int waited, const struct vm_end *end)
+{
+    char observed[TOUR_TEXT_BYTES];
+
+    for (uint32_t step = 1; step < run->exercise->steps; step++)
+        expect_true(run, run->rung[step] > 0, "rung", run->rung[step] ? "rung" : "never rung",
+                    "checkpoint %" PRIu32, step);
+    if (waited == -ETIMEDOUT)
+        snprintf(observed, sizeof(observed), "still running after %u s", run->host->timeout_s);
+    else
+        snprintf(observed, sizeof(observed), "%s, status %d", vm_end_name(end->reason),
+                 end->status);
+    expect_true(run, !waited && end->reason == VM_END_GUEST_EXIT && end->status == 0,
+                "guest exit, status 0", observed, "the guest's program ran to its end");
+}
+
+/* The last lines the guest wrote, for people to see what went wrong. */
+static void keep_console(struct tour_run *run, int console_fd)
+{
+    off_t end = lseek(console_fd, 0, SEEK_END);
+    off_t room = sizeof(run->console) - 1;
+    ssize_t n = pread(console_fd, run->console, (size_t)room, end > room ? end - room : 0);
+
+    run->console[n > 0 ? n : 0] = 0;
+}
+
+static int run_vm(struct tour_run *run, int console_fd, char *error, size_t error_bytes)
+{
+    char boot_args[sizeof(run->command) + 8];
+    const struct vm_config config = {
+        .boot_args = boot_args,
+        .memory_bytes = run->host->memory_bytes,
+        .vcpu_count = TOUR_CPUS,
+        .huge_pages = MEMORY_4K,
+    };
+    const struct vm_shape shape = boot_shape(&config);
+    const struct board_config board_config = {
+        .console_out_fd = console_fd,
+        .console_room_fd = -1,
+        .checkpoint = on_checkpoint,
+        .checkpoint_owner = run,
+    };
+    struct boot_error boot_error;
+    struct board board;
+    struct vm vm;
+    int err, waited;
+
+    snprintf(boot_args, sizeof(boot_args), "exec=%s", run->command);
+    err = vm_create(&vm, run->host->kvm, &shape);
+    if (err) {
+        snprintf(error, error_bytes, "cannot create a virtual machine: %s", strerror(-err));
+        return err;
+    }
+    run->vm = &vm;
+    run->tsc_hz = vcpu_tsc_hz(&vm.vcpus[0]);
+    err = board_create(&board, &vm, &board_config);
+    if (err) {
+        snprintf(error, error_bytes, "cannot create the devices: %s", strerror(-err));
+        goto destroy_vm;
+    }
+    err = boot(&vm, &board, &config, &boot_error);
+    if (err) {
+        snprintf(error, error_bytes, "%s", boot_error.text);
+        goto destroy_board;
+    }
+    err = vm_start(&vm);
+    if (err) {
+        snprintf(error, error_bytes, "cannot start the CPUs' threads: %s", strerror(-err));
+        goto destroy_board;
+    }
+    waited = vm_wait(&vm, (int)run->host->timeout_s * 1000);
+    if (waited) {
+        vm_stop(&vm, VM_END_HOST_STOP, 0);
+        vm_wait(&vm, STOP_TIMEOUT_MS);
+    }
+    check_end(run, waited, &vm.end);
+    if (!tour_ok(run))
+        keep_console(run, console_fd);
+
+destroy_board:
+    vm_stop(&vm, VM_END_HOST_STOP, 0);
+    vm_wait(&vm, -1);
+    board_destroy(&board);
+destroy_vm:
+    vm_destroy(&vm);
+    run->vm = NULL;
+    return err;
+}
+
+int tour_run(struct tour_run *run, const struct tour_exercise *exercise,
+             const struct tour_host *host, bool control, char *error, size_t error_bytes)
+{
+    uint64_t start = now_ns();
+    int console_fd, err;
+
+    memset(run, 0, sizeof(*run));
+    run->exercise = exercise;
+    run->host = host;
+    run->control = control;
+    run->state = calloc(1, exercise->state_bytes ? exercise->state_bytes : 1);
+    if (!run->state) {
+        snprintf(error, error_bytes, "out of memory");
+        return -ENOMEM;
+    }
+    exercise->command(host, control, run->command, sizeof(run->command));
+    console_fd = memfd_create("strata-console", MFD_CLOEXEC);
+    err = run_vm(run, console_fd, error, error_bytes);
+    if (!err && exercise->conclude)
+        exercise->conclude(run, run->key, sizeof(run->key));
+    if (console_fd >= 0)
+        close(console_fd);
+    free(run->state);
+    run->state = NULL;
+    run->elapsed_ns = now_ns() - start;
+    return err;
+}

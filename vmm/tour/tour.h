@@ -1,0 +1,131 @@
+/*
+ * The tour: each exercise is a program of the bundled guest that sets something up
+ * and rings checkpoints, and a host side here that stops the world at each of them
+ * and finds out for itself whether it is so.
+ *
+ * A run of an exercise is a VM of its own. A control is the same run with the
+ * exercise's mechanism broken on purpose: its checks must fail.
+ */
+#ifndef STRATA_TOUR_TOUR_H
+#define STRATA_TOUR_TOUR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmm/inspect/guest.h"
+#include "vmm/machine/kvm.h"
+
+#define TOUR_CHECKS_MAX  192
+#define TOUR_FIGURES_MAX 48
+#define TOUR_STEPS_MAX   8
+#define TOUR_TEXT_BYTES  192
+
+struct vcpu;
+struct vm;
+struct tour_run;
+
+/* One thing that must be so, and what was found. */
+struct tour_check {
+    char name[80];
+    bool ok;
+    char expected[TOUR_TEXT_BYTES];
+    char observed[TOUR_TEXT_BYTES];
+};
+
+/* A figure; the unit is the end of its name. */
+struct tour_figure {
+    char name[64];
+    double value;
+};
+
+struct tour_host {
+    const struct kvm_host *kvm;
+    unsigned cpus;      /* of the host, that this process may use */
+    bool interprets;    /* kernel code is interpreted: smaller sizes */
+    unsigned timeout_s; /* for one run */
+    uint64_t memory_bytes;
+};
+
+struct tour_exercise {
+    const char *name;
+    const char *shows;  /* what a passed row has shown, for people */
+    const char *breaks; /* what its control breaks */
+    enum abi_exercise id;
+    uint32_t steps; /* steps 1 to steps - 1 must be rung */
+    /* The guest's command for this host; control: with the mechanism broken. */
+    void (*command)(const struct tour_host *host, bool control, char *text, size_t bytes);
+    /* A checkpoint of this exercise, the world stopped. */
+    void (*checkpoint)(struct tour_run *run, const struct abi_checkpoint *record,
+                       const struct guest_view *view);
+    /* After the run: figures from several steps, and the row's key figures. May be NULL. */
+    void (*conclude)(struct tour_run *run, char *key, size_t bytes);
+    size_t state_bytes; /* of what the exercise remembers from step to step */
+};
+
+extern const struct tour_exercise tour_paging, tour_fork_cow, tour_shared_memory;
+
+/* All of them, in the order of the tour. */
+extern const struct tour_exercise *const tour_exercises[];
+extern const size_t tour_exercises_count;
+
+struct tour_run {
+    const struct tour_exercise *exercise;
+    const struct tour_host *host;
+    bool control;
+    struct vm *vm;     /* while it runs */
+    struct vcpu *vcpu; /* the one that rang */
+    void *state;       /* exercise->state_bytes, zero at first */
+
+    uint64_t rung[TOUR_STEPS_MAX]; /* how often each step was */
+    size_t nchecks, nfigures;
+    struct tour_check checks[TOUR_CHECKS_MAX];
+    struct tour_figure figures[TOUR_FIGURES_MAX];
+    size_t dropped; /* checks that had no room: a failure */
+    char command[128];
+    char key[TOUR_TEXT_BYTES];
+    char console[512]; /* the guest's last output, where the run went wrong */
+    uint64_t tsc_hz;   /* of the guest's time stamp counter; 0: not known */
+    uint64_t elapsed_ns;
+};
+
+/*
+ * Runs the exercise once; the checks say how it went. 0; or -errno and one line where
+ * no VM could be made. The caller frees nothing.
+ */
+int tour_run(struct tour_run *run, const struct tour_exercise *exercise,
+             const struct tour_host *host, bool control, char *error, size_t error_bytes);
+
+/* All checks passed, and there were some. */
+bool tour_ok(const struct tour_run *run);
+
+/* ---- For the exercises ---------------------------------------------------- */
+
+/* Adds a check, by numbers or by a condition with both sides in words. */
+void expect_equal(struct tour_run *run, uint64_t expected, uint64_t observed, const char *name, ...)
+    __attribute__((format(printf, 4, 5)));
+void expect_hex(struct tour_run *run, uint64_t expected, uint64_t observed, const char *name, ...)
+    __attribute__((format(printf, 4, 5)));
+void expect_true(struct tour_run *run, bool ok, const char *expected, const char *observed,
+                 const char *name, ...) __attribute__((format(printf, 5, 6)));
+
+void add_figure(struct tour_run *run, double value, const char *name, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* A figure by its full name; NAN if there is none. */
+double figure(const struct tour_run *run, const char *name);
+
+/*
+ * The audit of all address spaces, which every checkpoint can afford: no reference
+ * that no mapping explains but `held` of them, nothing of the kernel open to users.
+ */
+void expect_audit(struct tour_run *run, const struct guest_view *view, uint64_t held,
+                  const char *when, struct guest_audit *audit);
+
+/* TSC ticks of the guest in nanoseconds. */
+double ticks_to_ns(const struct tour_run *run, uint64_t ticks);
+
+/* Root of the page tables that a vCPU has loaded now; 0 if it cannot be read. */
+uint64_t vcpu_root(const struct tour_run *run, unsigned index);
+
+#endif
