@@ -1,0 +1,51 @@
+/*
+ * The bench's harness. A part measures something and reports lines; the list of
+ * parts is in bench.c. A later part adds its file here and its row there.
+ */
+#ifndef STRATA_BENCH_BENCH_H
+#define STRATA_BENCH_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define BENCH_NO_LIMIT 0.0
+
+struct bench {
+    const char *strata; /* paths of the programs */
+    const char *floor;
+    const char *images; /* folder of the guests (guest_first.elf, …) */
+    unsigned pairs;     /* how often to measure side by side */
+    bool verbose;
+};
+
+/* Each returns 0, or -errno after saying what went wrong. */
+int bench_start(const struct bench *bench);
+int bench_exits(const struct bench *bench);
+int bench_overhead(const struct bench *bench);
+
+/* One result, the median or total of n samples; falls short if value > limit. */
+void bench_report(const char *name, double value, const char *unit, double limit, size_t n);
+
+uint64_t bench_now_ns(void);
+double bench_median(double *values, size_t n); /* sorts them; n > 0 */
+
+/* A program that runs, with its stdin held open and its stdout in a pipe. */
+struct bench_child {
+    pid_t pid;
+    int in, out;
+    uint64_t exec_ns; /* the moment before exec */
+};
+
+/* argv[0] is the path. stderr is ours. 0 or -errno. */
+int bench_spawn(struct bench_child *child, const char *const argv[]);
+
+/* Up to `bytes` of its output: a count, 0 at its end, -ETIME, -errno. */
+ssize_t bench_read(struct bench_child *child, void *to, size_t bytes, int timeout_ms);
+
+/* Ends it: closes the pipes, waits up to a second, kills. Its exit status, or -errno. */
+int bench_end(struct bench_child *child);
+void bench_kill(struct bench_child *child); /* at once */
+
+#endif

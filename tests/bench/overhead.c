@@ -1,0 +1,117 @@
+/*
+ * Overhead: the private memory that strata costs the host beyond the guest's own,
+ * with the bundled guest at its prompt: every private page of every mapping in
+ * /proc/PID/smaps, clean pages of its own program file included, without guest RAM.
+ */
+#include "tests/bench/bench.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define START_MS     20000 /* to the first output */
+#define QUIET_MS     700   /* without output: it is idle at its prompt */
+#define MAPPINGS_MAX 512
+#define RAM_NAME     "[anon:strata guest RAM]"
+#define RAM_MIN_KB   (16u << 10) /* no mapping of strata's own is that large and anonymous */
+
+static struct mapping {
+    char range[48], name[128];
+    uint64_t size_kb, private_kb, anonymous_kb;
+    bool anonymous;
+} mappings[MAPPINGS_MAX];
+
+/* The number of mappings, or -errno. */
+static int read_smaps(pid_t pid)
+{
+    char path[64], line[512], range[48], name[128];
+    uint64_t kb;
+    int n = 0, named;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
+    f = fopen(path, "r");
+    if (!f)
+        return -errno;
+    while (fgets(line, sizeof(line), f)) {
+        name[0] = 0;
+        named = sscanf(line, "%47[0-9a-f-] %*4s %*s %*s %*s %127[^\n]", range, name);
+        if (named >= 1 && strchr(range, '-')) {
+            if (n == MAPPINGS_MAX)
+                break;
+            mappings[n] = (struct mapping){ .anonymous = !strchr(name, '/') };
+            strcpy(mappings[n].range, range);
+            strcpy(mappings[n].name, name);
+            n++;
+        } else if (n && sscanf(line, "Size: %" SCNu64, &kb) == 1) {
+            mappings[n - 1].size_kb = kb;
+        } else if (n && (sscanf(line, "Private_Clean: %" SCNu64, &kb) == 1 ||
+                         sscanf(line, "Private_Dirty: %" SCNu64, &kb) == 1 ||
+                         sscanf(line, "Private_Hugetlb: %" SCNu64, &kb) == 1)) {
+            mappings[n - 1].private_kb += kb;
+        } else if (n && sscanf(line, "Anonymous: %" SCNu64, &kb) == 1) {
+            mappings[n - 1].anonymous_kb += kb;
+        }
+    }
+    fclose(f);
+    return n;
+}
+
+/* By its name; where the host's kernel gives anonymous memory no names, the largest. */
+static int find_ram(int n)
+{
+    int largest = -1;
+
+    for (int i = 0; i < n; i++) {
+        if (strcmp(mappings[i].name, RAM_NAME) == 0)
+            return i;
+        if (mappings[i].anonymous &&
+            (largest < 0 || mappings[i].size_kb > mappings[largest].size_kb))
+            largest = i;
+    }
+    return largest >= 0 && mappings[largest].size_kb >= RAM_MIN_KB ? largest : -1;
+}
+
+int bench_overhead(const struct bench *bench)
+{
+    const char *const argv[] = { bench->strata, "run", NULL };
+    struct bench_child child;
+    uint64_t private_kb = 0, anonymous_kb = 0;
+    char text[4096];
+    int n, ram, ret = bench_spawn(&child, argv);
+    ssize_t got;
+
+    if (ret < 0)
+        return ret;
+    got = bench_read(&child, text, sizeof(text), START_MS);
+    while (got > 0)
+        got = bench_read(&child, text, sizeof(text), QUIET_MS);
+    n = got == -ETIME ? read_smaps(child.pid) : -EIO;
+    bench_kill(&child);
+    if (n < 0) {
+        fprintf(stderr, "bench: strata run ended, or its smaps cannot be read\n");
+        return n;
+    }
+    ram = find_ram(n);
+    if (ram < 0) {
+        fprintf(stderr, "bench: which mapping is guest RAM?\n");
+        return -ENOENT;
+    }
+    for (int i = 0; i < n; i++) {
+        const char *what = i == ram ? " <- guest RAM, not counted" : "";
+
+        if (i != ram) {
+            private_kb += mappings[i].private_kb;
+            anonymous_kb += mappings[i].anonymous_kb;
+        }
+        if (bench->verbose && (i == ram || mappings[i].private_kb))
+            printf("# %s %s: %" PRIu64 " KiB private of %" PRIu64 "%s\n", mappings[i].range,
+                   mappings[i].name, mappings[i].private_kb, mappings[i].size_kb, what);
+    }
+    bench_report("private_overhead_bytes", (double)private_kb * 1024, "bytes", 1048576, 1);
+    /* What a second strata beside it has again: without the pages of the program file. */
+    bench_report("private_anonymous_bytes", (double)anonymous_kb * 1024, "bytes", BENCH_NO_LIMIT,
+                 1);
+    return 0;
+}

@@ -1,0 +1,415 @@
+#!/bin/sh
+# Tests that need a working /dev/kvm, the same on each of the three hosts. Prints
+# TAP, exits 1 if one failed. Needs build/, busybox sh and its applets, no more.
+#
+#   tests/guests/run.sh [--verbose] [GROUP…]    groups: see ALL below
+#   tests/guests/run.sh --control [GROUP…]      every check must fail for a strata
+#                                               that does nothing and says so
+#
+# STRATA_SLOW multiplies all time limits (emulated hosts set it).
+cd "$(dirname "$0")/../.." || exit 2
+
+ALL="misuse broken ends signals console bundled tour"
+STRATA=${STRATA:-build/strata}
+GUESTS=build/tests
+SLOW=${STRATA_SLOW:-1}
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+trap 'exit 2' INT TERM
+n=0 failed=0 verbose= control=
+out=$work/out err=$work/err
+
+# --- verdicts
+
+ok() { # NAME
+    n=$((n + 1))
+    echo "ok $n - $1"
+}
+
+not_ok() { # NAME WHY
+    n=$((n + 1)) failed=$((failed + 1))
+    echo "not ok $n - $1"
+    echo "# $2"
+    [ ! -s "$out" ] || head -n 15 "$out" | sed 's/^/#   stdout: /'
+    [ ! -s "$err" ] || head -n 15 "$err" | sed 's/^/#   stderr: /'
+}
+
+skip() { # NAME WHY
+    n=$((n + 1))
+    echo "ok $n - $1 # SKIP $2"
+}
+
+verdict() { # NAME WHY-NOT, which is empty if all is well
+    if [ -z "$2" ]; then ok "$1"; else not_ok "$1" "$2"; fi
+}
+
+# --- running strata
+
+# Under a time limit; sets status (124: still running at the limit).
+limit=20
+strata() {
+    timeout -s KILL $((limit * SLOW)) "$STRATA" "$@" >"$out" 2>"$err" </dev/null
+    status=$?
+    [ $status -ne 137 ] && [ $status -ne 9 ] || status=124
+    [ -z "$verbose" ] || echo "# strata $* -> $status"
+}
+
+# What is wrong with the last run, if anything; patterns are extended regular
+# expressions, '' matches anything, '^$' is given as - (nothing at all).
+wrong() { # STATUS STDOUT STDERR
+    [ "$status" -eq "$1" ] || { echo "exit status $status, should be $1"; return; }
+    matches "$out" "$2" || { echo "stdout does not match /$2/"; return; }
+    matches "$err" "$3" || echo "stderr does not match /$3/"
+}
+
+matches() { # FILE PATTERN
+    case $2 in
+    '') ;;
+    -) [ ! -s "$1" ] ;;
+    *) grep -Eq -e "$2" "$1" ;;
+    esac
+}
+
+expect() { # NAME STATUS STDOUT STDERR ARGUMENT…
+    name=$1 want=$2 want_out=$3 want_err=$4
+    shift 4
+    strata "$@"
+    verdict "$name" "$(wrong "$want" "$want_out" "$want_err")"
+}
+
+# Misuse: status 2, nothing on stdout, one line on stderr that matches.
+misuse() { # NAME STDERR ARGUMENT…
+    name=$1 want_err=$2
+    shift 2
+    strata "$@"
+    why=$(wrong 2 - "$want_err")
+    [ -n "$why" ] || [ "$(wc -l <"$err")" -eq 1 ] || why="more than one line on stderr"
+    verdict "$name" "$why"
+}
+
+# In the background, stdin from a FIFO held open on descriptor 8; sets pid.
+start() { # ARGUMENT…
+    rm -f "$work/in"
+    mkfifo "$work/in"
+    "$GUESTS/with-signals" "$STRATA" "$@" <"$work/in" >"$out" 2>"$err" &
+    pid=$!
+    exec 8>"$work/in"
+}
+
+# Until a pattern is in a file, at most `limit` seconds.
+await() { # FILE PATTERN
+    i=0
+    while [ $i -lt $((limit * SLOW * 10)) ]; do
+        grep -Eqa -e "$2" "$1" 2>/dev/null && return 0
+        kill -0 "$pid" 2>/dev/null || return 1
+        sleep 0.1
+        i=$((i + 1))
+    done
+    return 1
+}
+
+# Whether the process is gone (or only waits to be waited for) within tenths.
+gone_within() { # TENTHS
+    i=0
+    while [ $i -le $(($1 * SLOW)) ]; do
+        case $(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$pid/status" 2>/dev/null) in
+        '' | Z) return 0 ;;
+        esac
+        sleep 0.1
+        i=$((i + 1))
+    done
+    return 1
+}
+
+finish() { # sets status; kills what still runs
+    kill -KILL "$pid" 2>/dev/null
+    wait "$pid" 2>/dev/null
+    status=$?
+    exec 8>&-
+}
+
+# --- groups
+
+group_misuse() {
+    misuse "unknown command" "frobnicate" frobnicate
+    misuse "unknown option" "frobnicate" run --frobnicate
+    misuse "option without its value" "memory" run --memory
+    misuse "superfluous argument" "superfluous" run superfluous
+    misuse "memory of 0" "memory" run --memory 0
+    misuse "memory of 1 byte" "memory" run --memory 1
+    misuse "memory that is not a number" "memory" run --memory much
+    misuse "memory with an unknown unit" "memory" run --memory 5X
+    misuse "memory beyond 64 bits" "memory" run --memory 99999999999999999999G
+    misuse "negative memory" "memory" run --memory -1
+    misuse "memory more than the host has" "memory|host" run --memory 8T
+    misuse "0 CPUs" "cpus" run --cpus 0
+    misuse "CPUs more than there can be" "cpus" run --cpus 100000
+    misuse "CPUs that are not a number" "cpus" run --cpus two
+    misuse "pages of an unknown size" "pages" run --pages 3k
+    misuse "unknown exercise" "no-such" tour no-such
+    misuse "unknown exercise to break" "no-such" tour --break no-such
+    for command in run tour doctor; do
+        expect "help of $command" 0 "Usage|usage" - $command --help
+    done
+    expect "help" 0 "tour" - --help
+}
+
+# ELF64 header: e_ident class at 4, e_machine at 18, e_phoff at 32, e_phentsize at
+# 54, e_phnum at 56; the first program header at 64 (p_offset at 72, p_paddr at 88,
+# p_filesz at 96, p_memsz at 104), the second at 120.
+patched() { # NAME OFFSET BYTES-AS-OCTAL: prints the path
+    cp "$GUESTS/status.elf" "$work/$1"
+    # shellcheck disable=SC2059
+    printf "$3" | dd of="$work/$1" bs=1 seek="$2" conv=notrunc 2>/dev/null
+    echo "$work/$1"
+}
+
+group_broken() {
+    misuse "kernel that is not there" "No such file" run --kernel "$work/nothing"
+    if [ "$(id -u)" -ne 0 ]; then
+        : >"$work/closed"
+        chmod 0 "$work/closed"
+        misuse "kernel that cannot be read" "ermission" run --kernel "$work/closed"
+    else
+        skip "kernel that cannot be read" "root can read everything"
+    fi
+    misuse "kernel is a folder" "folder|directory" run --kernel "$work"
+    mkfifo "$work/fifo"
+    misuse "kernel is a FIFO" "FIFO|regular" run --kernel "$work/fifo"
+    : >"$work/empty"
+    misuse "empty kernel" "empty|short" run --kernel "$work/empty"
+    echo "#!/bin/sh" >"$work/script"
+    misuse "kernel is a text file" "ELF" run --kernel "$work/script"
+    misuse "kernel of 32 bits" "class|64-bit" run --kernel "$(patched class 4 '\001')"
+    misuse "kernel for another machine" "machine" run --kernel "$(patched machine 18 '\267\000')"
+    misuse "kernel without program headers" "e_phnum|program header" \
+        run --kernel "$(patched phnum 56 '\000\000')"
+    misuse "program headers beyond the file" "truncated|beyond" \
+        run --kernel "$(patched phoff 32 '\377\377\377\177')"
+    misuse "program headers of a wrong size" "e_phentsize" \
+        run --kernel "$(patched phentsize 54 '\001\000')"
+    misuse "segment beyond the file" "truncated|beyond" \
+        run --kernel "$(patched offset 72 '\000\000\000\177')"
+    misuse "segment larger in the file than in memory" "p_filesz|p_memsz" \
+        run --kernel "$(patched filesz 97 '\001')"
+    misuse "segment that wraps around" "wrap|RAM|fit" \
+        run --kernel "$(patched wraps 88 '\000\360\377\377\377\377\377\377')"
+    misuse "entry outside every segment" "entry" \
+        run --kernel "$(patched outside 88 '\000\000\000\000\000\001\000\000')"
+    misuse "no PVH entry" "PVH" run --kernel "$(patched note 120 '\000')"
+    for bytes in 3 17 63 100 4100; do
+        head -c $bytes "$GUESTS/status.elf" >"$work/short"
+        misuse "kernel truncated to $bytes bytes" "truncated|short|ELF" run --kernel "$work/short"
+    done
+    if [ -e build/guest/kernel.elf ]; then
+        head -c 20000 build/guest/kernel.elf >"$work/short"
+        misuse "bundled kernel, truncated" "truncated" run --kernel "$work/short"
+    fi
+    misuse "kernel that overlaps the end of RAM" "RAM|memory" \
+        run --memory 64M --kernel "$GUESTS/oversized.elf"
+    misuse "kernel with too little memory" "RAM|memory" run --memory 1M --kernel "$GUESTS/status.elf"
+}
+
+group_ends() {
+    expect "guest's exit status" 42 '^status' - run --kernel "$GUESTS/status.elf"
+    expect "status of --exec: success" 0 'halt' '' run --exec 'help'
+    expect "status of --exec: no such command" '127' '' '' run --exec 'no-such-command'
+    expect "guest panic" 1 '^panic' 'panic' run --kernel "$GUESTS/panic.elf"
+    expect "triple fault" 1 '^triple' '[Tt]riple fault' run --kernel "$GUESTS/triple.elf"
+    expect "a triple fault shows where" 1 '' 'rip|eip|RIP' run --kernel "$GUESTS/triple.elf"
+    expect "an internal error of KVM is named" 1 '^nowhere' 'KVM internal error|KVM_EXIT_INTERNAL_ERROR' \
+        run --kernel "$GUESTS/nowhere.elf"
+    expect "and shows where" 1 '' 'd0000000' run --kernel "$GUESTS/nowhere.elf"
+    expect "a guest that pokes at everything" 0 '^hostile' '' run --kernel "$GUESTS/hostile.elf"
+}
+
+# SIGTERM and SIGINT end a run within a second, whatever the guest does.
+signal_ends() { # SIGNAL GUEST READY-PATTERN
+    start run --kernel "$GUESTS/$2.elf"
+    if ! await "$out" "$3"; then
+        why="never printed /$3/"
+    else
+        kill -"$1" "$pid"
+        why=
+        gone_within 10 || why="still there a second later"
+    fi
+    finish
+    case $why:$1:$status in
+    :TERM:143 | :INT:130) ;;
+    :*) why="exit status $status, should be 128 and the signal's number" ;;
+    esac
+    verdict "SIG$1, guest: $2" "$why"
+}
+
+group_signals() {
+    for guest in idle spin shout; do
+        signal_ends TERM $guest "^$guest"
+        signal_ends INT $guest "^$guest"
+    done
+
+    # The same with nobody who takes the output.
+    mkfifo "$work/full"
+    # shellcheck disable=SC2217 # it is there for not reading
+    sleep 60 <"$work/full" &
+    reader=$!
+    "$STRATA" run --kernel "$GUESTS/shout.elf" >"$work/full" 2>"$err" </dev/null &
+    pid=$!
+    sleep 1
+    if kill -TERM "$pid"; then
+        why=
+        gone_within 10 || why="still there a second later"
+    else
+        why="it ended by itself"
+    fi
+    kill -KILL "$pid" 2>/dev/null
+    wait "$pid" 2>/dev/null
+    kill "$reader" 2>/dev/null
+    wait "$reader" 2>/dev/null
+    : >"$out"
+    verdict "SIGTERM while stdout takes nothing" "$why"
+
+    # SIGKILL leaves nothing: no process that has our FIFO or the VM open.
+    start run --kernel "$GUESTS/spin.elf"
+    why=
+    await "$out" spin || why="never printed anything"
+    before=$(children_of "$pid")
+    kill -KILL "$pid"
+    gone_within 10 || why="still there a second later"
+    finish
+    for child in $before; do
+        [ ! -d "/proc/$child" ] || why="its child $child is still there"
+    done
+    verdict "SIGKILL leaves no process" "$why"
+}
+
+children_of() { # PID
+    for stat in /proc/[0-9]*/stat; do
+        # The name, in parentheses, may hold spaces.
+        sed -n "s/^\([0-9]*\) (.*) [A-Za-z] $1 .*/\1/p" "$stat" 2>/dev/null
+    done
+}
+
+# The bundled guest's shell, on a console that is a pipe.
+group_console() {
+    limit=30
+    start run
+    if ! await "$out" '[#$>] *$'; then
+        finish
+        not_ok "the bundled guest comes to its prompt" "no prompt"
+        return
+    fi
+    ok "the bundled guest comes to its prompt"
+    echo help >&8
+    why=
+    await "$out" 'halt' || why="help did not list halt"
+    verdict "help lists the commands" "$why"
+    exec 8>&-
+    sleep 1
+    why=
+    kill -0 "$pid" 2>/dev/null || why="it ended at the end of its input"
+    verdict "at end of input the guest keeps running" "$why"
+    finish
+
+    start run
+    await "$out" '[#$>] *$' && echo halt >&8
+    why=
+    gone_within $((limit * 10)) || why="still running"
+    finish
+    [ -n "$why" ] || [ $status -eq 0 ] || why="exit status $status"
+    verdict "halt ends it with status 0" "$why"
+    limit=20
+}
+
+# The bundled guest's own programs, in machines of other shapes too.
+group_bundled() {
+    limit=60
+    for cpus in 1 2 4; do
+        expect "stress on $cpus vCPUs: memory as the model says" 0 'as the model says' '' \
+            run --cpus $cpus --exec "stress 60 $cpus"
+    done
+    expect "a program's status is the exit status" 7 '' '' run --exec 'run status 7'
+    expect "a forbidden access ends a program, not the guest" 139 'crash.*exception 14' '' \
+        run --exec 'run crash'
+    expect "an unknown program" 127 'no such program' '' run --exec 'run nothing'
+    expect "little memory" 0 'total 8192 KiB' '' run --memory 8M --exec mem
+    name="memory on both sides of the hole below 4 GiB"
+    if [ "$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)" -gt 3300000 ]; then
+        expect "$name" 0 'total 3162112 KiB' '' run --memory 3088M --exec mem
+    else
+        skip "$name" "this host has less memory than that"
+    fi
+    expect "memory that is no multiple of 2M" 0 'total 10500 KiB' '' \
+        run --memory 10500K --exec mem
+    expect "transparent huge pages behind it" 0 'free' '' run --pages thp --exec mem
+
+    # Preemption: two that never give way share one vCPU with the shell.
+    start run --cpus 1
+    printf 'spin 100000 &\nspin 100000 &\nps\nkill 2\nkill 3\necho all gone\nhalt 5\n' >&8
+    why=
+    gone_within $((limit * 10)) || why="still running"
+    finish
+    [ -n "$why" ] || [ $status -eq 5 ] || why="exit status $status"
+    [ -n "$why" ] || grep -q 'all gone' "$out" || why="the shell did not get its turn"
+    verdict "input typed early is kept, and spinning programs are preempted" "$why"
+    limit=20
+}
+
+group_tour() {
+    limit=120
+    expect "doctor" 0 'KVM|kvm' '' doctor
+    strata tour --list
+    verdict "tour --list" "$(wrong 0 '^paging' -)"
+    exercises=$(sed 's/[[:space:]].*//' "$out")
+    for name in paging fork-cow shared-memory; do
+        echo "$exercises" | grep -qx "$name" || not_ok "exercise $name" "tour --list does not name it"
+    done
+    for name in $exercises; do
+        strata tour "$name" --json "$work/tour.json"
+        why=$(wrong 0 "^ok +$name .*control fails, as it should" '')
+        for field in '"schema": *"strata.tour"' "\"name\": *\"$name\"" \
+            '"control_failed_as_it_should": *true'; do
+            [ -n "$why" ] || grep -q "$field" "$work/tour.json" || why="its JSON lacks $field"
+        done
+        verdict "tour $name" "$why"
+        # The negative control, by hand: status 1, and what was expected and observed.
+        expect "tour --break $name" 1 'failed: .*expected .*, observed' '' tour --break "$name"
+    done
+    limit=20
+}
+
+while [ $# -gt 0 ]; do
+    case $1 in
+    --verbose) verbose=1 ;;
+    --control) control=1 ;;
+    -*) sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *) break ;;
+    esac
+    shift
+done
+
+if [ "$control" ]; then
+    # One that succeeds at once, and one that fails at once.
+    for answer in true false; do
+        printf '#!/bin/sh\n%s\n' $answer >"$work/$answer"
+        chmod +x "$work/$answer"
+        n=$((n + 1))
+        passed=$(STRATA=$work/$answer "$0" "$@" 2>/dev/null | grep '^ok' | grep -v '# SKIP')
+        if [ -z "$passed" ]; then
+            echo "ok $n - guests control: no check passes for $answer in place of strata"
+        else
+            echo "not ok $n - guests control: checks pass for $answer in place of strata"
+            echo "$passed" | sed 's/^/#   /'
+            failed=$((failed + 1))
+        fi
+    done
+    echo "1..$n"
+    exit $((failed > 0))
+fi
+
+[ -x "$STRATA" ] || { echo "Bail out! $STRATA is not built"; exit 2; }
+for group in ${@:-$ALL}; do
+    echo "# $group"
+    "group_$group"
+done
+echo "1..$n"
+[ $failed -eq 0 ]

@@ -1,0 +1,231 @@
+#!/bin/bash
+# Tests of scripts/ themselves. Prints TAP, exits 1 if one failed. The emulated
+# hosts' own part is tested on npt, which starts quickly; what runs in ept is the
+# same.
+cd "$(dirname "$0")/../.." || exit 2
+root=$PWD
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+trap 'exit 2' INT TERM
+n=0 failures=0
+
+verdict() { # NAME WHY-NOT, which is empty if all is well
+	n=$((n + 1))
+	if [ -z "$2" ]; then
+		echo "ok $n - $1"
+	else
+		failures=$((failures + 1))
+		echo "not ok $n - $1"
+		echo "# $2"
+		head -n 10 "$work/out" "$work/err" 2>/dev/null | cat -v | sed 's/^/#   /'
+	fi
+}
+skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; }
+
+# Runs a command; sets status, keeps its output.
+run() {
+	timeout -k 5 120 "$@" >"$work/out" 2>"$work/err"
+	status=$?
+}
+same() { # WHAT FILE TEXT: complains unless FILE holds exactly TEXT
+	printf '%s' "$3" | cmp -s - "$2" || echo "$1 is not what it should be; "
+}
+expect() { # STATUS: complains unless that was the exit status
+	[ "$status" -eq "$1" ] || echo "status $status, should be $1; "
+}
+misuse() { # NAME PATTERN COMMAND…: status 2, no output, one line that matches
+	local name=$1 pattern=$2 why
+	shift 2
+	run "$@" </dev/null
+	why=$(expect 2; same stdout "$work/out" '')
+	grep -q -e "$pattern" "$work/err" || why+="stderr does not match $pattern; "
+	[ "$(wc -l <"$work/err")" -eq 1 ] || why+="not one line on stderr"
+	verdict "$name" "$why"
+}
+emulators() { # those with our mark in their command line
+	grep -lsaF -e "$1" /proc/[0-9]*/cmdline | while read -r file; do
+		! grep -qsa '^qemu' "$file" || echo "$file"
+	done
+}
+
+# --- misuse
+
+misuse "emuhost without a host" 'npt or ept' scripts/emuhost
+misuse "emuhost with an unknown host" 'frob' scripts/emuhost frob -- true
+misuse "emuhost without a command" 'COMMAND' scripts/emuhost npt --
+misuse "emuhost with an unknown option" 'frob' scripts/emuhost npt --frob -- true
+misuse "emuhost with a limit that is no number" 'soon' scripts/emuhost npt --timeout soon -- true
+misuse "emuhost with an option without its value" '--out' scripts/emuhost npt --out
+misuse "emuhost ept with two processors" 'processor' scripts/emuhost ept --cpus 2 -- true
+misuse "emuhost with a file that is not there" 'nothing' scripts/emuhost npt --with "$work/nothing" -- true
+misuse "deps for an unknown purpose" 'run, test, npt or ept' scripts/deps frob
+misuse "check with an unknown step" 'frob' scripts/check frob
+misuse "check with an unknown option" 'frob' scripts/check --frob
+for script in emuhost deps check; do
+	run scripts/$script --help
+	why=$(expect 0; same stderr "$work/err" '')
+	grep -q "^usage: scripts/$script" "$work/out" || why+="no usage on stdout"
+	verdict "$script --help" "$why"
+done
+
+# --- deps where there is nothing to install with
+
+mkdir "$work/bin"
+for tool in bash id mktemp cat grep rm sed head; do
+	ln -s "$(command -v $tool)" "$work/bin/$tool"
+done
+run env PATH="$work/bin" scripts/deps run
+why=$(expect 1)
+grep -q 'no apt-get.*make gcc libc6-dev' "$work/err" || why+="it does not name the packages"
+verdict "deps without apt-get names the packages" "$why"
+
+printf '#!/bin/sh\necho 1000\n' >"$work/id"
+printf '#!/bin/sh\n' >"$work/bin/apt-get"
+rm "$work/bin/id"
+mv "$work/id" "$work/bin/id"
+chmod +x "$work/bin/id" "$work/bin/apt-get"
+run env PATH="$work/bin" scripts/deps run
+why=$(expect 1)
+grep -q 'not root.*apt-get install' "$work/err" || why+="it does not name the privilege"
+verdict "deps without root or sudo names what is to be done" "$why"
+
+# --- check's verdicts on steps that go wrong
+
+cat >"$work/steps" <<'TABLE'
+good 5 printf 'ok 1 - a\nok 2 - b # SKIP no\n1..2\n'
+bad 5 printf 'not ok 1 - a\n# because\n1..1\n'; exit 1
+crash 5 echo 'ok 1 - a'; kill -SEGV $$
+slow 1 echo 'ok 1 - a'; sleep 20
+plan 5 printf '1..3\nok 1 - a\n'
+exit 5 echo 'ok 1 - a'; exit 1
+silent 5 true
+bail 5 printf 'ok 1 - a\nBail out! no\n'
+none 5 echo '1..0 # SKIP never'
+TABLE
+for step in good:1:0:1:0 bad:0:1:0:1 crash:1:1:0:1 slow:1:1:0:1 plan:1:1:0:1 exit:1:1:0:1 \
+	silent:0:1:0:1 bail:1:1:0:1 none:0:0:1:1; do
+	IFS=: read -r name p f s want <<<"$step"
+	run scripts/check --steps "$work/steps" "$name"
+	why=$(expect "$want")
+	[ "$(tail -n 1 "$work/out")" = "$p passed, $f failed, $s skipped" ] || why+="last line: $(tail -n 1 "$work/out")"
+	verdict "check's verdict on a step: $name" "$why"
+	rm -f "build/check/$name.tap" "build/check/$name.err"
+done
+
+# --- emuhost
+
+if ! scripts/deps npt 2>"$work/err"; then
+	skip "emuhost" "$(head -n 1 "$work/err")"
+	echo "1..$n"
+	exit $((failures > 0))
+fi
+
+# A cache of its own, with the kernel of the usual one, tells its processes.
+mkdir -p "$work/cache/strata"
+ln -s "${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/strata/kernel" "$work/cache/strata/kernel"
+export XDG_CACHE_HOME=$work/cache
+
+# One start shows much: arguments, both outputs byte by byte, input, status,
+# directories, files that go along and files that come back.
+printf 'from here' >"$work/with this"
+printf 'line\n\0\377end' >"$work/in"
+mkdir "$work/results"
+cat >"$work/inside" <<'INSIDE'
+printf '<%s>' "$@"
+cat
+cat "$WORK/with this" >&2
+echo kept >"$WORK/results/a file"
+mkdir "$WORK/results/empty"
+echo one >"$WORK/one"
+echo "$PWD"
+[ -c /dev/kvm ] && cat /sys/module/kvm_amd/parameters/npt
+[ -t 1 ] || [ -t 2 ] || echo no terminal
+sleep 1000 &
+exit 42
+INSIDE
+cd "$work" || exit 2
+run "$root/scripts/emuhost" npt --with "with this" --with inside --out results --result one -- \
+	env WORK="$work" sh inside 'a  b' "it's" '$HOME `id` \n "' '' $'two\nlines' '*' <"$work/in"
+cd "$root" || exit 2
+verdict "emuhost: status of the command" "$(expect 42)"
+{
+	printf '<%s>' 'a  b' "it's" '$HOME `id` \n "' '' $'two\nlines' '*'
+	cat "$work/in"
+	printf '%s\nY\nno terminal\n' "$work"
+} >"$work/expected"
+verdict "emuhost: arguments, stdin, directory and stdout" "$(cmp "$work/expected" "$work/out" 2>&1)"
+verdict "emuhost: stderr by itself, a file from outside" "$(same stderr "$work/err" 'from here')"
+why=
+[ "$(cat "$work/results/a file" 2>&1)" = kept ] || why="--out brought no file back; "
+[ -d "$work/results/empty" ] || why+="--out brought no directory back; "
+[ "$(cat "$work/one" 2>&1)" = one ] || why+="--result brought nothing back"
+verdict "emuhost: results come back" "$why"
+
+run scripts/emuhost npt -- no-such-command </dev/null
+verdict "emuhost: a command that is not there" "$(expect 127)"
+
+run scripts/emuhost npt --timeout 2 -- sh -c 'echo up; sleep 1000' </dev/null
+why=$(expect 124; same stdout "$work/out" $'up\n')
+grep -q 'within 2 s' "$work/err" || why+="no word about the limit; "
+[ -z "$(emulators "$work/cache")" ] || why+="an emulator is still there"
+verdict "emuhost: a limit ends the command with status 124" "$why"
+
+for signal in TERM KILL; do
+	scripts/emuhost npt -- sh -c 'echo up; sleep 1000' >"$work/out" 2>"$work/err" </dev/null &
+	pid=$!
+	for ((i = 0; i < 600; i++)); do
+		grep -q up "$work/out" && break
+		sleep 0.1
+	done
+	why=
+	[ -n "$(emulators "$work/cache")" ] || why="no emulator was seen; "
+	{ kill -$signal $pid; wait $pid; } 2>/dev/null
+	for ((i = 0; i < 30; i++)); do
+		[ -n "$(emulators "$work/cache")" ] || break
+		sleep 0.1
+	done
+	[ $i -lt 30 ] || why+="an emulator is still there"
+	verdict "emuhost: SIG$signal leaves no process" "$why"
+done
+why=
+[ -n "$(ls "$work/cache/strata/run")" ] || why="SIGKILL left nothing to clean; "
+touch -d '10 minutes ago' "$work"/cache/strata/run/*
+
+# An emulator that does not come up gets another try; here the first does not.
+mkdir "$work/fake"
+qemu=$(command -v qemu-system-x86_64)
+cat >"$work/fake/qemu-system-x86_64" <<FAKE
+#!/bin/sh
+[ -e $work/tried ] || { : >$work/tried; exit 1; }
+exec $qemu "\$@"
+FAKE
+chmod +x "$work/fake/qemu-system-x86_64"
+run env PATH="$work/fake:$PATH" scripts/emuhost npt -- echo up </dev/null
+verdict "emuhost: another try when the emulator did not come up" "$(expect 0; same stdout "$work/out" $'up\n')"
+[ -z "$(ls "$work/cache/strata/run")" ] || why+="something is left"
+verdict "emuhost: the next start cleans up after a killed one" "$why"
+printf '#!/bin/sh\necho broken >&2\nexit 1\n' >"$work/fake/qemu-system-x86_64"
+run env PATH="$work/fake:$PATH" scripts/emuhost npt -- echo up </dev/null
+why=$(expect 3; same stdout "$work/out" '')
+grep -q broken "$work/err" || why+="the emulator's own words are missing"
+verdict "emuhost: status 3 when the emulator never comes up" "$why"
+
+# --- strata where there is no KVM
+
+cat >"$work/no-kvm" <<NOKVM
+[ ! -e /dev/kvm ] || mount --bind /dev/null /dev/kvm || exit 99
+cd "$work" && exec "$root/scripts/strata" "\$@"
+NOKVM
+if unshare -m true 2>/dev/null; then
+	run unshare -m sh "$work/no-kvm" tour paging --json tour.json </dev/null
+	why=$(expect 0)
+	grep -q 'emulated host' "$work/err" || why+="no word about the emulated host; "
+	grep -q '^ok  *paging' "$work/out" || why+="no row of the tour; "
+	grep -q strata.tour "$work/tour.json" || why+="no JSON came back"
+	verdict "strata falls back to an emulated host" "$why"
+else
+	skip "strata falls back to an emulated host" "needs the right to make a mount namespace"
+fi
+
+echo "1..$n"
+[ $failures -eq 0 ]

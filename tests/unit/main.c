@@ -1,0 +1,72 @@
+/*
+ * The runner of all unit tests: TAP on standard output, exit status 1 if one fails.
+ * Arguments name suites; without any, all run.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/suites.h"
+
+static const struct {
+    const char *name;
+    Suite *(*create)(void);
+} suites[] = {
+    { "memory", memory_suite },
+    { "bus", bus_suite },
+    { "cpuid", cpuid_suite },
+    { "backend", backend_suite },
+    { "vm", vm_suite },
+    { "devices", devices_suite },
+    { "elf", elf_suite },
+    { "fdt", fdt_suite },
+    { "boot", boot_suite },
+    { "paging", paging_suite },
+    { "translate", translate_suite },
+    { "guest", guest_suite },
+    { "guest", guest_suite },
+    { "tour", tour_suite },
+    { "disasm", disasm_suite },
+    { "tour", tour_suite },
+    { "options", options_suite },
+    { "json", json_suite },
+};
+
+#define NSUITES (sizeof(suites) / sizeof(suites[0]))
+
+static int wanted(const char *name, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], name) == 0)
+            return 1;
+    }
+    return argc < 2;
+}
+
+int main(int argc, char **argv)
+{
+    SRunner *runner = NULL;
+    int failed;
+
+    for (size_t i = 0; i < NSUITES; i++) {
+        if (!wanted(suites[i].name, argc, argv))
+            continue;
+        if (!runner)
+            runner = srunner_create(suites[i].create());
+        else
+            srunner_add_suite(runner, suites[i].create());
+    }
+    if (!runner) {
+        fprintf(stderr, "unit: no such suite; the suites are:");
+        for (size_t i = 0; i < NSUITES; i++)
+            fprintf(stderr, " %s", suites[i].name);
+        fputc('\n', stderr);
+        return 2;
+    }
+    if (!srunner_has_tap(runner))
+        srunner_set_tap(runner, "-");
+    srunner_run_all(runner, CK_SILENT);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,28 @@
+/*
+ * The unit tests' suites, one for each module, and what they share.
+ */
+#ifndef STRATA_TESTS_SUITES_H
+#define STRATA_TESTS_SUITES_H
+
+#include <check.h>
+
+Suite *backend_suite(void);
+Suite *boot_suite(void);
+Suite *bus_suite(void);
+Suite *cpuid_suite(void);
+Suite *devices_suite(void);
+Suite *disasm_suite(void);
+Suite *elf_suite(void);
+Suite *fdt_suite(void);
+Suite *guest_suite(void);
+Suite *guest_suite(void);
+Suite *json_suite(void);
+Suite *memory_suite(void);
+Suite *options_suite(void);
+Suite *paging_suite(void);
+Suite *tour_suite(void);
+Suite *tour_suite(void);
+Suite *translate_suite(void);
+Suite *vm_suite(void);
+
+#endif

@@ -1,0 +1,475 @@
+/*
+ * vmm/machine: real VMs with guests of a few bytes. Where /dev/kvm cannot be used, each
+ * test says so and passes.
+ */
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "devices/core/board.h"
+#include "guest/abi/machine.h"
+#include "tests/unit/suites.h"
+#include "vmm/machine/probe.h"
+#include "vmm/machine/vm.h"
+
+#define CODE_GPA    0x1000
+#define COUNTER_GPA 0x3000 /* each vCPU counts at its own place, 64 bytes apart */
+#define MIB         (1ull << 20)
+
+#define OUT(port)   0x66, 0xba, (port)&0xff, (port) >> 8 /* mov $port, %dx */
+
+/* Guests, in 32-bit code; EBX is the vCPU's number. */
+static const uint8_t exit_42[] = { OUT(ABI_DOORBELL_PORT + ABI_DOORBELL_EXIT),
+                                   0xb8,
+                                   42,
+                                   0,
+                                   0,
+                                   0,      /* mov $42, %eax */
+                                   0xef }; /* out %eax, %dx */
+static const uint8_t panic[] = { OUT(ABI_DOORBELL_PORT + ABI_DOORBELL_PANIC), 0xef };
+static const uint8_t reset[] = { 0xb0, I8042_RESET, 0xe6, I8042_PORT };
+static const uint8_t halt[] = { 0xf4, 0xeb, 0xfd };   /* 1: hlt; jmp 1b, interrupts off */
+static const uint8_t triple_fault[] = { 0x0f, 0x0b }; /* ud2; the IDT is all zero */
+static const uint8_t count[] = { 0xc1, 0xe3, 6,       /* shl $6, %ebx */
+                                 0xff, 0x83, 0x00, 0x30, 0x00, 0x00, /* 1: incl 0x3000(%ebx) */
+                                 0xeb, 0xf8 };                       /* jmp 1b */
+static const uint8_t ring[] = { OUT(ABI_DOORBELL_PORT),
+                                0x89,
+                                0xd8, /* mov %ebx, %eax */
+                                0xef,
+                                0xeb,
+                                0xfd }; /* 1: out %eax, %dx; jmp 1b */
+static const uint8_t print[] = { OUT(ABI_SERIAL_PORT), 0xee, 0xeb, 0xfd };
+
+static struct kvm_host host;
+static struct vm vm;
+static struct board board;
+
+static bool no_kvm(const char *test)
+{
+    int err = kvm_open(&host);
+
+    if (err)
+        printf("# SKIP vm: %s: no usable /dev/kvm: %s\n", test, strerror(-err));
+    return err;
+}
+
+/* A VM whose first `running` vCPUs start with this code; the others wait for SIPI. */
+static void make_guest(struct vm *to, struct board *on, unsigned ncpus, unsigned running,
+                       const uint8_t *code, size_t bytes, const struct board_config *config)
+{
+    const struct board_config silent = { .console_out_fd = -1, .console_room_fd = -1 };
+    const struct vm_shape shape = { .memory_bytes = 2 * MIB, .ncpus = ncpus };
+    struct kvm_mp_state runnable = { .mp_state = KVM_MP_STATE_RUNNABLE };
+
+    ck_assert_int_eq(vm_create(to, &host, &shape), 0);
+    ck_assert_int_eq(board_create(on, to, config ? config : &silent), 0);
+    memcpy(memory_at(&to->memory, CODE_GPA, bytes), code, bytes);
+    for (unsigned i = 0; i < running; i++) {
+        ck_assert_int_eq(vcpu_configure(&to->vcpus[i]), 0);
+        ck_assert_int_eq(vcpu_enter_protected(&to->vcpus[i], CODE_GPA, i), 0);
+        ck_assert_int_ge(ioctl(to->vcpus[i].fd, KVM_SET_MP_STATE, &runnable), 0);
+    }
+}
+
+#define MAKE(ncpus, running, code) make_guest(&vm, &board, ncpus, running, code, sizeof(code), NULL)
+
+static void destroy(void)
+{
+    vm_stop(&vm, VM_END_HOST_STOP, 0);
+    ck_assert_int_eq(vm_wait(&vm, 5000), 0);
+    board_destroy(&board);
+    vm_destroy(&vm);
+    kvm_close(&host);
+}
+
+static uint32_t counter(unsigned index)
+{
+    return __atomic_load_n(
+        (uint32_t *)memory_at(&vm.memory, COUNTER_GPA + 64 * index, sizeof(uint32_t)),
+        __ATOMIC_SEQ_CST);
+}
+
+static void sleep_ms(unsigned ms)
+{
+    struct timespec time = { .tv_nsec = ms * 1000000l };
+
+    nanosleep(&time, NULL);
+}
+
+static long now_ms(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
+static unsigned open_fds(void)
+{
+    DIR *listing = opendir("/proc/self/fd");
+    unsigned n = 0;
+
+    ck_assert_ptr_nonnull(listing);
+    while (readdir(listing))
+        n++;
+    closedir(listing);
+    return n;
+}
+
+static const struct {
+    const char *name;
+    const uint8_t *code;
+    size_t bytes;
+    enum vm_end_reason reason;
+    int status;
+} ends[] = {
+    { "exit", exit_42, sizeof(exit_42), VM_END_GUEST_EXIT, 42 },
+    { "panic", panic, sizeof(panic), VM_END_GUEST_PANIC, 1 },
+    { "reset", reset, sizeof(reset), VM_END_GUEST_RESET, 0 },
+    { "triple fault", triple_fault, sizeof(triple_fault), VM_END_TRIPLE_FAULT, 1 },
+};
+
+START_TEST(test_end)
+{
+    uint64_t signalled;
+
+    if (no_kvm(ends[_i].name))
+        return;
+    make_guest(&vm, &board, 2, 1, ends[_i].code, ends[_i].bytes, NULL);
+    ck_assert_int_eq(vm_start(&vm), 0);
+    ck_assert_int_eq(vm_wait(&vm, 5000), 0);
+    ck_assert_int_eq(vm.end.reason, ends[_i].reason);
+    ck_assert_int_eq(vm.end.status, ends[_i].status);
+    ck_assert_uint_eq(vm.end.vcpu, 0);
+    ck_assert_int_eq(read(vm.end_fd, &signalled, 8), 8);
+    /* What comes later changes nothing. */
+    vm_stop(&vm, VM_END_HOST_STOP, 99);
+    ck_assert_int_eq(vm.end.reason, ends[_i].reason);
+    destroy();
+}
+END_TEST
+
+/* The boot CPU on the calling thread. */
+START_TEST(test_run)
+{
+    if (no_kvm("run"))
+        return;
+    MAKE(2, 1, exit_42);
+    ck_assert_int_eq(vm_run(&vm), 0);
+    ck_assert_int_eq(vm_wait(&vm, 5000), 0);
+    ck_assert_int_eq(vm.end.status, 42);
+    ck_assert_uint_eq(vm.end.vcpu, 0);
+    ck_assert_uint_eq(vm.vcpus[0].exits[KVM_EXIT_IO], 1);
+    destroy();
+}
+END_TEST
+
+static const struct {
+    const char *name;
+    const uint8_t *code;
+    size_t bytes;
+} endless[] = {
+    { "stop in hlt", halt, sizeof(halt) },
+    { "stop in a loop", count, sizeof(count) },
+    { "stop in exits", ring, sizeof(ring) },
+};
+
+START_TEST(test_stop)
+{
+    long before;
+
+    if (no_kvm(endless[_i].name))
+        return;
+    make_guest(&vm, &board, 4, 2, endless[_i].code, endless[_i].bytes, NULL);
+    ck_assert_int_eq(vm_start(&vm), 0);
+    ck_assert_int_eq(vm_wait(&vm, 20), -ETIMEDOUT);
+    before = now_ms();
+    vm_stop(&vm, VM_END_HOST_STOP, 7);
+    ck_assert_int_eq(vm_wait(&vm, 1000), 0);
+    ck_assert_int_lt(now_ms() - before, 500);
+    ck_assert_int_eq(vm.end.reason, VM_END_HOST_STOP);
+    ck_assert_int_eq(vm.end.status, 7);
+    ck_assert_uint_eq(vm.end.vcpu, VM_NO_VCPU);
+    destroy();
+}
+END_TEST
+
+/* A vCPU that waits for a reader who never reads. */
+START_TEST(test_stop_in_output)
+{
+    struct board_config config = { .console_room_fd = -1 };
+    long before;
+    int fds[2];
+
+    if (no_kvm("stop in output"))
+        return;
+    ck_assert_int_eq(pipe(fds), 0);
+    config.console_out_fd = fds[1];
+    make_guest(&vm, &board, 1, 1, print, sizeof(print), &config);
+    ck_assert_int_eq(fcntl(fds[1], F_SETPIPE_SZ, 4096) < 0, 0);
+    ck_assert_int_eq(vm_start(&vm), 0);
+    sleep_ms(200);
+    before = now_ms();
+    vm_pause(&vm, NULL);
+    vm_resume(&vm, NULL);
+    vm_stop(&vm, VM_END_HOST_STOP, 0);
+    ck_assert_int_eq(vm_wait(&vm, 1000), 0);
+    ck_assert_int_lt(now_ms() - before, 500);
+    destroy();
+    close(fds[0]);
+    close(fds[1]);
+}
+END_TEST
+
+START_TEST(test_pause)
+{
+    uint32_t first[2];
+
+    if (no_kvm("pause"))
+        return;
+    /* Two that count, one that waits for SIPI. */
+    MAKE(3, 2, count);
+    ck_assert_int_eq(vm_start(&vm), 0);
+    for (unsigned round = 0; round < 5; round++) {
+        sleep_ms(10);
+        vm_pause(&vm, NULL);
+        vm_pause(&vm, NULL);
+        ck_assert_uint_eq(vm.active, 0);
+        first[0] = counter(0);
+        first[1] = counter(1);
+        sleep_ms(10);
+        ck_assert_uint_eq(counter(0), first[0]);
+        ck_assert_uint_eq(counter(1), first[1]);
+        vm_resume(&vm, NULL);
+        sleep_ms(5);
+        ck_assert_uint_eq(counter(0), first[0]);
+        vm_resume(&vm, NULL);
+        for (unsigned i = 0; i < 500 && (counter(0) == first[0] || counter(1) == first[1]); i++)
+            sleep_ms(2);
+        ck_assert_uint_ne(counter(0), first[0]);
+        ck_assert_uint_ne(counter(1), first[1]);
+    }
+    destroy();
+}
+END_TEST
+
+/* Stopped while paused: the paused vCPUs leave without another instruction. */
+START_TEST(test_stop_while_paused)
+{
+    uint32_t first;
+
+    if (no_kvm("stop while paused"))
+        return;
+    MAKE(2, 2, count);
+    ck_assert_int_eq(vm_start(&vm), 0);
+    sleep_ms(10);
+    vm_pause(&vm, NULL);
+    first = counter(0);
+    vm_stop(&vm, VM_END_HOST_STOP, 0);
+    ck_assert_int_eq(vm_wait(&vm, 1000), 0);
+    vm_resume(&vm, NULL);
+    ck_assert_uint_eq(counter(0), first);
+    destroy();
+}
+END_TEST
+
+struct stress {
+    struct vm *vm;
+    atomic_uint inside, pauses, broken;
+    atomic_bool stop;
+};
+
+/* Alone in here, whoever it is. */
+static void hold_the_world(struct stress *stress, struct vcpu *self)
+{
+    vm_pause(stress->vm, self);
+    if (atomic_fetch_add(&stress->inside, 1) != 0 && !atomic_load(&stress->stop))
+        atomic_fetch_add(&stress->broken, 1);
+    atomic_fetch_add(&stress->pauses, 1);
+    atomic_fetch_sub(&stress->inside, 1);
+    vm_resume(stress->vm, self);
+}
+
+static int pause_on_ring(void *owner, struct vcpu *vcpu, uint32_t frame)
+{
+    (void)frame;
+    hold_the_world(owner, vcpu);
+    return 0;
+}
+
+static void *pause_from_outside(void *arg)
+{
+    struct stress *stress = arg;
+
+    while (!atomic_load(&stress->stop))
+        hold_the_world(stress, NULL);
+    return NULL;
+}
+
+/* Every vCPU and two other threads stop the world at the same time, over and over. */
+START_TEST(test_pause_stress)
+{
+    struct stress stress = { .vm = &vm };
+    struct board_config config = { .console_out_fd = -1,
+                                   .console_room_fd = -1,
+                                   .checkpoint = pause_on_ring,
+                                   .checkpoint_owner = &stress };
+    pthread_t outside[2];
+
+    if (no_kvm("pause stress"))
+        return;
+    make_guest(&vm, &board, 4, 3, ring, sizeof(ring), &config);
+    ck_assert_int_eq(vm_start(&vm), 0);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_create(&outside[i], NULL, pause_from_outside, &stress), 0);
+    sleep_ms(400);
+    atomic_store(&stress.stop, true);
+    vm_stop(&vm, VM_END_HOST_STOP, 0);
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(outside[i], NULL);
+    ck_assert_int_eq(vm_wait(&vm, 2000), 0);
+    ck_assert_uint_eq(stress.broken, 0);
+    ck_assert_uint_gt(stress.pauses, 10);
+    for (unsigned i = 0; i < 3; i++)
+        ck_assert_msg(vm.vcpus[i].exits[KVM_EXIT_IO] > 0, "vCPU %u never had its turn", i);
+    destroy();
+}
+END_TEST
+
+START_TEST(test_two_at_once)
+{
+    static struct vm other;
+    static struct board other_board;
+
+    if (no_kvm("two at once"))
+        return;
+    MAKE(1, 1, count);
+    make_guest(&other, &other_board, 1, 1, exit_42, sizeof(exit_42), NULL);
+    ck_assert_int_eq(vm_start(&vm), 0);
+    ck_assert_int_eq(vm_start(&other), 0);
+    ck_assert_int_eq(vm_wait(&other, 5000), 0);
+    ck_assert_int_eq(other.end.status, 42);
+    ck_assert_int_eq(vm.end.reason, VM_END_NONE);
+    board_destroy(&other_board);
+    vm_destroy(&other);
+    destroy();
+}
+END_TEST
+
+START_TEST(test_nothing_left)
+{
+    unsigned before;
+
+    if (no_kvm("nothing left"))
+        return;
+    kvm_close(&host);
+    before = open_fds();
+    for (unsigned i = 0; i < 5; i++) {
+        ck_assert_int_eq(kvm_open(&host), 0);
+        MAKE(2, 1, exit_42);
+        if (i % 2)
+            ck_assert_int_eq(vm_start(&vm), 0);
+        destroy();
+        ck_assert_uint_eq(open_fds(), before);
+    }
+}
+END_TEST
+
+START_TEST(test_bad_shapes)
+{
+    static const struct vm_shape bad[] = {
+        { .memory_bytes = 2 * MIB, .ncpus = 0 },
+        { .memory_bytes = 2 * MIB, .ncpus = VM_CPUS_MAX + 1 },
+        { .memory_bytes = 0, .ncpus = 1 },
+        { .memory_bytes = 2 * MIB + 1, .ncpus = 2 },
+        { .memory_bytes = 3 * MIB, .ncpus = 2, .backing = MEMORY_HUGETLB },
+    };
+    unsigned before;
+
+    if (no_kvm("bad shapes"))
+        return;
+    before = open_fds();
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        ck_assert_int_eq(vm_create(&vm, &host, &bad[i]), -EINVAL);
+    ck_assert_uint_eq(open_fds(), before);
+    kvm_close(&host);
+}
+END_TEST
+
+START_TEST(test_slots)
+{
+    const struct vm_shape shape = { .memory_bytes = 2 * MIB, .ncpus = 1 };
+    void *page;
+
+    if (no_kvm("slots"))
+        return;
+    ck_assert_int_eq(vm_create(&vm, &host, &shape), 0);
+    page = aligned_alloc(4096, 4096);
+    ck_assert_int_eq(memory_add(&vm.memory, 16 * MIB, 4096, page, KVM_MEM_READONLY), 0);
+    /* Beyond what any CPU addresses: KVM refuses, and the slot is not there. */
+    ck_assert_int_lt(memory_add(&vm.memory, 1ull << 62, 4096, page, 0), 0);
+    ck_assert_ptr_null(memory_at(&vm.memory, 1ull << 62, 1));
+    vm_destroy(&vm);
+    free(page);
+    kvm_close(&host);
+}
+END_TEST
+
+START_TEST(test_probe)
+{
+    static const uint8_t report_7[] = { 0xb8, 7, 0, 0, 0, 0xe7, PROBE_PORT };
+    static const enum probe_mode modes[] = { PROBE_32BIT, PROBE_64BIT };
+    struct probe probe = { .code = report_7, .bytes = sizeof(report_7) };
+    struct probe_outcome outcome;
+
+    if (no_kvm("probe"))
+        return;
+    for (unsigned i = 0; i < 2; i++) {
+        probe.mode = modes[i];
+        ck_assert_int_eq(probe_run(&host, &probe, &outcome), 0);
+        ck_assert_int_eq(outcome.end, VM_END_GUEST_EXIT);
+        ck_assert_uint_eq(outcome.value, 7);
+    }
+    /* One that does not come back is stopped. */
+    probe.code = halt;
+    probe.bytes = sizeof(halt);
+    ck_assert_int_eq(probe_run(&host, &probe, &outcome), 0);
+    ck_assert_int_eq(outcome.end, VM_END_HOST_STOP);
+    probe.bytes = PROBE_CODE_BYTES + 1;
+    ck_assert_int_eq(probe_run(&host, &probe, &outcome), -EINVAL);
+    kvm_close(&host);
+}
+END_TEST
+
+Suite *vm_suite(void)
+{
+    Suite *suite = suite_create("vm");
+    TCase *tc = tcase_create("vm");
+
+    tcase_set_timeout(tc, 30);
+    tcase_add_loop_test(tc, test_end, 0, sizeof(ends) / sizeof(ends[0]));
+    tcase_add_test(tc, test_run);
+    tcase_add_loop_test(tc, test_stop, 0, sizeof(endless) / sizeof(endless[0]));
+    tcase_add_test(tc, test_stop_in_output);
+    tcase_add_test(tc, test_pause);
+    tcase_add_test(tc, test_stop_while_paused);
+    tcase_add_test(tc, test_pause_stress);
+    tcase_add_test(tc, test_two_at_once);
+    tcase_add_test(tc, test_nothing_left);
+    tcase_add_test(tc, test_bad_shapes);
+    tcase_add_test(tc, test_slots);
+    tcase_add_test(tc, test_probe);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
