@@ -1,7 +1,7 @@
 #include "guest/kernel/program.h"
 
 #include "guest/kernel/frame.h"
-#include "guest/kernel/space.h"
+#include "guest/kernel/vma.h"
 
 /* ELF-64 (System V gABI ch. 4, 5), as far as a static program goes. */
 struct elf_header {
@@ -77,10 +77,10 @@ static int map_segment(struct process *p, const struct program *program,
         .prot = file.prot,
         .kind = VMA_ZERO,
     };
-    int result = s->filesz ? space_map(p, &file) : 0;
+    int result = s->filesz ? vma_add(p, &file) : 0;
 
     if (!result && zero.end > zero.start)
-        result = space_map(p, &zero);
+        result = vma_add(p, &zero);
     return result;
 }
 
@@ -109,6 +109,6 @@ int program_map(struct process *p, const struct program *program)
             result = map_segment(p, program, &segment[i]);
     }
     if (!result)
-        result = space_map(p, &stack);
-    return result ? result : space_map(p, &gate);
+        result = vma_add(p, &stack);
+    return result ? result : vma_add(p, &gate);
 }

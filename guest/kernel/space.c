@@ -5,104 +5,7 @@
 #include "guest/kernel/kstring.h"
 #include "guest/kernel/paging.h"
 #include "guest/kernel/shared.h"
-
-/* ---- VMAs: a sorted array ------------------------------------------------- */
-
-/* Lowest VMA that ends after va; the end of the array if none does. */
-static struct vma *vma_after(struct process *p, uint64_t va)
-{
-    struct vma *vma = p->vma, *end = p->vma + p->nvmas;
-
-    while (vma < end && vma->end <= va)
-        vma++;
-    return vma;
-}
-
-static bool vma_is_end(const struct process *p, const struct vma *vma)
-{
-    return vma == p->vma + p->nvmas;
-}
-
-static struct vma *vma_at(struct process *p, uint64_t va)
-{
-    struct vma *vma = vma_after(p, va);
-
-    return !vma_is_end(p, vma) && vma->start <= va ? vma : NULL;
-}
-
-/* Makes room for one more in front of `at`; there must be some. */
-static void vma_open(struct process *p, struct vma *at)
-{
-    for (struct vma *vma = p->vma + p->nvmas++; vma > at; vma--)
-        *vma = vma[-1];
-}
-
-static void vma_close(struct process *p, struct vma *at)
-{
-    for (struct vma *end = p->vma + --p->nvmas; at < end; at++)
-        *at = at[1];
-}
-
-static uint64_t vma_page_bytes(const struct vma *vma)
-{
-    return vma->huge ? ABI_HUGE_BYTES : ABI_PAGE_BYTES;
-}
-
-/* Moves a VMA's start up, and what it maps with it. */
-static void vma_trim_start(struct vma *vma, uint64_t start)
-{
-    uint64_t bytes = start - vma->start;
-
-    vma->start = start;
-    vma->file_frame += bytes / ABI_PAGE_BYTES;
-    vma->file_bytes = vma->file_bytes > bytes ? vma->file_bytes - bytes : 0;
-    vma->object_page += bytes / ABI_PAGE_BYTES;
-}
-
-static void vma_forget(struct process *p, struct vma *vma)
-{
-    p->pub.vsz_bytes -= vma->end - vma->start;
-    if (vma->kind == VMA_SHARED)
-        shared_put(vma->object);
-    vma_close(p, vma);
-}
-
-/* Splits the VMA around va, if there is one and va is not its start. */
-static int vma_split(struct process *p, uint64_t va)
-{
-    struct vma *vma = vma_at(p, va);
-
-    if (!vma || vma->start == va)
-        return 0;
-    if (va % vma_page_bytes(vma))
-        return -ABI_EINVAL;
-    if (p->nvmas == VMAS_MAX)
-        return -ABI_ENOMEM;
-    vma_open(p, vma);
-    vma_trim_start(vma + 1, va);
-    vma->end = va;
-    if (vma->kind == VMA_SHARED)
-        shared_get(vma->object);
-    return 0;
-}
-
-/* Makes one of neighbours that only history keeps apart. */
-static void vma_merge(struct process *p, uint64_t start, uint64_t end)
-{
-    struct vma *vma = vma_after(p, start ? start - 1 : 0);
-
-    while (!vma_is_end(p, vma) && !vma_is_end(p, vma + 1) && vma->end <= end) {
-        const struct vma *next = vma + 1;
-
-        if (vma->end == next->start && vma->kind == VMA_ZERO && next->kind == VMA_ZERO &&
-            vma->prot == next->prot && vma->huge == next->huge) {
-            vma->end = next->end;
-            vma_close(p, vma + 1);
-        } else {
-            vma++;
-        }
-    }
-}
+#include "guest/kernel/vma.h"
 
 /* Checks [start, start + bytes) and splits VMAs at its ends. */
 static int range_prepare(struct process *p, uint64_t start, uint64_t bytes, uint64_t *end)
@@ -115,36 +18,6 @@ static int range_prepare(struct process *p, uint64_t start, uint64_t bytes, uint
         return -ABI_EINVAL;
     result = vma_split(p, start);
     return result ? result : vma_split(p, *end);
-}
-
-int space_map(struct process *p, const struct vma *vma)
-{
-    struct vma *at = vma_after(p, vma->start);
-
-    if (!vma_is_end(p, at) && at->start < vma->end)
-        return -ABI_EEXIST;
-    if (p->nvmas == VMAS_MAX)
-        return -ABI_ENOMEM;
-    vma_open(p, at);
-    *at = *vma;
-    if (vma->kind == VMA_SHARED)
-        shared_get(vma->object);
-    p->pub.vsz_bytes += vma->end - vma->start;
-    vma_merge(p, vma->start, vma->end);
-    return 0;
-}
-
-/* First gap of so many bytes, aligned, in the mmap area; 0 if none. */
-static uint64_t find_gap(struct process *p, uint64_t bytes, uint64_t align)
-{
-    uint64_t at = USER_MMAP_BASE;
-
-    for (struct vma *vma = vma_after(p, at); !vma_is_end(p, vma); vma++) {
-        if (vma->start >= at && bytes <= vma->start - at)
-            return at;
-        at = (vma->end + align - 1) & ~(align - 1);
-    }
-    return at < USER_END && bytes <= USER_END - at ? at : 0;
 }
 
 int64_t space_mmap(struct process *p, uint64_t addr, uint64_t bytes, uint32_t prot, uint32_t flags,
@@ -167,12 +40,12 @@ int64_t space_mmap(struct process *p, uint64_t addr, uint64_t bytes, uint32_t pr
             vma.kind = VMA_ZERO;
     }
     if (!(flags & ABI_MAP_FIXED))
-        addr = find_gap(p, bytes, page);
+        addr = vma_gap(p, bytes, page);
     if (addr < ABI_PAGE_BYTES || addr >= USER_END || bytes > USER_END - addr)
         return flags & ABI_MAP_FIXED ? -ABI_EINVAL : -ABI_ENOMEM;
     vma.start = addr;
     vma.end = addr + bytes;
-    result = space_map(p, &vma);
+    result = vma_add(p, &vma);
     return result ? result : (int64_t)addr;
 }
 

@@ -8,8 +8,7 @@
 
 #include "guest/kernel/process.h"
 
-/* Adds a mapping; *va 0 chooses a place. -ABI_EEXIST where something is there. */
-int space_map(struct process *p, const struct vma *vma);
+/* SYS_MMAP: an address, or -ABI_E*. */
 int64_t space_mmap(struct process *p, uint64_t addr, uint64_t bytes, uint32_t prot, uint32_t flags,
                    uint64_t object);
 int space_unmap(struct process *p, uint64_t start, uint64_t bytes);
