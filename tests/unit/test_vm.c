@@ -160,13 +160,29 @@ START_TEST(test_end)
 }
 END_TEST
 
-/* The boot CPU on the calling thread. */
+static void wait_beside(void *arg)
+{
+    ck_assert(!pthread_equal(pthread_self(), *(pthread_t *)arg));
+    ck_assert_int_eq(vm_wait(&vm, 5000), 0);
+    ck_assert_int_eq(vm.end.status, 42);
+    *(pthread_t *)arg = pthread_self();
+}
+
+/* The boot CPU on the calling thread, and somebody who waits for it beside. */
 START_TEST(test_run)
 {
+    pthread_t thread = pthread_self();
+
     if (no_kvm("run"))
         return;
     MAKE(2, 1, exit_42);
-    ck_assert_int_eq(vm_run(&vm), 0);
+    ck_assert_int_eq(vm_run(&vm, wait_beside, &thread), 0);
+    ck_assert(!pthread_equal(pthread_self(), thread));
+    destroy();
+
+    ck_assert_int_eq(kvm_open(&host), 0);
+    MAKE(1, 1, exit_42);
+    ck_assert_int_eq(vm_run(&vm, NULL, NULL), 0);
     ck_assert_int_eq(vm_wait(&vm, 5000), 0);
     ck_assert_int_eq(vm.end.status, 42);
     ck_assert_uint_eq(vm.end.vcpu, 0);

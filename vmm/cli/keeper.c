@@ -79,7 +79,7 @@ static void attend(const struct keeper *keeper)
     }
 }
 
-static void *keeper_thread(void *arg)
+void keeper_watch(void *arg)
 {
     const struct keeper *keeper = arg;
 
@@ -89,7 +89,6 @@ static void *keeper_thread(void *arg)
         fprintf(stderr, "strata run: a virtual CPU does not leave KVM; ending without it\n");
         _exit(keeper->vm->end.status ? keeper->vm->end.status : STATUS_FAILED);
     }
-    return NULL;
 }
 
 /* So that poll hears of them. */
@@ -138,16 +137,4 @@ void keeper_destroy(struct keeper *keeper)
     close(keeper->room_fd);
     close(keeper->signal_fd);
     pthread_sigmask(SIG_SETMASK, &keeper->signals_before, NULL);
-}
-
-int keeper_start(struct keeper *keeper, struct vm *vm, struct serial *serial)
-{
-    keeper->vm = vm;
-    keeper->serial = serial;
-    return -pthread_create(&keeper->thread, NULL, keeper_thread, keeper);
-}
-
-void keeper_join(struct keeper *keeper)
-{
-    pthread_join(keeper->thread, NULL);
 }

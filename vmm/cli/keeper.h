@@ -6,7 +6,6 @@
 #ifndef STRATA_CLI_KEEPER_H
 #define STRATA_CLI_KEEPER_H
 
-#include <pthread.h>
 #include <signal.h>
 
 struct serial;
@@ -16,8 +15,7 @@ struct keeper {
     int room_fd;   /* eventfd for the serial port, see serial.h */
     int signal_fd; /* the signals that end a run */
     sigset_t signals_before;
-    pthread_t thread;
-    struct vm *vm;
+    struct vm *vm; /* these two are to be set before it watches */
     struct serial *serial;
 };
 
@@ -26,10 +24,9 @@ int keeper_create(struct keeper *keeper);
 void keeper_destroy(struct keeper *keeper);
 
 /*
- * Starts the thread; it ends with the run. Where a vCPU does not come back then, it ends
- * the process. 0 or -errno.
+ * The body of the thread (for vm_run, which gets the keeper as the argument): returns
+ * when the run has ended. Where a vCPU does not come back then, it ends the process.
  */
-int keeper_start(struct keeper *keeper, struct vm *vm, struct serial *serial);
-void keeper_join(struct keeper *keeper);
+void keeper_watch(void *keeper);
 
 #endif

@@ -240,6 +240,8 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
         fprintf(stderr, "strata run: cannot watch the console: %s\n", strerror(-err));
         return STATUS_FAILED;
     }
+    keeper.vm = &vm;
+    keeper.serial = &board.serial;
     board_config.console_room_fd = keeper.room_fd;
     err = vm_create(&vm, host, &shape);
     if (err) {
@@ -259,16 +261,7 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
         goto destroy_board;
     }
     started_ns = now_ns();
-    err = keeper_start(&keeper, &vm, &board.serial);
-    if (err) {
-        fprintf(stderr, "strata run: cannot start a thread: %s\n", strerror(-err));
-        status = STATUS_FAILED;
-        goto destroy_board;
-    }
-    err = vm_run(&vm);
-    if (err)
-        vm_stop(&vm, VM_END_HOST_STOP, STATUS_FAILED);
-    keeper_join(&keeper);
+    err = vm_run(&vm, keeper_watch, &keeper);
     if (err) {
         status = explain_create(host, &options->config, err);
         goto destroy_board;

@@ -63,7 +63,7 @@ int vm_create(struct vm *vm, const struct kvm_host *host, const struct vm_shape 
     vm->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (vm->end_fd < 0) {
         err = -errno;
-        goto finish_setup;
+        goto destroy_setup;
     }
     vm->fd = kvm_create_vm(host);
     if (vm->fd < 0) {
@@ -89,17 +89,15 @@ int vm_create(struct vm *vm, const struct kvm_host *host, const struct vm_shape 
     return 0;
 
 destroy_memory:
-    /* The helper first: it may be about to create a vCPU. */
+    /* The other thread first: it may be about to create a vCPU. */
     vm_setup_reached(vm, VM_STAGE_FAILED);
-    vm_setup_finish(vm);
+    vm_setup_join(vm);
     memory_destroy(&vm->memory);
 close_vm:
     close(vm->fd);
 close_end:
     close(vm->end_fd);
-finish_setup:
-    vm_setup_reached(vm, VM_STAGE_FAILED);
-    vm_setup_finish(vm);
+destroy_setup:
     vm_setup_destroy(vm);
 free_vcpus:
     destroy_vcpus(vm);
@@ -113,7 +111,6 @@ void vm_destroy(struct vm *vm)
 {
     vm_stop(vm, VM_END_HOST_STOP, 0);
     vm_wait(vm, -1);
-    vm_setup_finish(vm);
     vm_setup_destroy(vm);
     destroy_vcpus(vm);
     /* Closing first spares KVM from being told about every page that is unmapped. */

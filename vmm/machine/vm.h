@@ -93,11 +93,13 @@ void vm_destroy(struct vm *vm);
 
 /*
  * Lets the guest run, once for each VM. vm_start runs every vCPU on a thread of its own
- * and returns; vm_run runs the boot CPU on the calling thread, which saves the way to
- * another, and returns when that vCPU has stopped. 0, or -errno with none running.
+ * and returns. vm_run runs the boot CPU on the calling thread, which saves the way to
+ * another, and meanwhile beside(arg) (NULL: nothing) on a thread that is there already;
+ * it returns when both have come to their end. 0, or -errno with nothing running; where
+ * it is a thread that could not be started, the VM counts as stopped by the host.
  */
 int vm_start(struct vm *vm);
-int vm_run(struct vm *vm);
+int vm_run(struct vm *vm, void (*beside)(void *arg), void *arg);
 
 /*
  * Tells every vCPU to stop, for good; the first call's reason and status stand. Does

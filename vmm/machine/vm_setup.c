@@ -2,19 +2,33 @@
 
 #include <errno.h>
 #include <linux/kvm.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "vmm/machine/cpuid.h"
 #include "vmm/machine/vm.h"
 #include "vmm/machine/vm_threads.h"
 
+/*
+ * The thread waits for vm_create only some 100 µs, less than a wake-up across CPUs takes
+ * and costs both sides: it looks this often, always giving way, before it sleeps.
+ */
+#define YIELDS 500
+
 struct vm_setup {
     struct vm *vm;
     pthread_t thread;
-    bool threaded; /* thread is not joined yet */
-    int err;
-    enum vm_stage stage; /* under the VM's lock */
+    bool joined;
+    cpu_set_t allowed; /* where the thread may run once it is in no hurry */
     struct cpuid_table table;
+
+    /* Under the VM's lock. */
+    _Atomic enum vm_stage stage; /* also looked at without */
+    bool done;
+    int err; /* once it is done */
+    void (*beside)(void *arg);
+    void *arg;
 };
 
 /* False: vm_create failed before. */
@@ -23,6 +37,8 @@ static bool await(struct vm_setup *setup, enum vm_stage stage)
     struct vm *vm = setup->vm;
     bool reached;
 
+    for (unsigned i = 0; i < YIELDS && atomic_load(&setup->stage) < stage; i++)
+        sched_yield();
     pthread_mutex_lock(&vm->lock);
     while (setup->stage < stage)
         pthread_cond_wait(&vm->changed, &vm->lock);
@@ -39,7 +55,7 @@ static int set_up(struct vm_setup *setup)
     if (!err)
         err = cpuid_shape(&setup->table, vm->ncpus,
                           kvm_capability(vm->host, KVM_CAP_TSC_DEADLINE_TIMER));
-    if (!await(setup, VM_STAGE_MACHINE))
+    if (vm->ncpus > 1 && !await(setup, VM_STAGE_MACHINE))
         return err;
     for (unsigned i = 1; i < vm->ncpus && !err; i++)
         err = vcpu_create(&vm->vcpus[i], vm, i);
@@ -51,8 +67,18 @@ static int set_up(struct vm_setup *setup)
 static void *setup_thread(void *arg)
 {
     struct vm_setup *setup = arg;
+    struct vm *vm = setup->vm;
+    int err = set_up(setup);
 
-    setup->err = set_up(setup);
+    pthread_mutex_lock(&vm->lock);
+    setup->err = err;
+    setup->done = true;
+    pthread_cond_broadcast(&vm->changed);
+    pthread_mutex_unlock(&vm->lock);
+    if (await(setup, VM_STAGE_RELEASED) && setup->beside) {
+        sched_setaffinity(0, sizeof(setup->allowed), &setup->allowed);
+        setup->beside(setup->arg);
+    }
     return NULL;
 }
 
@@ -65,32 +91,54 @@ int vm_setup_start(struct vm *vm)
         return -ENOMEM;
     setup->vm = vm;
     vm->setup = setup;
+    sched_getaffinity(0, sizeof(setup->allowed), &setup->allowed);
     err = thread_create(&setup->thread, setup_thread, setup, THREAD_ELSEWHERE);
-    setup->threaded = !err;
     if (err)
-        vm_setup_destroy(vm);
+        free(setup);
     return err;
 }
 
 void vm_setup_reached(struct vm *vm, enum vm_stage stage)
 {
     pthread_mutex_lock(&vm->lock);
-    vm->setup->stage = stage;
+    if (vm->setup->stage < stage)
+        vm->setup->stage = stage;
     pthread_cond_broadcast(&vm->changed);
     pthread_mutex_unlock(&vm->lock);
 }
 
 int vm_setup_finish(struct vm *vm)
 {
-    if (vm->setup->threaded)
+    struct vm_setup *setup = vm->setup;
+    int err;
+
+    pthread_mutex_lock(&vm->lock);
+    while (!setup->done)
+        pthread_cond_wait(&vm->changed, &vm->lock);
+    err = setup->err;
+    pthread_mutex_unlock(&vm->lock);
+    vm->cpuid = &setup->table;
+    return err;
+}
+
+void vm_setup_release(struct vm *vm, void (*beside)(void *arg), void *arg)
+{
+    vm->setup->beside = beside;
+    vm->setup->arg = arg;
+    vm_setup_reached(vm, VM_STAGE_RELEASED);
+}
+
+void vm_setup_join(struct vm *vm)
+{
+    if (!vm->setup->joined)
         pthread_join(vm->setup->thread, NULL);
-    vm->setup->threaded = false;
-    vm->cpuid = &vm->setup->table;
-    return vm->setup->err;
+    vm->setup->joined = true;
 }
 
 void vm_setup_destroy(struct vm *vm)
 {
+    vm_setup_reached(vm, VM_STAGE_FAILED);
+    vm_setup_join(vm);
     free(vm->setup);
     vm->setup = NULL;
 }

@@ -1,7 +1,8 @@
 /*
  * What is made ready beside the way from exec to the first guest instruction: the
  * CPUID table (0.3 ms to fetch where CPUID traps), the boot CPU's copy of it, and the
- * other vCPUs. For the files of this folder.
+ * other vCPUs. Its thread is then the one beside the boot CPU's in vm_run. For the files
+ * of this folder.
  */
 #ifndef STRATA_MACHINE_VM_SETUP_H
 #define STRATA_MACHINE_VM_SETUP_H
@@ -13,6 +14,7 @@ enum vm_stage {
     VM_STAGE_BEGUN,
     VM_STAGE_MACHINE,  /* memory and interrupt chip: vCPUs can be created */
     VM_STAGE_BOOT_CPU, /* the boot CPU exists */
+    VM_STAGE_RELEASED, /* vm_setup_release */
     VM_STAGE_FAILED,
 };
 
@@ -28,7 +30,13 @@ void vm_setup_reached(struct vm *vm, enum vm_stage stage);
  */
 int vm_setup_finish(struct vm *vm);
 
-/* After vm_setup_finish. */
+/* What its thread does next: run this, or (NULL) end. Once, after vm_setup_finish. */
+void vm_setup_release(struct vm *vm, void (*beside)(void *arg), void *arg);
+
+/* Waits for the end of its thread. */
+void vm_setup_join(struct vm *vm);
+
+/* Ends it, whatever it is about: vm_create failed, or the VM goes. */
 void vm_setup_destroy(struct vm *vm);
 
 #endif

@@ -157,11 +157,12 @@ int vm_start(struct vm *vm)
 
     if (err)
         return err;
+    vm_setup_release(vm, NULL, NULL);
     err = start_from(vm, 0);
     return err ? undo_start(vm, 0, err) : 0;
 }
 
-int vm_run(struct vm *vm)
+int vm_run(struct vm *vm, void (*beside)(void *arg), void *arg)
 {
     sigset_t kick_only;
     int err = vm_setup_finish(vm);
@@ -171,11 +172,14 @@ int vm_run(struct vm *vm)
     sigemptyset(&kick_only);
     sigaddset(&kick_only, VM_KICK_SIGNAL);
     pthread_sigmask(SIG_UNBLOCK, &kick_only, NULL);
+    vm_setup_release(vm, beside, arg);
     err = start_from(vm, 1);
     if (err)
-        return undo_start(vm, 1, err);
-    vcpu_thread(&vm->vcpus[0]);
-    return 0;
+        err = undo_start(vm, 1, err);
+    else
+        vcpu_thread(&vm->vcpus[0]);
+    vm_setup_join(vm);
+    return err;
 }
 
 static void stop(struct vm *vm, struct vm_end end)
