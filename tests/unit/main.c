@@ -24,8 +24,6 @@ static const struct {
     { "paging", paging_suite },
     { "translate", translate_suite },
     { "guest", guest_suite },
-    { "guest", guest_suite },
-    { "tour", tour_suite },
     { "disasm", disasm_suite },
     { "tour", tour_suite },
     { "options", options_suite },
