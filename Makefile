@@ -11,7 +11,7 @@ SANITIZE ?=
 LINK     ?= -static -no-pie
 CFLAGS   ?= -O2 -g
 ALL_CFLAGS = -std=gnu11 -I. -fno-pie -pthread -D_GNU_SOURCE $(WARN) $(CFLAGS) $(SANITIZE) -MMD -MP
-LIBS     := -lfdt -lcapstone -ljansson
+LIBS     := -lfdt -lcapstone -ljansson -luring
 
 SRCS      := $(sort $(wildcard vmm/*/*.c devices/*/*.c))
 OBJS      := $(SRCS:%.c=$B/obj/%.o) $B/obj/vmm/boot/bundled.o

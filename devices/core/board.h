@@ -6,6 +6,7 @@
 #define STRATA_CORE_BOARD_H
 
 #include "devices/core/doorbell.h"
+#include "devices/iommu/iommu.h"
 #include "devices/legacy/i8042.h"
 #include "devices/legacy/serial.h"
 
@@ -13,7 +14,26 @@
 
 struct vm;
 
+enum board_kind {
+    BOARD_PROBE, /* the DMA probe */
+    BOARD_BLK,
+    BOARD_RNG,
+    BOARD_CONSOLE,
+};
+
+/* One memory-mapped device; they get windows and GSIs in the order of the list. */
+struct board_device {
+    enum board_kind kind;
+    uint32_t endpoint; /* its id for the IOMMU; no two the same */
+    const char *path;  /* BOARD_BLK: the disk's file */
+    bool read_only;
+};
+
 struct board_config {
+    const struct board_device *devices;
+    unsigned ndevices; /* at most ABI_MMIO_DEVICES_MAX, one less with an IOMMU */
+    bool iommu;        /* an IOMMU before all of them; it gets the first window */
+    struct iommu_config iommu_config;
     int console_out_fd;  /* gets what the guest sends to COM1; < 0: dropped */
     int console_room_fd; /* eventfd, see serial.h; < 0: none */
     doorbell_callback *checkpoint;

@@ -39,6 +39,16 @@
 #define ABI_RAM_HIGH_START 0x100000000ull
 
 /*
+ * Memory-mapped devices: one page each from ABI_MMIO_GPA on, in the hole below 4 GiB,
+ * device n with GSI ABI_MMIO_GSI + n. Its number n is also its IOMMU endpoint, unless a
+ * policy names another.
+ */
+#define ABI_MMIO_GPA         0xd0000000ull
+#define ABI_MMIO_BYTES       0x1000ull
+#define ABI_MMIO_GSI         16
+#define ABI_MMIO_DEVICES_MAX 8
+
+/*
  * Device tree:
  *   /chosen      bootargs; strata,host-cpus <u32>: CPUs of the host that may run
  *                vCPUs (with one, spinning across vCPUs wastes whole time slices);
@@ -47,9 +57,18 @@
  *   /cpus/cpu@N  reg: the local APIC id
  *   /isa/serial@3f8    compatible "ns16550a", reg <1 port bytes>, interrupts <gsi type>
  *   /isa/doorbell@5c0  compatible ABI_DOORBELL_COMPATIBLE, reg <1 port bytes>
+ *   /virtio@GPA        compatible "virtio,mmio", reg (64-bit cells), interrupts <gsi type>,
+ *                      dma-coherent; the IOMMU: #iommu-cells <1> and a phandle; the others
+ *                      iommus <phandle endpoint>, where there is an IOMMU
+ *   /dma-probe@GPA     compatible ABI_PROBE_COMPATIBLE (probe.h), reg, interrupts, iommus
+ *   /chosen      strata,dma-mode <string>: "off", "identity", "DMA" or "DMA-FQ", how the
+ *                kernel is to use the IOMMU where no policy says otherwise;
+ *                strata,dma-policy: struct abi_policy (policy.h)
  */
 #define ABI_FDT_HOST_CPUS       "strata,host-cpus"
 #define ABI_FDT_TSC_HZ          "strata,tsc-hz"
+#define ABI_FDT_DMA_MODE        "strata,dma-mode"
+#define ABI_FDT_DMA_POLICY      "strata,dma-policy"
 #define ABI_DOORBELL_COMPATIBLE "strata,doorbell"
 
 #endif

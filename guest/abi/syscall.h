@@ -43,6 +43,9 @@ enum abi_syscall {
     SYS_HALT,           /* (status): end the machine; init only */
     SYS_PANIC,          /* (): the kernel panics; init only */
     SYS_PROBE,          /* the gate's own question whether `syscall` works */
+    SYS_DMA,            /* (op, struct abi_dma *), see dma.h */
+    SYS_BLOCK,          /* (op, struct abi_block *) */
+    SYS_RANDOM,         /* (buf, len) -> len: bytes from the entropy device */
     SYS_COUNT,
 };
 

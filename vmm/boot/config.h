@@ -13,12 +13,20 @@
 #define VM_CONFIG_MEMORY_BYTES (256ull << 20)
 #define VM_CONFIG_CPUS         2
 
+struct abi_policy;
+struct board_device;
+
 struct vm_config {
     const char *kernel_path;        /* NULL: the bundled guest */
     const char *boot_args;          /* NULL: none */
     uint64_t memory_bytes;          /* machine-config mem_size_mib */
     unsigned vcpu_count;            /* machine-config vcpu_count */
     enum memory_backing huge_pages; /* machine-config huge_pages */
+
+    const struct board_device *devices; /* drives, entropy device, ..., in this order */
+    unsigned ndevices;
+    const char *dma_mode;            /* ABI_FDT_DMA_MODE; NULL: there is no IOMMU */
+    const struct abi_policy *policy; /* for the bundled guest; NULL: none */
 };
 
 #endif

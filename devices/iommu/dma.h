@@ -1,0 +1,145 @@
+/*
+ * The one door of devices to guest memory: (endpoint, address, length, direction) in,
+ * host memory out. Everything passes it: rings, descriptors, data.
+ *
+ * A device owns one struct dma. Its lock is the device's lock: held while the device
+ * handles a register access, a notification or a completion, and needed for every
+ * function here unless it says otherwise. The IOMMU takes the same lock to revoke
+ * access; so a pointer that came from here is good until the lock is given up, and no
+ * longer. What outlasts the lock is a transfer (struct dma_transfer): the IOMMU waits
+ * for it.
+ *
+ * Without an IOMMU, and for an endpoint that bypasses it, addresses are guest-physical.
+ */
+#ifndef STRATA_IOMMU_DMA_H
+#define STRATA_IOMMU_DMA_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "devices/iommu/iommu.h"
+
+struct iommu_endpoint;
+struct memory;
+struct vm;
+
+/* What the device does to memory; the same bits as IOMMU_READ and IOMMU_WRITE. */
+enum dma_direction {
+    DMA_READ = 1,
+    DMA_WRITE = 2,
+};
+
+struct dma_transfer;
+
+struct dma {
+    pthread_mutex_t lock;
+    const struct memory *memory;
+    struct vm *vm;                   /* for messages and peers (dma_request.h); NULL: none */
+    struct iommu *iommu;             /* NULL: none, addresses are guest-physical */
+    struct iommu_endpoint *endpoint; /* NULL: not translated */
+    uint32_t id;                     /* endpoint id */
+    /*
+     * Goes up whenever something that could be reached may no longer be, or may lie
+     * elsewhere. Whoever keeps a translation keeps the generation with it.
+     */
+    uint64_t generation;
+    bool faults_pending; /* the guest is told once the lock is free */
+    /* Optional: called by dma_unlock once the lock is free, on the same thread. */
+    void (*unlocked)(void *owner);
+    void *unlocked_owner;
+
+    pthread_mutex_t transfers_lock; /* a leaf: nothing is locked under it */
+    pthread_cond_t transfers_ended;
+    struct dma_transfer *transfers;
+};
+
+/*
+ * The door of one endpoint, in place. With iommu NULL it is untranslated: the IOMMU's own
+ * door, and every device's where there is no IOMMU. `memory` outlives it. 0 or -errno of
+ * iommu_add_endpoint.
+ */
+int dma_create(struct dma *dma, const struct memory *memory, struct iommu *iommu,
+               uint32_t endpoint);
+
+/* No transfer may be left. */
+void dma_destroy(struct dma *dma);
+
+void dma_lock(struct dma *dma);
+bool dma_trylock(struct dma *dma);
+/* Also tells the guest of faults since the lock was taken (iommu_on_fault). */
+void dma_unlock(struct dma *dma);
+
+/*
+ * The host memory of [iova, iova + len) in at most `max` pieces, joined where they
+ * touch; good until the lock is given up. Their number; -EFAULT: some byte may not be
+ * accessed so (recorded as a fault; nothing of it is accessible then), -E2BIG: more
+ * pieces than max, -EINVAL: len 0, or the range wraps around.
+ */
+int dma_translate(struct dma *dma, uint64_t iova, uint64_t len, enum dma_direction direction,
+                  struct iovec *pieces, unsigned max);
+
+/* Copies all or nothing: 0 or the errors of dma_translate (never -E2BIG). len 0 is 0. */
+int dma_read(struct dma *dma, uint64_t iova, void *to, size_t len);
+int dma_write(struct dma *dma, uint64_t iova, const void *from, size_t len);
+
+/*
+ * A translation that a device keeps from one use to the next, for one contiguous piece
+ * of host memory (a ring). Zero it before the first use, and when the device is reset.
+ */
+struct dma_window {
+    uint64_t iova, len;
+    enum dma_direction direction;
+    void *host;
+    uint64_t generation;
+};
+
+/*
+ * The window's host address, translated anew if it is another range, or if anything was
+ * revoked since. NULL: a fault (recorded), or more than one piece: use dma_read and
+ * dma_write then. *fault says which (NULL: not asked).
+ */
+void *dma_window(struct dma *dma, struct dma_window *window, uint64_t iova, uint64_t len,
+                 enum dma_direction direction, bool *fault);
+
+struct dma_range {
+    uint64_t iova, len;
+    enum dma_direction direction;
+};
+
+/*
+ * A transfer outlasts the lock: from begin to end its memory stays as it was translated,
+ * because whoever revokes it waits. The device's side of that: end it in bounded time,
+ * and never wait in a device's notification for the guest to do something.
+ * `cancel` (NULL: none) asks it to end soon; called from any thread, maybe more than
+ * once, without the device's lock and with transfers_lock held: it may only note and wake.
+ */
+struct dma_transfer {
+    struct dma_transfer *next, **link;
+    struct dma *dma;
+    const struct dma_range *ranges; /* the caller's, kept until the end */
+    unsigned nranges;
+    void (*cancel)(struct dma_transfer *transfer);
+};
+
+/*
+ * Translates all ranges, in order, into at most `max` pieces and begins the transfer.
+ * The number of pieces (at least one for each range), or an error of dma_translate, when
+ * nothing has begun.
+ */
+int dma_transfer_begin(struct dma *dma, struct dma_transfer *transfer,
+                       const struct dma_range *ranges, unsigned nranges, struct iovec *pieces,
+                       unsigned max);
+
+/* Its memory is not touched any more. From any thread, with or without the lock. */
+void dma_transfer_end(struct dma_transfer *transfer);
+
+/*
+ * For the IOMMU: cancels, then waits for, every transfer that touches [first, last].
+ * Without the lock.
+ */
+void dma_drain(struct dma *dma, uint64_t first, uint64_t last);
+
+#endif

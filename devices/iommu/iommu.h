@@ -1,0 +1,200 @@
+/*
+ * The IOMMU: endpoints, the domains they are attached to, and what each domain maps.
+ * It knows nothing of virtio; devices/virtio/iommu.c is how a guest programs it, and
+ * dma.h is how a device uses it.
+ *
+ * Deny by default: an endpoint that is not attached reaches nothing, unless the guest
+ * or the configuration says bypass. An endpoint's identity is the object it was made
+ * as; no request can claim another one.
+ *
+ * Threads: the functions that change something (attach, detach, map, unmap, bypass,
+ * reset) may be called from any thread and take the unit's lock, then the lock of each
+ * endpoint concerned, one at a time: they must not be called with an endpoint's lock
+ * held. When one of them returns, no access that it forbids is under way or can start:
+ * it waits for transfers in flight (dma.h) on the range that it took away.
+ *
+ * Ranges are [first, last], both inclusive, so that one may end at 2^64 - 1. Errors are
+ * -errno, one for each status of the virtio-iommu device (virtio 1.2, 5.13.6).
+ */
+#ifndef STRATA_IOMMU_IOMMU_H
+#define STRATA_IOMMU_IOMMU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What an access wants or a mapping allows; as VIRTIO_IOMMU_MAP_F_*. */
+#define IOMMU_READ          1u /* the device reads memory */
+#define IOMMU_WRITE         2u /* the device writes memory */
+#define IOMMU_MMIO          4u /* the target is a device's registers */
+
+#define IOMMU_ENDPOINTS_MAX 32
+#define IOMMU_RESERVED_MAX  16
+
+/* The interrupt window of x86: writes there are messages, not memory. */
+#define IOMMU_MSI_FIRST 0xfee00000ull
+#define IOMMU_MSI_LAST  0xfeefffffull
+
+struct dma;
+struct iommu;
+struct memory;
+
+struct iommu_range {
+    uint64_t first, last;
+};
+
+enum iommu_reserved_kind {
+    IOMMU_RESERVED = 0, /* nothing may be mapped there */
+    IOMMU_RESERVED_MSI = 1,
+};
+
+struct iommu_reserved {
+    struct iommu_range range;
+    enum iommu_reserved_kind kind;
+};
+
+/*
+ * Protections that a real unit is known to lack or to have switched off. A policy test
+ * turns them off one by one to show that each attack is real; nothing else sets any.
+ */
+#define IOMMU_WITHOUT_REQUESTER  (1u << 0) /* believes the requester id in a request */
+#define IOMMU_WITHOUT_TRANSLATED (1u << 1) /* believes a request that says "translated" */
+#define IOMMU_WITHOUT_WRAP       (1u << 2) /* untranslated addresses wrap around at 2^64 */
+#define IOMMU_WITHOUT_QUOTA      (1u << 3) /* one domain may take all mappings there are */
+#define IOMMU_WITHOUT_PIN        (1u << 4) /* a mapped page may be given away */
+#define IOMMU_WITHOUT_MSI        (1u << 5) /* any vector from any endpoint */
+#define IOMMU_WITHOUT_PEER       (1u << 6) /* device registers may be mapped */
+#define IOMMU_WITHOUT_PERMISSION (1u << 7) /* READ and WRITE are not looked at */
+
+struct iommu_config {
+    uint64_t page_size_mask;         /* 0: 4K, 2M and 1G */
+    struct iommu_range input;        /* last 0: 2^48 - 1 */
+    struct iommu_range domains;      /* ids; last 0: 2^32 - 1 */
+    uint32_t domains_max;            /* at once; 0: 1024 */
+    uint64_t mappings_max;           /* of the whole unit; 0: 4 Mi */
+    uint64_t mappings_of_domain_max; /* quota of one domain; 0: 1 Mi */
+    uint32_t faults_max;             /* records kept until somebody takes them; 0: 64 */
+    bool boot_bypass;                /* unattached endpoints are not translated at boot */
+    uint32_t without;                /* IOMMU_WITHOUT_* */
+};
+
+/* Reasons as virtio 1.2, 5.13.6.10 numbers them. */
+enum iommu_fault_reason {
+    IOMMU_FAULT_UNKNOWN = 0,
+    IOMMU_FAULT_DOMAIN = 1,  /* the endpoint is attached to none */
+    IOMMU_FAULT_MAPPING = 2, /* no mapping, or one that forbids it */
+};
+
+struct iommu_fault {
+    enum iommu_fault_reason reason;
+    uint32_t access; /* IOMMU_READ or IOMMU_WRITE */
+    uint32_t endpoint;
+    uint64_t iova; /* first byte that could not be reached */
+};
+
+struct iommu_counts {
+    uint64_t faults, faults_dropped;
+    uint64_t maps, unmaps, invalidations;
+    uint64_t tlb_hits, tlb_misses; /* of all endpoints */
+    uint64_t domains, mappings;    /* now */
+    uint64_t table_bytes;          /* now */
+    uint64_t pinned_pages;         /* 4K pages of RAM under at least one mapping, now */
+};
+
+/*
+ * A unit over `memory`, which outlives it. 0, -EINVAL for a configuration that cannot
+ * be (no page size, an empty range), -ENOMEM. Destroy after its endpoints' devices.
+ */
+int iommu_create(struct iommu **iommu, const struct memory *memory,
+                 const struct iommu_config *config);
+void iommu_destroy(struct iommu *iommu);
+
+/* Where the guest's registers (the probe request, config space) get their values. */
+const struct iommu_config *iommu_config(const struct iommu *iommu);
+
+/*
+ * Adds an endpoint whose accesses come through `dma` (dma_create does this). -EEXIST,
+ * -ENOSPC. Only while no vCPU runs.
+ */
+int iommu_add_endpoint(struct iommu *iommu, uint32_t endpoint, struct dma *dma);
+
+/* One more reserved region of an endpoint; the MSI window is there from the start. */
+int iommu_add_reserved(struct iommu *iommu, uint32_t endpoint,
+                       const struct iommu_reserved *reserved);
+
+/* Its reserved regions by ascending address: their number, or -ENOENT. */
+int iommu_reserved(const struct iommu *iommu, uint32_t endpoint,
+                   struct iommu_reserved reserved[IOMMU_RESERVED_MAX]);
+
+/*
+ * The vectors (0 to 255, a bit each) that an endpoint may signal by writing to the MSI
+ * window; none at first. -ENOENT.
+ */
+int iommu_allow_vectors(struct iommu *iommu, uint32_t endpoint, const uint64_t vectors[4]);
+
+/*
+ * Attaches an endpoint to a domain, made if there is none of that id; from another
+ * domain it moves. With `bypass`, to one that does not translate. -ENOENT: no such
+ * endpoint; -ERANGE: no such domain id; -EINVAL: the domain is of the other kind;
+ * -ENOMEM: too many domains; -EOPNOTSUPP: a reserved region of the endpoint is already
+ * mapped in the domain.
+ */
+int iommu_attach(struct iommu *iommu, uint32_t endpoint, uint32_t domain, bool bypass);
+
+/* A domain goes with its last endpoint. -ENOENT: no such endpoint; -EINVAL: not attached to it. */
+int iommu_detach(struct iommu *iommu, uint32_t endpoint, uint32_t domain);
+
+/*
+ * Maps [first, last] of a domain to RAM from gpa on, with leaves as large as all three
+ * allow, and pins it. -ENOENT: no such domain; -EINVAL: it is a bypass domain, an
+ * overlap, a reserved region, or not RAM (with IOMMU_MMIO: not a device either, see
+ * IOMMU_WITHOUT_PEER), unknown rights; -ERANGE: misaligned or outside the input range;
+ * -ENOMEM: no memory, or a quota. Nothing is changed on failure.
+ */
+int iommu_map(struct iommu *iommu, uint32_t domain, uint64_t first, uint64_t last, uint64_t gpa,
+              uint32_t rights);
+
+/*
+ * Removes every mapping inside [first, last]. -ENOENT, -EINVAL as above; -ERANGE: a
+ * mapping would be split, and nothing was removed.
+ */
+int iommu_unmap(struct iommu *iommu, uint32_t domain, uint64_t first, uint64_t last);
+
+/* The guest's choice for unattached endpoints: kept by a device reset, not by a system reset. */
+void iommu_set_bypass(struct iommu *iommu, bool bypass);
+bool iommu_bypass(const struct iommu *iommu);
+
+/* Back to boot: no domain, no mapping, no fault. `bypass_too`: as at a system reset. */
+void iommu_reset(struct iommu *iommu, bool bypass_too);
+
+/* Takes the oldest fault record: false if there is none. */
+bool iommu_next_fault(struct iommu *iommu, struct iommu_fault *fault);
+
+/*
+ * Calls, from then on, `wake` whenever a record was queued. It runs on the thread of
+ * the faulting device, right after that has given up its lock (dma_unlock), and may
+ * take locks of its own; but what it takes must not be held around iommu_unmap and its
+ * like without a way out: use a trylock and look again after unlocking.
+ * NULL: none. Only while no vCPU runs.
+ */
+void iommu_on_fault(struct iommu *iommu, void (*wake)(void *owner), void *owner);
+
+/* A second reader, for tests: sees every fault as it happens, dropped ones too. */
+void iommu_watch_faults(struct iommu *iommu,
+                        void (*seen)(void *owner, const struct iommu_fault *fault), void *owner);
+
+/* Whether any byte of RAM [gpa, gpa + len) is under a mapping of any domain. */
+bool iommu_pinned(const struct iommu *iommu, uint64_t gpa, uint64_t len);
+
+void iommu_count(const struct iommu *iommu, struct iommu_counts *counts);
+
+/*
+ * For reports and checks: calls `visit` for each mapping of the domain an endpoint is
+ * attached to, ascending. *bypass says if it is not translated at all. -ENOENT.
+ */
+int iommu_each_mapping(struct iommu *iommu, uint32_t endpoint, bool *bypass,
+                       void (*visit)(void *owner, struct iommu_range iova, uint64_t gpa,
+                                     uint32_t rights),
+                       void *owner);
+
+#endif
