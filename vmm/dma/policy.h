@@ -1,0 +1,45 @@
+/*
+ * A DMA policy: device tree source that says which devices there are, how the IOMMU
+ * treats each and what each may reach (tests/policies, strata(1)). Compiled by dtc,
+ * read with libfdt.
+ */
+#ifndef STRATA_DMA_POLICY_H
+#define STRATA_DMA_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "devices/iommu/iommu.h"
+#include "guest/abi/policy.h"
+
+/* What the policy says beyond what the guest is told (abi_policy). */
+struct policy_device {
+    uint64_t vectors[4]; /* MSI vectors the endpoint may signal */
+    unsigned line;       /* of its node in the source; 0: not known */
+};
+
+struct policy {
+    char name[64];         /* the root's `model`, or the file's name */
+    char description[256]; /* the root's `strata,description` */
+    struct abi_policy guest;
+    bool iommu; /* there is one */
+    struct iommu_config iommu_config;
+    struct policy_device device[ABI_POLICY_DEVICES_MAX];
+};
+
+struct policy_error {
+    char text[512]; /* file[:line]: node: property: what is wrong; what to do */
+};
+
+/*
+ * Reads a .dts (through dtc) or a .dtb. 0; or -errno and one line that names file, node,
+ * property and, where dtc or the source tells, the line.
+ */
+int policy_load(struct policy *policy, const char *path, struct policy_error *error);
+
+/* The same from a blob of `bytes`, which may be anything; `name` stands for the file. */
+int policy_parse(struct policy *policy, const void *blob, size_t bytes, const char *name,
+                 struct policy_error *error);
+
+#endif
