@@ -1,0 +1,122 @@
+/*
+ * virtio-blk (virtio 1.2, 5.2): one queue, reads, writes, flush, discard, write zeroes.
+ *
+ * Data moves between the store and the guest's memory without a copy: a request is a DMA
+ * transfer over exactly its data segments, ended before its used element is there. A
+ * request that fails, or whose memory may not be reached, has status IOERR and costs the
+ * guest nothing but that; errors of the host's file reach it the same way.
+ */
+#ifndef STRATA_VIRTIO_BLK_H
+#define STRATA_VIRTIO_BLK_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "devices/backend/block.h"
+#include "devices/core/virtio_mmio.h"
+#include "devices/iommu/dma.h"
+
+#define VIRTIO_BLK_QUEUE_MAX    128
+#define VIRTIO_BLK_SEGMENTS_MAX (VIRTIO_BLK_QUEUE_MAX - 2)
+#define VIRTIO_BLK_ID_BYTES     20
+#define VIRTIO_BLK_CONFIG_BYTES 60
+
+/* Feature bits (5.2.3). */
+#define VIRTIO_BLK_F_SEG_MAX      2
+#define VIRTIO_BLK_F_RO           5
+#define VIRTIO_BLK_F_BLK_SIZE     6
+#define VIRTIO_BLK_F_FLUSH        9
+#define VIRTIO_BLK_F_CONFIG_WCE   11
+#define VIRTIO_BLK_F_DISCARD      13
+#define VIRTIO_BLK_F_WRITE_ZEROES 14
+
+/* Requests (5.2.6). */
+#define VIRTIO_BLK_T_IN           0u
+#define VIRTIO_BLK_T_OUT          1u
+#define VIRTIO_BLK_T_FLUSH        4u
+#define VIRTIO_BLK_T_GET_ID       8u
+#define VIRTIO_BLK_T_DISCARD      11u
+#define VIRTIO_BLK_T_WRITE_ZEROES 13u
+#define VIRTIO_BLK_S_OK           0u
+#define VIRTIO_BLK_S_IOERR        1u
+#define VIRTIO_BLK_S_UNSUPP       2u
+
+struct virtio_blk_header {
+    uint32_t type;
+    uint32_t reserved;
+    uint64_t sector;
+};
+
+/* Of a DISCARD or WRITE_ZEROES. */
+struct virtio_blk_span {
+    uint64_t sector;
+    uint32_t sectors;
+    uint32_t flags; /* bit 0: unmap */
+};
+
+struct blk_request;
+struct vm;
+
+/* How a request is about to be given back to the driver. */
+struct virtio_blk_completion {
+    uint16_t head;
+    uint8_t status;
+    uint32_t written; /* bytes, the status included */
+    bool withheld;    /* not given back at all */
+    const struct virtio_blk_header *header;
+    const struct dma_range *data; /* its data segments */
+    unsigned ndata;
+};
+
+/* What the guest can see or has set, beside the transport's and the queue's state. */
+struct virtio_blk_state {
+    uint64_t features; /* negotiated */
+    uint64_t capacity; /* sectors */
+    uint8_t writeback;
+};
+
+struct virtio_blk_counts {
+    uint64_t reads, writes, flushes, others; /* given back, whatever came of them */
+    uint64_t read_bytes, write_bytes;
+    uint64_t failed;      /* status not OK */
+    uint64_t unreachable; /* of these: data segments the device may not reach */
+};
+
+struct virtio_blk {
+    struct virtio_mmio device;
+    struct virtio_class class;
+    struct virtio_blk_state state;
+    struct virtio_blk_counts counts;
+    struct dma *dma;
+    struct block *block;
+    char id[VIRTIO_BLK_ID_BYTES];
+
+    struct blk_request *requests; /* as many as the queue is long */
+    struct blk_request *unused;
+    unsigned under_way;
+    unsigned resetting;   /* > 0: nothing is taken from the queue or given back */
+    bool used;            /* something was given back since the driver was told */
+    pthread_cond_t ended; /* with the door's lock: under_way fell to 0 */
+
+    /* The one place where a hostile device (devices/hostile/blk.h) comes in. NULL: honest. */
+    void (*before_push)(void *hostile, struct virtio_blk_completion *completion);
+    void *hostile;
+};
+
+/*
+ * A disk on the VM's memory bus at `base` (vm NULL: on no bus, no interrupts). `dma` is the
+ * caller's and outlives it. 0; or -errno and one line for the user (see file_open).
+ */
+int virtio_blk_create(struct virtio_blk **blk, struct vm *vm, struct dma *dma, const char *path,
+                      bool read_only, uint64_t base, unsigned gsi, char *error, size_t error_bytes);
+
+/* The same over any store, made for VIRTIO_BLK_QUEUE_MAX requests; on success it owns it. */
+int virtio_blk_create_on(struct virtio_blk **blk, struct vm *vm, struct dma *dma,
+                         struct block *block, const char *id, uint64_t base, unsigned gsi);
+
+/* After the VM has ended. Waits for what is under way. */
+void virtio_blk_destroy(struct virtio_blk *blk);
+
+#endif
