@@ -1,0 +1,59 @@
+/*
+ * The virtio-iommu device (virtio 1.2, 5.13): how a guest programs the IOMMU. It turns
+ * requests into calls of iommu.h and fault records into events; what is attached and
+ * mapped is the IOMMU's alone.
+ *
+ * Its own door is not translated. It is locked while a request runs, and a request may
+ * wait for transfers of other devices; so those must not wait for this device. A fault is
+ * therefore delivered by whoever gets the lock: the thread that faulted if it is free,
+ * else the one that holds it, once it has given it up.
+ */
+#ifndef STRATA_VIRTIO_IOMMU_H
+#define STRATA_VIRTIO_IOMMU_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "devices/core/virtio_mmio.h"
+#include "devices/iommu/iommu.h"
+
+#define VIRTIO_IOMMU_REQUESTS 0 /* queues (5.13.2) */
+#define VIRTIO_IOMMU_EVENTS   1
+
+#define VIRTIO_IOMMU_STATUSES 9 /* VIRTIO_IOMMU_S_OK to _NOMEM (5.13.6) */
+
+/* What a driver was told; a driver that makes no mistake has only answered[0]. */
+struct virtio_iommu_counts {
+    uint64_t answered[VIRTIO_IOMMU_STATUSES]; /* requests, by status */
+    uint64_t unanswered;                      /* unknown, or no room for a status */
+    uint64_t events;                          /* fault records handed over */
+    uint64_t short_buffers;                   /* for events, too small for a record */
+};
+
+struct virtio_iommu {
+    struct virtio_mmio mmio;
+    struct iommu *iommu;
+    /* A record waits for a buffer. Set without the lock. */
+    atomic_bool events_due;
+    /* The rest is under the lock of the door. */
+    bool has_fault; /* `fault` left the IOMMU's queue, but found no buffer yet */
+    struct iommu_fault fault;
+    struct virtio_iommu_counts counts;
+    struct virtqueue_chain chain; /* the one in work */
+};
+
+/*
+ * Puts the device on the VM's memory bus (vm NULL: on no bus, no interrupts). `door` is
+ * untranslated, of this device alone, and its `unlocked` is taken; all outlive the
+ * device. 0 or -errno of virtio_mmio_create. Only while no vCPU runs.
+ */
+int virtio_iommu_create(struct virtio_iommu *device, struct vm *vm, struct iommu *iommu,
+                        struct dma *door, uint64_t base, unsigned gsi);
+
+/* When no other device can fault any more. */
+void virtio_iommu_destroy(struct virtio_iommu *device);
+
+/* A consistent copy; takes the lock. */
+void virtio_iommu_count(struct virtio_iommu *device, struct virtio_iommu_counts *counts);
+
+#endif
