@@ -1,12 +1,101 @@
 #include "devices/core/board.h"
 
+#include <errno.h>
+#include <stdlib.h>
+
+#include "devices/core/virtio_mmio.h"
 #include "guest/abi/machine.h"
+#include "guest/abi/probe.h"
+#include "vmm/machine/vm.h"
+
+struct board_slot {
+    const struct board_device *device; /* NULL: the IOMMU's own device */
+    struct dma door;
+    uint64_t gpa;
+    unsigned gsi;
+};
+
+/* What the slot's window and interrupt are, and its door, before the device itself. */
+static int open_slot(struct board *board, unsigned window, const struct board_device *device)
+{
+    struct board_slot *slot = &board->slots[window];
+
+    slot->device = device;
+    slot->gpa = ABI_MMIO_GPA + window * ABI_MMIO_BYTES;
+    slot->gsi = ABI_MMIO_GSI + window;
+    /* The IOMMU's own accesses are not translated. */
+    return dma_create(&slot->door, &board->vm->memory, device ? board->iommu : NULL,
+                      device ? device->endpoint : 0);
+}
+
+static int create_device(struct board *board, struct board_slot *slot)
+{
+    (void)board;
+    if (!slot->device)
+        return -ENOSYS;
+    switch (slot->device->kind) {
+    case BOARD_PROBE:
+    case BOARD_BLK:
+    case BOARD_RNG:
+    case BOARD_CONSOLE: return -ENOSYS;
+    }
+    return -EINVAL;
+}
+
+static void destroy_device(struct board_slot *slot)
+{
+    (void)slot;
+}
+
+/* The last ones first: the IOMMU's own device outlives those behind it. */
+static void destroy_slots(struct board *board)
+{
+    while (board->nslots > 0) {
+        struct board_slot *slot = &board->slots[--board->nslots];
+
+        destroy_device(slot);
+        dma_destroy(&slot->door);
+    }
+    free(board->slots);
+    board->slots = NULL;
+    board->iommu = NULL;
+}
+
+static int create_slots(struct board *board, const struct board_config *config)
+{
+    unsigned first = config->iommu ? 1 : 0;
+    unsigned count = first + config->ndevices;
+    int err = 0;
+
+    if (!count)
+        return 0;
+    if (count > ABI_MMIO_DEVICES_MAX)
+        return -E2BIG;
+    board->slots = calloc(count, sizeof(board->slots[0]));
+    if (!board->slots)
+        return -ENOMEM;
+    if (config->iommu)
+        err = -ENOSYS;
+    for (unsigned i = 0; i < count && !err; i++) {
+        err = open_slot(board, i, i < first ? NULL : &config->devices[i - first]);
+        if (err)
+            break;
+        err = create_device(board, &board->slots[i]);
+        if (err)
+            dma_destroy(&board->slots[i].door);
+        else
+            board->nslots++;
+    }
+    if (err)
+        destroy_slots(board);
+    return err;
+}
 
 int board_create(struct board *board, struct vm *vm, const struct board_config *config)
 {
     int err;
 
-    board->vm = vm;
+    *board = (struct board){ .vm = vm };
     err = serial_create(&board->serial, vm, ABI_SERIAL_PORT, ABI_SERIAL_GSI, config->console_out_fd,
                         config->console_room_fd);
     if (err)
@@ -15,6 +104,9 @@ int board_create(struct board *board, struct vm *vm, const struct board_config *
     if (err)
         goto destroy_serial;
     err = i8042_create(&board->i8042, vm);
+    if (err)
+        goto destroy_serial;
+    err = create_slots(board, config);
     if (err)
         goto destroy_serial;
     return 0;
@@ -26,26 +118,78 @@ destroy_serial:
 
 void board_destroy(struct board *board)
 {
+    destroy_slots(board);
     serial_destroy(&board->serial);
+}
+
+static struct board_slot *slot_of(const struct board *board, unsigned device)
+{
+    unsigned window = device + (board->iommu ? 1 : 0);
+
+    return window < board->nslots ? &board->slots[window] : NULL;
+}
+
+struct dma *board_door(const struct board *board, unsigned device)
+{
+    struct board_slot *slot = slot_of(board, device);
+
+    return slot ? &slot->door : NULL;
+}
+
+struct probe *board_probe(const struct board *board, unsigned device)
+{
+    (void)board;
+    (void)device;
+    return NULL;
+}
+
+struct virtio_blk *board_blk(const struct board *board, unsigned device)
+{
+    (void)board;
+    (void)device;
+    return NULL;
+}
+
+struct iommu *board_iommu(const struct board *board)
+{
+    return board->iommu;
+}
+
+static struct board_node describe_slot(const struct board_slot *slot)
+{
+    bool probe = slot->device && slot->device->kind == BOARD_PROBE;
+
+    return (struct board_node){ .name = probe ? "dma-probe" : "virtio",
+                                .compatible = probe ? ABI_PROBE_COMPATIBLE : "virtio,mmio",
+                                .gpa = slot->gpa,
+                                .bytes = ABI_MMIO_BYTES,
+                                .gsi = (int)slot->gsi,
+                                .sense = BOARD_LEVEL_HIGH,
+                                .is_iommu = !slot->device,
+                                .translated = slot->device && slot->door.iommu,
+                                .endpoint = slot->device ? slot->device->endpoint : 0 };
 }
 
 unsigned board_describe(const struct board *board, struct board_node *nodes, unsigned max)
 {
-    const struct board_node all[] = {
+    const struct board_node ports[] = {
         { .name = "serial",
           .compatible = "ns16550a",
           .port = board->serial.region.base,
           .bytes = board->serial.region.len,
-          .gsi = (int)board->serial.gsi },
+          .gsi = (int)board->serial.gsi,
+          .sense = BOARD_EDGE_RISING },
         { .name = "doorbell",
           .compatible = ABI_DOORBELL_COMPATIBLE,
           .port = board->doorbell.region.base,
           .bytes = board->doorbell.region.len,
           .gsi = -1 },
     };
-    unsigned count = sizeof(all) / sizeof(all[0]) < max ? sizeof(all) / sizeof(all[0]) : max;
+    unsigned count = 0;
 
-    for (unsigned i = 0; i < count; i++)
-        nodes[i] = all[i];
+    for (unsigned i = 0; i < sizeof(ports) / sizeof(ports[0]) && count < max; i++)
+        nodes[count++] = ports[i];
+    for (unsigned i = 0; i < board->nslots && count < max; i++)
+        nodes[count++] = describe_slot(&board->slots[i]);
     return count;
 }

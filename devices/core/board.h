@@ -5,6 +5,9 @@
 #ifndef STRATA_CORE_BOARD_H
 #define STRATA_CORE_BOARD_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "devices/core/doorbell.h"
 #include "devices/iommu/iommu.h"
 #include "devices/legacy/i8042.h"
@@ -12,6 +15,9 @@
 
 #define BOARD_NODES_MAX 16
 
+struct dma;
+struct probe;
+struct virtio_blk;
 struct vm;
 
 enum board_kind {
@@ -40,11 +46,16 @@ struct board_config {
     void *checkpoint_owner;
 };
 
+struct board_slot; /* one memory-mapped device */
+
 struct board {
     struct vm *vm;
     struct serial serial;
     struct doorbell doorbell;
     struct i8042 i8042;
+    struct iommu *iommu;      /* NULL: none */
+    struct board_slot *slots; /* by window, the IOMMU's own device first; NULL: there are none */
+    unsigned nslots;
 };
 
 /* One device as a device tree describes it. */
@@ -52,20 +63,36 @@ struct board_node {
     const char *name;       /* without the unit address */
     const char *compatible; /* Devicetree binding */
     uint64_t port;
+    uint64_t gpa; /* of a memory-mapped device; 0: it is at `port` */
     uint64_t bytes;
     int gsi;        /* < 0: no interrupt */
-    unsigned sense; /* 0: edge rising, as the IOAPIC's binding numbers them */
+    unsigned sense; /* as the IOAPIC's binding numbers them: BOARD_EDGE_RISING, BOARD_LEVEL_HIGH */
+    bool is_iommu;
+    bool translated; /* its DMA goes through the IOMMU, as `endpoint` */
+    uint32_t endpoint;
 };
+
+#define BOARD_EDGE_RISING 0
+#define BOARD_LEVEL_HIGH  2
 
 /*
  * Creates all devices on the VM's buses; the VM must not run yet. The file descriptors
  * stay the caller's and outlive the board. 0, or -errno with nothing left behind but
- * the bus entries: destroy the VM then.
+ * the bus entries: destroy the VM then. -E2BIG: too many devices; -ENOSYS: a kind that
+ * this strata does not have.
  */
 int board_create(struct board *board, struct vm *vm, const struct board_config *config);
 
-/* After the VM has ended. */
+/* After the VM has ended. When it returns, nothing touches guest memory any more. */
 void board_destroy(struct board *board);
+
+/* ---- The device with this index in board_config's list ---- */
+
+struct dma *board_door(const struct board *board, unsigned device);       /* NULL: no such device */
+struct probe *board_probe(const struct board *board, unsigned device);    /* NULL: not a probe */
+struct virtio_blk *board_blk(const struct board *board, unsigned device); /* NULL: not a disk */
+
+struct iommu *board_iommu(const struct board *board); /* NULL: there is none */
 
 /* Fills in at most `max` nodes and returns how many. */
 unsigned board_describe(const struct board *board, struct board_node *nodes, unsigned max);

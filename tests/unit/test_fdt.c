@@ -53,7 +53,7 @@ static const char *text(const void *fdt, const char *path, const char *name)
 START_TEST(test_contents)
 {
     struct fdt_facts facts = { .bootargs = "a b exec=c d", .host_cpus = 5, .tsc_hz = 0x123456789 };
-    size_t room = fdt_room(&vm, &facts);
+    size_t room = fdt_room(&vm, &board, &facts);
     void *fdt = malloc(room);
     int bytes = fdt_build(fdt, room, &vm, &board, &facts);
 
@@ -121,7 +121,7 @@ START_TEST(test_room)
     memset(bootargs, 'x', sizeof(bootargs) - 1);
     bootargs[sizeof(bootargs) - 1] = 0;
     vm.ncpus = VM_CPUS_MAX;
-    room = fdt_room(&vm, &facts);
+    room = fdt_room(&vm, &board, &facts);
     fdt = malloc(room);
     ck_assert_int_gt(fdt_build(fdt, room, &vm, &board, &facts), 0);
     for (size_t less = 0; less < room / 2; less += 64) {

@@ -4,7 +4,7 @@
 #include <sched.h>
 #include <string.h>
 
-#include "devices/core/board.h"
+#include "guest/abi/policy.h"
 #include "vmm/boot/bundled.h"
 #include "vmm/boot/elf.h"
 #include "vmm/boot/fdt.h"
@@ -16,6 +16,15 @@ struct vm_shape boot_shape(const struct vm_config *config)
     return (struct vm_shape){ .memory_bytes = config->memory_bytes,
                               .ncpus = config->vcpu_count,
                               .backing = config->huge_pages };
+}
+
+struct board_config boot_board(const struct vm_config *config)
+{
+    return (struct board_config){ .devices = config->devices,
+                                  .ndevices = config->ndevices,
+                                  .iommu = config->dma_mode && strcmp(config->dma_mode, "off"),
+                                  .console_out_fd = -1,
+                                  .console_room_fd = -1 };
 }
 
 static int load_kernel(struct vm *vm, const struct vm_config *config, struct elf_info *kernel,
@@ -46,7 +55,9 @@ int boot(struct vm *vm, struct board *board, const struct vm_config *config,
 {
     struct fdt_facts facts = { .bootargs = config->boot_args ? config->boot_args : "",
                                .host_cpus = host_cpus(),
-                               .tsc_hz = vcpu_tsc_hz(&vm->vcpus[0]) };
+                               .tsc_hz = vcpu_tsc_hz(&vm->vcpus[0]),
+                               .dma_mode = config->dma_mode,
+                               .policy = config->policy };
     void *fdt = memory_at(&vm->memory, LAYOUT_FDT_GPA, LAYOUT_FDT_BYTES);
     struct elf_info kernel;
     size_t room;
@@ -61,7 +72,7 @@ int boot(struct vm *vm, struct board *board, const struct vm_config *config,
     if (err)
         return err;
     /* libfdt clears what it is given, and each page costs: no more than it takes. */
-    room = fdt_room(vm, &facts);
+    room = fdt_room(vm, board, &facts);
     fdt_bytes = fdt_build(fdt, room < LAYOUT_FDT_BYTES ? room : LAYOUT_FDT_BYTES, vm, board,
                           &facts);
     if (fdt_bytes < 0)

@@ -5,14 +5,16 @@
 #ifndef STRATA_BOOT_BOOT_H
 #define STRATA_BOOT_BOOT_H
 
+#include "devices/core/board.h"
 #include "vmm/boot/config.h"
 #include "vmm/boot/error.h"
 #include "vmm/machine/vm.h"
 
-struct board;
-
 /* The shape of the VM that a configuration asks for. */
 struct vm_shape boot_shape(const struct vm_config *config);
+
+/* Its devices; the caller adds what is not the guest's business: file descriptors, callbacks. */
+struct board_config boot_board(const struct vm_config *config);
 
 /*
  * Fills a VM of that shape, whose devices exist and which has not started, from the

@@ -25,7 +25,7 @@ struct vm_config {
 
     const struct board_device *devices; /* drives, entropy device, ..., in this order */
     unsigned ndevices;
-    const char *dma_mode;            /* ABI_FDT_DMA_MODE; NULL: there is no IOMMU */
+    const char *dma_mode;            /* ABI_FDT_DMA_MODE; NULL or "off": there is no IOMMU */
     const struct abi_policy *policy; /* for the bundled guest; NULL: none */
 };
 

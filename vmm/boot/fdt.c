@@ -8,15 +8,18 @@
 
 #include "devices/core/board.h"
 #include "guest/abi/machine.h"
+#include "guest/abi/policy.h"
 #include "vmm/machine/vm.h"
 
 #define PHANDLE_IOAPIC 1
+#define PHANDLE_IOMMU  2
 #define ISA_IO_SPACE   1 /* first address cell of an I/O port (IEEE 1275 ISA binding) */
 #define CELLS_MAX      8
 
-/* Nodes, properties and their names; a node for each CPU. */
-#define ROOM_BYTES     (2048 + 256 * BOARD_NODES_MAX / 4)
-#define ROOM_CPU_BYTES 128
+/* Nodes, properties and their names; a node for each CPU and each memory-mapped device. */
+#define ROOM_BYTES        3072
+#define ROOM_CPU_BYTES    128
+#define ROOM_DEVICE_BYTES 256
 
 /*
  * libfdt's sequential writing: after a first failure every further call fails too, so
@@ -60,6 +63,10 @@ static void chosen(void *fdt, const struct fdt_facts *facts)
     cell(fdt, ABI_FDT_HOST_CPUS, facts->host_cpus);
     if (facts->tsc_hz)
         fdt_property_u64(fdt, ABI_FDT_TSC_HZ, facts->tsc_hz);
+    if (facts->dma_mode)
+        fdt_property_string(fdt, ABI_FDT_DMA_MODE, facts->dma_mode);
+    if (facts->policy)
+        fdt_property(fdt, ABI_FDT_DMA_POLICY, facts->policy, sizeof(*facts->policy));
     fdt_end_node(fdt);
 }
 
@@ -112,11 +119,14 @@ static void interrupt_controllers(void *fdt)
     fdt_end_node(fdt);
 }
 
-static void isa(void *fdt, const struct board *board)
+static void interrupts(void *fdt, const struct board_node *node)
 {
-    struct board_node nodes[BOARD_NODES_MAX];
-    unsigned count = board ? board_describe(board, nodes, BOARD_NODES_MAX) : 0;
+    if (node->gsi >= 0)
+        cells(fdt, "interrupts", (uint32_t[]){ (uint32_t)node->gsi, node->sense }, 2);
+}
 
+static void isa(void *fdt, const struct board_node *nodes, unsigned count)
+{
     fdt_begin_node(fdt, "isa");
     fdt_property_string(fdt, "compatible", "isa");
     fdt_property_string(fdt, "device_type", "isa");
@@ -126,25 +136,56 @@ static void isa(void *fdt, const struct board *board)
     for (unsigned i = 0; i < count; i++) {
         const struct board_node *node = &nodes[i];
 
+        if (node->gpa)
+            continue;
         begin(fdt, node->name, node->port);
         fdt_property_string(fdt, "compatible", node->compatible);
         cells(fdt, "reg", (uint32_t[]){ ISA_IO_SPACE, (uint32_t)node->port, (uint32_t)node->bytes },
               3);
-        if (node->gsi >= 0)
-            cells(fdt, "interrupts", (uint32_t[]){ (uint32_t)node->gsi, node->sense }, 2);
+        interrupts(fdt, node);
         fdt_end_node(fdt);
     }
     fdt_end_node(fdt);
 }
 
-size_t fdt_room(const struct vm *vm, const struct fdt_facts *facts)
+/*
+ * Linux, Documentation/devicetree/bindings/virtio/{mmio,iommu}.yaml and iommu/iommu.txt.
+ */
+static void memory_mapped(void *fdt, const struct board_node *nodes, unsigned count)
 {
-    return ROOM_BYTES + ROOM_CPU_BYTES * vm->ncpus + strlen(facts->bootargs);
+    for (unsigned i = 0; i < count; i++) {
+        const struct board_node *node = &nodes[i];
+
+        if (!node->gpa)
+            continue;
+        begin(fdt, node->name, node->gpa);
+        fdt_property_string(fdt, "compatible", node->compatible);
+        reg(fdt, node->gpa, node->bytes);
+        interrupts(fdt, node);
+        fdt_property(fdt, "dma-coherent", NULL, 0);
+        if (node->is_iommu) {
+            cell(fdt, "#iommu-cells", 1);
+            cell(fdt, "phandle", PHANDLE_IOMMU);
+        }
+        if (node->translated)
+            cells(fdt, "iommus", (uint32_t[]){ PHANDLE_IOMMU, node->endpoint }, 2);
+        fdt_end_node(fdt);
+    }
+}
+
+size_t fdt_room(const struct vm *vm, const struct board *board, const struct fdt_facts *facts)
+{
+    return ROOM_BYTES + ROOM_CPU_BYTES * vm->ncpus +
+           (board ? ROOM_DEVICE_BYTES * board->nslots : 0) + strlen(facts->bootargs) +
+           (facts->policy ? sizeof(*facts->policy) : 0);
 }
 
 int fdt_build(void *to, size_t bytes, const struct vm *vm, const struct board *board,
               const struct fdt_facts *facts)
 {
+    struct board_node nodes[BOARD_NODES_MAX];
+    unsigned count = board ? board_describe(board, nodes, BOARD_NODES_MAX) : 0;
+
     /* Looking up every property name among those before takes as long as all the rest. */
     if (fdt_create_with_flags(to, (int)bytes, FDT_CREATE_FLAG_NO_NAME_DEDUP) ||
         fdt_finish_reservemap(to))
@@ -159,7 +200,8 @@ int fdt_build(void *to, size_t bytes, const struct vm *vm, const struct board *b
     memory(to, vm);
     cpus(to, vm);
     interrupt_controllers(to);
-    isa(to, board);
+    isa(to, nodes, count);
+    memory_mapped(to, nodes, count);
     fdt_end_node(to);
     return fdt_finish(to) ? -ENOSPC : (int)fdt_totalsize(to);
 }

@@ -8,17 +8,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct abi_policy;
 struct board;
 struct vm;
 
 struct fdt_facts {
     const char *bootargs;
     unsigned host_cpus;
-    uint64_t tsc_hz; /* 0: unknown, left out */
+    uint64_t tsc_hz;                 /* 0: unknown, left out */
+    const char *dma_mode;            /* NULL: left out */
+    const struct abi_policy *policy; /* NULL: left out */
 };
 
 /* Room that is certainly enough for fdt_build. */
-size_t fdt_room(const struct vm *vm, const struct fdt_facts *facts);
+size_t fdt_room(const struct vm *vm, const struct board *board, const struct fdt_facts *facts);
 
 /*
  * Writes the blob for the VM and the devices its board describes (NULL: none) to

@@ -226,9 +226,7 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
 {
     struct vm_shape shape = boot_shape(&options->config);
     struct boot_error error;
-    struct board_config board_config = {
-        .console_out_fd = json->fd == STDOUT_FILENO ? STDERR_FILENO : STDOUT_FILENO,
-    };
+    struct board_config board_config = boot_board(&options->config);
     struct keeper keeper;
     struct board board;
     struct vm vm;
@@ -242,6 +240,7 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
     }
     keeper.vm = &vm;
     keeper.serial = &board.serial;
+    board_config.console_out_fd = json->fd == STDOUT_FILENO ? STDERR_FILENO : STDOUT_FILENO;
     board_config.console_room_fd = keeper.room_fd;
     err = vm_create(&vm, host, &shape);
     if (err) {

@@ -17,3 +17,15 @@ int irq_line(struct vm *vm, unsigned gsi, bool level)
 
     return ioctl(vm->fd, KVM_IRQ_LINE, &line) < 0 ? -errno : 0;
 }
+
+int irq_msi(struct vm *vm, uint64_t address, uint32_t data)
+{
+    struct kvm_msi msi = { .address_lo = (uint32_t)address,
+                           .address_hi = (uint32_t)(address >> 32),
+                           .data = data };
+    int delivered = ioctl(vm->fd, KVM_SIGNAL_MSI, &msi);
+
+    if (delivered < 0)
+        return -errno;
+    return delivered ? 0 : -EAGAIN;
+}

@@ -5,6 +5,7 @@
 #define STRATA_MACHINE_IRQ_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct vm;
 
@@ -16,5 +17,12 @@ int irq_create(struct vm *vm);
  * edge is a 0 followed by a 1. From any thread. 0 or -errno.
  */
 int irq_line(struct vm *vm, unsigned gsi, bool level);
+
+/*
+ * Signals a message (Intel SDM vol. 3, 11.11): `address` in the window from 0xfee00000
+ * on names the local APICs, `data` vector and mode. From any thread. 0, -EAGAIN: no
+ * local APIC takes it; else -errno.
+ */
+int irq_msi(struct vm *vm, uint64_t address, uint32_t data);
 
 #endif

@@ -93,17 +93,15 @@ static int run_vm(struct tour_run *run, int console_fd, char *error, size_t erro
         .huge_pages = MEMORY_4K,
     };
     const struct vm_shape shape = boot_shape(&config);
-    const struct board_config board_config = {
-        .console_out_fd = console_fd,
-        .console_room_fd = -1,
-        .checkpoint = on_checkpoint,
-        .checkpoint_owner = run,
-    };
+    struct board_config board_config = boot_board(&config);
     struct boot_error boot_error;
     struct board board;
     struct vm vm;
     int err, waited;
 
+    board_config.console_out_fd = console_fd;
+    board_config.checkpoint = on_checkpoint;
+    board_config.checkpoint_owner = run;
     snprintf(boot_args, sizeof(boot_args), "exec=%s", run->command);
     err = vm_create(&vm, run->host->kvm, &shape);
     if (err) {
