@@ -1,0 +1,522 @@
+#include "devices/backend/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "devices/backend/disk_image.h"
+
+#define DEPTH_MAX 1024
+
+/* A request's next step where it takes several; BLOCK_ZERO goes from one to the next. */
+enum { STEP_FALLOCATE, STEP_WRITE_ZEROES };
+
+struct file {
+    struct block block;
+    struct file_facts facts;
+    char why_not[96];
+    struct disk_image image;
+    int wake_fd; /* eventfd: the thread is to look */
+    pthread_t thread;
+    atomic_bool stop;
+    atomic_bool cancels; /* some request is to be cancelled */
+
+    /* Under the user's lock. */
+    struct io_uring ring;
+    struct block_request *in_ring;
+    struct block_request *queue, **queue_end; /* for the thread, in this order */
+    unsigned under_way;
+    bool watching; /* the thread knows that it has to wait for the ring */
+};
+
+/* What io_uring and pwrite take zeroes from. Nobody writes to it: it stays one zero page. */
+static uint8_t zeroes[64 << 10];
+
+static struct file *file_of(struct block *block)
+{
+    return (struct file *)block;
+}
+
+static void wake(struct file *file)
+{
+    uint64_t one = 1;
+
+    /* It can only fail where the counter is full, and the thread has to look anyway. */
+    (void)!write(file->wake_fd, &one, sizeof(one));
+}
+
+static void list_add(struct block_request **list, struct block_request *request)
+{
+    request->next = *list;
+    request->link = list;
+    if (request->next)
+        request->next->link = &request->next;
+    *list = request;
+}
+
+static void list_remove(struct file *file, struct block_request *request)
+{
+    *request->link = request->next;
+    if (request->next)
+        request->next->link = request->link;
+    else if (file->queue_end == &request->next)
+        file->queue_end = request->link;
+}
+
+static void queue_add(struct file *file, struct block_request *request)
+{
+    request->next = NULL;
+    request->link = file->queue_end;
+    *file->queue_end = request;
+    file->queue_end = &request->next;
+}
+
+static void finish(struct file *file, struct block_request *request, int result)
+{
+    request->result = result;
+    file->under_way--;
+    file->block.user.done(file->block.user.owner, request);
+}
+
+/* ---- One step of a request, and what its result means ---- */
+
+/* The rest of a zeroing in writes: where the file system cannot do it by itself. */
+static size_t zeroes_left(const struct block_request *request)
+{
+    uint64_t left = request->bytes - request->transfer;
+
+    return left < sizeof(zeroes) ? left : sizeof(zeroes);
+}
+
+/* Both ways leave the file as long as it is, and what was in the range reads as zeroes. */
+static int fallocate_mode(const struct block_request *request)
+{
+    bool punch = request->op == BLOCK_DISCARD || request->unmap;
+
+    return FALLOC_FL_KEEP_SIZE | (punch ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
+}
+
+/* Drops the first `bytes` of what is still to be moved. */
+static void advance(struct block_request *request, size_t bytes)
+{
+    request->transfer += bytes;
+    while (request->niov && bytes >= request->iov->iov_len) {
+        bytes -= request->iov->iov_len;
+        request->iov++;
+        request->niov--;
+    }
+    if (request->niov) {
+        request->iov->iov_base = (char *)request->iov->iov_base + bytes;
+        request->iov->iov_len -= bytes;
+    }
+}
+
+/* Takes a step's result in. True: *result is the request's; false: another step follows. */
+static bool is_over(struct block_request *request, int step, int *result)
+{
+    *result = step;
+    if (step == -EINTR)
+        return false;
+    switch (request->op) {
+    case BLOCK_FLUSH: return true;
+    case BLOCK_DISCARD:
+        /* A hint: storage that cannot give space back keeps it. */
+        if (step == -EOPNOTSUPP)
+            *result = 0;
+        return true;
+    case BLOCK_ZERO:
+        if (request->step == STEP_FALLOCATE) {
+            request->step = STEP_WRITE_ZEROES;
+            return step != -EOPNOTSUPP;
+        }
+        break;
+    case BLOCK_READ:
+    case BLOCK_WRITE: break;
+    }
+    if (step < 0)
+        return true;
+    advance(request, (size_t)step);
+    *result = 0;
+    if (request->transfer == request->bytes)
+        return true;
+    /* Nothing moved although something is left: the file has shrunk under us. */
+    if (step == 0)
+        *result = -EIO;
+    return step == 0;
+}
+
+/* The same, for a request that somebody may have cancelled meanwhile. */
+static bool step_done(struct block_request *request, int step, int *result)
+{
+    if (is_over(request, step, result))
+        return true;
+    *result = -ECANCELED;
+    return atomic_load(&request->cancelled);
+}
+
+/* ---- Steps by system calls, on the thread ---- */
+
+static int device_discard(struct file *file, const struct block_request *request)
+{
+    uint64_t range[2] = { request->offset, request->bytes };
+
+    return ioctl(file->image.fd, BLKDISCARD, range) < 0 ? -errno : 0;
+}
+
+static int step_by_call(struct file *file, struct block_request *request)
+{
+    off_t at = (off_t)(request->offset + request->transfer);
+    ssize_t n = 0;
+
+    switch (request->op) {
+    case BLOCK_READ: n = preadv(file->image.fd, request->iov, (int)request->niov, at); break;
+    case BLOCK_WRITE:
+        n = pwritev2(file->image.fd, request->iov, (int)request->niov, at,
+                     request->sync ? RWF_DSYNC : 0);
+        break;
+    case BLOCK_FLUSH: n = fdatasync(file->image.fd); break;
+    case BLOCK_DISCARD:
+        if (file->image.is_device)
+            return device_discard(file, request);
+        n = fallocate(file->image.fd, fallocate_mode(request), at, (off_t)request->bytes);
+        break;
+    case BLOCK_ZERO:
+        if (request->step == STEP_FALLOCATE)
+            n = fallocate(file->image.fd, fallocate_mode(request), at, (off_t)request->bytes);
+        else
+            n = pwrite(file->image.fd, zeroes, zeroes_left(request), at);
+        break;
+    }
+    return n < 0 ? -errno : (int)n;
+}
+
+/* Carries out what is queued, one at a time, with the lock given up meanwhile. */
+static void run_queue(struct file *file)
+{
+    const struct block_user *user = &file->block.user;
+    struct block_request *request;
+    int result;
+
+    while ((request = file->queue)) {
+        list_remove(file, request);
+        user->leave(user->owner);
+        while (!step_done(request, step_by_call(file, request), &result))
+            ;
+        user->enter(user->owner);
+        finish(file, request, result);
+    }
+}
+
+/* ---- Steps through the ring ---- */
+
+static bool goes_through_ring(const struct file *file, const struct block_request *request)
+{
+    /* A device's discard is an ioctl, which io_uring does not know. */
+    return file->facts.uring && !(file->image.is_device && request->op == BLOCK_DISCARD);
+}
+
+static void prepare(struct file *file, struct block_request *request, struct io_uring_sqe *sqe)
+{
+    uint64_t at = request->offset + request->transfer;
+
+    switch (request->op) {
+    case BLOCK_READ:
+        io_uring_prep_readv(sqe, file->image.fd, request->iov, request->niov, at);
+        break;
+    case BLOCK_WRITE:
+        io_uring_prep_writev(sqe, file->image.fd, request->iov, request->niov, at);
+        sqe->rw_flags = request->sync ? RWF_DSYNC : 0;
+        break;
+    case BLOCK_FLUSH: io_uring_prep_fsync(sqe, file->image.fd, IORING_FSYNC_DATASYNC); break;
+    case BLOCK_DISCARD:
+    case BLOCK_ZERO:
+        if (request->step == STEP_FALLOCATE)
+            io_uring_prep_fallocate(sqe, file->image.fd, fallocate_mode(request), (off_t)at,
+                                    (off_t)request->bytes);
+        else
+            io_uring_prep_write(sqe, file->image.fd, zeroes, (unsigned)zeroes_left(request), at);
+        break;
+    }
+    io_uring_sqe_set_data(sqe, request);
+}
+
+/* Queues the request's next step. */
+static void step(struct file *file, struct block_request *request)
+{
+    struct io_uring_sqe *sqe = goes_through_ring(file, request) ? io_uring_get_sqe(&file->ring)
+                                                                : NULL;
+
+    if (sqe) {
+        prepare(file, request, sqe);
+        list_add(&file->in_ring, request);
+    } else {
+        queue_add(file, request);
+    }
+}
+
+/* Reports what the ring has done. */
+static void reap(struct file *file)
+{
+    struct io_uring_cqe *cqe;
+
+    while (io_uring_peek_cqe(&file->ring, &cqe) == 0) {
+        struct block_request *request = io_uring_cqe_get_data(cqe);
+        int result = cqe->res;
+
+        io_uring_cqe_seen(&file->ring, cqe);
+        if (!request) /* the answer to a cancellation; the request has its own */
+            continue;
+        list_remove(file, request);
+        if (result == -EAGAIN)
+            queue_add(file, request); /* the ring could not: it is done by hand */
+        else if (step_done(request, result, &result))
+            finish(file, request, result);
+        else
+            step(file, request);
+    }
+}
+
+/* Starts all steps there are and reports those that are done at once. */
+static void advance_ring(struct file *file)
+{
+    /* Each turn moves bytes of some request, or is the last. */
+    while (io_uring_sq_ready(&file->ring) && io_uring_submit(&file->ring) > 0)
+        reap(file);
+}
+
+/* The kernel had no memory for all steps; the thread tries again. */
+static bool unsubmitted(const struct file *file)
+{
+    return file->facts.uring && io_uring_sq_ready(&file->ring) > 0;
+}
+
+static void file_submit(struct block *block, struct block_request *request)
+{
+    struct file *file = file_of(block);
+
+    request->step = request->op == BLOCK_ZERO ? STEP_FALLOCATE : 0;
+    request->transfer = 0;
+    request->result = 0;
+    file->under_way++;
+    step(file, request);
+}
+
+static void file_kick(struct block *block)
+{
+    struct file *file = file_of(block);
+
+    if (file->facts.uring)
+        advance_ring(file);
+    if (file->queue || unsubmitted(file) || (file->under_way && !file->watching)) {
+        file->watching = true;
+        wake(file);
+    }
+}
+
+/* ---- Cancellation: noted by anybody, carried out by the thread ---- */
+
+static void file_cancel(struct block *block, struct block_request *request)
+{
+    struct file *file = file_of(block);
+
+    atomic_store(&request->cancelled, true);
+    atomic_store(&file->cancels, true);
+    wake(file);
+}
+
+static void run_cancels(struct file *file)
+{
+    struct block_request *request, *next;
+
+    if (!atomic_exchange(&file->cancels, false))
+        return;
+    for (request = file->in_ring; request; request = request->next) {
+        struct io_uring_sqe *sqe;
+
+        if (!atomic_load(&request->cancelled))
+            continue;
+        sqe = io_uring_get_sqe(&file->ring);
+        if (!sqe) {
+            atomic_store(&file->cancels, true); /* when the ring has room again */
+            break;
+        }
+        io_uring_prep_cancel(sqe, request, 0);
+        io_uring_sqe_set_data(sqe, NULL);
+    }
+    for (request = file->queue; request; request = next) {
+        next = request->next;
+        if (atomic_load(&request->cancelled)) {
+            list_remove(file, request);
+            finish(file, request, -ECANCELED);
+        }
+    }
+}
+
+/* ---- The thread ---- */
+
+/* Until somebody woke the thread or, if `ring`, until the ring has done something. */
+static void wait_for_work(struct file *file, bool ring, bool retry)
+{
+    struct pollfd fds[] = { { .fd = file->wake_fd, .events = POLLIN },
+                            { .fd = ring ? file->ring.ring_fd : -1, .events = POLLIN } };
+    uint64_t count;
+
+    /* Retry: the kernel had no memory for a submission; it may have in a while. */
+    if (poll(fds, 2, retry ? 1 : -1) > 0 && fds[0].revents)
+        (void)!read(file->wake_fd, &count, sizeof(count));
+}
+
+static void *run(void *arg)
+{
+    struct file *file = arg;
+    const struct block_user *user = &file->block.user;
+    bool ring = false, retry = false, stop = false;
+
+    while (!stop) {
+        wait_for_work(file, ring, retry);
+        stop = atomic_load(&file->stop);
+        if (!user->done) /* nobody ever used it */
+            continue;
+        user->enter(user->owner);
+        run_cancels(file);
+        if (file->facts.uring) {
+            reap(file);
+            advance_ring(file);
+        }
+        run_queue(file);
+        retry = unsubmitted(file);
+        file->watching = ring = file->in_ring != NULL;
+        stop = stop && !file->under_way;
+        user->leave(user->owner);
+    }
+    return NULL;
+}
+
+static int start_thread(struct file *file)
+{
+    sigset_t all, before;
+    int err;
+
+    /* Signals are for the threads that expect them. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    err = -pthread_create(&file->thread, NULL, run, file);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return err;
+}
+
+/* ---- Opening and closing ---- */
+
+static void close_file(struct file *file)
+{
+    if (file->facts.uring)
+        io_uring_queue_exit(&file->ring);
+    close(file->wake_fd);
+    disk_image_close(&file->image);
+    free(file);
+}
+
+static void file_destroy(struct block *block)
+{
+    struct file *file = file_of(block);
+
+    atomic_store(&file->stop, true);
+    wake(file);
+    pthread_join(file->thread, NULL);
+    close_file(file);
+}
+
+static const struct block_ops file_ops = {
+    .submit = file_submit,
+    .kick = file_kick,
+    .cancel = file_cancel,
+    .destroy = file_destroy,
+};
+
+static void make_ring(struct file *file, const struct file_options *options)
+{
+    int err;
+
+    file->facts.why_not = file->why_not;
+    if (options->without_uring) {
+        snprintf(file->why_not, sizeof(file->why_not), "io_uring: not wanted");
+        return;
+    }
+    /* Twice the depth: each request may be joined by its cancellation. */
+    err = io_uring_queue_init(2 * options->depth, &file->ring, 0);
+    if (err < 0) {
+        snprintf(file->why_not, sizeof(file->why_not), "io_uring: %s",
+                 err == -ENOSYS  ? "this kernel has none"
+                 : err == -EPERM ? "not permitted here"
+                                 : strerror(-err));
+        return;
+    }
+    /* All operations that are used here came before this feature did (Linux 5.7). */
+    if (!(file->ring.features & IORING_FEAT_FAST_POLL)) {
+        io_uring_queue_exit(&file->ring);
+        snprintf(file->why_not, sizeof(file->why_not), "io_uring: older than Linux 5.7");
+        return;
+    }
+    file->facts.uring = true;
+    file->facts.why_not = NULL;
+}
+
+int file_open(struct block **block, const char *path, const struct file_options *options,
+              char *error, size_t error_bytes)
+{
+    struct file *file;
+    int err = -EINVAL;
+
+    if (!options->depth || options->depth > DEPTH_MAX)
+        goto say;
+    err = -ENOMEM;
+    file = calloc(1, sizeof(*file));
+    if (!file)
+        goto say;
+    err = disk_image_open(&file->image, path, options->read_only, error, error_bytes);
+    if (err) {
+        free(file);
+        return err;
+    }
+    file->block = (struct block){ .ops = &file_ops,
+                                  .sectors = file->image.bytes / BLOCK_SECTOR_BYTES,
+                                  .read_only = options->read_only };
+    file->facts.bytes = file->image.bytes;
+    file->facts.unused_bytes = file->image.bytes % BLOCK_SECTOR_BYTES;
+    file->queue_end = &file->queue;
+    file->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (file->wake_fd < 0) {
+        err = -errno;
+        disk_image_close(&file->image);
+        free(file);
+        goto say;
+    }
+    make_ring(file, options);
+    err = start_thread(file);
+    if (err) {
+        close_file(file);
+        goto say;
+    }
+    *block = &file->block;
+    return 0;
+
+say:
+    snprintf(error, error_bytes, "%s: %s", path, strerror(-err));
+    return err;
+}
+
+void file_facts(const struct block *block, struct file_facts *facts)
+{
+    *facts = ((const struct file *)block)->facts;
+}
