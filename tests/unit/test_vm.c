@@ -446,7 +446,7 @@ START_TEST(test_probe)
 {
     static const uint8_t report_7[] = { 0xb8, 7, 0, 0, 0, 0xe7, PROBE_PORT };
     static const enum probe_mode modes[] = { PROBE_32BIT, PROBE_64BIT };
-    struct probe probe = { .code = report_7, .bytes = sizeof(report_7) };
+    struct probe_code probe = { .code = report_7, .bytes = sizeof(report_7) };
     struct probe_outcome outcome;
 
     if (no_kvm("probe"))

@@ -59,7 +59,7 @@ static void probe_speed(struct host_facts *facts)
         0x29, 0xf0,                           /* sub %esi, %eax */
         0xe7, PROBE_PORT,                     /* out %eax, $PROBE_PORT */
     };
-    struct probe probe = { .mode = PROBE_32BIT, .code = code, .bytes = sizeof(code) };
+    struct probe_code probe = { .mode = PROBE_32BIT, .code = code, .bytes = sizeof(code) };
     struct probe_outcome outcome;
     struct host_quirk *quirk;
     int err = probe_run(&facts->kvm, &probe, &outcome);
@@ -89,7 +89,7 @@ static void probe_speed(struct host_facts *facts)
 static void probe_1g_page(struct host_facts *facts)
 {
     static const uint8_t code[] = { 0xe7, PROBE_PORT };
-    struct probe probe = { .mode = PROBE_64BIT_1GIB, .code = code, .bytes = sizeof(code) };
+    struct probe_code probe = { .mode = PROBE_64BIT_1GIB, .code = code, .bytes = sizeof(code) };
     struct probe_outcome outcome;
 
     facts->guest_1g_pages = ANSWER_UNKNOWN;
@@ -114,7 +114,7 @@ static void probe_instructions(struct host_facts *facts)
     static const uint8_t lzcnt[] = { 0xb8, 0xff,      0,    0,    0, /* mov $255, %eax */
                                      0xf3, 0x0f,      0xbd, 0xc0,    /* lzcnt %eax, %eax */
                                      0xe7, PROBE_PORT };
-    struct probe probe = { .mode = PROBE_32BIT, .code = popcnt, .bytes = sizeof(popcnt) };
+    struct probe_code probe = { .mode = PROBE_32BIT, .code = popcnt, .bytes = sizeof(popcnt) };
     struct probe_outcome outcome;
 
     if (probe_run(&facts->kvm, &probe, &outcome) == 0 && outcome.end == VM_END_INTERNAL_ERROR)

@@ -58,7 +58,8 @@ static int enter_long_mode(struct vm *vm, enum probe_mode mode)
     return ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) < 0 ? -errno : 0;
 }
 
-int probe_run(const struct kvm_host *host, const struct probe *probe, struct probe_outcome *outcome)
+int probe_run(const struct kvm_host *host, const struct probe_code *probe,
+              struct probe_outcome *outcome)
 {
     const struct vm_shape shape = { .memory_bytes = MEMORY_BYTES, .ncpus = 1 };
     struct vm vm;

@@ -20,7 +20,7 @@ enum probe_mode {
 };
 
 /* Code that reports EAX with `out %eax, $PROBE_PORT` when it gets that far. */
-struct probe {
+struct probe_code {
     enum probe_mode mode;
     const uint8_t *code;
     size_t bytes; /* at most PROBE_CODE_BYTES */
@@ -35,7 +35,7 @@ struct probe_outcome {
 };
 
 /* Runs the probe for at most a second (then end is VM_END_HOST_STOP). 0 or -errno. */
-int probe_run(const struct kvm_host *host, const struct probe *probe,
+int probe_run(const struct kvm_host *host, const struct probe_code *probe,
               struct probe_outcome *outcome);
 
 #endif
