@@ -19,11 +19,13 @@ struct vm;
 /* What the guest can see or has set. */
 struct probe_state {
     uint32_t liveness, factorial, status, irq_status;
+    uint32_t attack; /* enum abi_probe_attack that runs */
     uint64_t dma_source, dma_target, dma_count, dma_command;
     uint64_t address, length, stride, requester, value, flags;
     uint64_t result, error, first;
     bool withholding;
     bool withheld; /* a completion is */
+    /* While the probe is busy this belongs to the request. */
     uint8_t buffer[ABI_PROBE_BUFFER_BYTES];
 };
 
@@ -41,9 +43,13 @@ struct probe {
 /* Puts a probe on the VM's memory bus at `base` (vm NULL: on no bus). 0 or -errno. */
 int probe_create(struct probe *probe, struct vm *vm, struct dma *dma, uint64_t base, unsigned gsi);
 
+/* After the VM has ended. */
+void probe_destroy(struct probe *probe);
+
 /*
  * Carries out an attack function with the parameters in probe->state, as a write to
- * ABI_PROBE_ATTACK does. Without the door's lock.
+ * ABI_PROBE_ATTACK does; result, error and first say what came of it. Without the door's
+ * lock. Where the probe is busy, nothing happens.
  */
 void probe_attack(struct probe *probe, enum abi_probe_attack attack);
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "devices/iommu/route.h"
 #include "vmm/machine/memory.h"
 
 int dma_create(struct dma *dma, const struct memory *memory, struct iommu *iommu, uint32_t endpoint)
@@ -122,4 +123,50 @@ void dma_drain(struct dma *dma, uint64_t first, uint64_t last)
     (void)dma;
     (void)first;
     (void)last;
+}
+
+enum dma_reach dma_reach(const struct dma *dma)
+{
+    return dma->iommu ? DMA_REACH_NOTHING : DMA_REACH_ALL;
+}
+
+int dma_route(struct dma *dma, uint64_t iova, uint64_t len, enum dma_direction direction,
+              uint64_t *gpa, struct iommu_fault *fault)
+{
+    (void)len;
+    (void)gpa;
+    *fault = (struct iommu_fault){ .access = direction, .endpoint = dma->id, .iova = iova };
+    return -EFAULT;
+}
+
+void dma_report(struct dma *dma, const struct iommu_fault *fault)
+{
+    (void)dma;
+    (void)fault;
+}
+
+bool dma_without(const struct dma *dma, uint32_t protection)
+{
+    (void)dma;
+    (void)protection;
+    return false;
+}
+
+bool dma_vector_allowed(const struct dma *dma, unsigned vector)
+{
+    (void)dma;
+    (void)vector;
+    return false;
+}
+
+void *dma_physical(const struct dma *dma, uint64_t gpa, uint64_t len)
+{
+    return memory_at(dma->memory, gpa, len);
+}
+
+struct dma *dma_of(const struct iommu *iommu, uint32_t endpoint)
+{
+    (void)iommu;
+    (void)endpoint;
+    return NULL;
 }

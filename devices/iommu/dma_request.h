@@ -3,8 +3,18 @@
  * Honest devices use dma.h; this is the road of the DMA probe and of attacks.
  *
  * A request that is not translated goes where a bus would take it: to RAM, to the MSI
- * window (an interrupt) or to another device's registers. A translated one reaches RAM
- * only, and messages through the MSI window with a vector that is allowed.
+ * window (an interrupt, of any kind, if 4 aligned bytes are written) or to another device's
+ * registers, in naturally aligned accesses of 1 to 8 bytes. Where nobody answers, reads
+ * bring all ones, writes are dropped, and the rest is carried out. Addresses go from
+ * 2^64 - 1 to 0 where there is no IOMMU to mind, or with IOMMU_WITHOUT_WRAP; else that is
+ * a fault and nothing is done.
+ *
+ * A translated one reaches RAM only, and through the MSI window with a message of an
+ * allowed vector and plain delivery; all else is a fault, and ends the request.
+ *
+ * That a request says it is translated already is believed only with
+ * IOMMU_WITHOUT_TRANSLATED, and is a fault otherwise. The identity it claims is believed
+ * only with IOMMU_WITHOUT_REQUESTER; otherwise it has its door's.
  */
 #ifndef STRATA_IOMMU_DMA_REQUEST_H
 #define STRATA_IOMMU_DMA_REQUEST_H
@@ -29,7 +39,9 @@ enum dma_target {
 };
 
 struct dma_outcome {
-    int error;              /* 0 or -errno: what the device sees */
+    /* 0, or what the device saw first: -EFAULT a fault, -ENXIO nobody there, -EINVAL no
+       message, -EAGAIN nobody takes it. */
+    int error;
     uint64_t done;          /* bytes that did get through, less than len on an error */
     enum dma_target target; /* of the last byte that did */
     bool faulted;
@@ -38,7 +50,8 @@ struct dma_outcome {
 
 /*
  * Carries out one request, page by page as a bus does: what came through before a fault
- * stays done. Without any device's lock held: it takes the door's, and for peers none.
+ * stays done. Without any device's lock held: it takes the door's, and for peers none. A
+ * peer's registers do to it what they do to a CPU; that may be a request of the peer.
  */
 void dma_perform(struct dma *dma, const struct dma_request *request, struct dma_outcome *outcome);
 
