@@ -33,6 +33,8 @@ struct virtqueue {
     bool event_index, indirect; /* negotiated */
     struct dma *dma;
     struct dma_window descriptor_window, driver_window, device_window;
+    uint16_t available; /* the driver's index when it was last looked at */
+    bool kicks_off;     /* virtqueue_want_kicks */
     const char *broken; /* what the driver did wrong; NULL: nothing */
     uint64_t popped, pushed;
 };

@@ -1,0 +1,480 @@
+#include "devices/core/virtqueue.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#define DESC_NEXT              1u
+#define DESC_WRITE             2u
+#define DESC_INDIRECT          4u
+
+#define USED_NO_NOTIFY         1u /* in the used ring's flags */
+#define AVAILABLE_NO_INTERRUPT 1u /* in the available ring's flags */
+
+#define CHAIN_BYTES_MAX        (1ull << 32)
+
+/* The rings, little-endian as this host is (2.7.5, 2.7.6, 2.7.8). */
+struct descriptor {
+    uint64_t address;
+    uint32_t len;
+    uint16_t flags;
+    uint16_t next;
+};
+
+struct used_element {
+    uint32_t id;
+    uint32_t len;
+};
+
+#define RING_FLAGS 0
+#define RING_INDEX 2
+#define RING_FIRST 4
+
+/* ---- Ring memory ----------------------------------------------------------- */
+
+static uint64_t descriptors_bytes(const struct virtqueue *queue)
+{
+    return sizeof(struct descriptor) * queue->state.size;
+}
+
+/* The event words behind the rings are there only where they were negotiated (2.7.6, 2.7.8). */
+static uint64_t driver_bytes(const struct virtqueue *queue)
+{
+    return RING_FIRST + 2ull * queue->state.size + (queue->event_index ? 2 : 0);
+}
+
+static uint64_t device_bytes(const struct virtqueue *queue)
+{
+    return RING_FIRST + sizeof(struct used_element) * queue->state.size +
+           (queue->event_index ? 2 : 0);
+}
+
+static int broken(struct virtqueue *queue, int error, const char *why)
+{
+    queue->broken = why;
+    return error;
+}
+
+/* All of a part must be accessible, even what is not looked at now: drivers map rings whole. */
+static int unreachable(struct virtqueue *queue)
+{
+    return broken(queue, -EFAULT, "a ring that the device may not access");
+}
+
+/*
+ * Reads from a part of the queue: through the window while that is one piece of host
+ * memory, else through the door each time.
+ */
+static int part_read(struct virtqueue *queue, struct dma_window *window, uint64_t base,
+                     uint64_t bytes, uint64_t offset, void *to, size_t len)
+{
+    bool fault = false;
+    const uint8_t *host = dma_window(queue->dma, window, base, bytes, DMA_READ, &fault);
+
+    if (host) {
+        memcpy(to, host + offset, len);
+        return 0;
+    }
+    if (fault || dma_read(queue->dma, base + offset, to, len))
+        return unreachable(queue);
+    return 0;
+}
+
+/* Words of the rings are aligned (virtqueue_enable): each is read and written in one piece. */
+static int driver_read16(struct virtqueue *queue, uint64_t offset, uint16_t *value)
+{
+    bool fault = false;
+    const uint8_t *host = dma_window(queue->dma, &queue->driver_window, queue->state.driver,
+                                     driver_bytes(queue), DMA_READ, &fault);
+
+    if (host) {
+        *value = __atomic_load_n((const uint16_t *)(const void *)(host + offset), __ATOMIC_RELAXED);
+        return 0;
+    }
+    if (fault || dma_read(queue->dma, queue->state.driver + offset, value, sizeof(*value)))
+        return unreachable(queue);
+    return 0;
+}
+
+static uint8_t *device_host(struct virtqueue *queue, bool *fault)
+{
+    return dma_window(queue->dma, &queue->device_window, queue->state.device, device_bytes(queue),
+                      DMA_WRITE, fault);
+}
+
+static int device_write16(struct virtqueue *queue, uint64_t offset, uint16_t value)
+{
+    bool fault = false;
+    uint8_t *host = device_host(queue, &fault);
+
+    if (host) {
+        __atomic_store_n((uint16_t *)(void *)(host + offset), value, __ATOMIC_RELAXED);
+        return 0;
+    }
+    if (fault || dma_write(queue->dma, queue->state.device + offset, &value, sizeof(value)))
+        return unreachable(queue);
+    return 0;
+}
+
+static int device_write_element(struct virtqueue *queue, uint16_t index,
+                                const struct used_element *element)
+{
+    uint64_t offset = RING_FIRST + sizeof(*element) * (index % queue->state.size);
+    bool fault = false;
+    uint8_t *host = device_host(queue, &fault);
+
+    if (host) {
+        memcpy(host + offset, element, sizeof(*element));
+        return 0;
+    }
+    if (fault || dma_write(queue->dma, queue->state.device + offset, element, sizeof(*element)))
+        return unreachable(queue);
+    return 0;
+}
+
+static uint64_t used_event_offset(const struct virtqueue *queue)
+{
+    return RING_FIRST + 2ull * queue->state.size;
+}
+
+static uint64_t avail_event_offset(const struct virtqueue *queue)
+{
+    return RING_FIRST + sizeof(struct used_element) * queue->state.size;
+}
+
+/* ---- State ------------------------------------------------------------------- */
+
+void virtqueue_init(struct virtqueue *queue, struct dma *dma, uint16_t size_max)
+{
+    *queue = (struct virtqueue){ .dma = dma, .size_max = size_max };
+    virtqueue_reset(queue);
+}
+
+void virtqueue_reset(struct virtqueue *queue)
+{
+    *queue = (struct virtqueue){ .state = { .size = queue->size_max },
+                                 .size_max = queue->size_max,
+                                 .dma = queue->dma,
+                                 .popped = queue->popped,
+                                 .pushed = queue->pushed };
+}
+
+static bool fits(uint64_t base, uint64_t bytes, uint64_t alignment)
+{
+    return base % alignment == 0 && base + (bytes - 1) >= base;
+}
+
+int virtqueue_enable(struct virtqueue *queue)
+{
+    const struct virtqueue_state *state = &queue->state;
+
+    /* 2.7: the size is a power of two; 2.7, table: alignments. */
+    if (!state->size || state->size & (state->size - 1) || state->size > queue->size_max)
+        return -EINVAL;
+    if (!fits(state->descriptors, descriptors_bytes(queue), 16) ||
+        !fits(state->driver, driver_bytes(queue), 2) ||
+        !fits(state->device, device_bytes(queue), 4))
+        return -EINVAL;
+    queue->descriptor_window = queue->driver_window = queue->device_window = (struct dma_window){
+        0
+    };
+    queue->available = state->next_available;
+    queue->state.ready = true;
+    return 0;
+}
+
+/* ---- Chains -------------------------------------------------------------------- */
+
+/* A chain while it is being collected. */
+struct walk {
+    struct virtqueue *queue;
+    struct virtqueue_chain *chain;
+    unsigned visited; /* descriptors, of all tables */
+    bool writable_seen;
+};
+
+/*
+ * One descriptor of a copy that the guest cannot reach any more. 2.7.4.2: no readable
+ * one comes after a writable one. One of no length says nothing and is left out.
+ */
+static int add_segment(struct walk *walk, const struct descriptor *descriptor)
+{
+    struct virtqueue_chain *chain = walk->chain;
+    bool writable = descriptor->flags & DESC_WRITE;
+
+    if (!writable && walk->writable_seen)
+        return broken(walk->queue, -EINVAL, "a readable descriptor after a writable one");
+    walk->writable_seen |= writable;
+    if (!descriptor->len)
+        return 0;
+    if (descriptor->address + (descriptor->len - 1) < descriptor->address)
+        return broken(walk->queue, -EINVAL, "a descriptor that wraps around");
+    /* 2.7.5: no chain of more than 2^32 bytes. */
+    if (chain->readable_bytes + chain->writable_bytes + descriptor->len > CHAIN_BYTES_MAX)
+        return broken(walk->queue, -EINVAL, "a chain of more than 4 GiB");
+    chain->segments[chain->nreadable + chain->nwritable] = (struct virtqueue_segment){
+        descriptor->address, descriptor->len
+    };
+    if (writable) {
+        chain->nwritable++;
+        chain->writable_bytes += descriptor->len;
+    } else {
+        chain->nreadable++;
+        chain->readable_bytes += descriptor->len;
+    }
+    return 0;
+}
+
+/*
+ * Follows a chain from `index` on through a table of `count` descriptors at `base`: 0 at
+ * its end, 1 at a descriptor that refers to an indirect table, which is in *last. 2.7.5.3:
+ * a chain, with what its indirect table adds, is not longer than the queue, so a loop is
+ * found after so many steps.
+ */
+static int follow(struct walk *walk, struct dma_window *window, uint64_t base, uint32_t count,
+                  uint16_t index, struct descriptor *last)
+{
+    struct virtqueue *queue = walk->queue;
+
+    for (;;) {
+        int err;
+
+        if (index >= count)
+            return broken(queue, -EINVAL, "a descriptor outside its table");
+        if (walk->visited++ == queue->state.size)
+            return broken(queue, -EINVAL, "a chain longer than the queue, or a loop");
+        err = part_read(queue, window, base, sizeof(*last) * (uint64_t)count,
+                        sizeof(*last) * (uint64_t)index, last, sizeof(*last));
+        if (err)
+            return err;
+        if (last->flags & DESC_INDIRECT) {
+            walk->visited--; /* it is no buffer */
+            return 1;
+        }
+        err = add_segment(walk, last);
+        if (err)
+            return err;
+        if (!(last->flags & DESC_NEXT))
+            return 0;
+        index = last->next;
+    }
+}
+
+/* 2.7.5.3.1: what a driver must not do; 2.7.5.3.2: WRITE means nothing here. */
+static int follow_indirect(struct walk *walk, struct descriptor *table)
+{
+    struct virtqueue *queue = walk->queue;
+    struct dma_window window = { 0 };
+    uint64_t base = table->address;
+    uint32_t bytes = table->len;
+    int err;
+
+    if (!queue->indirect)
+        return broken(queue, -EINVAL, "an indirect descriptor that was not negotiated");
+    if (table->flags & DESC_NEXT)
+        return broken(queue, -EINVAL, "an indirect descriptor with a next one");
+    if (!bytes || bytes % sizeof(struct descriptor))
+        return broken(queue, -EINVAL, "an indirect table that is not whole descriptors");
+    if (base + (bytes - 1) < base)
+        return broken(queue, -EINVAL, "an indirect table that wraps around");
+    err = follow(walk, &window, base, bytes / sizeof(struct descriptor), 0, table);
+    return err > 0 ? broken(queue, -EINVAL, "an indirect descriptor in an indirect table") : err;
+}
+
+static int collect(struct virtqueue *queue, uint16_t head, struct virtqueue_chain *chain)
+{
+    struct walk walk = { .queue = queue, .chain = chain };
+    struct descriptor last;
+    int err;
+
+    chain->head = head;
+    chain->nreadable = chain->nwritable = 0;
+    chain->readable_bytes = chain->writable_bytes = 0;
+    err = follow(&walk, &queue->descriptor_window, queue->state.descriptors, queue->state.size,
+                 head, &last);
+    return err > 0 ? follow_indirect(&walk, &last) : err;
+}
+
+/* ---- Available ring -------------------------------------------------------------- */
+
+/*
+ * How many chains wait, in *count. Acquire: pairs with the driver's write barrier between
+ * the ring's entries and its index (2.7.13.3): what was made available before is seen.
+ */
+static int look(struct virtqueue *queue, uint16_t *count)
+{
+    int err = driver_read16(queue, RING_INDEX, &queue->available);
+
+    if (err)
+        return err;
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    *count = (uint16_t)(queue->available - queue->state.next_available);
+    if (*count > queue->state.size)
+        return broken(queue, -EINVAL, "an available index more than a queue ahead");
+    return 0;
+}
+
+/*
+ * Asks to be kicked for the next chain, then looks again. Sequentially consistent: pairs
+ * with the driver's barrier between its index and its look at the event word (2.7.13.4):
+ * either we see its chain or it sees that we want a kick.
+ */
+static int publish_avail_event(struct virtqueue *queue, uint16_t *count)
+{
+    int err = device_write16(queue, avail_event_offset(queue), queue->state.next_available);
+
+    if (err)
+        return err;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return look(queue, count);
+}
+
+static int waiting(struct virtqueue *queue, uint16_t *count)
+{
+    int err = 0;
+
+    *count = (uint16_t)(queue->available - queue->state.next_available);
+    if (!*count)
+        err = look(queue, count);
+    if (!err && !*count && queue->event_index && !queue->kicks_off)
+        err = publish_avail_event(queue, count);
+    return err;
+}
+
+int virtqueue_pop(struct virtqueue *queue, struct virtqueue_chain *chain)
+{
+    struct virtqueue_state *state = &queue->state;
+    uint16_t count, head;
+    int err;
+
+    if (queue->broken)
+        return -EINVAL;
+    if (!state->ready)
+        return 0;
+    err = waiting(queue, &count);
+    if (err || !count)
+        return err;
+    err = driver_read16(queue, RING_FIRST + 2ull * (state->next_available % state->size), &head);
+    if (!err)
+        err = collect(queue, head, chain);
+    if (err)
+        return err;
+    state->next_available++;
+    queue->popped++;
+    return 1;
+}
+
+/* ---- Used ring --------------------------------------------------------------------- */
+
+int virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written)
+{
+    struct virtqueue_state *state = &queue->state;
+    struct used_element element = { .id = head, .len = written };
+    int err;
+
+    if (queue->broken)
+        return -EINVAL;
+    if (!state->ready)
+        return 0;
+    err = device_write_element(queue, state->next_used, &element);
+    if (err)
+        return err;
+    /*
+     * Release: pairs with the driver's read barrier between the used index and the
+     * element (2.7.14): who sees the index sees the element, and the data before it.
+     */
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    err = device_write16(queue, RING_INDEX, (uint16_t)(state->next_used + 1));
+    if (err)
+        return err;
+    state->next_used++;
+    queue->pushed++;
+    return 0;
+}
+
+bool virtqueue_should_notify(struct virtqueue *queue)
+{
+    struct virtqueue_state *state = &queue->state;
+    uint16_t value, before = state->signalled_used, now = state->next_used;
+    bool known = state->signalled;
+
+    if (queue->broken || !state->ready)
+        return false;
+    /*
+     * Pairs with the driver's barrier between setting its flags or event word and its
+     * look at the used index (2.7.7, 2.7.10): either it sees our element or we see that
+     * it wants an interrupt.
+     */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (driver_read16(queue, queue->event_index ? used_event_offset(queue) : RING_FLAGS, &value))
+        return false;
+    if (!queue->event_index)
+        return !(value & AVAILABLE_NO_INTERRUPT);
+    state->signalled_used = now;
+    state->signalled = true;
+    /* 2.7.10: whether the index has passed the event word since the last time. */
+    return !known || (uint16_t)(now - value - 1) < (uint16_t)(now - before);
+}
+
+void virtqueue_want_kicks(struct virtqueue *queue, bool on)
+{
+    uint16_t count;
+
+    if (queue->kicks_off == !on)
+        return;
+    queue->kicks_off = !on;
+    if (queue->broken || !queue->state.ready)
+        return;
+    /* 2.7.10: with the event index, the flags are 0; off is to leave the event word behind. */
+    if (!queue->event_index) {
+        device_write16(queue, RING_FLAGS, on ? 0 : USED_NO_NOTIFY);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST); /* as in publish_avail_event */
+    } else if (on) {
+        publish_avail_event(queue, &count);
+    }
+}
+
+/* ---- Data ---------------------------------------------------------------------------- */
+
+/* Segments of one kind from byte `offset` on, a piece at a time. */
+static int64_t copy(struct virtqueue *queue, const struct virtqueue_segment *segments,
+                    unsigned count, uint64_t offset, uint8_t *bytes, size_t len,
+                    enum dma_direction direction)
+{
+    size_t done = 0;
+
+    for (unsigned i = 0; i < count && done < len; i++) {
+        uint64_t piece = segments[i].len;
+        uint64_t iova = segments[i].iova + offset;
+        int err;
+
+        if (offset >= piece) {
+            offset -= piece;
+            continue;
+        }
+        piece -= offset;
+        offset = 0;
+        if (piece > len - done)
+            piece = len - done;
+        err = direction == DMA_READ ? dma_read(queue->dma, iova, bytes + done, piece)
+                                    : dma_write(queue->dma, iova, bytes + done, piece);
+        if (err)
+            return -EFAULT;
+        done += piece;
+    }
+    return (int64_t)done;
+}
+
+int64_t virtqueue_read(struct virtqueue *queue, const struct virtqueue_chain *chain,
+                       uint64_t offset, void *to, size_t len)
+{
+    return copy(queue, chain->segments, chain->nreadable, offset, to, len, DMA_READ);
+}
+
+int64_t virtqueue_write(struct virtqueue *queue, const struct virtqueue_chain *chain,
+                        uint64_t offset, const void *from, size_t len)
+{
+    /* dma_write only reads from it. */
+    return copy(queue, chain->segments + chain->nreadable, chain->nwritable, offset,
+                (uint8_t *)(uintptr_t)from, len, DMA_WRITE);
+}
