@@ -8,6 +8,7 @@
 #ifndef STRATA_CORE_VIRTIO_MMIO_H
 #define STRATA_CORE_VIRTIO_MMIO_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -15,9 +16,9 @@
 #include "vmm/machine/bus.h"
 
 #define VIRTIO_QUEUES_MAX 8
-#define VIRTIO_MMIO_BYTES                                                   \
-    0x1000ull /* of one device's window: registers, config space from 0x100 \
-               */
+#define VIRTIO_MMIO_BYTES 0x1000ull /* a window: registers, config space from 0x100 */
+
+/* Why a device interrupts (4.2.2, InterruptStatus). */
 #define VIRTIO_INTERRUPT_USED   1u
 #define VIRTIO_INTERRUPT_CONFIG 2u
 
@@ -47,11 +48,21 @@ struct virtio_class {
      * condition with the lock of the door, never for the guest. NULL: nothing to do.
      */
     void (*reset)(void *owner);
+    /*
+     * The driver stops one queue (4.2.2.2, QueueReady): nothing of it is in flight any
+     * more on return; may wait as reset may. NULL: nothing to do.
+     */
+    void (*stop)(void *owner, unsigned queue);
     /* DRIVER_OK was set, with these features. NULL: nothing to do. */
     void (*start)(void *owner, uint64_t features);
     /* Accesses inside config_bytes, any size from 1 to 8 and any alignment. NULL: zero, ignored. */
     uint64_t (*config_read)(void *owner, uint32_t offset, unsigned size);
     void (*config_write)(void *owner, uint32_t offset, unsigned size, uint64_t value);
+    /*
+     * After a vCPU's write to the window, without the lock: for what may take long or
+     * wait for the host. vcpu may be NULL (tests). NULL: nothing to do.
+     */
+    void (*settle)(void *owner, struct vcpu *vcpu);
 };
 
 /* What the guest can see or has set: all there is to save, with the queues' states. */
@@ -73,7 +84,10 @@ struct virtio_mmio {
     struct virtqueue queues[VIRTIO_QUEUES_MAX];
     struct bus_region region;
     const char *broken; /* why NEEDS_RESET is set; NULL: it is not */
-    uint64_t kicks, interrupts, bad_accesses;
+    bool line;          /* level of the interrupt line */
+    bool resetting;     /* class->reset or class->stop runs, maybe without the lock */
+    atomic_uint again;  /* a bit for each queue, virtio_again */
+    uint64_t kicks, interrupts, bad_accesses, needed_resets;
 };
 
 /*
@@ -89,6 +103,13 @@ bool virtio_has(const struct virtio_mmio *device, unsigned feature_bit);
 
 /* After virtqueue_push: interrupts the driver if it wants that. */
 void virtio_used(struct virtio_mmio *device, unsigned queue);
+
+/*
+ * From class->notify: enough for now, call it again for this queue soon. For a device
+ * that would otherwise work for as long as a guest keeps it busy: everybody else gets
+ * the lock in between.
+ */
+void virtio_again(struct virtio_mmio *device, unsigned queue);
 
 void virtio_config_changed(struct virtio_mmio *device);
 

@@ -1,31 +1,13 @@
 #include "devices/core/virtqueue.h"
 
 #include <errno.h>
+#include <linux/virtio_ring.h>
 #include <stddef.h>
 #include <string.h>
 
-#define DESC_NEXT              1u
-#define DESC_WRITE             2u
-#define DESC_INDIRECT          4u
+#define CHAIN_BYTES_MAX (1ull << 32)
 
-#define USED_NO_NOTIFY         1u /* in the used ring's flags */
-#define AVAILABLE_NO_INTERRUPT 1u /* in the available ring's flags */
-
-#define CHAIN_BYTES_MAX        (1ull << 32)
-
-/* The rings, little-endian as this host is (2.7.5, 2.7.6, 2.7.8). */
-struct descriptor {
-    uint64_t address;
-    uint32_t len;
-    uint16_t flags;
-    uint16_t next;
-};
-
-struct used_element {
-    uint32_t id;
-    uint32_t len;
-};
-
+/* Where things are in both rings; little-endian, as this host is (2.7.6, 2.7.8). */
 #define RING_FLAGS 0
 #define RING_INDEX 2
 #define RING_FIRST 4
@@ -34,7 +16,7 @@ struct used_element {
 
 static uint64_t descriptors_bytes(const struct virtqueue *queue)
 {
-    return sizeof(struct descriptor) * queue->state.size;
+    return sizeof(struct vring_desc) * queue->state.size;
 }
 
 /* The event words behind the rings are there only where they were negotiated (2.7.6, 2.7.8). */
@@ -45,7 +27,7 @@ static uint64_t driver_bytes(const struct virtqueue *queue)
 
 static uint64_t device_bytes(const struct virtqueue *queue)
 {
-    return RING_FIRST + sizeof(struct used_element) * queue->state.size +
+    return RING_FIRST + sizeof(struct vring_used_elem) * queue->state.size +
            (queue->event_index ? 2 : 0);
 }
 
@@ -117,7 +99,7 @@ static int device_write16(struct virtqueue *queue, uint64_t offset, uint16_t val
 }
 
 static int device_write_element(struct virtqueue *queue, uint16_t index,
-                                const struct used_element *element)
+                                const struct vring_used_elem *element)
 {
     uint64_t offset = RING_FIRST + sizeof(*element) * (index % queue->state.size);
     bool fault = false;
@@ -139,7 +121,7 @@ static uint64_t used_event_offset(const struct virtqueue *queue)
 
 static uint64_t avail_event_offset(const struct virtqueue *queue)
 {
-    return RING_FIRST + sizeof(struct used_element) * queue->state.size;
+    return RING_FIRST + sizeof(struct vring_used_elem) * queue->state.size;
 }
 
 /* ---- State ------------------------------------------------------------------- */
@@ -197,23 +179,23 @@ struct walk {
  * One descriptor of a copy that the guest cannot reach any more. 2.7.4.2: no readable
  * one comes after a writable one. One of no length says nothing and is left out.
  */
-static int add_segment(struct walk *walk, const struct descriptor *descriptor)
+static int add_segment(struct walk *walk, const struct vring_desc *descriptor)
 {
     struct virtqueue_chain *chain = walk->chain;
-    bool writable = descriptor->flags & DESC_WRITE;
+    bool writable = descriptor->flags & VRING_DESC_F_WRITE;
 
     if (!writable && walk->writable_seen)
         return broken(walk->queue, -EINVAL, "a readable descriptor after a writable one");
     walk->writable_seen |= writable;
     if (!descriptor->len)
         return 0;
-    if (descriptor->address + (descriptor->len - 1) < descriptor->address)
+    if (descriptor->addr + (descriptor->len - 1) < descriptor->addr)
         return broken(walk->queue, -EINVAL, "a descriptor that wraps around");
     /* 2.7.5: no chain of more than 2^32 bytes. */
     if (chain->readable_bytes + chain->writable_bytes + descriptor->len > CHAIN_BYTES_MAX)
         return broken(walk->queue, -EINVAL, "a chain of more than 4 GiB");
     chain->segments[chain->nreadable + chain->nwritable] = (struct virtqueue_segment){
-        descriptor->address, descriptor->len
+        descriptor->addr, descriptor->len
     };
     if (writable) {
         chain->nwritable++;
@@ -232,7 +214,7 @@ static int add_segment(struct walk *walk, const struct descriptor *descriptor)
  * found after so many steps.
  */
 static int follow(struct walk *walk, struct dma_window *window, uint64_t base, uint32_t count,
-                  uint16_t index, struct descriptor *last)
+                  uint16_t index, struct vring_desc *last)
 {
     struct virtqueue *queue = walk->queue;
 
@@ -247,44 +229,44 @@ static int follow(struct walk *walk, struct dma_window *window, uint64_t base, u
                         sizeof(*last) * (uint64_t)index, last, sizeof(*last));
         if (err)
             return err;
-        if (last->flags & DESC_INDIRECT) {
+        if (last->flags & VRING_DESC_F_INDIRECT) {
             walk->visited--; /* it is no buffer */
             return 1;
         }
         err = add_segment(walk, last);
         if (err)
             return err;
-        if (!(last->flags & DESC_NEXT))
+        if (!(last->flags & VRING_DESC_F_NEXT))
             return 0;
         index = last->next;
     }
 }
 
 /* 2.7.5.3.1: what a driver must not do; 2.7.5.3.2: WRITE means nothing here. */
-static int follow_indirect(struct walk *walk, struct descriptor *table)
+static int follow_indirect(struct walk *walk, struct vring_desc *table)
 {
     struct virtqueue *queue = walk->queue;
     struct dma_window window = { 0 };
-    uint64_t base = table->address;
+    uint64_t base = table->addr;
     uint32_t bytes = table->len;
     int err;
 
     if (!queue->indirect)
         return broken(queue, -EINVAL, "an indirect descriptor that was not negotiated");
-    if (table->flags & DESC_NEXT)
+    if (table->flags & VRING_DESC_F_NEXT)
         return broken(queue, -EINVAL, "an indirect descriptor with a next one");
-    if (!bytes || bytes % sizeof(struct descriptor))
+    if (!bytes || bytes % sizeof(struct vring_desc))
         return broken(queue, -EINVAL, "an indirect table that is not whole descriptors");
     if (base + (bytes - 1) < base)
         return broken(queue, -EINVAL, "an indirect table that wraps around");
-    err = follow(walk, &window, base, bytes / sizeof(struct descriptor), 0, table);
+    err = follow(walk, &window, base, bytes / sizeof(struct vring_desc), 0, table);
     return err > 0 ? broken(queue, -EINVAL, "an indirect descriptor in an indirect table") : err;
 }
 
 static int collect(struct virtqueue *queue, uint16_t head, struct virtqueue_chain *chain)
 {
     struct walk walk = { .queue = queue, .chain = chain };
-    struct descriptor last;
+    struct vring_desc last;
     int err;
 
     chain->head = head;
@@ -369,7 +351,7 @@ int virtqueue_pop(struct virtqueue *queue, struct virtqueue_chain *chain)
 int virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written)
 {
     struct virtqueue_state *state = &queue->state;
-    struct used_element element = { .id = head, .len = written };
+    struct vring_used_elem element = { .id = head, .len = written };
     int err;
 
     if (queue->broken)
@@ -402,18 +384,17 @@ bool virtqueue_should_notify(struct virtqueue *queue)
         return false;
     /*
      * Pairs with the driver's barrier between setting its flags or event word and its
-     * look at the used index (2.7.7, 2.7.10): either it sees our element or we see that
+     * look at the used index (2.7.7.1): either it sees our element or we see that
      * it wants an interrupt.
      */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (driver_read16(queue, queue->event_index ? used_event_offset(queue) : RING_FLAGS, &value))
         return false;
     if (!queue->event_index)
-        return !(value & AVAILABLE_NO_INTERRUPT);
+        return !(value & VRING_AVAIL_F_NO_INTERRUPT);
     state->signalled_used = now;
     state->signalled = true;
-    /* 2.7.10: whether the index has passed the event word since the last time. */
-    return !known || (uint16_t)(now - value - 1) < (uint16_t)(now - before);
+    return !known || vring_need_event(value, now, before);
 }
 
 void virtqueue_want_kicks(struct virtqueue *queue, bool on)
@@ -427,7 +408,7 @@ void virtqueue_want_kicks(struct virtqueue *queue, bool on)
         return;
     /* 2.7.10: with the event index, the flags are 0; off is to leave the event word behind. */
     if (!queue->event_index) {
-        device_write16(queue, RING_FLAGS, on ? 0 : USED_NO_NOTIFY);
+        device_write16(queue, RING_FLAGS, on ? 0 : VRING_USED_F_NO_NOTIFY);
         __atomic_thread_fence(__ATOMIC_SEQ_CST); /* as in publish_avail_event */
     } else if (on) {
         publish_avail_event(queue, &count);
