@@ -13,6 +13,14 @@
 #include "devices/iommu/iommu.h"
 #include "guest/abi/policy.h"
 
+/*
+ * The machine a policy is for: its memory, where a `reg` of it may lie (the guest kernel
+ * is below), and how much all regions may take.
+ */
+#define POLICY_MEMORY_BYTES      (256ull << 20)
+#define POLICY_KERNEL_END        (32ull << 20)
+#define POLICY_REGIONS_BYTES_MAX (64u << 20)
+
 /* What the policy says beyond what the guest is told (abi_policy). */
 struct policy_device {
     uint64_t vectors[4]; /* MSI vectors the endpoint may signal */

@@ -1,0 +1,111 @@
+/* What is each for itself allowed, and cannot be together. */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "vmm/dma/policy_reader.h"
+
+static bool overlap(uint64_t a, uint64_t abytes, uint64_t b, uint64_t bbytes)
+{
+    return a <= b + (bbytes - 1) && b <= a + (abytes - 1);
+}
+
+static int check_pair(const struct policy_reader *reader, unsigned i, unsigned j)
+{
+    const struct abi_policy_device *a = &reader->policy->guest.device[i];
+    const struct abi_policy_device *b = &reader->policy->guest.device[j];
+    int node = reader->device[j];
+
+    if (a->endpoint == b->endpoint)
+        return policy_complain(reader, node, "iommus",
+                               "endpoint %u is that of %s too; give each device its own",
+                               b->endpoint, a->name);
+    if (reader->policy->iommu && a->domain == b->domain && a->mode != b->mode)
+        return policy_complain(
+            reader, node, "strata,domain",
+            "%u is shared with %s, which has another strata,mode; make the modes "
+            "equal",
+            b->domain, a->name);
+    return 0;
+}
+
+/* The addresses that a device may not choose freely. */
+static int check_addresses(const struct policy_reader *reader, unsigned n)
+{
+    const struct abi_policy *guest = &reader->policy->guest;
+    const struct abi_policy_region *region = &guest->region[n];
+    int node = reader->region[n];
+
+    if (region->kind == ABI_REGION_HOLE &&
+        overlap(region->iova, region->bytes, IOMMU_MSI_FIRST, IOMMU_MSI_LAST - IOMMU_MSI_FIRST + 1))
+        return policy_complain(reader, node, "iommu-addresses",
+                               "0x%" PRIx64 " lies in the interrupt window; give another address",
+                               region->iova);
+    if (region->kind == ABI_REGION_HOLE && region->iova + (region->bytes - 1) >= 1ull << 48)
+        return policy_complain(reader, node, "iommu-addresses",
+                               "0x%" PRIx64 " is beyond 48 bits; give a lower address",
+                               region->iova);
+    for (unsigned i = 0; i < guest->ndevices; i++) {
+        if (!(region->endpoints >> i & 1) || region->kind != ABI_REGION_HOLE)
+            continue;
+        if (guest->device[i].mode == ABI_DMA_IDENTITY)
+            return policy_complain(
+                reader, node, "iommu-addresses",
+                "%s is not translated (\"identity\"), so nothing can be mapped for "
+                "it; leave it out",
+                guest->device[i].name);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        const struct abi_policy_region *other = &guest->region[i];
+
+        if (other->endpoints & region->endpoints &&
+            overlap(other->iova, other->bytes, region->iova, region->bytes))
+            return policy_complain(reader, node, "iommu-addresses",
+                                   "overlaps that of %s for the same device; move one",
+                                   other->name);
+    }
+    return 0;
+}
+
+static int check_memory(const struct policy_reader *reader)
+{
+    const struct abi_policy *guest = &reader->policy->guest;
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < guest->nregions; i++) {
+        const struct abi_policy_region *a = &guest->region[i];
+
+        if (a->kind == ABI_REGION_CARVE)
+            continue;
+        bytes += a->bytes;
+        if (bytes > POLICY_REGIONS_BYTES_MAX)
+            return policy_complain(reader, reader->region[i], NULL,
+                                   "takes the regions above 0x%x bytes in all; make them smaller",
+                                   POLICY_REGIONS_BYTES_MAX);
+        for (unsigned j = 0; a->gpa && j < i; j++) {
+            const struct abi_policy_region *b = &guest->region[j];
+
+            if (b->gpa && overlap(a->gpa, a->bytes, b->gpa, b->bytes))
+                return policy_complain(reader, reader->region[i], "reg",
+                                       "overlaps %s; move one of them", b->name);
+        }
+    }
+    return 0;
+}
+
+int policy_check(const struct policy_reader *reader)
+{
+    const struct abi_policy *guest = &reader->policy->guest;
+
+    for (unsigned j = 1; j < guest->ndevices; j++) {
+        for (unsigned i = 0; i < j; i++) {
+            if (check_pair(reader, i, j))
+                return -EINVAL;
+        }
+    }
+    for (unsigned i = 0; i < guest->nregions; i++) {
+        if (guest->region[i].endpoints && check_addresses(reader, i))
+            return -EINVAL;
+    }
+    return check_memory(reader);
+}

@@ -1,0 +1,287 @@
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/dma/policy_reader.h"
+
+#define PREFIX    "strata,"
+#define WORD_MAX  48
+#define NWORDS(a) (sizeof(a) / sizeof((a)[0]))
+
+static const char *const property_words[] = {
+    "strata,description",   "strata,mode",
+    "strata,permission",    "strata,msi-vectors",
+    "strata,fault-action",  "strata,buffers",
+    "strata,domain",        "strata,completion-timeout-ms",
+    "strata,driver-lacks",  "strata,lacks",
+    "strata,boot-bypass",   "strata,max-domains",
+    "strata,max-mappings",  "strata,max-mappings-per-domain",
+    "strata,fault-records",
+};
+
+static const enum policy_place property_places[NWORDS(property_words)] = {
+    POLICY_ROOT,   POLICY_DEVICE, POLICY_DEVICE, POLICY_DEVICE, POLICY_DEVICE,
+    POLICY_DEVICE, POLICY_DEVICE, POLICY_DEVICE, POLICY_DEVICE, POLICY_IOMMU,
+    POLICY_IOMMU,  POLICY_IOMMU,  POLICY_IOMMU,  POLICY_IOMMU,  POLICY_IOMMU,
+};
+
+static const char *place_name(enum policy_place place)
+{
+    switch (place) {
+    case POLICY_ROOT: return "the root node";
+    case POLICY_DEVICE: return "a device";
+    case POLICY_IOMMU: return "the IOMMU";
+    default: return "none";
+    }
+}
+
+/* Copies what may stand in a message; a hostile blob may hold anything. */
+static void copy_printable(char *to, size_t bytes, const char *from)
+{
+    size_t n = 0;
+
+    for (; from[n] && n + 1 < bytes; n++)
+        to[n] = isprint((unsigned char)from[n]) ? from[n] : '?';
+    to[n] = 0;
+}
+
+int policy_complain(const struct policy_reader *reader, int node, const char *property,
+                    const char *format, ...)
+{
+    struct policy_complaint *complaint = reader->complaint;
+    char raw[sizeof(complaint->text)];
+    va_list arguments;
+
+    memset(complaint, 0, sizeof(*complaint));
+    if (node >= 0) {
+        char path[sizeof(complaint->node)];
+
+        if (fdt_get_path(reader->fdt, node, path, sizeof(path)))
+            snprintf(path, sizeof(path), "(a path that is too long)");
+        copy_printable(complaint->node, sizeof(complaint->node), path);
+    }
+    if (property)
+        copy_printable(complaint->property, sizeof(complaint->property), property);
+    va_start(arguments, format);
+    vsnprintf(raw, sizeof(raw), format, arguments);
+    va_end(arguments);
+    copy_printable(complaint->text, sizeof(complaint->text), raw);
+    return -EINVAL;
+}
+
+/* Levenshtein's distance; letters that differ in case only count as equal. */
+static unsigned distance(const char *a, const char *b)
+{
+    size_t n = strnlen(a, WORD_MAX), m = strnlen(b, WORD_MAX);
+    unsigned row[WORD_MAX + 1];
+
+    for (size_t j = 0; j <= m; j++)
+        row[j] = (unsigned)j;
+    for (size_t i = 1; i <= n; i++) {
+        unsigned diagonal = row[0];
+
+        row[0] = (unsigned)i;
+        for (size_t j = 1; j <= m; j++) {
+            bool same = tolower((unsigned char)a[i - 1]) == tolower((unsigned char)b[j - 1]);
+            unsigned best = diagonal + !same;
+
+            diagonal = row[j];
+            if (row[j] + 1 < best)
+                best = row[j] + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[m];
+}
+
+const char *policy_nearest(const char *word, const char *const *words, unsigned nwords)
+{
+    const char *nearest = words[0];
+    unsigned least = ~0u;
+
+    for (unsigned i = 0; i < nwords; i++) {
+        unsigned far = distance(word, words[i]);
+
+        if (far < least) {
+            least = far;
+            nearest = words[i];
+        }
+    }
+    return nearest;
+}
+
+int policy_check_words(const struct policy_reader *reader, int node, enum policy_place place)
+{
+    int property;
+
+    fdt_for_each_property_offset(property, reader->fdt, node)
+    {
+        const char *name = NULL;
+        unsigned i;
+
+        if (!fdt_getprop_by_offset(reader->fdt, property, &name, NULL) || !name)
+            return policy_complain(reader, node, NULL,
+                                   "a property cannot be read; compile the "
+                                   "policy anew with dtc");
+        if (strncmp(name, PREFIX, strlen(PREFIX)))
+            continue;
+        for (i = 0; i < NWORDS(property_words); i++) {
+            if (!strcmp(name, property_words[i]))
+                break;
+        }
+        if (i == NWORDS(property_words))
+            return policy_complain(reader, node, name,
+                                   "no such property; \"%s\" is the nearest there is",
+                                   policy_nearest(name, property_words, NWORDS(property_words)));
+        if (property_places[i] != place)
+            return policy_complain(reader, node, name, "belongs on %s; move it there",
+                                   place_name(property_places[i]));
+    }
+    return 0;
+}
+
+int policy_cells(const struct policy_reader *reader, int node, const char *property,
+                 const fdt32_t **cells, int *count)
+{
+    int bytes;
+    const fdt32_t *value = fdt_getprop(reader->fdt, node, property, &bytes);
+
+    if (!value)
+        return 0;
+    if (bytes < (int)sizeof(*value) || bytes % (int)sizeof(*value))
+        return policy_complain(reader, node, property,
+                               "%d bytes are not a number of cells; write <...> with at least one",
+                               bytes);
+    *cells = value;
+    *count = bytes / (int)sizeof(*value);
+    return 1;
+}
+
+int policy_u32(const struct policy_reader *reader, int node, const char *property, uint32_t min,
+               uint32_t max, uint32_t *value)
+{
+    const fdt32_t *cells;
+    int count, found = policy_cells(reader, node, property, &cells, &count);
+
+    if (found <= 0)
+        return found;
+    if (count != 1)
+        return policy_complain(reader, node, property, "holds %d cells; give one number", count);
+    *value = fdt32_ld(cells);
+    if (*value < min || *value > max)
+        return policy_complain(reader, node, property, "%u is out of range; give %u to %u", *value,
+                               min, max);
+    return 1;
+}
+
+int policy_strings(const struct policy_reader *reader, int node, const char *property, int *count)
+{
+    if (!fdt_getprop(reader->fdt, node, property, NULL))
+        return 0;
+    *count = fdt_stringlist_count(reader->fdt, node, property);
+    if (*count <= 0)
+        return policy_complain(reader, node, property, "is not text; write \"...\"");
+    return 1;
+}
+
+int policy_word_at(const struct policy_reader *reader, int node, const char *property, int at,
+                   const char *const *words, uint32_t nwords, uint32_t *index)
+{
+    const char *word = fdt_stringlist_get(reader->fdt, node, property, at, NULL);
+
+    if (!word)
+        return policy_complain(reader, node, property, "is not text; write \"...\"");
+    for (*index = 0; *index < nwords; ++*index) {
+        if (!strcmp(word, words[*index]))
+            return 0;
+    }
+    return policy_complain(reader, node, property,
+                           "\"%.*s\" means nothing here; \"%s\" is the nearest that does", WORD_MAX,
+                           word, policy_nearest(word, words, nwords));
+}
+
+int policy_word(const struct policy_reader *reader, int node, const char *property,
+                const char *const *words, uint32_t nwords, uint32_t *value)
+{
+    int count, found = policy_strings(reader, node, property, &count);
+
+    if (found <= 0)
+        return found;
+    if (count != 1)
+        return policy_complain(reader, node, property, "holds %d strings; give one", count);
+    found = policy_word_at(reader, node, property, 0, words, nwords, value);
+    return found ? found : 1;
+}
+
+int policy_flags(const struct policy_reader *reader, int node, const char *property,
+                 const char *const *words, const uint32_t *bits, uint32_t nwords, uint32_t *flags)
+{
+    int count, found = policy_strings(reader, node, property, &count);
+
+    if (found <= 0)
+        return found;
+    for (int i = 0; i < count; i++) {
+        uint32_t index;
+        int err = policy_word_at(reader, node, property, i, words, nwords, &index);
+
+        if (err)
+            return err;
+        *flags |= bits[index];
+    }
+    return 1;
+}
+
+uint64_t policy_number(const fdt32_t *cells, int count)
+{
+    uint64_t number = 0;
+
+    for (int i = 0; i < count; i++)
+        number = number << 32 | fdt32_ld(&cells[i]);
+    return number;
+}
+
+int policy_node_name(const struct policy_reader *reader, int node, char name[ABI_POLICY_NAME_BYTES])
+{
+    int bytes;
+    const char *text = fdt_get_name(reader->fdt, node, &bytes);
+
+    if (!text || bytes < 1)
+        return policy_complain(reader, node, NULL, "has no name; give it one");
+    for (int i = 0; i < bytes; i++) {
+        /* Devicetree specification 0.4, 2.2.1. */
+        if (!isalnum((unsigned char)text[i]) && !strchr(",._+-@", text[i]))
+            return policy_complain(reader, node, NULL,
+                                   "its name holds a character that no node's may; use letters, "
+                                   "digits and ,._+-@");
+    }
+    if (bytes >= ABI_POLICY_NAME_BYTES)
+        return policy_complain(reader, node, NULL,
+                               "its name is too long; use at most %d characters",
+                               ABI_POLICY_NAME_BYTES - 1);
+    memset(name, 0, ABI_POLICY_NAME_BYTES);
+    memcpy(name, text, (size_t)bytes);
+    return 0;
+}
+
+bool policy_disabled(const void *fdt, int node)
+{
+    int bytes;
+    const char *status = fdt_getprop(fdt, node, "status", &bytes);
+
+    /* Devicetree specification 0.4, 2.3.4: what is neither "okay" nor, by habit, "ok" is off. */
+    return status && !(bytes == 5 && !memcmp(status, "okay", 5)) &&
+           !(bytes == 3 && !memcmp(status, "ok", 3));
+}
+
+bool policy_compatible(const void *fdt, int node, const char *const *words, unsigned nwords)
+{
+    for (unsigned i = 0; i < nwords; i++) {
+        if (fdt_stringlist_search(fdt, node, "compatible", words[i]) >= 0)
+            return true;
+    }
+    return false;
+}
