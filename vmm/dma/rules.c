@@ -1,0 +1,108 @@
+#include "vmm/dma/rules.h"
+
+#include "vmm/machine/memory.h"
+
+bool rules_lacks(const struct policy *policy, uint32_t without)
+{
+    return (policy->iommu_config.without & without) != 0;
+}
+
+bool rules_untranslated(const struct policy *policy, unsigned device)
+{
+    uint32_t mode = rules_device(policy, device)->mode;
+
+    return !policy->iommu || mode == ABI_DMA_OFF || mode == ABI_DMA_IDENTITY;
+}
+
+const char *rules_why_untranslated(const struct policy *policy, unsigned device)
+{
+    if (!policy->iommu || rules_device(policy, device)->mode == ABI_DMA_OFF)
+        return "off: there is no IOMMU in its way";
+    return "identity: its domain does not translate";
+}
+
+bool rules_same_domain(const struct policy *policy, unsigned a, unsigned b)
+{
+    return !rules_untranslated(policy, a) && !rules_untranslated(policy, b) &&
+           rules_device(policy, a)->domain == rules_device(policy, b)->domain;
+}
+
+bool rules_copies(const struct policy *policy, unsigned device)
+{
+    return rules_device(policy, device)->buffers != ABI_DMA_IN_PLACE;
+}
+
+static bool uses_pool(const struct policy *policy, unsigned device, unsigned region)
+{
+    const struct abi_policy_device *d = rules_device(policy, device);
+
+    return d->buffers == ABI_DMA_BOUNCE && d->pool == region;
+}
+
+bool rules_maps_pool(const struct policy *policy, unsigned device, unsigned region)
+{
+    for (unsigned other = 0; other < policy->guest.ndevices; other++) {
+        if (uses_pool(policy, other, region) &&
+            (other == device || rules_same_domain(policy, device, other)))
+            return true;
+    }
+    return false;
+}
+
+uint64_t rules_region_bytes(const struct policy *policy, unsigned region)
+{
+    uint64_t pages = (policy->guest.region[region].bytes + MEMORY_PAGE_BYTES - 1) /
+                     MEMORY_PAGE_BYTES;
+
+    return (pages < RULES_REGION_PAGES ? pages : RULES_REGION_PAGES) * MEMORY_PAGE_BYTES;
+}
+
+uint32_t rules_own(const struct policy *policy, unsigned device, unsigned region)
+{
+    const struct abi_policy_device *d = rules_device(policy, device);
+    const struct abi_policy_region *r = &policy->guest.region[region];
+    uint32_t rights = 0;
+
+    for (unsigned i = 0; i < d->nuses; i++) {
+        if (d->use[i].region == region)
+            rights |= d->use[i].rights;
+    }
+    if (r->kind == ABI_REGION_POOL && uses_pool(policy, device, region))
+        rights |= RULES_READ | RULES_WRITE;
+    if (r->kind == ABI_REGION_HOLE && (r->endpoints >> device & 1))
+        rights |= RULES_READ | RULES_WRITE;
+    return rights;
+}
+
+uint32_t rules_reach(const struct policy *policy, unsigned device, unsigned region,
+                     const char **because)
+{
+    uint32_t own = rules_own(policy, device, region), reach = own;
+
+    if (rules_untranslated(policy, device)) {
+        *because = rules_why_untranslated(policy, device);
+        return RULES_READ | RULES_WRITE;
+    }
+    *because = "no mapping of its domain leads there";
+    for (unsigned other = 0; other < policy->guest.ndevices; other++) {
+        const struct abi_policy_device *o = rules_device(policy, other);
+        uint32_t gives = rules_own(policy, other, region);
+
+        if (!gives || other == device)
+            continue;
+        if (rules_same_domain(policy, device, other)) {
+            /* A copy that is not copied in, or back, holds nothing of the region. */
+            if (rules_lacks(policy, IOMMU_WITHOUT_PERMISSION) && !rules_copies(policy, other))
+                gives = RULES_READ | RULES_WRITE;
+            if (gives & ~reach)
+                *because = "shared: another device's mappings are in the same page table";
+            reach |= gives;
+        } else if (o->buffers == ABI_DMA_BOUNCE && rules_maps_pool(policy, device, o->pool) &&
+                   policy->guest.region[region].kind == ABI_REGION_BUFFER) {
+            if (gives & ~reach)
+                *because = "pool: another device's slots are in the same pool";
+            reach |= gives;
+        }
+    }
+    return reach;
+}

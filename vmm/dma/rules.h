@@ -1,0 +1,56 @@
+/*
+ * What a policy promises, from the policy alone: nothing here has seen a machine. The
+ * expectations of the attacks are made of these.
+ */
+#ifndef STRATA_DMA_RULES_H
+#define STRATA_DMA_RULES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmm/dma/policy.h"
+
+/* Of a region, at most so much is filled with canaries, mapped and attacked. */
+#define RULES_REGION_PAGES 4
+#define RULES_READ         1u
+#define RULES_WRITE        2u
+
+static inline const struct abi_policy_device *rules_device(const struct policy *policy,
+                                                           unsigned device)
+{
+    return &policy->guest.device[device];
+}
+
+/* The platform lacks this protection (IOMMU_WITHOUT_*). */
+bool rules_lacks(const struct policy *policy, uint32_t without);
+
+/* Its addresses are guest-physical: no IOMMU, or mode off or identity. */
+bool rules_untranslated(const struct policy *policy, unsigned device);
+
+/* Both are translated, by the same page table. */
+bool rules_same_domain(const struct policy *policy, unsigned a, unsigned b);
+
+/* Whether the device's buffers are pages that hold nothing but a copy. */
+bool rules_copies(const struct policy *policy, unsigned device);
+
+/* Whether the device's domain maps this pool. */
+bool rules_maps_pool(const struct policy *policy, unsigned device, unsigned region);
+
+/* Bytes of a region that are attacked. */
+uint64_t rules_region_bytes(const struct policy *policy, unsigned region);
+
+/* What the device's own `memory-region` gives it of the region. */
+uint32_t rules_own(const struct policy *policy, unsigned device, unsigned region);
+
+/*
+ * What the device can do to the region's contents in fact, with everything set up: by
+ * its own mappings, by those of devices that share its page table, by a pool or a hole.
+ * *because names the rule (never NULL).
+ */
+uint32_t rules_reach(const struct policy *policy, unsigned device, unsigned region,
+                     const char **because);
+
+/* Why the device is not confined: "there is no IOMMU", ... */
+const char *rules_why_untranslated(const struct policy *policy, unsigned device);
+
+#endif
