@@ -56,7 +56,7 @@ static void update_line(struct virtio_mmio *device)
 /* 2.1.2: nothing is sent before DRIVER_OK. */
 static void interrupt(struct virtio_mmio *device, uint32_t why)
 {
-    if (!(device->state.status & VIRTIO_DRIVER_OK) || device->resetting)
+    if (!(device->state.status & VIRTIO_DRIVER_OK))
         return;
     device->interrupts++;
     device->state.interrupt_status |= why;
@@ -78,7 +78,7 @@ void virtio_config_changed(struct virtio_mmio *device)
 
 void virtio_broken(struct virtio_mmio *device, const char *why)
 {
-    if (device->broken || device->resetting)
+    if (device->broken)
         return;
     device->broken = why;
     for (unsigned i = 0; i < device->class->nqueues; i++) {
@@ -102,11 +102,12 @@ static void reset(struct virtio_mmio *device)
 {
     uint32_t generation = device->state.config_generation;
 
-    /* The door's lock may be given up meanwhile; registers stand still until it is over. */
-    device->resetting = true;
+    /* The lock may be given up meanwhile: no interrupt comes any more, registers stand still. */
+    device->state.status &= ~VIRTIO_DRIVER_OK;
+    device->held = true;
     if (device->class->reset)
         device->class->reset(device->owner);
-    device->resetting = false;
+    device->held = false;
     for (unsigned i = 0; i < device->class->nqueues; i++)
         virtqueue_reset(&device->queues[i]);
     device->state = (struct virtio_state){ .config_generation = generation };
@@ -202,10 +203,10 @@ static void stop_queue(struct virtio_mmio *device, unsigned index)
 {
     struct virtqueue *queue = &device->queues[index];
 
-    device->resetting = true;
+    device->held = true;
     if (device->class->stop)
         device->class->stop(device->owner, index);
-    device->resetting = false;
+    device->held = false;
     virtqueue_reset(queue);
     queue->broken = device->broken;
 }
@@ -371,8 +372,8 @@ static void mmio_write(void *owner, struct vcpu *vcpu, uint64_t offset, unsigned
 
     (void)vcpu;
     dma_lock(device->dma);
-    if (device->resetting)
-        bad(device); /* another vCPU waits for the end of a reset */
+    if (device->held)
+        bad(device); /* while another vCPU resets it */
     else if (is_register(offset, size))
         write_register(device, offset, (uint32_t)value);
     else if (in_config(device, offset, size) && device->class->config_write)
@@ -397,7 +398,7 @@ static void mmio_settle(void *owner, struct vcpu *vcpu)
         dma_lock(device->dma);
         queues = atomic_exchange_explicit(&device->again, 0, memory_order_relaxed);
         for (unsigned i = 0; i < device->class->nqueues && !device->broken; i++) {
-            if (queues & 1u << i && !device->resetting)
+            if (queues & 1u << i && device->queues[i].state.ready && !device->held)
                 device->class->notify(device->owner, i);
         }
         dma_unlock(device->dma);

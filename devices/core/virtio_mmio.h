@@ -85,7 +85,7 @@ struct virtio_mmio {
     struct bus_region region;
     const char *broken; /* why NEEDS_RESET is set; NULL: it is not */
     bool line;          /* level of the interrupt line */
-    bool resetting;     /* class->reset or class->stop runs, maybe without the lock */
+    bool held;          /* class->reset or class->stop runs, maybe without the lock */
     atomic_uint again;  /* a bit for each queue, virtio_again */
     uint64_t kicks, interrupts, bad_accesses, needed_resets;
 };

@@ -1,0 +1,67 @@
+#include "devices/virtio/rng.h"
+
+#include <linux/virtio_ids.h>
+#include <sys/random.h>
+
+/* getrandom(2): up to 256 bytes come whole, and no signal interrupts them. */
+#define PIECE_BYTES 256u
+
+#define QUEUE_SIZE  64
+
+/* Fills the chain in work: the bytes that got there, fewer where memory may not be written. */
+static uint32_t fill(struct virtio_rng *rng)
+{
+    uint64_t wanted = rng->chain.writable_bytes;
+    uint8_t piece[PIECE_BYTES];
+    uint32_t done = 0;
+
+    if (wanted > VIRTIO_RNG_FILL_MAX)
+        wanted = VIRTIO_RNG_FILL_MAX;
+    while (done < wanted) {
+        size_t len = wanted - done < sizeof(piece) ? wanted - done : sizeof(piece);
+
+        if (getrandom(piece, len, 0) != (ssize_t)len ||
+            virtqueue_write(&rng->mmio.queues[0], &rng->chain, done, piece, len) != (int64_t)len)
+            break;
+        done += (uint32_t)len;
+    }
+    return done;
+}
+
+static void notify(void *owner, unsigned index)
+{
+    struct virtio_rng *rng = owner;
+    struct virtqueue *queue = &rng->mmio.queues[index];
+    unsigned turn = 0;
+    int taken = 0;
+
+    while (turn++ < VIRTIO_RNG_TURN && (taken = virtqueue_pop(queue, &rng->chain)) > 0) {
+        uint32_t done = fill(rng);
+
+        rng->bytes += done;
+        taken = virtqueue_push(queue, rng->chain.head, done);
+        if (taken < 0)
+            break;
+        taken = 1;
+    }
+    if (taken < 0)
+        virtio_broken(&rng->mmio, queue->broken);
+    else if (taken > 0)
+        virtio_again(&rng->mmio, index);
+    virtio_used(&rng->mmio, index);
+}
+
+static const struct virtio_class rng_class = {
+    .name = "virtio-rng",
+    .device_id = VIRTIO_ID_RNG,
+    .nqueues = 1,
+    .queue_max = QUEUE_SIZE,
+    .notify = notify,
+};
+
+int virtio_rng_create(struct virtio_rng *rng, struct vm *vm, struct dma *door, uint64_t base,
+                      unsigned gsi)
+{
+    rng->bytes = 0;
+    return virtio_mmio_create(&rng->mmio, &rng_class, rng, vm, door, base, gsi);
+}
