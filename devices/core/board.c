@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "devices/core/virtio_mmio.h"
+#include "devices/hostile/probe.h"
+#include "devices/virtio/console.h"
+#include "devices/virtio/rng.h"
 #include "guest/abi/machine.h"
 #include "guest/abi/probe.h"
 #include "vmm/machine/vm.h"
@@ -13,6 +15,11 @@ struct board_slot {
     struct dma door;
     uint64_t gpa;
     unsigned gsi;
+    union {
+        struct probe probe;
+        struct virtio_rng rng;
+        struct virtio_console console;
+    };
 };
 
 /* What the slot's window and interrupt are, and its door, before the device itself. */
@@ -30,18 +37,23 @@ static int open_slot(struct board *board, unsigned window, const struct board_de
 
 static int create_device(struct board *board, struct board_slot *slot)
 {
-    (void)board;
+    struct vm *vm = board->vm;
+    struct dma *door = &slot->door;
+
     if (!slot->device)
         return -ENOSYS;
     switch (slot->device->kind) {
-    case BOARD_PROBE:
-    case BOARD_BLK:
-    case BOARD_RNG:
-    case BOARD_CONSOLE: return -ENOSYS;
+    case BOARD_PROBE: return probe_create(&slot->probe, vm, door, slot->gpa, slot->gsi);
+    case BOARD_BLK: return -ENOSYS;
+    case BOARD_RNG: return virtio_rng_create(&slot->rng, vm, door, slot->gpa, slot->gsi);
+    case BOARD_CONSOLE:
+        return virtio_console_create(&slot->console, vm, door, &board->serial.console,
+                                     board->serial.room_fd, slot->gpa, slot->gsi);
     }
     return -EINVAL;
 }
 
+/* What works on its own threads ends; the others only ever work on a vCPU's. */
 static void destroy_device(struct board_slot *slot)
 {
     (void)slot;
@@ -138,9 +150,9 @@ struct dma *board_door(const struct board *board, unsigned device)
 
 struct probe *board_probe(const struct board *board, unsigned device)
 {
-    (void)board;
-    (void)device;
-    return NULL;
+    struct board_slot *slot = slot_of(board, device);
+
+    return slot && slot->device->kind == BOARD_PROBE ? &slot->probe : NULL;
 }
 
 struct virtio_blk *board_blk(const struct board *board, unsigned device)
@@ -148,6 +160,20 @@ struct virtio_blk *board_blk(const struct board *board, unsigned device)
     (void)board;
     (void)device;
     return NULL;
+}
+
+size_t board_input(struct board *board, const uint8_t *bytes, size_t count)
+{
+    for (unsigned i = 0; i < board->nslots; i++) {
+        struct board_slot *slot = &board->slots[i];
+        int64_t taken = slot->device && slot->device->kind == BOARD_CONSOLE
+                            ? virtio_console_input(&slot->console, bytes, count)
+                            : -EAGAIN;
+
+        if (taken >= 0)
+            return (size_t)taken;
+    }
+    return serial_input(&board->serial, bytes, count);
 }
 
 struct iommu *board_iommu(const struct board *board)

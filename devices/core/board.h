@@ -6,6 +6,7 @@
 #define STRATA_CORE_BOARD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "devices/core/doorbell.h"
@@ -40,8 +41,8 @@ struct board_config {
     unsigned ndevices; /* at most ABI_MMIO_DEVICES_MAX, one less with an IOMMU */
     bool iommu;        /* an IOMMU before all of them; it gets the first window */
     struct iommu_config iommu_config;
-    int console_out_fd;  /* gets what the guest sends to COM1; < 0: dropped */
-    int console_room_fd; /* eventfd, see serial.h; < 0: none */
+    int console_out_fd;  /* gets what the guest sends to its consoles; < 0: dropped */
+    int console_room_fd; /* eventfd, see board_input; < 0: none */
     doorbell_callback *checkpoint;
     void *checkpoint_owner;
 };
@@ -85,6 +86,13 @@ int board_create(struct board *board, struct vm *vm, const struct board_config *
 
 /* After the VM has ended. When it returns, nothing touches guest memory any more. */
 void board_destroy(struct board *board);
+
+/*
+ * Console input, from any thread: how many bytes were taken; the rest is to be offered
+ * again when console_room_fd is readable. It goes to the first virtio-console while a
+ * driver runs it, else to the serial port: a guest without that driver is not left deaf.
+ */
+size_t board_input(struct board *board, const uint8_t *bytes, size_t count);
 
 /* ---- The device with this index in board_config's list ---- */
 

@@ -7,7 +7,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "devices/legacy/serial.h"
+#include "devices/core/board.h"
 #include "vmm/cli/footprint.h"
 #include "vmm/cli/options.h"
 #include "vmm/machine/vm.h"
@@ -17,18 +17,17 @@
 #define STOP_TIMEOUT_MS 900
 #define SETTLED_MS      50 /* without input or a signal: starting is over */
 
-/* Input on its way from stdin to the serial port's FIFO. */
+/* Input on its way from stdin to the guest. */
 struct input {
     uint8_t bytes[INPUT_BYTES];
     size_t first, end;
     bool finished;
 };
 
-static void feed(struct input *input, struct serial *serial)
+static void feed(struct input *input, struct board *board)
 {
     if (input->first < input->end)
-        input->first += serial_input(serial, input->bytes + input->first,
-                                     input->end - input->first);
+        input->first += board_input(board, input->bytes + input->first, input->end - input->first);
 }
 
 static void read_input(struct input *input)
@@ -75,7 +74,7 @@ static void attend(const struct keeper *keeper)
             continue;
         if (fds[3].revents)
             read_input(&input);
-        feed(&input, keeper->serial);
+        feed(&input, keeper->board);
     }
 }
 

@@ -1,6 +1,6 @@
 /*
- * The keeper of a running VM: a thread that passes standard input to the guest's serial
- * port and turns SIGINT, SIGTERM and SIGHUP into the end of the run, while the main
+ * The keeper of a running VM: a thread that passes standard input to the guest's console
+ * and turns SIGINT, SIGTERM and SIGHUP into the end of the run, while the main
  * thread is the guest's boot CPU. The terminal's settings stay as they are.
  */
 #ifndef STRATA_CLI_KEEPER_H
@@ -8,15 +8,15 @@
 
 #include <signal.h>
 
-struct serial;
+struct board;
 struct vm;
 
 struct keeper {
-    int room_fd;   /* eventfd for the serial port, see serial.h */
+    int room_fd;   /* eventfd for the board's consoles, see board_input */
     int signal_fd; /* the signals that end a run */
     sigset_t signals_before;
     struct vm *vm; /* these two are to be set before it watches */
-    struct serial *serial;
+    struct board *board;
 };
 
 /* Blocks the signals, except those that whoever started us wants ignored. 0 or -errno. */

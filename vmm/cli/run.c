@@ -239,7 +239,7 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
         return STATUS_FAILED;
     }
     keeper.vm = &vm;
-    keeper.serial = &board.serial;
+    keeper.board = &board;
     board_config.console_out_fd = json->fd == STDOUT_FILENO ? STDERR_FILENO : STDOUT_FILENO;
     board_config.console_room_fd = keeper.room_fd;
     err = vm_create(&vm, host, &shape);

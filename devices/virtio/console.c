@@ -1,0 +1,214 @@
+#include "devices/virtio/console.h"
+
+#include <errno.h>
+#include <linux/virtio_console.h>
+#include <linux/virtio_ids.h>
+#include <unistd.h>
+
+#include "vmm/machine/vm.h"
+
+#define QUEUE_SIZE  64
+#define PIECE_BYTES 4096
+
+static void offer_again(struct virtio_console *console)
+{
+    uint64_t one = 1;
+
+    /* An eventfd that is already readable says the same: the result does not matter. */
+    if (console->room_fd >= 0 && write(console->room_fd, &one, sizeof(one)) < 0)
+        return;
+}
+
+/* ---- Transmit: guest to host ------------------------------------------------------ */
+
+/* Gives the chain in work back. A transmit buffer has nothing written to it. */
+static int end_chain(struct virtio_console *console, struct virtqueue *queue)
+{
+    console->sending = false;
+    return virtqueue_push(queue, console->output.head, 0);
+}
+
+/*
+ * Under the lock: the next bytes that the guest sent, at most `max`; fewer at the end of
+ * each chain. *more: look again, there may be more.
+ */
+static size_t take_output(struct virtio_console *console, uint8_t *bytes, size_t max, bool *more)
+{
+    struct virtqueue *queue = &console->mmio.queues[VIRTIO_CONSOLE_TRANSMIT];
+    int64_t count;
+    int taken;
+
+    *more = false;
+    if (!console->sending) {
+        taken = virtqueue_pop(queue, &console->output);
+        if (taken < 0)
+            virtio_broken(&console->mmio, queue->broken);
+        if (taken <= 0)
+            return 0;
+        console->sending = true;
+        console->sent = 0;
+    }
+    *more = true;
+    count = virtqueue_read(queue, &console->output, console->sent, bytes, max);
+    if (count > 0)
+        console->sent += (uint64_t)count;
+    /* What may not be read is not sent; the fault is on record. */
+    if ((count < 0 || console->sent == console->output.readable_bytes) && end_chain(console, queue))
+        virtio_broken(&console->mmio, queue->broken);
+    virtio_used(&console->mmio, VIRTIO_CONSOLE_TRANSMIT);
+    return count > 0 ? (size_t)count : 0;
+}
+
+/* Without the lock. False: the VM is ending. */
+static bool write_output(struct virtio_console *console, struct vcpu *vcpu, const uint8_t *bytes,
+                         size_t count)
+{
+    size_t done = 0;
+
+    while (done < count) {
+        done += console_write(console->out, bytes + done, count - done);
+        if (done < count && vcpu && !vcpu_park(vcpu)) {
+            console_drop(console->out, count - done);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* One thread at a time writes, so that output keeps its order; it looks again for the others. */
+static void settle(void *owner, struct vcpu *vcpu)
+{
+    struct virtio_console *console = owner;
+    uint8_t bytes[PIECE_BYTES];
+    bool more = true, alive = true;
+
+    if (!atomic_load_explicit(&console->transmit_due, memory_order_relaxed))
+        return;
+    while (more && alive) {
+        size_t count = 0;
+
+        dma_lock(console->mmio.dma);
+        if (console->draining) {
+            dma_unlock(console->mmio.dma);
+            return;
+        }
+        atomic_store_explicit(&console->transmit_due, false, memory_order_relaxed);
+        count = take_output(console, bytes, sizeof(bytes), &more);
+        console->draining = count > 0;
+        dma_unlock(console->mmio.dma);
+        if (count) {
+            alive = write_output(console, vcpu, bytes, count);
+            dma_lock(console->mmio.dma);
+            console->draining = false;
+            dma_unlock(console->mmio.dma);
+        }
+        /* A guest that never stops sending must not keep the world from pausing. */
+        if (more && alive && vcpu)
+            alive = vcpu_park(vcpu);
+    }
+}
+
+/* ---- Receive: host to guest ------------------------------------------------------- */
+
+static bool listening(const struct virtio_console *console)
+{
+    const struct virtio_mmio *mmio = &console->mmio;
+
+    return mmio->state.status & VIRTIO_DRIVER_OK && !mmio->broken && !mmio->held &&
+           mmio->queues[VIRTIO_CONSOLE_RECEIVE].state.ready;
+}
+
+int64_t virtio_console_input(struct virtio_console *console, const uint8_t *bytes, size_t count)
+{
+    struct virtqueue *queue = &console->mmio.queues[VIRTIO_CONSOLE_RECEIVE];
+    size_t done = 0;
+    int err = 0;
+
+    dma_lock(console->mmio.dma);
+    if (!listening(console)) {
+        dma_unlock(console->mmio.dma);
+        return -EAGAIN;
+    }
+    for (unsigned turn = 0; done < count && turn < QUEUE_SIZE; turn++) {
+        int64_t written = 0;
+
+        err = virtqueue_pop(queue, &console->input);
+        if (err <= 0)
+            break;
+        written = virtqueue_write(queue, &console->input, 0, bytes + done, count - done);
+        /* A buffer that may not be written goes back empty; its bytes go into the next. */
+        err = virtqueue_push(queue, console->input.head, written > 0 ? (uint32_t)written : 0);
+        if (err)
+            break;
+        done += written > 0 ? (size_t)written : 0;
+        err = 1;
+    }
+    if (err < 0)
+        virtio_broken(&console->mmio, queue->broken);
+    virtio_used(&console->mmio, VIRTIO_CONSOLE_RECEIVE);
+    console->starved = done < count;
+    /* Useless buffers only: there may be better ones behind them, or somebody else to read. */
+    if (console->starved && err)
+        offer_again(console);
+    dma_unlock(console->mmio.dma);
+    return (int64_t)done;
+}
+
+/* ---- The device -------------------------------------------------------------------- */
+
+static void notify(void *owner, unsigned queue)
+{
+    struct virtio_console *console = owner;
+
+    if (queue == VIRTIO_CONSOLE_TRANSMIT) {
+        atomic_store_explicit(&console->transmit_due, true, memory_order_relaxed);
+    } else if (console->starved) {
+        console->starved = false;
+        offer_again(console);
+    }
+}
+
+/* Whoever was given the input before: what waits goes to this device now. */
+static void start(void *owner, uint64_t features)
+{
+    (void)features;
+    offer_again(owner);
+}
+
+static void reset(void *owner)
+{
+    struct virtio_console *console = owner;
+
+    console->sending = false;
+    console->starved = false;
+    offer_again(console); /* to somebody else */
+}
+
+static void stop(void *owner, unsigned queue)
+{
+    struct virtio_console *console = owner;
+
+    if (queue == VIRTIO_CONSOLE_TRANSMIT)
+        console->sending = false;
+}
+
+static const struct virtio_class console_class = {
+    .name = "virtio-console",
+    .device_id = VIRTIO_ID_CONSOLE,
+    .nqueues = 2,
+    .queue_max = QUEUE_SIZE,
+    /* Neither SIZE nor MULTIPORT nor EMERG_WRITE: no field means anything, all read 0. */
+    .config_bytes = sizeof(struct virtio_console_config),
+    .notify = notify,
+    .reset = reset,
+    .stop = stop,
+    .start = start,
+    .settle = settle,
+};
+
+int virtio_console_create(struct virtio_console *console, struct vm *vm, struct dma *door,
+                          struct console *out, int room_fd, uint64_t base, unsigned gsi)
+{
+    *console = (struct virtio_console){ .out = out, .room_fd = room_fd };
+    return virtio_mmio_create(&console->mmio, &console_class, console, vm, door, base, gsi);
+}

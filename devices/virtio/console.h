@@ -1,0 +1,54 @@
+/*
+ * virtio-console (virtio 1.2, 5.3) with one port: a receive and a transmit queue. Its
+ * output goes where the serial port's goes, and its configuration says nothing of a size.
+ *
+ * Output is copied out of guest memory under the lock of the door and written without it,
+ * on the thread of the vCPU that kicked: a reader that takes nothing stops neither the
+ * IOMMU nor the other vCPUs.
+ */
+#ifndef STRATA_VIRTIO_CONSOLE_H
+#define STRATA_VIRTIO_CONSOLE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "devices/backend/console.h"
+#include "devices/core/virtio_mmio.h"
+
+#define VIRTIO_CONSOLE_RECEIVE  0 /* queues (5.3.2) */
+#define VIRTIO_CONSOLE_TRANSMIT 1
+
+struct vm;
+
+struct virtio_console {
+    struct virtio_mmio mmio;
+    struct console *out; /* not owned */
+    int room_fd;
+    atomic_bool transmit_due; /* the driver kicked, and nobody has looked yet */
+    /* The rest is under the lock of the door. */
+    bool starved;  /* virtio_console_input had to leave bytes behind */
+    bool draining; /* a thread writes what it took from the transmit queue */
+    bool sending;  /* `sent` bytes of `output` are done with, the chain is not */
+    uint64_t sent;
+    struct virtqueue_chain output, input;
+};
+
+/*
+ * Puts the device on the VM's memory bus (vm NULL: on no bus, no interrupts). `out` gets
+ * the guest's output; room_fd (an eventfd; < 0: none) is written when input that was
+ * refused should be offered again. Both, and `door`, are the caller's and outlive it.
+ * 0 or -errno of virtio_mmio_create.
+ */
+int virtio_console_create(struct virtio_console *console, struct vm *vm, struct dma *door,
+                          struct console *out, int room_fd, uint64_t base, unsigned gsi);
+
+/*
+ * Bytes from the outside, from any thread: how many fitted into the buffers that the
+ * driver has made available, or -EAGAIN while no driver runs the device. What did not
+ * fit is to be offered again when room_fd is readable.
+ */
+int64_t virtio_console_input(struct virtio_console *console, const uint8_t *bytes, size_t count);
+
+#endif
