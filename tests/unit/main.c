@@ -18,6 +18,8 @@ static const struct {
     { "backend", backend_suite },
     { "vm", vm_suite },
     { "devices", devices_suite },
+    { "dma_request", dma_request_suite },
+    { "probe", probe_suite },
     { "elf", elf_suite },
     { "fdt", fdt_suite },
     { "boot", boot_suite },
