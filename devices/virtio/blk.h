@@ -9,6 +9,7 @@
 #ifndef STRATA_VIRTIO_BLK_H
 #define STRATA_VIRTIO_BLK_H
 
+#include <linux/virtio_blk.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,42 +21,7 @@
 
 #define VIRTIO_BLK_QUEUE_MAX    128
 #define VIRTIO_BLK_SEGMENTS_MAX (VIRTIO_BLK_QUEUE_MAX - 2)
-#define VIRTIO_BLK_ID_BYTES     20
-#define VIRTIO_BLK_CONFIG_BYTES 60
-
-/* Feature bits (5.2.3). */
-#define VIRTIO_BLK_F_SEG_MAX      2
-#define VIRTIO_BLK_F_RO           5
-#define VIRTIO_BLK_F_BLK_SIZE     6
-#define VIRTIO_BLK_F_FLUSH        9
-#define VIRTIO_BLK_F_CONFIG_WCE   11
-#define VIRTIO_BLK_F_DISCARD      13
-#define VIRTIO_BLK_F_WRITE_ZEROES 14
-
-/* Requests (5.2.6). */
-#define VIRTIO_BLK_T_IN           0u
-#define VIRTIO_BLK_T_OUT          1u
-#define VIRTIO_BLK_T_FLUSH        4u
-#define VIRTIO_BLK_T_GET_ID       8u
-#define VIRTIO_BLK_T_DISCARD      11u
-#define VIRTIO_BLK_T_WRITE_ZEROES 13u
-#define VIRTIO_BLK_S_OK           0u
-#define VIRTIO_BLK_S_IOERR        1u
-#define VIRTIO_BLK_S_UNSUPP       2u
-
-struct virtio_blk_header {
-    uint32_t type;
-    uint32_t reserved;
-    uint64_t sector;
-};
-
-/* Of a DISCARD or WRITE_ZEROES. */
-struct virtio_blk_span {
-    uint64_t sector;
-    uint32_t sectors;
-    uint32_t flags; /* bit 0: unmap */
-};
-
+#define VIRTIO_BLK_CONFIG_BYTES 60 /* up to and with write zeroes */
 struct blk_request;
 struct vm;
 
@@ -64,15 +30,15 @@ struct virtio_blk_completion {
     uint16_t head;
     uint8_t status;
     uint32_t written; /* bytes, the status included */
-    bool withheld;    /* not given back at all */
-    const struct virtio_blk_header *header;
-    const struct dma_range *data; /* its data segments */
+    uint64_t status_iova;
+    const struct virtio_blk_outhdr *header;
+    const struct dma_range *data; /* its data segments, which the device still may reach */
     unsigned ndata;
+    bool taken; /* set by the hook: it gives the request back in its own way, or never */
 };
 
 /* What the guest can see or has set, beside the transport's and the queue's state. */
 struct virtio_blk_state {
-    uint64_t features; /* negotiated */
     uint64_t capacity; /* sectors */
     uint8_t writeback;
 };
@@ -94,15 +60,18 @@ struct virtio_blk {
     char id[VIRTIO_BLK_ID_BYTES];
 
     struct blk_request *requests; /* as many as the queue is long */
-    struct blk_request *unused;
+    unsigned touched;             /* of these: used at least once */
+    struct blk_request *unused;   /* of the touched ones */
     unsigned under_way;
     unsigned resetting;   /* > 0: nothing is taken from the queue or given back */
+    uint64_t resets;      /* of the device or its queue */
+    bool starved;         /* all requests were under way */
     bool used;            /* something was given back since the driver was told */
     pthread_cond_t ended; /* with the door's lock: under_way fell to 0 */
 
     /* The one place where a hostile device (devices/hostile/blk.h) comes in. NULL: honest. */
     void (*before_push)(void *hostile, struct virtio_blk_completion *completion);
-    void *hostile;
+    void *hostile; /* freed with the device */
 };
 
 /*
