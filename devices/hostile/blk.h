@@ -55,8 +55,12 @@ struct hostile_blk_state;
  */
 int virtio_blk_turn_hostile(struct virtio_blk *blk, const struct hostile_blk_plan *plan);
 
-/* HOSTILE_BLK_REPLAY: writes `fill` once more over what the remembered request's data was. */
-void hostile_blk_replay(struct virtio_blk *blk, struct dma_outcome *outcome);
+/*
+ * HOSTILE_BLK_REPLAY: writes `fill` over what the remembered request's data was, now, up
+ * to the first fault; also counted in the device's outcome. Without the door's lock.
+ * -ENOENT: no request was remembered.
+ */
+int hostile_blk_replay(struct virtio_blk *blk, struct dma_outcome *outcome);
 
 void hostile_blk_outcome(struct virtio_blk *blk, struct hostile_blk_outcome *outcome);
 
