@@ -162,6 +162,44 @@ struct virtio_blk *board_blk(const struct board *board, unsigned device)
     return NULL;
 }
 
+static struct virtio_mmio *virtio_of(struct board_slot *slot)
+{
+    if (!slot->device)
+        return NULL;
+    switch (slot->device->kind) {
+    case BOARD_PROBE: return NULL;
+    case BOARD_BLK: return NULL;
+    case BOARD_RNG: return &slot->rng.mmio;
+    case BOARD_CONSOLE: return &slot->console.mmio;
+    }
+    return NULL;
+}
+
+bool board_report(const struct board *board, unsigned window, struct board_report *report)
+{
+    struct board_slot *slot = window < board->nslots ? &board->slots[window] : NULL;
+    const struct virtio_mmio *mmio = slot ? virtio_of(slot) : NULL;
+
+    if (!slot)
+        return false;
+    *report = (struct board_report){ .name = "dma-probe",
+                                     .gpa = slot->gpa,
+                                     .translated = slot->door.iommu != NULL,
+                                     .endpoint = slot->door.id,
+                                     .dma_faults = slot->door.faults };
+    if (mmio) {
+        report->name = mmio->class->name;
+        report->kicks = mmio->kicks;
+        report->interrupts = mmio->interrupts;
+        report->bad_accesses = mmio->bad_accesses;
+        report->needed_resets = mmio->needed_resets;
+        report->needed_reset = mmio->broken_last;
+    } else {
+        report->bad_accesses = slot->probe.bad_accesses;
+    }
+    return true;
+}
+
 size_t board_input(struct board *board, const uint8_t *bytes, size_t count)
 {
     for (unsigned i = 0; i < board->nslots; i++) {

@@ -14,7 +14,8 @@
 #include "devices/legacy/i8042.h"
 #include "devices/legacy/serial.h"
 
-#define BOARD_NODES_MAX 16
+#define BOARD_NODES_MAX   16
+#define BOARD_ERROR_BYTES 320
 
 struct dma;
 struct probe;
@@ -57,6 +58,7 @@ struct board {
     struct iommu *iommu;      /* NULL: none */
     struct board_slot *slots; /* by window, the IOMMU's own device first; NULL: there are none */
     unsigned nslots;
+    char error[BOARD_ERROR_BYTES]; /* one line for the user, where board_create knew one; or "" */
 };
 
 /* One device as a device tree describes it. */
@@ -99,6 +101,21 @@ size_t board_input(struct board *board, const uint8_t *bytes, size_t count);
 struct dma *board_door(const struct board *board, unsigned device);       /* NULL: no such device */
 struct probe *board_probe(const struct board *board, unsigned device);    /* NULL: not a probe */
 struct virtio_blk *board_blk(const struct board *board, unsigned device); /* NULL: not a disk */
+
+/* What there is to tell of one memory-mapped device after a run. */
+struct board_report {
+    const char *name; /* "virtio-blk", ... */
+    uint64_t gpa;
+    bool translated; /* its DMA went through the IOMMU, as `endpoint` */
+    uint32_t endpoint;
+    uint64_t kicks, interrupts, bad_accesses;
+    uint64_t dma_faults;      /* accesses to memory that were refused */
+    uint64_t needed_resets;   /* how often DEVICE_NEEDS_RESET was set */
+    const char *needed_reset; /* why, the last time; NULL: never */
+};
+
+/* The window-th device, the IOMMU's own first; false: no such. While no vCPU runs. */
+bool board_report(const struct board *board, unsigned window, struct board_report *report);
 
 struct iommu *board_iommu(const struct board *board); /* NULL: there is none */
 

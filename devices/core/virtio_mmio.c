@@ -80,7 +80,7 @@ void virtio_broken(struct virtio_mmio *device, const char *why)
 {
     if (device->broken)
         return;
-    device->broken = why;
+    device->broken = device->broken_last = why;
     for (unsigned i = 0; i < device->class->nqueues; i++) {
         if (!device->queues[i].broken)
             device->queues[i].broken = why;

@@ -83,10 +83,11 @@ struct virtio_mmio {
     struct virtio_state state;
     struct virtqueue queues[VIRTIO_QUEUES_MAX];
     struct bus_region region;
-    const char *broken; /* why NEEDS_RESET is set; NULL: it is not */
-    bool line;          /* level of the interrupt line */
-    bool held;          /* class->reset or class->stop runs, maybe without the lock */
-    atomic_uint again;  /* a bit for each queue, virtio_again */
+    const char *broken;      /* why NEEDS_RESET is set; NULL: it is not */
+    const char *broken_last; /* the same, the last time that it was; a reset keeps it */
+    bool line;               /* level of the interrupt line */
+    bool held;               /* class->reset or class->stop runs, maybe without the lock */
+    atomic_uint again;       /* a bit for each queue, virtio_again */
     uint64_t kicks, interrupts, bad_accesses, needed_resets;
 };
 

@@ -47,8 +47,10 @@ int dma_translate(struct dma *dma, uint64_t iova, uint64_t len, enum dma_directi
     (void)direction;
     if (!len || iova + len - 1 < iova)
         return -EINVAL;
-    if (!host)
+    if (!host) {
+        dma->faults++;
         return -EFAULT;
+    }
     if (!max)
         return -E2BIG;
     pieces[0] = (struct iovec){ .iov_base = host, .iov_len = len };

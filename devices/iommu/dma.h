@@ -47,6 +47,7 @@ struct dma {
      */
     uint64_t generation;
     bool faults_pending; /* the guest is told once the lock is free */
+    uint64_t faults;     /* accesses that were refused */
     /* Optional: called by dma_unlock once the lock is free, on the same thread. */
     void (*unlocked)(void *owner);
     void *unlocked_owner;

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include <unistd.h>
 
 #include "devices/core/board.h"
+#include "guest/abi/machine.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/layout.h"
 #include "vmm/cli/commands.h"
@@ -16,7 +18,19 @@
 #include "vmm/cli/options.h"
 #include "vmm/cli/report.h"
 
-enum { OPT_KERNEL, OPT_APPEND, OPT_MEMORY, OPT_CPUS, OPT_PAGES, OPT_EXEC, OPT_JSON };
+enum {
+    OPT_KERNEL,
+    OPT_APPEND,
+    OPT_MEMORY,
+    OPT_CPUS,
+    OPT_PAGES,
+    OPT_DISK,
+    OPT_RNG,
+    OPT_VIRTIO_CONSOLE,
+    OPT_IOMMU,
+    OPT_EXEC,
+    OPT_JSON
+};
 
 static const struct option_entry option_entries[] = {
     [OPT_KERNEL] = { "kernel", "FILE",
@@ -25,6 +39,15 @@ static const struct option_entry option_entries[] = {
     [OPT_MEMORY] = { "memory", "SIZE", "guest memory, e.g. 256M (the default) or 2G" },
     [OPT_CPUS] = { "cpus", "N", "virtual CPUs (default 2)" },
     [OPT_PAGES] = { "pages", "KIND", "host pages behind guest memory: 4k (default), thp, hugetlb" },
+    [OPT_DISK] = { "disk", "FILE[,ro]",
+                   "a disk with the contents of FILE, read-only with ,ro; may be repeated" },
+    [OPT_RNG] = { "rng", NULL, "an entropy device" },
+    [OPT_VIRTIO_CONSOLE] = { "virtio-console", NULL,
+                             "a second console, beside the serial port; it gets the input\n"
+                             "while a driver runs it" },
+    [OPT_IOMMU] = { "iommu", "MODE",
+                    "how devices reach memory: off (directly, the default), or through an\n"
+                    "IOMMU that the guest puts to bypass, strict or lazy" },
     [OPT_EXEC] = { "exec", "COMMAND",
                    "let the bundled guest run one command and halt with its status" },
     [OPT_JSON] = { "json", "FILE",
@@ -42,6 +65,7 @@ static const struct command_line run_line = {
 
 struct run_options {
     struct vm_config config;
+    struct board_device devices[ABI_MMIO_DEVICES_MAX];
     const char *append, *exec, *json;
     char *boot_args; /* owned */
 };
@@ -85,6 +109,64 @@ static unsigned parse_cpus(const char *text)
     return count;
 }
 
+static void add_device(struct run_options *options, struct board_device device)
+{
+    unsigned *count = &options->config.ndevices;
+
+    if (*count == ABI_MMIO_DEVICES_MAX)
+        usage_error(&run_line, "more than %d devices; give fewer --disk, --rng, --virtio-console",
+                    ABI_MMIO_DEVICES_MAX);
+    options->devices[(*count)++] = device;
+}
+
+/* FILE, or FILE,ro; the text stays where it is, but for the comma. */
+static void add_disk(struct run_options *options, char *text)
+{
+    char *comma = strrchr(text, ',');
+    struct board_device disk = { .kind = BOARD_BLK, .path = text };
+
+    if (comma && !strcmp(comma, ",ro")) {
+        *comma = 0;
+        disk.read_only = true;
+    }
+    if (access(text, disk.read_only ? R_OK : R_OK | W_OK)) {
+        if (errno == EACCES || errno == EROFS)
+            usage_error(&run_line, "--disk %s: %s; %s", text, strerror(errno),
+                        access(text, R_OK) ? "make the file readable" : "say --disk FILE,ro");
+        usage_error(&run_line, "--disk %s: %s; give a file that exists", text, strerror(errno));
+    }
+    add_device(options, disk);
+}
+
+/* As the guest's kernel is told (guest/abi/machine.h). */
+static const char *parse_iommu(const char *text)
+{
+    static const char *const modes[][2] = {
+        { "off", "off" }, { "bypass", "identity" }, { "strict", "DMA" }, { "lazy", "DMA-FQ" }
+    };
+
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        if (!strcmp(text, modes[i][0]))
+            return modes[i][1];
+    }
+    usage_error(&run_line, "--iommu %s: unknown; say off, bypass, strict or lazy", text);
+}
+
+/* The number of a device's window is its endpoint. */
+static void number_devices(struct run_options *options)
+{
+    struct vm_config *config = &options->config;
+    unsigned first = boot_board(config).iommu ? 1 : 0;
+
+    if (first + config->ndevices > ABI_MMIO_DEVICES_MAX)
+        usage_error(&run_line,
+                    "more than %d devices beside the IOMMU; give fewer --disk, --rng, "
+                    "--virtio-console",
+                    ABI_MMIO_DEVICES_MAX - 1);
+    for (unsigned i = 0; i < config->ndevices; i++)
+        options->devices[i].endpoint = first + i;
+}
+
 /* Everything after exec= to the end of the string is the command, so it comes last. */
 static char *join_boot_args(const char *append, const char *exec)
 {
@@ -96,22 +178,29 @@ static char *join_boot_args(const char *append, const char *exec)
     return joined;
 }
 
-static struct run_options parse_options(int argc, char **argv)
+static void parse_options(struct run_options *options, int argc, char **argv)
 {
-    struct run_options options = { .config = { .memory_bytes = VM_CONFIG_MEMORY_BYTES,
-                                               .vcpu_count = VM_CONFIG_CPUS } };
-    struct vm_config *config = &options.config;
+    struct vm_config *config = &options->config;
     const char *value;
     int option;
+
+    *options = (struct run_options){ .config = { .memory_bytes = VM_CONFIG_MEMORY_BYTES,
+                                                 .vcpu_count = VM_CONFIG_CPUS } };
 
     while ((option = options_next(&run_line, argc, argv, &value)) >= 0) {
         switch (option) {
         case OPT_KERNEL: config->kernel_path = value; break;
-        case OPT_APPEND: options.append = value; break;
+        case OPT_APPEND: options->append = value; break;
         case OPT_MEMORY: config->memory_bytes = parse_memory(value); break;
         case OPT_CPUS: config->vcpu_count = parse_cpus(value); break;
-        case OPT_EXEC: options.exec = value; break;
-        case OPT_JSON: options.json = value; break;
+        case OPT_DISK: add_disk(options, optarg); break;
+        case OPT_RNG: add_device(options, (struct board_device){ .kind = BOARD_RNG }); break;
+        case OPT_VIRTIO_CONSOLE:
+            add_device(options, (struct board_device){ .kind = BOARD_CONSOLE });
+            break;
+        case OPT_IOMMU: config->dma_mode = parse_iommu(value); break;
+        case OPT_EXEC: options->exec = value; break;
+        case OPT_JSON: options->json = value; break;
         case OPT_PAGES:
             if (parse_backing(value, &config->huge_pages))
                 usage_error(&run_line, "--pages %s: unknown; say 4k, thp or hugetlb", value);
@@ -121,9 +210,10 @@ static struct run_options parse_options(int argc, char **argv)
     }
     if (config->huge_pages == MEMORY_HUGETLB && config->memory_bytes % MEMORY_HUGE_BYTES)
         usage_error(&run_line, "--pages hugetlb: --memory must be a multiple of 2M; round it");
-    options.boot_args = join_boot_args(options.append, options.exec);
-    config->boot_args = options.boot_args;
-    return options;
+    number_devices(options);
+    config->devices = options->devices;
+    options->boot_args = join_boot_args(options->append, options->exec);
+    config->boot_args = options->boot_args;
 }
 
 /* A VM that cannot be made: usage if the options asked for too much, else KVM's fault. */
@@ -154,7 +244,40 @@ static int explain_create(const struct kvm_host *host, const struct vm_config *c
     return STATUS_NO_KVM;
 }
 
-static json_t *describe_run(const struct vm *vm, const char *backend, uint64_t elapsed_ns)
+/* A disk that cannot be used is for the user to mend; the rest is not. */
+static int explain_devices(const struct board *board, int err)
+{
+    if (board->error[0]) {
+        fprintf(stderr, "strata run: %s\n", board->error);
+        return STATUS_USAGE;
+    }
+    fprintf(stderr, "strata run: cannot create the devices: %s\n", strerror(-err));
+    return STATUS_FAILED;
+}
+
+static json_t *describe_device(const struct board_report *report)
+{
+    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s?}", "name", report->name, "gpa",
+                     (json_int_t)report->gpa, "endpoint",
+                     report->translated ? json_integer(report->endpoint) : json_null(), "kicks",
+                     (json_int_t)report->kicks, "interrupts", (json_int_t)report->interrupts,
+                     "bad_accesses", (json_int_t)report->bad_accesses, "dma_faults",
+                     (json_int_t)report->dma_faults, "needed_resets",
+                     (json_int_t)report->needed_resets, "needed_reset", report->needed_reset);
+}
+
+static json_t *describe_devices(const struct board *board)
+{
+    json_t *devices = json_array();
+    struct board_report report;
+
+    for (unsigned i = 0; board_report(board, i, &report); i++)
+        json_array_append_new(devices, describe_device(&report));
+    return devices;
+}
+
+static json_t *describe_run(const struct vm *vm, const struct board *board, const char *backend,
+                            uint64_t elapsed_ns)
 {
     json_t *result = json_result("strata.run", 1), *exits = json_object();
 
@@ -175,6 +298,7 @@ static json_t *describe_run(const struct vm *vm, const char *backend, uint64_t e
     json_object_set_new(result, "memory_bytes", json_integer((json_int_t)vm->memory.bytes));
     json_object_set_new(result, "cpus", json_integer(vm->ncpus));
     json_object_set_new(result, "exits", exits);
+    json_object_set_new(result, "devices", describe_devices(board));
     json_object_set_new(result, "elapsed_ns", json_integer((json_int_t)elapsed_ns));
     return result;
 }
@@ -199,8 +323,8 @@ static void report_lost_output(const struct console *console)
 }
 
 /* After the VM has ended: the report, the result, the exit status. */
-static int conclude(const struct vm *vm, struct kvm_host *host, struct json_output *json,
-                    uint64_t started_ns)
+static int conclude(const struct vm *vm, const struct board *board, struct kvm_host *host,
+                    struct json_output *json, uint64_t started_ns)
 {
     struct kvm_evidence evidence;
     int status = vm->end.status, err;
@@ -212,7 +336,7 @@ static int conclude(const struct vm *vm, struct kvm_host *host, struct json_outp
         return status;
     evidence = kvm_gather();
     kvm_identify(host, &evidence);
-    result = describe_run(vm, kvm_backend_name(host->backend), now_ns() - started_ns);
+    result = describe_run(vm, board, kvm_backend_name(host->backend), now_ns() - started_ns);
     err = json_output_write(json, result);
     json_decref(result);
     if (err) {
@@ -249,8 +373,7 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
     }
     err = board_create(&board, &vm, &board_config);
     if (err) {
-        fprintf(stderr, "strata run: cannot create the devices: %s\n", strerror(-err));
-        status = STATUS_FAILED;
+        status = explain_devices(&board, err);
         goto destroy_vm;
     }
     err = boot(&vm, &board, &options->config, &error);
@@ -266,7 +389,7 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
         goto destroy_board;
     }
     report_lost_output(&board.serial.console);
-    status = conclude(&vm, host, json, started_ns);
+    status = conclude(&vm, &board, host, json, started_ns);
 
 destroy_board:
     board_destroy(&board);
@@ -279,11 +402,13 @@ destroy_keeper:
 
 int cmd_run(int argc, char **argv)
 {
-    struct run_options options = parse_options(argc, argv);
+    struct run_options options;
     struct json_output json;
     struct kvm_host host;
-    int status, err = json_output_open(&json, options.json);
+    int status, err;
 
+    parse_options(&options, argc, argv);
+    err = json_output_open(&json, options.json);
     if (err) {
         free(options.boot_args);
         usage_error(&run_line, "--json %s: %s; give a file that can be written", options.json,
