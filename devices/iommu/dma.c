@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "devices/iommu/route.h"
+#include "devices/iommu/door.h"
 #include "vmm/machine/memory.h"
 
 int dma_create(struct dma *dma, const struct memory *memory, struct iommu *iommu, uint32_t endpoint)
@@ -127,48 +127,42 @@ void dma_drain(struct dma *dma, uint64_t first, uint64_t last)
     (void)last;
 }
 
-enum dma_reach dma_reach(const struct dma *dma)
+int door_resolve(struct dma *dma, uint64_t iova, enum dma_direction direction, bool ats,
+                 struct door_span *span, struct iommu_fault *fault)
 {
-    return dma->iommu ? DMA_REACH_NOTHING : DMA_REACH_ALL;
-}
-
-int dma_route(struct dma *dma, uint64_t iova, uint64_t len, enum dma_direction direction,
-              uint64_t *gpa, struct iommu_fault *fault)
-{
-    (void)len;
-    (void)gpa;
-    *fault = (struct iommu_fault){ .access = direction, .endpoint = dma->id, .iova = iova };
-    return -EFAULT;
-}
-
-void dma_report(struct dma *dma, const struct iommu_fault *fault)
-{
-    (void)dma;
+    (void)direction;
+    (void)ats;
     (void)fault;
+    *span = (struct door_span){
+        .gpa = iova,
+        .len = MEMORY_PAGE_BYTES - iova % MEMORY_PAGE_BYTES,
+        .message = iova >= IOMMU_MSI_FIRST && iova <= IOMMU_MSI_LAST,
+    };
+    span->host = memory_at(dma->memory, iova, span->len);
+    return 0;
 }
 
-bool dma_without(const struct dma *dma, uint32_t protection)
-{
-    (void)dma;
-    (void)protection;
-    return false;
-}
-
-bool dma_vector_allowed(const struct dma *dma, unsigned vector)
+bool door_may_signal(const struct dma *dma, uint8_t vector)
 {
     (void)dma;
     (void)vector;
-    return false;
+    return true;
 }
 
-void *dma_physical(const struct dma *dma, uint64_t gpa, uint64_t len)
+void door_fault(struct dma *dma, enum iommu_fault_reason reason, enum dma_direction direction,
+                uint64_t iova, struct iommu_fault *fault)
 {
-    return memory_at(dma->memory, gpa, len);
+    *fault = (struct iommu_fault){ reason, direction, dma->id, iova };
 }
 
-struct dma *dma_of(const struct iommu *iommu, uint32_t endpoint)
+struct dma *door_of_requester(struct dma *dma, uint32_t requester)
 {
-    (void)iommu;
-    (void)endpoint;
-    return NULL;
+    (void)requester;
+    return dma;
+}
+
+uint32_t door_without(const struct dma *dma)
+{
+    (void)dma;
+    return ~0u;
 }

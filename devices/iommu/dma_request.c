@@ -3,11 +3,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "devices/iommu/route.h"
+#include "devices/iommu/door.h"
 #include "vmm/machine/irq.h"
 #include "vmm/machine/vm.h"
-
-#define PAGE_BYTES 4096ull
 
 /* Message data (Intel SDM vol. 3A, 11.11.2): the vector, and how it is delivered. */
 #define MESSAGE_BYTES    4
@@ -19,10 +17,9 @@
 /* The part of a request that lies in one page. */
 struct piece {
     const struct dma_request *request;
-    struct dma *door; /* of the identity that it has, or got away with */
-    uint64_t iova, gpa, len;
+    uint64_t iova;
     uint8_t *data;
-    bool translated; /* gpa is a translation, not just iova */
+    struct door_span span;
 };
 
 static void fail(struct dma_outcome *outcome, int error)
@@ -38,86 +35,59 @@ static void done(struct dma_outcome *outcome, enum dma_target target, uint64_t b
 }
 
 /* A fault that is found here, not by the tables. With the door's lock. */
-static void refuse(const struct dma_request *request, struct dma *door, uint64_t iova,
-                   uint32_t endpoint, enum iommu_fault_reason reason, struct dma_outcome *outcome)
+static int refuse(struct dma *door, const struct dma_request *request, uint64_t iova,
+                  enum iommu_fault_reason reason, struct dma_outcome *outcome)
 {
-    outcome->fault = (struct iommu_fault){
-        .reason = reason,
-        .access = request->direction,
-        .endpoint = endpoint,
-        .iova = iova,
-    };
-    outcome->faulted = true;
-    fail(outcome, -EFAULT);
-    dma_report(door, &outcome->fault);
+    door_fault(door, reason, request->direction, iova, &outcome->fault);
+    return -EFAULT;
 }
 
-static bool in_message_window(uint64_t address)
+static bool is_message(const struct piece *piece)
 {
-    return address >= IOMMU_MSI_FIRST && address <= IOMMU_MSI_LAST;
+    return piece->request->direction == DMA_WRITE && piece->request->len == MESSAGE_BYTES &&
+           piece->iova % MESSAGE_BYTES == 0;
 }
 
-/* One that does not make itself an NMI, SMI or INIT, which know no vector. */
-static bool message_allowed(const struct piece *piece)
+/* Not one that makes itself an NMI, SMI or INIT, whatever its vector. */
+static bool may_signal(const struct dma *door, const struct piece *piece)
 {
-    uint32_t data;
+    uint32_t data, delivery;
 
-    if (piece->request->direction != DMA_WRITE || piece->request->len != MESSAGE_BYTES ||
-        piece->iova % MESSAGE_BYTES)
+    if (!is_message(piece))
         return false;
-    if (dma_without(piece->door, IOMMU_WITHOUT_MSI))
+    if (door_without(door) & IOMMU_WITHOUT_MSI)
         return true;
     memcpy(&data, piece->data, sizeof(data));
-    if ((data & MESSAGE_DELIVERY) != MESSAGE_FIXED && (data & MESSAGE_DELIVERY) != MESSAGE_LOWEST)
-        return false;
-    return dma_vector_allowed(piece->door, data & MESSAGE_VECTOR);
+    delivery = data & MESSAGE_DELIVERY;
+    return (delivery == MESSAGE_FIXED || delivery == MESSAGE_LOWEST) &&
+           door_may_signal(door, data & MESSAGE_VECTOR);
 }
 
 /*
- * Finds out where the piece goes: 0, or -EFAULT with the fault in *outcome. With the lock
- * of the piece's door.
+ * Finds out where the next piece goes, and moves it if that is RAM, under one lock: 0, or
+ * -EFAULT with the record in *outcome.
  */
-static int resolve(struct piece *piece, struct dma_outcome *outcome)
+static int enter(struct dma *door, struct piece *piece, uint64_t left, struct dma_outcome *outcome)
 {
     const struct dma_request *request = piece->request;
-    struct dma *door = piece->door;
+    struct door_span *span = &piece->span;
     int err;
 
-    piece->gpa = piece->iova;
-    piece->translated = false;
-    if (dma_reach(door) == DMA_REACH_ALL ||
-        (request->translated && dma_without(door, IOMMU_WITHOUT_TRANSLATED)))
-        return 0;
-    piece->translated = true;
-    if (dma_reach(door) == DMA_REACH_MAPPED && in_message_window(piece->iova) &&
-        message_allowed(piece))
-        return 0;
-    err = dma_route(door, piece->iova, piece->len, request->direction, &piece->gpa,
-                    &outcome->fault);
-    if (err) {
-        outcome->faulted = true;
-        fail(outcome, err);
-        return err;
+    dma_lock(door);
+    err = door_resolve(door, piece->iova, request->direction, request->translated, span,
+                       &outcome->fault);
+    if (!err && span->translated && span->message && !may_signal(door, piece))
+        err = refuse(door, request, piece->iova, IOMMU_FAULT_MAPPING, outcome);
+    if (span->len > left)
+        span->len = left;
+    if (!err && span->host) {
+        if (request->direction == DMA_WRITE)
+            memcpy(span->host, piece->data, span->len);
+        else
+            memcpy(piece->data, span->host, span->len);
     }
-    if (!dma_physical(door, piece->gpa, piece->len) && !dma_without(door, IOMMU_WITHOUT_PEER)) {
-        refuse(request, door, piece->iova, door->id, IOMMU_FAULT_MAPPING, outcome);
-        return -EFAULT;
-    }
-    return 0;
-}
-
-/* Whether the piece lies in RAM, and then it is done. With the lock of the piece's door. */
-static bool move_ram(const struct piece *piece)
-{
-    void *host = dma_physical(piece->door, piece->gpa, piece->len);
-
-    if (!host)
-        return false;
-    if (piece->request->direction == DMA_WRITE)
-        memcpy(host, piece->data, piece->len);
-    else
-        memcpy(piece->data, host, piece->len);
-    return true;
+    dma_unlock(door);
+    return err;
 }
 
 static void send_message(const struct piece *piece, struct vm *vm, struct dma_outcome *outcome)
@@ -125,12 +95,12 @@ static void send_message(const struct piece *piece, struct vm *vm, struct dma_ou
     uint32_t data;
     int err;
 
-    if (piece->request->len != MESSAGE_BYTES || piece->iova % MESSAGE_BYTES) {
+    if (!is_message(piece)) {
         fail(outcome, -EINVAL);
         return;
     }
     memcpy(&data, piece->data, sizeof(data));
-    err = vm ? irq_msi(vm, piece->gpa, data) : -ENXIO;
+    err = vm ? irq_msi(vm, piece->span.gpa, data) : -ENXIO;
     if (err)
         fail(outcome, err);
     else
@@ -152,9 +122,9 @@ static void move_peer(const struct piece *piece, struct vm *vm, struct dma_outco
 {
     uint64_t at = 0;
 
-    while (at < piece->len) {
-        unsigned size = access_bytes(piece->gpa + at, piece->len - at);
-        const struct bus_region *peer = vm ? bus_find(&vm->mmio, piece->gpa + at, size) : NULL;
+    while (at < piece->span.len) {
+        unsigned size = access_bytes(piece->span.gpa + at, piece->span.len - at);
+        const struct bus_region *peer = vm ? bus_find(&vm->mmio, piece->span.gpa + at, size) : NULL;
 
         if (!peer) {
             if (piece->request->direction == DMA_READ)
@@ -162,76 +132,59 @@ static void move_peer(const struct piece *piece, struct vm *vm, struct dma_outco
             fail(outcome, -ENXIO);
         } else {
             if (piece->request->direction == DMA_READ)
-                bus_read(&vm->mmio, NULL, piece->gpa + at, piece->data + at, size, 1);
+                bus_read(&vm->mmio, NULL, piece->span.gpa + at, piece->data + at, size, 1);
             else
-                bus_write(&vm->mmio, NULL, piece->gpa + at, piece->data + at, size, 1);
+                bus_write(&vm->mmio, NULL, piece->span.gpa + at, piece->data + at, size, 1);
             done(outcome, DMA_PEER, size);
         }
         at += size;
     }
 }
 
-/* False: a fault, which ends the request. */
-static bool perform_piece(struct piece *piece, struct vm *vm, struct dma_outcome *outcome)
-{
-    bool ram;
-    int err;
-
-    dma_lock(piece->door);
-    err = resolve(piece, outcome);
-    ram = !err && move_ram(piece);
-    dma_unlock(piece->door);
-    if (err)
-        return false;
-    if (ram)
-        done(outcome, DMA_RAM, piece->len);
-    else if (in_message_window(piece->gpa) && piece->request->direction == DMA_WRITE)
-        send_message(piece, vm, outcome);
-    else
-        move_peer(piece, vm, outcome);
-    return true;
-}
-
-/* What can be said before any page is looked at: 0, or -EFAULT. */
-static int admit(struct dma *dma, const struct dma_request *request, struct dma **door,
-                 struct dma_outcome *outcome)
+/* What can be said before any page is looked at: the door to take, or NULL for a fault. */
+static struct dma *admit(struct dma *dma, const struct dma_request *request,
+                         struct dma_outcome *outcome)
 {
     bool wraps = request->iova + (request->len - 1) < request->iova;
-    uint32_t endpoint = dma->id;
+    struct dma *door = dma;
 
-    *door = dma;
     if (!dma->iommu)
-        return 0;
-    if (request->claims && dma_without(dma, IOMMU_WITHOUT_REQUESTER)) {
-        endpoint = request->requester;
-        *door = dma_of(dma->iommu, endpoint);
-    }
-    if (*door && (!request->translated || dma_without(dma, IOMMU_WITHOUT_TRANSLATED)) &&
-        (!wraps || dma_without(dma, IOMMU_WITHOUT_WRAP)))
-        return 0;
+        return dma;
+    if (request->claims)
+        door = door_of_requester(dma, request->requester);
+    if (door && (!wraps || door_without(dma) & IOMMU_WITHOUT_WRAP))
+        return door;
     dma_lock(dma);
-    refuse(request, dma, request->iova, endpoint, *door ? IOMMU_FAULT_UNKNOWN : IOMMU_FAULT_DOMAIN,
-           outcome);
+    refuse(dma, request, request->iova, door ? IOMMU_FAULT_UNKNOWN : IOMMU_FAULT_DOMAIN, outcome);
     dma_unlock(dma);
-    return -EFAULT;
+    return NULL;
 }
 
 void dma_perform(struct dma *dma, const struct dma_request *request, struct dma_outcome *outcome)
 {
     struct piece piece = { .request = request };
+    struct dma *door;
     uint64_t at = 0;
 
     *outcome = (struct dma_outcome){ 0 };
-    if (!request->len || admit(dma, request, &piece.door, outcome))
+    if (!request->len)
         return;
-    while (at < request->len) {
+    door = admit(dma, request, outcome);
+    while (door && at < request->len) {
         piece.iova = request->iova + at;
         piece.data = (uint8_t *)request->data + at;
-        piece.len = PAGE_BYTES - piece.iova % PAGE_BYTES;
-        if (piece.len > request->len - at)
-            piece.len = request->len - at;
-        if (!perform_piece(&piece, dma->vm, outcome))
-            return;
-        at += piece.len;
+        if (enter(door, &piece, request->len - at, outcome))
+            break;
+        if (piece.span.host)
+            done(outcome, DMA_RAM, piece.span.len);
+        else if (piece.span.message && request->direction == DMA_WRITE)
+            send_message(&piece, dma->vm, outcome);
+        else
+            move_peer(&piece, dma->vm, outcome);
+        at += piece.span.len;
     }
+    /* Only a fault ends it early; elsewhere a bus goes on behind what nobody answered. */
+    outcome->faulted = at < request->len;
+    if (outcome->faulted)
+        fail(outcome, -EFAULT);
 }
