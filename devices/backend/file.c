@@ -503,6 +503,9 @@ int file_open(struct block **block, const char *path, const struct file_options 
         goto say;
     }
     make_ring(file, options);
+    /* A limit on file sizes is an error of that write, not the end of the machine. */
+    if (!options->read_only)
+        signal(SIGXFSZ, SIG_IGN);
     err = start_thread(file);
     if (err) {
         close_file(file);

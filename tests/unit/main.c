@@ -20,6 +20,7 @@ static const struct {
     { "devices", devices_suite },
     { "dma_request", dma_request_suite },
     { "probe", probe_suite },
+    { "file", file_suite },
     { "elf", elf_suite },
     { "fdt", fdt_suite },
     { "boot", boot_suite },

@@ -15,6 +15,7 @@ Suite *disasm_suite(void);
 Suite *dma_request_suite(void);
 Suite *elf_suite(void);
 Suite *fdt_suite(void);
+Suite *file_suite(void);
 Suite *guest_suite(void);
 Suite *json_suite(void);
 Suite *memory_suite(void);
