@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "devices/hostile/probe.h"
+#include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/rng.h"
 #include "guest/abi/machine.h"
@@ -17,6 +18,7 @@ struct board_slot {
     unsigned gsi;
     union {
         struct probe probe;
+        struct virtio_blk *blk;
         struct virtio_rng rng;
         struct virtio_console console;
     };
@@ -44,7 +46,9 @@ static int create_device(struct board *board, struct board_slot *slot)
         return -ENOSYS;
     switch (slot->device->kind) {
     case BOARD_PROBE: return probe_create(&slot->probe, vm, door, slot->gpa, slot->gsi);
-    case BOARD_BLK: return -ENOSYS;
+    case BOARD_BLK:
+        return virtio_blk_create(&slot->blk, vm, door, slot->device->path, slot->device->read_only,
+                                 slot->gpa, slot->gsi, board->error, sizeof(board->error));
     case BOARD_RNG: return virtio_rng_create(&slot->rng, vm, door, slot->gpa, slot->gsi);
     case BOARD_CONSOLE:
         return virtio_console_create(&slot->console, vm, door, &board->serial.console,
@@ -56,7 +60,8 @@ static int create_device(struct board *board, struct board_slot *slot)
 /* What works on its own threads ends; the others only ever work on a vCPU's. */
 static void destroy_device(struct board_slot *slot)
 {
-    (void)slot;
+    if (slot->device && slot->device->kind == BOARD_BLK)
+        virtio_blk_destroy(slot->blk);
 }
 
 /* The last ones first: the IOMMU's own device outlives those behind it. */
@@ -157,9 +162,9 @@ struct probe *board_probe(const struct board *board, unsigned device)
 
 struct virtio_blk *board_blk(const struct board *board, unsigned device)
 {
-    (void)board;
-    (void)device;
-    return NULL;
+    struct board_slot *slot = slot_of(board, device);
+
+    return slot && slot->device->kind == BOARD_BLK ? slot->blk : NULL;
 }
 
 static struct virtio_mmio *virtio_of(struct board_slot *slot)
@@ -168,7 +173,7 @@ static struct virtio_mmio *virtio_of(struct board_slot *slot)
         return NULL;
     switch (slot->device->kind) {
     case BOARD_PROBE: return NULL;
-    case BOARD_BLK: return NULL;
+    case BOARD_BLK: return &slot->blk->device;
     case BOARD_RNG: return &slot->rng.mmio;
     case BOARD_CONSOLE: return &slot->console.mmio;
     }
