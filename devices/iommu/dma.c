@@ -1,22 +1,35 @@
 #include "devices/iommu/dma.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "devices/iommu/door.h"
+#include "devices/iommu/unit.h"
 #include "vmm/machine/memory.h"
+
+/* Pieces of a copy that fit on the stack. */
+#define COPY_PIECES 16
 
 int dma_create(struct dma *dma, const struct memory *memory, struct iommu *iommu, uint32_t endpoint)
 {
-    *dma = (struct dma){ .memory = memory, .iommu = iommu, .id = endpoint, .generation = 1 };
+    int err;
+
+    *dma = (struct dma){ .memory = memory, .id = endpoint, .generation = 1 };
     pthread_mutex_init(&dma->lock, NULL);
     pthread_mutex_init(&dma->transfers_lock, NULL);
     pthread_cond_init(&dma->transfers_ended, NULL);
-    return iommu ? -ENOSYS : 0;
+    err = iommu ? iommu_add_endpoint(iommu, endpoint, dma) : 0;
+    if (err)
+        dma_destroy(dma);
+    return err;
 }
 
 void dma_destroy(struct dma *dma)
 {
+    if (dma->endpoint)
+        iommu_remove_endpoint(dma->endpoint);
+    dma->endpoint = NULL;
     pthread_cond_destroy(&dma->transfers_ended);
     pthread_mutex_destroy(&dma->transfers_lock);
     pthread_mutex_destroy(&dma->lock);
@@ -34,47 +47,208 @@ bool dma_trylock(struct dma *dma)
 
 void dma_unlock(struct dma *dma)
 {
+    bool faults = dma->faults_pending;
+
+    dma->faults_pending = false;
     pthread_mutex_unlock(&dma->lock);
+    if (faults)
+        iommu_faults_wake(&dma->iommu->faults);
     if (dma->unlocked)
         dma->unlocked(dma->unlocked_owner);
+}
+
+/* Guest RAM, as the door sees it. */
+
+void *door_host(const struct memory *memory, uint64_t gpa, uint64_t *available)
+{
+    for (unsigned i = 0; i < memory->nslots; i++) {
+        const struct memory_slot *slot = &memory->slots[i];
+
+        if (gpa >= slot->gpa && gpa - slot->gpa < slot->bytes) {
+            *available = slot->bytes - (gpa - slot->gpa);
+            return memory_at(memory, gpa, *available);
+        }
+    }
+    return NULL;
+}
+
+bool door_all_ram(const struct memory *memory, uint64_t gpa, uint64_t len)
+{
+    uint64_t available;
+
+    while (len && door_host(memory, gpa, &available)) {
+        if (available >= len)
+            return true;
+        gpa += available;
+        len -= available;
+    }
+    return false;
+}
+
+bool door_any_ram(const struct memory *memory, uint64_t gpa, uint64_t len)
+{
+    for (unsigned i = 0; len && i < memory->nslots; i++) {
+        const struct memory_slot *slot = &memory->slots[i];
+
+        if (gpa <= slot->gpa + (slot->bytes - 1) && slot->gpa <= gpa + (len - 1))
+            return true;
+    }
+    return false;
+}
+
+uint64_t door_ram_end(const struct memory *memory)
+{
+    uint64_t end = 0;
+
+    for (unsigned i = 0; i < memory->nslots; i++) {
+        if (memory->slots[i].gpa + memory->slots[i].bytes > end)
+            end = memory->slots[i].gpa + memory->slots[i].bytes;
+    }
+    return end;
+}
+
+/* Translation. */
+
+static void count(atomic_ullong *counter)
+{
+    /* One thread at a time counts, others only look: no locked instruction is needed. */
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+
+void door_fault(struct dma *dma, enum iommu_fault_reason reason, enum dma_direction direction,
+                uint64_t iova, struct iommu_fault *fault)
+{
+    *fault = (struct iommu_fault){
+        .reason = reason, .access = direction, .endpoint = dma->id, .iova = iova
+    };
+    dma->faults++;
+    if (dma->iommu && iommu_faults_record(&dma->iommu->faults, fault))
+        dma->faults_pending = true;
+}
+
+/* Whether addresses are taken as they are. */
+static bool untranslated(const struct dma *dma)
+{
+    return !dma->endpoint || dma->endpoint->reach == REACH_ALL;
+}
+
+/*
+ * What a translated endpoint's iova leads to; NULL: a fault, in *fault and recorded.
+ * `own` is where it may be put.
+ */
+static inline const struct iotlb_entry *find(struct dma *dma, uint64_t iova,
+                                             enum dma_direction direction, struct iotlb_entry *own,
+                                             struct iommu_fault *fault)
+{
+    struct iommu_endpoint *endpoint = dma->endpoint;
+    const struct iotlb_entry *entry = iotlb_find(&endpoint->tlb, iova, direction);
+    enum iommu_fault_reason reason;
+
+    if (entry) {
+        count(&endpoint->tlb_hits);
+        return entry;
+    }
+    count(&endpoint->tlb_misses);
+    if (iommu_resolve(endpoint, iova, direction, own, &reason) == 0)
+        return own;
+    door_fault(dma, reason, direction, iova, fault);
+    return NULL;
+}
+
+/* The host memory at iova, and how many bytes of it follow; NULL: a fault, recorded. */
+static void *find_host(struct dma *dma, uint64_t iova, enum dma_direction direction,
+                       uint64_t *available)
+{
+    const struct iotlb_entry *entry;
+    struct iommu_fault fault;
+    struct iotlb_entry own;
+    void *host;
+
+    if (untranslated(dma)) {
+        host = door_host(dma->memory, iova, available);
+        if (host)
+            return host;
+    } else {
+        entry = find(dma, iova, direction, &own, &fault);
+        if (!entry)
+            return NULL;
+        if (entry->host) {
+            *available = entry->bytes - (iova - entry->first);
+            return entry->host + (iova - entry->first);
+        }
+    }
+    /* Registers of a device, or nothing at all: not for those who know only memory. */
+    door_fault(dma, IOMMU_FAULT_MAPPING, direction, iova, &fault);
+    return NULL;
 }
 
 int dma_translate(struct dma *dma, uint64_t iova, uint64_t len, enum dma_direction direction,
                   struct iovec *pieces, unsigned max)
 {
-    void *host = memory_at(dma->memory, iova, len);
+    uint64_t available;
+    unsigned n = 0;
 
-    (void)direction;
-    if (!len || iova + len - 1 < iova)
+    if (!len || iova + (len - 1) < iova)
         return -EINVAL;
-    if (!host) {
-        dma->faults++;
-        return -EFAULT;
+    while (len) {
+        char *host = find_host(dma, iova, direction, &available);
+
+        if (!host)
+            return -EFAULT;
+        if (available > len)
+            available = len;
+        if (n && (char *)pieces[n - 1].iov_base + pieces[n - 1].iov_len == host) {
+            pieces[n - 1].iov_len += available;
+        } else {
+            if (n == max)
+                return -E2BIG;
+            pieces[n++] = (struct iovec){ .iov_base = host, .iov_len = available };
+        }
+        iova += available;
+        len -= available;
     }
-    if (!max)
-        return -E2BIG;
-    pieces[0] = (struct iovec){ .iov_base = host, .iov_len = len };
-    return 1;
+    return (int)n;
+}
+
+/* All of it is translated before the first byte moves; nothing is revoked in between. */
+static int copy(struct dma *dma, uint64_t iova, char *data, size_t len,
+                enum dma_direction direction)
+{
+    struct iovec some[COPY_PIECES], *pieces = some;
+    int n;
+
+    if (!len)
+        return 0;
+    n = dma_translate(dma, iova, len, direction, pieces, COPY_PIECES);
+    if (n == -E2BIG) {
+        unsigned max = (unsigned)(len / IOPT_PAGE_BYTES) + 2;
+
+        pieces = calloc(max, sizeof(*pieces));
+        if (!pieces)
+            return -ENOMEM;
+        n = dma_translate(dma, iova, len, direction, pieces, max);
+    }
+    for (int i = 0; i < n; i++) {
+        if (direction == DMA_READ)
+            memcpy(data, pieces[i].iov_base, pieces[i].iov_len);
+        else
+            memcpy(pieces[i].iov_base, data, pieces[i].iov_len);
+        data += pieces[i].iov_len;
+    }
+    if (pieces != some)
+        free(pieces);
+    return n < 0 ? n : 0;
 }
 
 int dma_read(struct dma *dma, uint64_t iova, void *to, size_t len)
 {
-    struct iovec piece;
-    int n = len ? dma_translate(dma, iova, len, DMA_READ, &piece, 1) : 0;
-
-    if (n > 0)
-        memcpy(to, piece.iov_base, len);
-    return n < 0 ? n : 0;
+    return copy(dma, iova, to, len, DMA_READ);
 }
 
 int dma_write(struct dma *dma, uint64_t iova, const void *from, size_t len)
 {
-    struct iovec piece;
-    int n = len ? dma_translate(dma, iova, len, DMA_WRITE, &piece, 1) : 0;
-
-    if (n > 0)
-        memcpy(piece.iov_base, from, len);
-    return n < 0 ? n : 0;
+    return copy(dma, iova, (char *)from, len, DMA_WRITE);
 }
 
 void *dma_window(struct dma *dma, struct dma_window *window, uint64_t iova, uint64_t len,
@@ -83,9 +257,12 @@ void *dma_window(struct dma *dma, struct dma_window *window, uint64_t iova, uint
     struct iovec piece;
     int n;
 
+    if (fault)
+        *fault = false;
     if (window->host && window->generation == dma->generation && window->iova == iova &&
         window->len == len && window->direction == direction)
         return window->host;
+    window->host = NULL;
     n = dma_translate(dma, iova, len, direction, &piece, 1);
     if (fault)
         *fault = n == -EFAULT;
@@ -95,74 +272,149 @@ void *dma_window(struct dma *dma, struct dma_window *window, uint64_t iova, uint
     return window->host;
 }
 
+/* Transfers. */
+
 int dma_transfer_begin(struct dma *dma, struct dma_transfer *transfer,
                        const struct dma_range *ranges, unsigned nranges, struct iovec *pieces,
                        unsigned max)
 {
-    unsigned count = 0;
+    unsigned n = 0;
 
     for (unsigned i = 0; i < nranges; i++) {
-        int n = dma_translate(dma, ranges[i].iova, ranges[i].len, ranges[i].direction,
-                              pieces + count, max - count);
+        int more = dma_translate(dma, ranges[i].iova, ranges[i].len, ranges[i].direction,
+                                 pieces + n, max - n);
 
-        if (n < 0)
-            return n;
-        count += (unsigned)n;
+        if (more < 0)
+            return more;
+        n += (unsigned)more;
     }
     transfer->dma = dma;
     transfer->ranges = ranges;
     transfer->nranges = nranges;
-    return (int)count;
+    /*
+     * Still with the device's lock: whoever revokes what was just found takes that lock
+     * first, and then sees the transfer.
+     */
+    pthread_mutex_lock(&dma->transfers_lock);
+    transfer->drains = dma->drains;
+    transfer->next = dma->transfers;
+    transfer->link = &dma->transfers;
+    if (transfer->next)
+        transfer->next->link = &transfer->next;
+    dma->transfers = transfer;
+    pthread_mutex_unlock(&dma->transfers_lock);
+    return (int)n;
 }
 
 void dma_transfer_end(struct dma_transfer *transfer)
 {
+    struct dma *dma = transfer->dma;
+
+    pthread_mutex_lock(&dma->transfers_lock);
+    *transfer->link = transfer->next;
+    if (transfer->next)
+        transfer->next->link = transfer->link;
     transfer->dma = NULL;
+    pthread_cond_broadcast(&dma->transfers_ended);
+    pthread_mutex_unlock(&dma->transfers_lock);
+}
+
+static bool touches(const struct dma_transfer *transfer, uint64_t first, uint64_t last)
+{
+    for (unsigned i = 0; i < transfer->nranges; i++) {
+        const struct dma_range *range = &transfer->ranges[i];
+
+        if (range->iova <= last && range->iova + (range->len - 1) >= first)
+            return true;
+    }
+    return false;
 }
 
 void dma_drain(struct dma *dma, uint64_t first, uint64_t last)
 {
-    (void)dma;
-    (void)first;
-    (void)last;
+    uint64_t drain;
+    bool wait;
+
+    pthread_mutex_lock(&dma->transfers_lock);
+    /* Those that began later did not find what was revoked: they need not end. */
+    drain = ++dma->drains;
+    do {
+        wait = false;
+        for (struct dma_transfer *transfer = dma->transfers; transfer; transfer = transfer->next) {
+            if (transfer->drains >= drain || !touches(transfer, first, last))
+                continue;
+            wait = true;
+            if (transfer->cancel)
+                transfer->cancel(transfer);
+        }
+        if (wait)
+            pthread_cond_wait(&dma->transfers_ended, &dma->transfers_lock);
+    } while (wait);
+    pthread_mutex_unlock(&dma->transfers_lock);
 }
+
+/* What dma_request.c asks. */
 
 int door_resolve(struct dma *dma, uint64_t iova, enum dma_direction direction, bool ats,
                  struct door_span *span, struct iommu_fault *fault)
 {
-    (void)direction;
-    (void)ats;
-    (void)fault;
-    *span = (struct door_span){
-        .gpa = iova,
-        .len = MEMORY_PAGE_BYTES - iova % MEMORY_PAGE_BYTES,
-        .message = iova >= IOMMU_MSI_FIRST && iova <= IOMMU_MSI_LAST,
-    };
-    span->host = memory_at(dma->memory, iova, span->len);
+    uint64_t in_page = IOPT_PAGE_BYTES - (iova & (IOPT_PAGE_BYTES - 1)), available = in_page;
+    bool message = iova >= IOMMU_MSI_FIRST && iova <= IOMMU_MSI_LAST;
+    bool believed = ats && (door_without(dma) & IOMMU_WITHOUT_TRANSLATED);
+    const struct iotlb_entry *entry;
+    struct iotlb_entry own;
+
+    *span = (struct door_span){ .gpa = iova, .len = in_page };
+    if (untranslated(dma) || believed) {
+        span->message = message;
+        span->host = door_host(dma->memory, iova, &available);
+        if (span->host && available < in_page)
+            span->len = available;
+        return 0;
+    }
+    if (ats) {
+        door_fault(dma, IOMMU_FAULT_UNKNOWN, direction, iova, fault);
+        return -EFAULT;
+    }
+    span->translated = true;
+    if (message && direction == DMA_WRITE && dma->endpoint->reach == REACH_MAPPED) {
+        span->message = true;
+        return 0;
+    }
+    entry = find(dma, iova, direction, &own, fault);
+    if (!entry)
+        return -EFAULT;
+    /* No leaf ends before its page does. */
+    span->gpa = entry->gpa + (iova - entry->first);
+    span->host = entry->host ? entry->host + (iova - entry->first) : NULL;
     return 0;
 }
 
 bool door_may_signal(const struct dma *dma, uint8_t vector)
 {
-    (void)dma;
-    (void)vector;
-    return true;
-}
-
-void door_fault(struct dma *dma, enum iommu_fault_reason reason, enum dma_direction direction,
-                uint64_t iova, struct iommu_fault *fault)
-{
-    *fault = (struct iommu_fault){ reason, direction, dma->id, iova };
+    if (!dma->endpoint || (door_without(dma) & IOMMU_WITHOUT_MSI))
+        return true;
+    return dma->endpoint->vectors[vector / 64] >> vector % 64 & 1;
 }
 
 struct dma *door_of_requester(struct dma *dma, uint32_t requester)
 {
-    (void)requester;
-    return dma;
+    struct iommu_endpoint *endpoint;
+
+    if (!dma->iommu || !(door_without(dma) & IOMMU_WITHOUT_REQUESTER))
+        return dma;
+    pthread_mutex_lock(&dma->iommu->lock);
+    endpoint = iommu_find(dma->iommu, requester);
+    pthread_mutex_unlock(&dma->iommu->lock);
+    return endpoint ? endpoint->dma : NULL;
 }
 
 uint32_t door_without(const struct dma *dma)
 {
-    (void)dma;
-    return ~0u;
+    if (!dma->iommu)
+        return UINT32_MAX;
+    return dma->iommu->config.without | (FAULT(MSI_OPEN) ? IOMMU_WITHOUT_MSI : 0) |
+           (FAULT(WRAP) ? IOMMU_WITHOUT_WRAP : 0) |
+           (FAULT(ATS_TRUSTED) ? IOMMU_WITHOUT_TRANSLATED : 0) |
+           (FAULT(ID_BELIEVED) ? IOMMU_WITHOUT_REQUESTER : 0);
 }

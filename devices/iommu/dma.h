@@ -48,13 +48,17 @@ struct dma {
     uint64_t generation;
     bool faults_pending; /* the guest is told once the lock is free */
     uint64_t faults;     /* accesses that were refused */
-    /* Optional: called by dma_unlock once the lock is free, on the same thread. */
+    /*
+     * Optional: called by dma_unlock once the lock is free, on the same thread. Not when
+     * the IOMMU had the lock for a moment: whoever must get it waits for it, by dma_lock.
+     */
     void (*unlocked)(void *owner);
     void *unlocked_owner;
 
     pthread_mutex_t transfers_lock; /* a leaf: nothing is locked under it */
     pthread_cond_t transfers_ended;
     struct dma_transfer *transfers;
+    uint64_t drains; /* begun */
 };
 
 /*
@@ -123,6 +127,7 @@ struct dma_transfer {
     const struct dma_range *ranges; /* the caller's, kept until the end */
     unsigned nranges;
     void (*cancel)(struct dma_transfer *transfer);
+    uint64_t drains; /* of the door when it began */
 };
 
 /*

@@ -73,6 +73,7 @@ struct iommu_config {
     uint32_t domains_max;            /* at once; 0: 1024 */
     uint64_t mappings_max;           /* of the whole unit; 0: 4 Mi */
     uint64_t mappings_of_domain_max; /* quota of one domain; 0: 1 Mi */
+    uint64_t table_bytes_max;        /* of page tables of the whole unit; 0: 64 MiB */
     uint32_t faults_max;             /* records kept until somebody takes them; 0: 64 */
     bool boot_bypass;                /* unattached endpoints are not translated at boot */
     uint32_t without;                /* IOMMU_WITHOUT_* */
@@ -179,7 +180,10 @@ bool iommu_next_fault(struct iommu *iommu, struct iommu_fault *fault);
  */
 void iommu_on_fault(struct iommu *iommu, void (*wake)(void *owner), void *owner);
 
-/* A second reader, for tests: sees every fault as it happens, dropped ones too. */
+/*
+ * A second reader, for tests: sees every fault as it happens, dropped ones too. It runs
+ * on the faulting device's thread, one at a time, and must not call the IOMMU.
+ */
 void iommu_watch_faults(struct iommu *iommu,
                         void (*seen)(void *owner, const struct iommu_fault *fault), void *owner);
 

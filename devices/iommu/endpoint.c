@@ -1,0 +1,249 @@
+/* Endpoints: who they are, where their accesses lead, and how that is taken away. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/iommu/dma.h"
+#include "devices/iommu/door.h"
+#include "devices/iommu/unit.h"
+
+/*
+ * Not dma_lock and dma_unlock: what a device does when it gives up its lock is not to
+ * run here, under the unit's.
+ */
+static void hold(struct dma *dma)
+{
+    pthread_mutex_lock(&dma->lock);
+}
+
+static void release(struct dma *dma)
+{
+    pthread_mutex_unlock(&dma->lock);
+}
+
+struct iommu_endpoint *iommu_find(const struct iommu *iommu, uint32_t id)
+{
+    for (unsigned i = 0; i < iommu->nendpoints; i++) {
+        if (iommu->endpoint[i]->id == id)
+            return iommu->endpoint[i];
+    }
+    return NULL;
+}
+
+enum iommu_reach iommu_unattached(const struct iommu *iommu)
+{
+    return atomic_load(&iommu->bypass) || FAULT(NO_BYPASS_CHECK) ? REACH_ALL : REACH_NOTHING;
+}
+
+int iommu_add_endpoint(struct iommu *iommu, uint32_t id, struct dma *dma)
+{
+    struct iommu_endpoint *endpoint;
+    int err = 0;
+
+    pthread_mutex_lock(&iommu->lock);
+    if (iommu_find(iommu, id)) {
+        err = -EEXIST;
+    } else if (iommu->nendpoints == IOMMU_ENDPOINTS_MAX) {
+        err = -ENOSPC;
+    } else {
+        endpoint = calloc(1, sizeof(*endpoint));
+        if (!endpoint) {
+            err = -ENOMEM;
+        } else {
+            endpoint->iommu = iommu;
+            endpoint->dma = dma;
+            endpoint->id = id;
+            endpoint->reach = iommu_unattached(iommu);
+            endpoint->reserved[0] = (struct iommu_reserved){
+                .range = { IOMMU_MSI_FIRST, IOMMU_MSI_LAST }, .kind = IOMMU_RESERVED_MSI
+            };
+            endpoint->nreserved = 1;
+            iommu->endpoint[iommu->nendpoints++] = endpoint;
+            dma->iommu = iommu;
+            dma->endpoint = endpoint;
+        }
+    }
+    pthread_mutex_unlock(&iommu->lock);
+    return err;
+}
+
+void iommu_remove_endpoint(struct iommu_endpoint *endpoint)
+{
+    struct iommu *iommu = endpoint->iommu;
+
+    pthread_mutex_lock(&iommu->lock);
+    iommu_leave(endpoint);
+    for (unsigned i = 0; i < iommu->nendpoints; i++) {
+        if (iommu->endpoint[i] == endpoint)
+            iommu->endpoint[i] = iommu->endpoint[--iommu->nendpoints];
+    }
+    pthread_mutex_unlock(&iommu->lock);
+    free(endpoint);
+}
+
+int iommu_add_reserved(struct iommu *iommu, uint32_t id, const struct iommu_reserved *reserved)
+{
+    struct iommu_endpoint *endpoint;
+    int err = 0;
+
+    if (reserved->range.first > reserved->range.last)
+        return -EINVAL;
+    pthread_mutex_lock(&iommu->lock);
+    endpoint = iommu_find(iommu, id);
+    if (!endpoint) {
+        err = -ENOENT;
+    } else if (endpoint->nreserved == IOMMU_RESERVED_MAX) {
+        err = -ENOSPC;
+    } else {
+        int at = endpoint->nreserved++;
+
+        for (; at && endpoint->reserved[at - 1].range.first > reserved->range.first; at--)
+            endpoint->reserved[at] = endpoint->reserved[at - 1];
+        endpoint->reserved[at] = *reserved;
+    }
+    pthread_mutex_unlock(&iommu->lock);
+    return err;
+}
+
+int iommu_reserved(const struct iommu *iommu, uint32_t id,
+                   struct iommu_reserved reserved[IOMMU_RESERVED_MAX])
+{
+    struct iommu *unit = (struct iommu *)iommu;
+    const struct iommu_endpoint *endpoint;
+    int n = -ENOENT;
+
+    pthread_mutex_lock(&unit->lock);
+    endpoint = iommu_find(iommu, id);
+    if (endpoint) {
+        n = endpoint->nreserved;
+        memcpy(reserved, endpoint->reserved, (size_t)n * sizeof(*reserved));
+    }
+    pthread_mutex_unlock(&unit->lock);
+    return n;
+}
+
+int iommu_allow_vectors(struct iommu *iommu, uint32_t id, const uint64_t vectors[4])
+{
+    struct iommu_endpoint *endpoint;
+
+    pthread_mutex_lock(&iommu->lock);
+    endpoint = iommu_find(iommu, id);
+    if (endpoint) {
+        hold(endpoint->dma);
+        memcpy(endpoint->vectors, vectors, sizeof(endpoint->vectors));
+        release(endpoint->dma);
+    }
+    pthread_mutex_unlock(&iommu->lock);
+    return endpoint ? 0 : -ENOENT;
+}
+
+void iommu_redirect(struct iommu_endpoint *endpoint, struct iommu_domain *domain,
+                    enum iommu_reach reach)
+{
+    struct dma *dma = endpoint->dma;
+
+    hold(dma);
+    endpoint->domain = domain;
+    endpoint->reach = reach;
+    iotlb_invalidate(&endpoint->tlb, 0, UINT64_MAX);
+    dma->generation++;
+    release(dma);
+    endpoint->iommu->invalidations++;
+    if (!FAULT(NO_DRAIN))
+        dma_drain(dma, 0, UINT64_MAX);
+}
+
+/* Whether the endpoint's walks go through the domain's table. */
+static bool walks(const struct iommu_endpoint *endpoint, const struct iommu_domain *domain)
+{
+    return endpoint->domain == domain || FAULT(WRONG_ENDPOINT);
+}
+
+void iommu_invalidate(struct iommu *iommu, const struct iommu_domain *domain, uint64_t first,
+                      uint64_t last)
+{
+    for (unsigned i = 0; i < iommu->nendpoints; i++) {
+        struct iommu_endpoint *endpoint = iommu->endpoint[i];
+        struct dma *dma = endpoint->dma;
+
+        if (!walks(endpoint, domain))
+            continue;
+        /* The lock is the barrier too: whoever takes it later sees the table as it is now. */
+        hold(dma);
+        if (!FAULT(STALE_IOTLB)) {
+            iotlb_invalidate(&endpoint->tlb, first, last);
+            dma->generation++;
+        }
+        release(dma);
+        iommu->invalidations++;
+        if (!FAULT(NO_DRAIN))
+            dma_drain(dma, first, last);
+    }
+}
+
+void iommu_quiesce(struct iommu *iommu, const struct iommu_domain *domain)
+{
+    for (unsigned i = 0; i < iommu->nendpoints; i++) {
+        if (!walks(iommu->endpoint[i], domain))
+            continue;
+        hold(iommu->endpoint[i]->dma);
+        release(iommu->endpoint[i]->dma);
+    }
+}
+
+/* The seeded bugs of translation: what a mapping of somebody or something else gives. */
+static bool walk_wrongly(const struct iommu_endpoint *endpoint, uint64_t iova,
+                         struct iopt_leaf *leaf)
+{
+    const struct iommu *iommu = endpoint->iommu;
+
+    for (unsigned i = 0; FAULT(WRONG_ENDPOINT) && i < iommu->nendpoints; i++) {
+        const struct iommu_domain *domain = iommu->endpoint[i]->domain;
+
+        if (domain && !domain->bypass && iopt_walk(&domain->iopt, iova, leaf))
+            return true;
+    }
+    if (FAULT(PAST_END) && iova >= IOPT_PAGE_BYTES &&
+        iopt_walk(&endpoint->domain->iopt, iova - IOPT_PAGE_BYTES, leaf)) {
+        leaf->gpa += leaf->bytes;
+        leaf->first += leaf->bytes;
+        leaf->bytes = IOPT_PAGE_BYTES;
+        return true;
+    }
+    return false;
+}
+
+int iommu_resolve(struct iommu_endpoint *endpoint, uint64_t iova, uint32_t need,
+                  struct iotlb_entry *found, enum iommu_fault_reason *reason)
+{
+    const struct iommu *iommu = endpoint->iommu;
+    struct iopt_leaf leaf;
+    uint64_t available;
+
+    *reason = endpoint->reach == REACH_NOTHING ? IOMMU_FAULT_DOMAIN : IOMMU_FAULT_MAPPING;
+    if (endpoint->reach != REACH_MAPPED)
+        return -EFAULT;
+    if (!iopt_walk(&endpoint->domain->iopt, iova, &leaf) && !walk_wrongly(endpoint, iova, &leaf))
+        return -EFAULT;
+    if ((iommu->config.without & IOMMU_WITHOUT_PERMISSION) || FAULT(SKIP_PERMISSION))
+        leaf.rights |= IOMMU_READ | IOMMU_WRITE;
+    if (need & ~leaf.rights)
+        return -EFAULT;
+
+    /* Where RAM ends within a leaf, or is in two pieces, the page is what counts. */
+    if (!door_host(iommu->memory, leaf.gpa, &available) || available < leaf.bytes) {
+        leaf.gpa += (iova - leaf.first) & ~(IOPT_PAGE_BYTES - 1);
+        leaf.first = iova & ~(IOPT_PAGE_BYTES - 1);
+        leaf.bytes = IOPT_PAGE_BYTES;
+    }
+    *found = (struct iotlb_entry){
+        .first = leaf.first,
+        .bytes = (uint32_t)leaf.bytes,
+        .rights = leaf.rights,
+        .host = door_host(iommu->memory, leaf.gpa, &available),
+        .gpa = leaf.gpa,
+    };
+    if (found->host)
+        *iotlb_slot(&endpoint->tlb, iova) = *found;
+    return 0;
+}

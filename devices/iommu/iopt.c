@@ -1,0 +1,338 @@
+#include "devices/iommu/iopt.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "devices/iommu/iommu.h"
+
+#define INDEX_BITS 9
+#define ENTRIES    (1u << INDEX_BITS)
+
+/*
+ * An entry: what it is in the two lowest bits. A table's address is aligned to 16; a leaf
+ * has its target from bit 12 on and its flags below.
+ */
+#define KIND          3ull
+#define KIND_NONE     0ull
+#define KIND_TABLE    1ull
+#define KIND_LEAF     2ull
+#define KIND_REVOKED  3ull /* was a leaf: no access, but its target is still to be unpinned */
+#define RIGHTS_SHIFT  2
+#define RIGHTS_MASK   (IOMMU_READ | IOMMU_WRITE | IOMMU_MMIO)
+#define MAPPING_FIRST (1ull << 5)
+#define MAPPING_LAST  (1ull << 6)
+#define TABLE_ADDRESS (~15ull)
+#define LEAF_ADDRESS  ((IOPT_GPA_LIMIT - 1) & ~(IOPT_PAGE_BYTES - 1))
+
+struct iopt_table {
+    _Atomic uint64_t entry[ENTRIES];
+    unsigned used; /* entries that are not KIND_NONE; only the changing thread looks */
+    struct iopt_table *next_dead;
+};
+
+static unsigned index_at(uint64_t iova, unsigned shift)
+{
+    return iova >> shift & (ENTRIES - 1);
+}
+
+/*
+ * Pairs with the release in set(): whoever sees a table's address sees the table zeroed,
+ * and whoever sees a leaf sees the pins that were taken before it.
+ */
+static uint64_t get(const struct iopt_table *table, unsigned i)
+{
+    return atomic_load_explicit(&table->entry[i], memory_order_acquire);
+}
+
+static void set(struct iopt_table *table, unsigned i, uint64_t entry)
+{
+    atomic_store_explicit(&table->entry[i], entry, memory_order_release);
+}
+
+static struct iopt_table *table_of(uint64_t entry)
+{
+    return (struct iopt_table *)(uintptr_t)(entry & TABLE_ADDRESS);
+}
+
+/* Last address of the part of [first, last] that one entry covers. */
+static uint64_t end_of_entry(uint64_t first, uint64_t last, unsigned shift)
+{
+    uint64_t end = first | ((1ull << shift) - 1);
+
+    return end < last ? end : last;
+}
+
+static struct iopt_table *new_table(struct iopt_budget *budget)
+{
+    struct iopt_table *table;
+
+    if (budget->tables >= budget->tables_max)
+        return NULL;
+    table = calloc(1, sizeof(*table));
+    if (table)
+        budget->tables++;
+    return table;
+}
+
+static void free_table(struct iopt_table *table, struct iopt_budget *budget)
+{
+    free(table);
+    budget->tables--;
+}
+
+int iopt_create(struct iopt *iopt, uint64_t last, uint64_t page_size_mask,
+                struct iopt_budget *budget)
+{
+    unsigned shift = IOPT_PAGE_SHIFT;
+
+    while (shift + INDEX_BITS < 64 && last >> (shift + INDEX_BITS))
+        shift += INDEX_BITS;
+    *iopt = (struct iopt){
+        .root = new_table(budget),
+        .root_shift = shift,
+        .last = last,
+        .leaf_sizes = page_size_mask & (1ull << 21 | 1ull << 30),
+        .budget = budget,
+    };
+    return iopt->root ? 0 : -ENOMEM;
+}
+
+static void destroy_in(struct iopt *iopt, struct iopt_table *table)
+{
+    for (unsigned i = 0; i < ENTRIES && table->used; i++) {
+        uint64_t entry = get(table, i);
+
+        table->used -= entry != KIND_NONE;
+        if ((entry & KIND) == KIND_TABLE)
+            destroy_in(iopt, table_of(entry));
+    }
+    free_table(table, iopt->budget);
+}
+
+void iopt_destroy(struct iopt *iopt)
+{
+    iopt_bury(iopt);
+    if (iopt->root)
+        destroy_in(iopt, iopt->root);
+    iopt->root = NULL;
+}
+
+static struct iopt_leaf leaf_of(uint64_t entry, uint64_t iova, unsigned shift)
+{
+    return (struct iopt_leaf){
+        .first = iova & ~((1ull << shift) - 1),
+        .bytes = 1ull << shift,
+        .gpa = entry & LEAF_ADDRESS,
+        .rights = entry >> RIGHTS_SHIFT & RIGHTS_MASK,
+        .starts = entry & MAPPING_FIRST,
+        .ends = entry & MAPPING_LAST,
+    };
+}
+
+bool iopt_walk(const struct iopt *iopt, uint64_t iova, struct iopt_leaf *leaf)
+{
+    unsigned shift = iopt->root_shift;
+    uint64_t entry;
+
+    if (iova > iopt->last)
+        return false;
+    entry = get(iopt->root, index_at(iova, shift));
+    while ((entry & KIND) == KIND_TABLE) {
+        shift -= INDEX_BITS;
+        entry = get(table_of(entry), index_at(iova, shift));
+    }
+    if ((entry & KIND) != KIND_LEAF)
+        return false;
+    *leaf = leaf_of(entry, iova, shift);
+    return true;
+}
+
+static bool any_in(const struct iopt_table *table, unsigned shift, uint64_t first, uint64_t last)
+{
+    unsigned end = index_at(last, shift);
+
+    for (unsigned i = index_at(first, shift); i <= end; i++) {
+        uint64_t entry = get(table, i), stop = end_of_entry(first, last, shift);
+
+        if ((entry & KIND) == KIND_LEAF)
+            return true;
+        if ((entry & KIND) == KIND_TABLE &&
+            any_in(table_of(entry), shift - INDEX_BITS, first, stop))
+            return true;
+        first = stop + 1;
+    }
+    return false;
+}
+
+bool iopt_any(const struct iopt *iopt, uint64_t first, uint64_t last)
+{
+    return any_in(iopt->root, iopt->root_shift, first, last);
+}
+
+bool iopt_splits(const struct iopt *iopt, uint64_t first, uint64_t last)
+{
+    struct iopt_leaf leaf;
+
+    if (iopt_walk(iopt, first, &leaf) && (leaf.first != first || !leaf.starts))
+        return true;
+    return iopt_walk(iopt, last, &leaf) && (leaf.first + (leaf.bytes - 1) != last || !leaf.ends);
+}
+
+struct mapping {
+    uint64_t first, last, gpa;
+    uint32_t rights;
+};
+
+static int map_in(struct iopt *iopt, struct iopt_table *table, unsigned shift, uint64_t first,
+                  uint64_t last, const struct mapping *mapping)
+{
+    unsigned end = index_at(last, shift);
+    uint64_t offset = (1ull << shift) - 1;
+    bool leaves = shift == IOPT_PAGE_SHIFT || (iopt->leaf_sizes & 1ull << shift);
+
+    for (unsigned i = index_at(first, shift); i <= end; i++) {
+        uint64_t stop = end_of_entry(first, last, shift), entry = get(table, i);
+        uint64_t gpa = mapping->gpa + (first - mapping->first);
+        int err;
+
+        if (leaves && stop - first == offset && !(gpa & offset)) {
+            set(table, i,
+                gpa | (uint64_t)mapping->rights << RIGHTS_SHIFT |
+                    (first == mapping->first ? MAPPING_FIRST : 0) |
+                    (stop == mapping->last ? MAPPING_LAST : 0) | KIND_LEAF);
+            table->used++;
+            iopt->mappings += first == mapping->first;
+        } else {
+            if (entry == KIND_NONE) {
+                struct iopt_table *child = new_table(iopt->budget);
+
+                if (!child)
+                    return -ENOMEM;
+                entry = (uintptr_t)child | KIND_TABLE;
+                set(table, i, entry);
+                table->used++;
+            }
+            err = map_in(iopt, table_of(entry), shift - INDEX_BITS, first, stop, mapping);
+            if (err)
+                return err;
+        }
+        first = stop + 1;
+    }
+    return 0;
+}
+
+int iopt_map(struct iopt *iopt, uint64_t first, uint64_t last, uint64_t gpa, uint32_t rights)
+{
+    const struct mapping mapping = { first, last, gpa, rights };
+
+    return map_in(iopt, iopt->root, iopt->root_shift, first, last, &mapping);
+}
+
+static void revoke_in(struct iopt *iopt, struct iopt_table *table, unsigned shift, uint64_t first,
+                      uint64_t last)
+{
+    unsigned end = index_at(last, shift);
+
+    for (unsigned i = index_at(first, shift); i <= end; i++) {
+        uint64_t stop = end_of_entry(first, last, shift), entry = get(table, i);
+
+        if ((entry & KIND) == KIND_TABLE) {
+            revoke_in(iopt, table_of(entry), shift - INDEX_BITS, first, stop);
+        } else if ((entry & KIND) == KIND_LEAF) {
+            iopt->mappings -= (entry & MAPPING_FIRST) != 0;
+            set(table, i, entry | KIND_REVOKED);
+        }
+        first = stop + 1;
+    }
+}
+
+void iopt_revoke(struct iopt *iopt, uint64_t first, uint64_t last)
+{
+    revoke_in(iopt, iopt->root, iopt->root_shift, first, last);
+}
+
+struct visitor {
+    void (*visit)(void *owner, const struct iopt_leaf *leaf);
+    void *owner;
+};
+
+static void sweep_in(struct iopt *iopt, struct iopt_table *table, unsigned shift, uint64_t first,
+                     uint64_t last, const struct visitor *visitor)
+{
+    unsigned end = index_at(last, shift);
+
+    for (unsigned i = index_at(first, shift); i <= end; i++) {
+        uint64_t stop = end_of_entry(first, last, shift), entry = get(table, i);
+
+        if ((entry & KIND) == KIND_REVOKED) {
+            struct iopt_leaf leaf = leaf_of(entry, first, shift);
+
+            set(table, i, KIND_NONE);
+            table->used--;
+            if (visitor->visit)
+                visitor->visit(visitor->owner, &leaf);
+        } else if ((entry & KIND) == KIND_TABLE) {
+            struct iopt_table *child = table_of(entry);
+
+            sweep_in(iopt, child, shift - INDEX_BITS, first, stop, visitor);
+            if (!child->used) {
+                set(table, i, KIND_NONE);
+                table->used--;
+                child->next_dead = iopt->dead;
+                iopt->dead = child;
+            }
+        }
+        first = stop + 1;
+    }
+}
+
+void iopt_sweep(struct iopt *iopt, uint64_t first, uint64_t last,
+                void (*gone)(void *owner, const struct iopt_leaf *leaf), void *owner)
+{
+    const struct visitor visitor = { gone, owner };
+
+    sweep_in(iopt, iopt->root, iopt->root_shift, first, last, &visitor);
+}
+
+bool iopt_has_dead(const struct iopt *iopt)
+{
+    return iopt->dead;
+}
+
+void iopt_bury(struct iopt *iopt)
+{
+    while (iopt->dead) {
+        struct iopt_table *table = iopt->dead;
+
+        iopt->dead = table->next_dead;
+        free_table(table, iopt->budget);
+    }
+}
+
+static void each_in(const struct iopt_table *table, unsigned shift, uint64_t first, uint64_t last,
+                    const struct visitor *visitor)
+{
+    unsigned end = index_at(last, shift);
+
+    for (unsigned i = index_at(first, shift); i <= end; i++) {
+        uint64_t stop = end_of_entry(first, last, shift), entry = get(table, i);
+
+        if ((entry & KIND) == KIND_TABLE) {
+            each_in(table_of(entry), shift - INDEX_BITS, first, stop, visitor);
+        } else if ((entry & KIND) == KIND_LEAF) {
+            struct iopt_leaf leaf = leaf_of(entry, first, shift);
+
+            visitor->visit(visitor->owner, &leaf);
+        }
+        first = stop + 1;
+    }
+}
+
+void iopt_each(const struct iopt *iopt, uint64_t first, uint64_t last,
+               void (*visit)(void *owner, const struct iopt_leaf *leaf), void *owner)
+{
+    const struct visitor visitor = { visit, owner };
+
+    each_in(iopt->root, iopt->root_shift, first, last, &visitor);
+}

@@ -1,0 +1,84 @@
+/*
+ * The IOMMU's page table: a radix tree of 512-entry tables, as x86's own, with leaves of
+ * 4K, 2M and 1G and as many levels as the input range needs (four for 48 bits).
+ *
+ * One thread changes it at a time; any number may walk it meanwhile. A mapping marks its
+ * first and last leaf, so that the tree alone tells where mappings begin and end. Taking
+ * away is done in steps, because walkers have no lock:
+ *
+ *   iopt_revoke   no walk that starts from now on finds the range;
+ *   (the caller waits for walks that are under way, and for what came of them)
+ *   iopt_sweep    forgets the range, tells what it led to, unlinks empty tables;
+ *   (the caller waits for walks again, if iopt_has_dead)
+ *   iopt_bury     frees those.
+ *
+ * Ranges are [first, last] in whole pages of 4K, at most the table's last address.
+ */
+#ifndef STRATA_IOMMU_IOPT_H
+#define STRATA_IOMMU_IOPT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define IOPT_PAGE_SHIFT 12
+#define IOPT_PAGE_BYTES (1ull << IOPT_PAGE_SHIFT)
+#define IOPT_GPA_LIMIT  (1ull << 52) /* entries hold addresses below */
+
+struct iopt_table;
+
+/* How many tables all trees of a unit may have, and have. */
+struct iopt_budget {
+    uint64_t tables, tables_max;
+};
+
+struct iopt {
+    struct iopt_table *root;
+    unsigned root_shift;     /* address bits below the root's index */
+    uint64_t last;           /* highest address */
+    uint64_t leaf_sizes;     /* besides 4K */
+    uint64_t mappings;       /* live */
+    struct iopt_table *dead; /* unlinked, not freed */
+    struct iopt_budget *budget;
+};
+
+struct iopt_leaf {
+    uint64_t first, bytes; /* addresses it covers */
+    uint64_t gpa;          /* of first */
+    uint32_t rights;       /* IOMMU_* */
+    bool starts, ends;     /* a mapping */
+};
+
+/* 0, or -ENOMEM also where the budget is spent. Leaves of a size in page_size_mask. */
+int iopt_create(struct iopt *iopt, uint64_t last, uint64_t page_size_mask,
+                struct iopt_budget *budget);
+
+/* Nobody may walk it any more. */
+void iopt_destroy(struct iopt *iopt);
+
+/* The leaf that holds iova; false if there is none. Lock-free. */
+bool iopt_walk(const struct iopt *iopt, uint64_t iova, struct iopt_leaf *leaf);
+
+/* Whether anything in [first, last] is mapped. */
+bool iopt_any(const struct iopt *iopt, uint64_t first, uint64_t last);
+
+/* Whether a mapping lies partly inside [first, last] and partly outside. */
+bool iopt_splits(const struct iopt *iopt, uint64_t first, uint64_t last);
+
+/*
+ * Maps [first, last], which must be empty, to gpa on. 0 or -ENOMEM: the caller takes
+ * away what is there by then (revoke, sweep, bury).
+ */
+int iopt_map(struct iopt *iopt, uint64_t first, uint64_t last, uint64_t gpa, uint32_t rights);
+
+void iopt_revoke(struct iopt *iopt, uint64_t first, uint64_t last);
+/* Calls `gone` (NULL: nobody) for each leaf that was revoked in [first, last]. */
+void iopt_sweep(struct iopt *iopt, uint64_t first, uint64_t last,
+                void (*gone)(void *owner, const struct iopt_leaf *leaf), void *owner);
+bool iopt_has_dead(const struct iopt *iopt);
+void iopt_bury(struct iopt *iopt);
+
+/* Calls `visit` for each leaf in [first, last], ascending. */
+void iopt_each(const struct iopt *iopt, uint64_t first, uint64_t last,
+               void (*visit)(void *owner, const struct iopt_leaf *leaf), void *owner);
+
+#endif

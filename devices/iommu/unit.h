@@ -1,0 +1,125 @@
+/*
+ * The insides of an IOMMU: what iommu.c, domain.c, endpoint.c and faults.c share.
+ *
+ * Locks, in this order: the unit's (control), one endpoint's (its struct dma), then the
+ * leaves: the fault queue's, and a door's transfers_lock. Translation takes no lock but
+ * its endpoint's.
+ */
+#ifndef STRATA_IOMMU_UNIT_H
+#define STRATA_IOMMU_UNIT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/iommu/fault_inject.h"
+#include "devices/iommu/iommu.h"
+#include "devices/iommu/iopt.h"
+#include "devices/iommu/iotlb.h"
+#include "devices/iommu/pins.h"
+
+struct iommu_domain {
+    struct iommu_domain *next;
+    uint32_t id;
+    unsigned endpoints; /* attached */
+    bool bypass;
+    struct iopt iopt; /* no root if bypass */
+};
+
+/* What becomes of an endpoint's accesses. */
+enum iommu_reach {
+    REACH_NOTHING,
+    REACH_ALL, /* untranslated */
+    REACH_MAPPED,
+};
+
+struct iommu_endpoint {
+    struct iommu *iommu;
+    struct dma *dma;
+    uint32_t id;
+
+    /* Changed with the unit's and the endpoint's lock, read with either. */
+    struct iommu_domain *domain; /* NULL: not attached */
+    enum iommu_reach reach;
+
+    uint64_t vectors[4];
+
+    /* With the unit's lock. */
+    struct iommu_reserved reserved[IOMMU_RESERVED_MAX];
+    int nreserved;
+
+    /* With the endpoint's lock; the counters are read without. */
+    atomic_ullong tlb_hits, tlb_misses;
+    struct iotlb tlb;
+};
+
+struct iommu_faults {
+    pthread_mutex_t lock;
+    struct iommu_fault *ring;
+    uint32_t size, head, used;
+    uint64_t count, dropped;
+    void (*wake)(void *owner);
+    void *wake_owner;
+    void (*seen)(void *owner, const struct iommu_fault *fault);
+    void *seen_owner;
+};
+
+struct iommu {
+    pthread_mutex_t lock;
+    const struct memory *memory;
+    struct iommu_config config;
+    atomic_bool bypass;
+
+    struct iommu_endpoint *endpoint[IOMMU_ENDPOINTS_MAX];
+    unsigned nendpoints;
+    struct iommu_domain *domains; /* no more than endpoints: each has one attached */
+    unsigned ndomains;
+    struct iopt_budget tables;
+    uint64_t mappings; /* of all domains */
+    uint64_t maps, unmaps, invalidations;
+    struct pins pins;
+    struct iommu_faults faults;
+};
+
+/* endpoint.c. These take the unit's lock for granted. */
+struct iommu_endpoint *iommu_find(const struct iommu *iommu, uint32_t id);
+
+/*
+ * What the endpoint may reach from now on: its translations are forgotten, transfers that
+ * are under way have ended when this returns.
+ */
+void iommu_redirect(struct iommu_endpoint *endpoint, struct iommu_domain *domain,
+                    enum iommu_reach reach);
+
+/* No translation of [first, last] of the domain is cached or in use any more. */
+void iommu_invalidate(struct iommu *iommu, const struct iommu_domain *domain, uint64_t first,
+                      uint64_t last);
+
+/* No walk of the domain's table that is under way began before this. */
+void iommu_quiesce(struct iommu *iommu, const struct iommu_domain *domain);
+
+/*
+ * For dma.c, with the endpoint's lock only: what iova leads to, as the IOTLB entry it
+ * would have; it has one unless host is NULL (not RAM). 0, or -EFAULT with *reason.
+ */
+int iommu_resolve(struct iommu_endpoint *endpoint, uint64_t iova, uint32_t need,
+                  struct iotlb_entry *found, enum iommu_fault_reason *reason);
+
+/* Takes an endpoint off whatever it is attached to, and away. Without any lock. */
+void iommu_remove_endpoint(struct iommu_endpoint *endpoint);
+
+/* What an endpoint may reach that is attached to no domain. */
+enum iommu_reach iommu_unattached(const struct iommu *iommu);
+
+/* domain.c: takes an endpoint off its domain, which goes with its last. With the unit's lock. */
+void iommu_leave(struct iommu_endpoint *endpoint);
+
+/* faults.c. record: whether it was queued, so that somebody should be woken. */
+int iommu_faults_create(struct iommu_faults *faults, uint32_t max);
+void iommu_faults_destroy(struct iommu_faults *faults);
+bool iommu_faults_record(struct iommu_faults *faults, const struct iommu_fault *fault);
+void iommu_faults_forget(struct iommu_faults *faults);
+void iommu_faults_wake(struct iommu_faults *faults);
+
+#endif
