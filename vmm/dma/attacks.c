@@ -20,7 +20,7 @@ const struct lab_attack lab_attacks[LAB_ATTACKS] = {
                             "a domain for each endpoint", "Thunderclap, NDSS'19" },
     [ATTACK_ATS] = { "ats", "a \"translated\" bit in the request skips the IOMMU",
                      "refuse translated requests from untrusted devices", "Thunderclap, NDSS'19" },
-    [ATTACK_DEFERRED_INVALIDATION] = { "deferred-invalidation",
+    [ATTACK_DEFERRED_INVALIDATION] = { "deferred-invalidate",
                                        "access between unmap and invalidation",
                                        "invalidate before the unmap completes",
                                        "Markuze, ASPLOS'16" },
