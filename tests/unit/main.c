@@ -18,6 +18,7 @@ static const struct {
     { "backend", backend_suite },
     { "vm", vm_suite },
     { "devices", devices_suite },
+    { "virtqueue", virtqueue_suite },
     { "dma_request", dma_request_suite },
     { "probe", probe_suite },
     { "file", file_suite },
