@@ -19,6 +19,7 @@ static const struct {
     { "vm", vm_suite },
     { "devices", devices_suite },
     { "virtqueue", virtqueue_suite },
+    { "virtio_mmio", virtio_mmio_suite },
     { "dma_request", dma_request_suite },
     { "probe", probe_suite },
     { "file", file_suite },

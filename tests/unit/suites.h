@@ -24,6 +24,7 @@ Suite *paging_suite(void);
 Suite *probe_suite(void);
 Suite *tour_suite(void);
 Suite *translate_suite(void);
+Suite *virtio_mmio_suite(void);
 Suite *virtqueue_suite(void);
 Suite *vm_suite(void);
 
