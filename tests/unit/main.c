@@ -23,6 +23,7 @@ static const struct {
     { "dma_request", dma_request_suite },
     { "probe", probe_suite },
     { "file", file_suite },
+    { "blk", blk_suite },
     { "elf", elf_suite },
     { "fdt", fdt_suite },
     { "boot", boot_suite },
