@@ -515,6 +515,190 @@ START_TEST(test_transfer)
 }
 END_TEST
 
+/* ---- Behind an IOMMU ---- */
+
+#define DOMAIN 5
+#define PAGE   4096ull
+
+static struct iommu *iommu;
+
+static void map(uint64_t first, uint64_t pages, uint32_t rights)
+{
+    ck_assert_int_eq(iommu_map(iommu, DOMAIN, first, first + pages * PAGE - 1, first, rights), 0);
+}
+
+/* Ring and headers are mapped for good, one to one; data is mapped by each test. */
+static void setup_iommu(void)
+{
+    const struct iommu_config plain = { 0 };
+
+    disk_memory(&disk);
+    ck_assert_int_eq(iommu_create(&iommu, &disk.memory, &plain), 0);
+    disk_create(&disk, false, iommu);
+    ck_assert_int_eq(iommu_attach(iommu, 1, DOMAIN, false), 0);
+    map(DISK_RING, 15, IOMMU_READ | IOMMU_WRITE);
+    disk_start(&disk, 0, 64);
+}
+
+static void teardown_iommu(void)
+{
+    disk_destroy(&disk);
+    iommu_destroy(iommu);
+    memory_destroy(&disk.memory);
+}
+
+static uint64_t faults(void)
+{
+    struct iommu_counts counts;
+
+    iommu_count(iommu, &counts);
+    return counts.faults;
+}
+
+START_TEST(test_permission)
+{
+    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, 512, NULL), VIRTIO_BLK_S_IOERR);
+    ck_assert_uint_eq(faults(), 1);
+    map(DISK_DATA, 1, IOMMU_READ);
+    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_OUT, 0, DISK_DATA, 512, NULL), 0);
+    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 1, DISK_DATA, 512, NULL), VIRTIO_BLK_S_IOERR);
+    ck_assert_uint_eq(faults(), 2);
+    map(DISK_DATA + PAGE, 1, IOMMU_WRITE);
+    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 1, DISK_DATA + PAGE, 512, NULL), 0);
+    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_OUT, 1, DISK_DATA + PAGE, 512, NULL),
+                      VIRTIO_BLK_S_IOERR);
+    /* All or nothing: the part of a request that could be reached stays as it was. */
+    memset(disk.ram + DISK_DATA + PAGE, 0x77, PAGE);
+    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 1, DISK_DATA + PAGE, 2 * PAGE, NULL),
+                      VIRTIO_BLK_S_IOERR);
+    for (unsigned i = 0; i < PAGE; i++)
+        ck_assert_uint_eq(disk.ram[DISK_DATA + PAGE + i], 0x77);
+    ck_assert(!needs_reset());
+}
+END_TEST
+
+/* Pages that lie anywhere for one range of the device's addresses. */
+START_TEST(test_scattered)
+{
+    const uint64_t iova = 1ull << 30;
+    static uint8_t all[16 * 4096];
+
+    for (unsigned i = 0; i < 16; i++)
+        ck_assert_int_eq(iommu_map(iommu, DOMAIN, iova + i * PAGE, iova + (i + 1) * PAGE - 1,
+                                   DISK_DATA + (i * 7 % 16) * PAGE, IOMMU_WRITE),
+                         0);
+    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 2, iova + 512, 15 * 4096, NULL), 0);
+    for (unsigned i = 0; i < 16; i++)
+        memcpy(all + i * PAGE, disk.ram + DISK_DATA + (i * 7 % 16) * PAGE, PAGE);
+    ck_assert_int_eq(memcmp(all + 512, sector(2), 15 * 4096), 0);
+}
+END_TEST
+
+static void *unmap_now(void *arg)
+{
+    atomic_bool *answered = arg;
+
+    ck_assert_int_eq(iommu_unmap(iommu, DOMAIN, DISK_DATA, DISK_DATA + PAGE - 1), 0);
+    atomic_store(answered, true);
+    return NULL;
+}
+
+/*
+ * Memory is taken away under a request: the unmapping is not answered before the request
+ * has ended, which it is asked to do soon, and nothing touches the memory afterwards.
+ */
+START_TEST(test_unmap)
+{
+    bool obeys = _i;
+    atomic_bool answered = false;
+    uint32_t head, written;
+    pthread_t thread;
+
+    map(DISK_DATA, 1, IOMMU_WRITE);
+    memset(disk.ram + DISK_DATA, 0x77, PAGE);
+    disk.store.held = true;
+    disk_offer(&disk, 0, VIRTIO_BLK_T_IN, 0, DISK_DATA, 4096);
+    ring_kick(&disk.ring);
+    ck_assert_int_eq(pthread_create(&thread, NULL, unmap_now, &answered), 0);
+    while (!atomic_load(&disk.store.cancels))
+        usleep(100);
+    usleep(20000);
+    ck_assert(!atomic_load(&answered));
+    /* A store that could not be stopped any more reads it all; then it was in time. */
+    if (!obeys)
+        atomic_store(&disk.store.queued[0]->cancelled, false);
+    disk_release(&disk);
+    pthread_join(thread, NULL);
+    ck_assert(ring_take(&disk.ring, &head, &written));
+    ck_assert_uint_eq(disk_status(&disk, 0), obeys ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
+    ck_assert_uint_eq(written, obeys ? 0 : 4097);
+    ck_assert_uint_eq(disk.ram[DISK_DATA], obeys ? 0x77 : sector(0)[0]);
+
+    /* From now on it is out of reach. */
+    disk.store.held = false;
+    memset(disk.ram + DISK_DATA, 0x55, PAGE);
+    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, 4096, NULL),
+                      VIRTIO_BLK_S_IOERR);
+    ck_assert_uint_eq(disk.ram[DISK_DATA], 0x55);
+}
+END_TEST
+
+/* Unmapping what no request uses does not wait for one. */
+START_TEST(test_unmap_other)
+{
+    uint32_t head, written;
+
+    map(DISK_DATA, 1, IOMMU_WRITE);
+    map(DISK_DATA + PAGE, 1, IOMMU_WRITE);
+    disk.store.held = true;
+    disk_offer(&disk, 0, VIRTIO_BLK_T_IN, 0, DISK_DATA, 4096);
+    ring_kick(&disk.ring);
+    ck_assert_int_eq(iommu_unmap(iommu, DOMAIN, DISK_DATA + PAGE, DISK_DATA + 2 * PAGE - 1), 0);
+    ck_assert_uint_eq(disk.store.cancels, 0);
+    disk_release(&disk);
+    ck_assert(ring_take(&disk.ring, &head, &written));
+    ck_assert_uint_eq(disk_status(&disk, 0), 0);
+}
+END_TEST
+
+/* The status byte's page goes while the request is under way: that is lost, no more. */
+START_TEST(test_unmap_status)
+{
+    uint64_t header = disk_header(&disk, 0, VIRTIO_BLK_T_FLUSH, 0);
+    const struct ring_segment segments[] = { { header, 16, false }, { DISK_DATA, 1, true } };
+    uint32_t head, written;
+
+    map(DISK_DATA, 1, IOMMU_WRITE);
+    disk.ram[DISK_DATA] = 0x77;
+    disk.store.held = true;
+    ring_add(&disk.ring, segments, 2);
+    ring_kick(&disk.ring);
+    ck_assert_int_eq(iommu_unmap(iommu, DOMAIN, DISK_DATA, DISK_DATA + PAGE - 1), 0);
+    disk_release(&disk);
+    ck_assert(ring_take(&disk.ring, &head, &written));
+    ck_assert_uint_eq(disk.ram[DISK_DATA], 0x77);
+    ck_assert_uint_eq(faults(), 1);
+    ck_assert(!needs_reset());
+}
+END_TEST
+
+/* The queue itself goes: no device can go on with that, until the reset. */
+START_TEST(test_unmap_ring)
+{
+    disk.store.held = true;
+    disk_offer(&disk, 0, VIRTIO_BLK_T_FLUSH, 0, 0, 0);
+    ring_kick(&disk.ring);
+    ck_assert_int_eq(iommu_unmap(iommu, DOMAIN, DISK_RING, DISK_RING + 15 * PAGE - 1), 0);
+    disk_release(&disk);
+    ck_assert(needs_reset());
+    ck_assert_uint_eq(disk.blk->under_way, 0);
+    disk.store.held = false;
+    map(DISK_RING, 16, IOMMU_READ | IOMMU_WRITE);
+    disk_start(&disk, 0, 64);
+    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, 512, NULL), 0);
+}
+END_TEST
+
 START_TEST(test_no_disk)
 {
     struct virtio_blk *none;
@@ -555,6 +739,17 @@ Suite *blk_suite(void)
     tcase_add_test(tc, test_reset);
     tcase_add_test(tc, test_transfer);
     tcase_add_test(tc, test_no_disk);
+    suite_add_tcase(suite, tc);
+
+    tc = tcase_create("iommu");
+    tcase_set_timeout(tc, 30);
+    tcase_add_checked_fixture(tc, setup_iommu, teardown_iommu);
+    tcase_add_test(tc, test_permission);
+    tcase_add_test(tc, test_scattered);
+    tcase_add_loop_test(tc, test_unmap, 0, 2);
+    tcase_add_test(tc, test_unmap_other);
+    tcase_add_test(tc, test_unmap_status);
+    tcase_add_test(tc, test_unmap_ring);
     suite_add_tcase(suite, tc);
     return suite;
 }
