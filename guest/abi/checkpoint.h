@@ -103,9 +103,9 @@ enum abi_frame_kind {
  * pages of bundled programs among them.
  */
 struct abi_frame {
-    uint16_t refs; /* mappings, and shared objects that hold it */
+    uint16_t refs; /* mappings, shared objects that hold it, and pins */
     uint8_t kind;  /* enum abi_frame_kind */
-    uint8_t reserved;
+    uint8_t pins;  /* DMA mappings that hold it; one for ever if it is reserved memory */
     uint32_t link; /* FREE: next free frame, 0 at the end; TABLE: entries in use */
 };
 
@@ -113,6 +113,8 @@ struct abi_frame {
 struct abi_range {
     uint64_t start, end;
 };
+
+#define ABI_FRESH_MAX      20
 
 #define ABI_KERNEL_MAGIC   0x4c4e524b41525453ull /* "STRAKRNL" */
 #define ABI_KERNEL_VERSION 1
@@ -124,8 +126,9 @@ struct abi_kernel {
     uint64_t frames; /* struct abi_frame[nframes], index = frame number */
     uint64_t nframes;
     uint64_t first_frame;
-    uint64_t free_frames;      /* the kernel's own count */
-    struct abi_range fresh[2]; /* below 3 GiB, and from 4 GiB on */
+    uint64_t free_frames; /* the kernel's own count */
+    /* Below 3 GiB, and from 4 GiB on; more where reserved memory lies in between. */
+    struct abi_range fresh[ABI_FRESH_MAX];
     uint64_t processes; /* nprocesses structs of process_stride bytes, each headed by abi_process */
     uint32_t nprocesses;
     uint32_t process_stride;

@@ -45,7 +45,27 @@ enum abi_dma_op {
     ABI_DMA_RAW_MAP,    /* device's domain, iova .. iova + bytes - 1 (or `last`), gpa, rights */
     ABI_DMA_RAW_UNMAP,  /* device's domain, iova .. last */
     ABI_DMA_RAW_ATTACH, /* device, domain number in value */
+    /*
+     * Region number `device` of the policy: fills in kind (enum abi_region_kind), name, gpa,
+     * iova, bytes, and maps its memory into the process: va, 0 if it has none. -ABI_ENOENT
+     * past the last.
+     */
+    ABI_DMA_REGION,
+    /* The GPA of the page at va, which is touched first: gpa. */
+    ABI_DMA_WHERE,
 };
+
+/*
+ * What an operation that names a device says of it: -ABI_ENOENT, no such device; -ABI_ENODEV,
+ * it is not attached (MAP), or there is no IOMMU (RAW_*); -ABI_EINVAL, a range that cannot be,
+ * or (MAP without translation) one that is not contiguous; -ABI_ENOMEM; -ABI_EFAULT, the
+ * program may not access its memory so; -ABI_EIO, the IOMMU refused, or (TRANSFER) the
+ * device saw an error, whose errno is in value; -ABI_EBUSY, the process has a transfer there
+ * already. A mapping is at most 4 MiB.
+ *
+ * UNMAP takes the iova that MAP or ALIAS gave. Unless ABI_DEVICE_ALIASES_STAY, the ALIASes
+ * of the same bytes, and the MAP that an ALIAS doubles, go with it.
+ */
 
 struct abi_dma {
     uint32_t device; /* index in the order of the policy, or of the device tree */
@@ -63,7 +83,10 @@ enum abi_block_op {
     ABI_BLOCK_WRITE,
     ABI_BLOCK_FLUSH,
     ABI_BLOCK_DISCARD, /* bytes from sector on */
-    /* count requests of `bytes`, depth at a time, from `sector` on (step sectors apart): a bench */
+    /*
+     * count requests of `bytes`, depth at a time (at most 32), from `sector` on (step sectors
+     * apart): a bench. Memory of depth * bytes from va on; each request maps its part anew.
+     */
     ABI_BLOCK_MANY,
 };
 

@@ -50,6 +50,10 @@ enum abi_dma_fault_action {
 enum abi_device_kind {
     ABI_DEVICE_PROBE = 1, /* guest/abi/probe.h */
     ABI_DEVICE_BLK = 2,   /* virtio-blk, which can turn hostile */
+    /* In no policy: what else the guest finds in its device tree. */
+    ABI_DEVICE_RNG = 3,
+    ABI_DEVICE_CONSOLE = 4,
+    ABI_DEVICE_IOMMU = 5,
 };
 
 struct abi_policy_use {
@@ -87,6 +91,20 @@ struct abi_policy_region {
     uint64_t bytes;
     uint64_t iova;      /* `iommu-addresses`; 0 and a gpa: the same */
     uint64_t endpoints; /* bit n: device n of the list has it in `iommu-addresses` */
+};
+
+/*
+ * A pool is cut into slots of ABI_BOUNCE_BYTES. A buffer takes slots that follow each other,
+ * with the same offset into the first as it has in its own page. Book-keeping: one struct
+ * abi_bounce_slot for each, in the kernel's memory, or (ABI_DEVICE_BOUNCE_META) from the
+ * pool's start on, in place of the first slots, and believed when it is copied back.
+ */
+#define ABI_BOUNCE_BYTES 2048
+
+struct abi_bounce_slot {
+    uint64_t gpa;    /* the buffer's bytes behind this slot */
+    uint32_t bytes;  /* how many; they begin at gpa % ABI_BOUNCE_BYTES of the slot */
+    uint32_t in_use; /* rights of the mapping + 4; 0: free */
 };
 
 struct abi_policy {

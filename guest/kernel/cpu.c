@@ -67,6 +67,11 @@ static void idt_fill(void)
     idt[3].type = 0xee;
 }
 
+void cpu_open_vector(unsigned vector)
+{
+    idt_set(vector, 0);
+}
+
 void cpu_setup(struct cpu *cpu, uint64_t stack_top)
 {
     uint64_t tss = (uint64_t)&cpu->tss;

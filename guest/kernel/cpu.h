@@ -42,6 +42,9 @@ struct cpu {
 extern struct cpu cpus[CPUS_MAX];
 extern unsigned cpu_count; /* found */
 
+/* Opens an interrupt vector beyond those that are always there. */
+void cpu_open_vector(unsigned vector);
+
 /* Loads descriptor tables, MSRs and GS of the CPU this runs on. */
 void cpu_setup(struct cpu *cpu, uint64_t stack_top);
 

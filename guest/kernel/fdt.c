@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #include "guest/abi/machine.h"
+#include "guest/abi/probe.h"
 #include "guest/kernel/kernel.h"
 #include "guest/kernel/kstring.h"
 #include "guest/kernel/layout.h"
@@ -39,6 +40,61 @@ static void memory_range(uint64_t start, uint64_t bytes)
         boot_info.high_frames = bytes >> 12;
 }
 
+static enum abi_dma_mode dma_mode(const char *word)
+{
+    static const char *const words[] = {
+        [ABI_DMA_OFF] = "off",
+        [ABI_DMA_IDENTITY] = "identity",
+        [ABI_DMA_STRICT] = "DMA",
+        [ABI_DMA_LAZY] = "DMA-FQ",
+    };
+
+    for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (!strcmp(word, words[i]))
+            return i;
+    }
+    return ABI_DMA_STRICT;
+}
+
+static void policy(const struct abi_policy *block, uint32_t bytes)
+{
+    if (bytes != sizeof(*block) || block->magic != ABI_POLICY_MAGIC ||
+        block->version != ABI_POLICY_VERSION || block->ndevices > ABI_POLICY_DEVICES_MAX ||
+        block->nregions > ABI_POLICY_REGIONS_MAX)
+        return;
+    memcpy(&boot_info.policy, block, sizeof(*block));
+    boot_info.has_policy = true;
+}
+
+/* A memory-mapped device: `node` tells one from the next. */
+static void device_property(const char *node, const char *name, const char *value, uint32_t bytes)
+{
+    static const char *last;
+    struct boot_device *device;
+
+    if (node != last) {
+        last = node;
+        if (boot_info.ndevices == BOOT_DEVICES_MAX)
+            return;
+        boot_info.ndevices++;
+    }
+    device = &boot_info.device[boot_info.ndevices - 1];
+    if (!strcmp(name, "compatible")) {
+        device->probe = !strcmp(value, ABI_PROBE_COMPATIBLE);
+    } else if (!strcmp(name, "reg") && bytes == 16) {
+        device->gpa = be64(value);
+    } else if (!strcmp(name, "interrupts") && bytes == 8) {
+        /* Linux, bindings/interrupt-controller/intel,ce4100-ioapic: 0 and 3 are edges. */
+        device->gsi = be32(value);
+        device->level = be32(value + 4) == 1 || be32(value + 4) == 2;
+    } else if (!strcmp(name, "#iommu-cells")) {
+        device->is_iommu = true;
+    } else if (!strcmp(name, "iommus") && bytes == 8) {
+        device->translated = true;
+        device->endpoint = be32(value + 4);
+    }
+}
+
 /* One property of the node `name` below the node `parent` ("" for the root). */
 static void property(const char *parent, const char *node, const char *name, const char *value,
                      uint32_t bytes)
@@ -50,6 +106,10 @@ static void property(const char *parent, const char *node, const char *name, con
             boot_info.host_cpus = be32(value);
         else if (!strcmp(name, ABI_FDT_TSC_HZ) && bytes == 8)
             boot_info.tsc_hz = be64(value);
+        else if (!strcmp(name, ABI_FDT_DMA_MODE))
+            boot_info.dma_mode = dma_mode(value);
+        else if (!strcmp(name, ABI_FDT_DMA_POLICY))
+            policy((const struct abi_policy *)value, bytes);
     } else if (starts(node, "memory@")) {
         for (; !strcmp(name, "reg") && bytes >= 16; bytes -= 16, value += 16)
             memory_range(be64(value), be64(value + 8));
@@ -61,6 +121,8 @@ static void property(const char *parent, const char *node, const char *name, con
             boot_info.serial_port = (uint16_t)be32(value + 4);
         else if (!strcmp(name, "interrupts") && bytes >= 4)
             boot_info.serial_gsi = be32(value);
+    } else if (starts(node, "virtio@") || starts(node, "dma-probe@")) {
+        device_property(node, name, value, bytes);
     } else if (starts(node, "doorbell@")) {
         if (!strcmp(name, "reg") && bytes == 12)
             boot_info.doorbell_port = (uint16_t)be32(value + 4);

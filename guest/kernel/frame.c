@@ -37,7 +37,7 @@ void frame_setup(uint64_t first_free, uint64_t low, uint64_t high)
 
 static uint64_t pop_fresh(void)
 {
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < ABI_FRESH_MAX; i++) {
         struct abi_range *fresh = &kernel_info.fresh[i];
 
         if (fresh->start < fresh->end)
@@ -80,7 +80,7 @@ uint64_t frame_alloc(enum abi_frame_kind kind, bool zeroed)
 /* Taken from the end of a range, so that nothing is left over where it is aligned. */
 static uint64_t pop_fresh_huge(void)
 {
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < ABI_FRESH_MAX; i++) {
         struct abi_range *fresh = &kernel_info.fresh[i];
         uint64_t end = fresh->end & ~(uint64_t)(HUGE_FRAMES - 1);
 
@@ -137,4 +137,41 @@ void frame_put(uint64_t frame, bool is_clean)
 uint64_t frame_free_count(void)
 {
     return kernel_info.free_frames;
+}
+
+bool frame_reserve(uint64_t frame, uint64_t count)
+{
+    struct abi_range *fresh = kernel_info.fresh, *free_range = NULL, *around = NULL;
+
+    for (unsigned i = 0; i < ABI_FRESH_MAX; i++) {
+        if (fresh[i].start <= frame && frame < fresh[i].end && count <= fresh[i].end - frame)
+            around = &fresh[i];
+        else if (fresh[i].start >= fresh[i].end)
+            free_range = &fresh[i];
+    }
+    if (!around || !free_range || !count)
+        return false;
+    *free_range = (struct abi_range){ frame + count, around->end };
+    around->end = frame;
+    kernel_info.free_frames -= count;
+    for (; count--; frame++)
+        frames[frame] = (struct abi_frame){ .refs = 1, .kind = ABI_FRAME_USER, .pins = 1 };
+    return true;
+}
+
+bool frame_pin(uint64_t head)
+{
+    if (frames[head].pins == UINT8_MAX)
+        return false;
+    frames[head].pins++;
+    frame_get(head);
+    return true;
+}
+
+void frame_unpin(uint64_t head)
+{
+    if (frames[head].pins == 0)
+        panic("frame %lx: unpinned twice", head);
+    frames[head].pins--;
+    frame_put(head, false);
 }

@@ -44,6 +44,27 @@ void frame_put(uint64_t frame, bool clean);
 
 uint64_t frame_free_count(void);
 
+/*
+ * Takes fresh frames for good: those of reserved memory. They keep one reference, a pin.
+ * Right after frame_setup. False if one of them is not free RAM.
+ */
+bool frame_reserve(uint64_t frame, uint64_t count);
+
+/* The frame whose reference count holds this one: itself, or the head of its huge page. */
+static inline uint64_t frame_head(uint64_t frame)
+{
+    uint64_t head = frame & ~(uint64_t)(HUGE_FRAMES - 1);
+
+    return frames[head].kind == ABI_FRAME_HUGE ? head : frame;
+}
+
+/*
+ * A reference on behalf of a device, by its head; false when there are too many. A pinned
+ * frame is not copied on write by its only user.
+ */
+bool frame_pin(uint64_t head);
+void frame_unpin(uint64_t head);
+
 /* The kernel's address of a frame. */
 static inline void *frame_va(uint64_t frame)
 {

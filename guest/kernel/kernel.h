@@ -6,9 +6,23 @@
 #include <stdint.h>
 
 #include "guest/abi/checkpoint.h"
+#include "guest/abi/policy.h"
 
 /* Published to the host; the fields are the kernel's own variables. */
 extern struct abi_kernel kernel_info;
+
+#define BOOT_DEVICES_MAX 16
+
+/* One memory-mapped device of the device tree. */
+struct boot_device {
+    uint64_t gpa;
+    uint32_t gsi;
+    bool level;      /* its interrupt */
+    bool probe;      /* the DMA probe; else virtio-mmio */
+    bool is_iommu;   /* others point to it */
+    bool translated; /* its DMA, by the IOMMU, as this endpoint: */
+    uint32_t endpoint;
+};
 
 /* From the device tree, or a guess where there is none. */
 extern struct boot_info {
@@ -20,6 +34,11 @@ extern struct boot_info {
     uint16_t serial_port, doorbell_port; /* doorbell 0: none */
     uint32_t serial_gsi;
     char command_line[512];
+    unsigned ndevices;
+    struct boot_device device[BOOT_DEVICES_MAX];
+    enum abi_dma_mode dma_mode; /* where no policy says otherwise */
+    bool has_policy;
+    struct abi_policy policy;
 } boot_info;
 
 /*

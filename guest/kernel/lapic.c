@@ -18,6 +18,7 @@
 #define ICR_INIT        0x4500
 #define ICR_STARTUP     0x4600
 #define ICR_FIXED       0x4000
+#define IOAPIC_LEVEL    0x8000
 
 /* A mov, never anything else: what an interpreting host can decode as MMIO. */
 static void lapic_write(uint32_t reg, uint32_t value)
@@ -105,8 +106,8 @@ void pic_off(void)
         outb(write[i].port, write[i].value);
 }
 
-void ioapic_route(uint32_t gsi, uint8_t vector, uint32_t apic_id)
+void ioapic_route(uint32_t gsi, uint8_t vector, bool level, uint32_t apic_id)
 {
     ioapic_write(0x10 + 2 * gsi + 1, apic_id << 24);
-    ioapic_write(0x10 + 2 * gsi, vector);
+    ioapic_write(0x10 + 2 * gsi, vector | (level ? IOAPIC_LEVEL : 0));
 }

@@ -2,6 +2,7 @@
 #ifndef STRATA_KERNEL_LAPIC_H
 #define STRATA_KERNEL_LAPIC_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Turns on the local APIC of the CPU this runs on. */
@@ -23,7 +24,7 @@ void lapic_start(uint32_t apic_id, uint8_t page);
  */
 void pic_off(void);
 
-/* Routes a GSI, edge-triggered, to a CPU. */
-void ioapic_route(uint32_t gsi, uint8_t vector, uint32_t apic_id);
+/* Routes a GSI, edge- or level-triggered, active high, to a CPU. */
+void ioapic_route(uint32_t gsi, uint8_t vector, bool level, uint32_t apic_id);
 
 #endif

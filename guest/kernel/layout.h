@@ -35,6 +35,7 @@
 #define VECTOR_TIMER    0x20
 #define VECTOR_SERIAL   0x24
 #define VECTOR_WAKE     0x30
+#define VECTOR_DEVICE   0x40 /* and the next ones: memory-mapped devices */
 #define VECTOR_SPURIOUS 0xff
 /* In the vector field of struct regs: it came by `syscall`, and may go back by sysret. */
 #define VECTOR_SYSCALL 0x100

@@ -1,12 +1,14 @@
 /* From the way in to the first process. */
 #include "guest/kernel/console.h"
 #include "guest/kernel/cpu.h"
+#include "guest/kernel/device.h"
 #include "guest/kernel/fdt.h"
 #include "guest/kernel/kernel.h"
 #include "guest/kernel/kstring.h"
 #include "guest/kernel/lapic.h"
 #include "guest/kernel/paging.h"
 #include "guest/kernel/process.h"
+#include "guest/kernel/region.h"
 #include "guest/kernel/smp.h"
 
 #include "guest/abi/machine.h"
@@ -117,6 +119,8 @@ void kernel_main(uint32_t start_info)
     if (boot_info.doorbell_port && inl(boot_info.doorbell_port) != ABI_DOORBELL_MAGIC)
         boot_info.doorbell_port = 0;
     paging_setup();
+    if (boot_info.has_policy)
+        region_setup();
     cpu_setup(&cpus[0], (uint64_t)boot_stack_top);
     pic_off();
     lapic_setup();
@@ -128,10 +132,12 @@ void kernel_main(uint32_t start_info)
     kernel_info.process_stride = sizeof(struct process);
     smp_start();
     /* In this order: an edge that comes while the line is masked is lost. */
-    ioapic_route(boot_info.serial_gsi, VECTOR_SERIAL, cpus[0].apic_id);
+    ioapic_route(boot_info.serial_gsi, VECTOR_SERIAL, false, cpus[0].apic_id);
     console_setup();
     printk("strata guest: %u CPU%s, %lu MiB\n", cpu_count, cpu_count == 1 ? "" : "s",
            (boot_info.low_frames + boot_info.high_frames) >> 8);
+    if (boot_info.ndevices)
+        device_start();
     process_start_init();
     schedule();
 }

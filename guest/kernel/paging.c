@@ -137,6 +137,8 @@ void paging_setup(void)
         if (controllers) {
             fill(table, ABI_IOAPIC_GPA, ABI_IOAPIC_GPA + 1, ABI_HUGE_BYTES, device);
             fill(table, ABI_LAPIC_GPA, ABI_LAPIC_GPA + 1, ABI_HUGE_BYTES, device);
+            if (boot_info.ndevices)
+                fill(table, ABI_MMIO_GPA, ABI_MMIO_GPA + 1, ABI_HUGE_BYTES, device);
         }
     }
 

@@ -1,6 +1,7 @@
 #include "guest/kernel/process.h"
 
 #include "guest/kernel/channel.h"
+#include "guest/kernel/device.h"
 #include "guest/kernel/frame.h"
 #include "guest/kernel/kernel.h"
 #include "guest/kernel/kstring.h"
@@ -41,6 +42,7 @@ static struct process *process_new(void)
         p->cpu = -1;
         p->breaks = 0;
         p->killed = false;
+        p->uses_devices = false;
         p->fault_handler = 0;
         p->probe_entry = 0;
         p->nvmas = 0;
@@ -134,6 +136,8 @@ void process_exit(struct process *p, uint32_t status)
     if (p->pub.pid == 1)
         panic("init ended with status %u", status);
     sched_remove(p);
+    if (p->uses_devices)
+        device_drop_owned(p);
     space_clear(p);
     shared_drop_owned(p->pub.pid);
     channel_drop_owned(p);

@@ -24,8 +24,11 @@ struct vma {
     uint64_t start, end;
     uint8_t prot; /* ABI_PROT_* */
     bool huge;    /* by 2M pages */
-    enum vma_kind { VMA_ZERO, VMA_FILE, VMA_SHARED } kind;
-    /* VMA_FILE: the image frame at start; bytes of file from start on, zeroes follow. */
+    enum vma_kind { VMA_ZERO, VMA_FILE, VMA_SHARED, VMA_REGION } kind;
+    /*
+     * VMA_FILE: the image frame at start; bytes of file from start on, zeroes follow.
+     * VMA_REGION: the frame at start, of reserved memory.
+     */
     uint64_t file_frame, file_bytes;
     /* VMA_SHARED: the object, and its page at start. */
     struct shared *object;
@@ -42,6 +45,7 @@ struct process {
     uint32_t breaks;       /* ABI_BREAK_* */
     uint32_t status;       /* ZOMBIE: exit status */
     bool killed;
+    bool uses_devices; /* it may hold DMA mappings or wait for a device */
     uint64_t fault_handler;
     uint64_t probe_entry; /* while init probes the gate: where it really starts */
     unsigned nvmas;

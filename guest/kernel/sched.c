@@ -1,7 +1,9 @@
 /*
  * Round robin: one queue of runnable processes, a slice each. A CPU with nothing to
- * run sleeps without a timer; whoever makes work for it sends an interrupt.
+ * run sleeps without a timer, unless a device waits for a time; whoever makes work for it sends an
+ * interrupt.
  */
+#include "guest/kernel/device.h"
 #include "guest/kernel/kernel.h"
 #include "guest/kernel/lapic.h"
 #include "guest/kernel/paging.h"
@@ -100,6 +102,8 @@ static void dispatch(struct cpu *cpu, struct process *p)
     if (read_cr3() != p->pub.root)
         write_cr3(p->pub.root);
     lapic_timer(SLICE_NS);
+    /* Processes that give way before their slices end must not keep the clock from ticking. */
+    device_tick();
     sched_resume(p);
 }
 
@@ -125,7 +129,7 @@ void schedule(void)
             save(last);
         last = cpu->current = NULL;
         write_cr3(paging_kernel_root());
-        lapic_timer(0);
+        lapic_timer(device_deadline ? SLICE_NS : 0);
         cpu->idle = 1;
         kernel_unlock();
         idle_wait();

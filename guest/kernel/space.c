@@ -49,6 +49,21 @@ int64_t space_mmap(struct process *p, uint64_t addr, uint64_t bytes, uint32_t pr
     return result ? result : (int64_t)addr;
 }
 
+int64_t space_map_region(struct process *p, uint64_t frame, uint64_t pages)
+{
+    struct vma vma = { .prot = ABI_PROT_READ | ABI_PROT_WRITE,
+                       .kind = VMA_REGION,
+                       .file_frame = frame };
+    int result;
+
+    vma.start = vma_gap(p, pages * ABI_PAGE_BYTES, ABI_PAGE_BYTES);
+    if (!vma.start)
+        return -ABI_ENOMEM;
+    vma.end = vma.start + pages * ABI_PAGE_BYTES;
+    result = vma_add(p, &vma);
+    return result ? result : (int64_t)vma.start;
+}
+
 /* ---- Leaf entries --------------------------------------------------------- */
 
 static uint64_t frame_of(uint64_t entry)
@@ -59,7 +74,7 @@ static uint64_t frame_of(uint64_t entry)
 /* Whether a private mapping may write to the frame itself. */
 static bool exclusive(uint64_t frame)
 {
-    return frame >= kernel_info.first_frame && frames[frame].refs == 1;
+    return frame >= kernel_info.first_frame && frames[frame].refs - frames[frame].pins == 1;
 }
 
 /* The entry that maps frame as vma wants; inaccessible ones only hold the frame. */
@@ -75,7 +90,7 @@ static uint64_t leaf(const struct process *p, const struct vma *vma, uint64_t fr
     if (!(vma->prot & ABI_PROT_EXEC))
         entry |= PTE_NX;
     if (vma->prot & ABI_PROT_WRITE)
-        entry |= vma->kind == VMA_SHARED || exclusive(frame) ? PTE_WRITE : PTE_COW;
+        entry |= vma->kind >= VMA_SHARED || exclusive(frame) ? PTE_WRITE : PTE_COW;
     return entry;
 }
 
@@ -215,6 +230,10 @@ static int first_touch(struct process *p, const struct vma *vma, uint64_t va, bo
     case VMA_SHARED:
         frame = shared_frame(vma->object, vma->object_page + (va - vma->start) / ABI_PAGE_BYTES);
         break;
+    case VMA_REGION:
+        frame = vma->file_frame + (va - vma->start) / ABI_PAGE_BYTES;
+        frame_get(frame);
+        break;
     default: frame = private_copy(vma, 0); p->pub.demand_zero++;
     }
     if (!frame) {
@@ -274,13 +293,14 @@ static int fork_leaf(struct process *parent, struct process *child, bool eager, 
                      uint64_t va, uint64_t *entry)
 {
     uint64_t frame = frame_of(*entry);
-    bool is_private = vma->kind != VMA_SHARED;
+    bool is_private = vma->kind < VMA_SHARED;
     uint64_t *place = paging_place(child->pub.root, va, vma->huge);
     uint64_t copy;
 
     if (!place)
         return -ABI_ENOMEM;
-    if (eager && is_private && frame >= kernel_info.first_frame) {
+    /* What a device has pinned stays the parent's, whoever writes first. */
+    if ((eager || frames[frame].pins) && is_private && frame >= kernel_info.first_frame) {
         copy = private_copy(vma, frame);
         if (!copy)
             return -ABI_ENOMEM;
@@ -336,7 +356,7 @@ int space_fork(struct process *parent, struct process *child, bool eager)
 
 /* ---- The kernel's own access to user memory ------------------------------- */
 
-void *space_reach(struct process *p, uint64_t va, bool write)
+void *space_reach_page(struct process *p, uint64_t va, bool write, uint64_t *rest)
 {
     uint64_t need = PTE_PRESENT | (write ? PTE_WRITE : 0);
 
@@ -344,12 +364,21 @@ void *space_reach(struct process *p, uint64_t va, bool write)
         uint64_t bytes;
         uint64_t *entry = va < USER_END ? paging_find(p->pub.root, va, &bytes) : NULL;
 
-        if (entry && (*entry & need) == need)
+        if (entry && (*entry & need) == need) {
+            *rest = bytes - (va & (bytes - 1));
             return (char *)frame_va(frame_of(*entry)) + (va & (bytes - 1));
+        }
         if (space_fault(p, va, ABI_PF_USER | (write ? ABI_PF_WRITE : 0)))
             return NULL;
     }
     return NULL;
+}
+
+void *space_reach(struct process *p, uint64_t va, bool write)
+{
+    uint64_t rest;
+
+    return space_reach_page(p, va, write, &rest);
 }
 
 /* Bytes from va to the end of its page, at most `most`. */

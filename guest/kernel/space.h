@@ -32,6 +32,12 @@ int space_fault(struct process *p, uint64_t va, uint32_t error);
  */
 void *space_reach(struct process *p, uint64_t va, bool write);
 
+/* The same, and how many bytes of its page, 4K or 2M, lie from va on. */
+void *space_reach_page(struct process *p, uint64_t va, bool write, uint64_t *rest);
+
+/* Maps frames of reserved memory, read-write and shared: an address, or -ABI_E*. */
+int64_t space_map_region(struct process *p, uint64_t frame, uint64_t pages);
+
 /* Copies between the kernel and user memory: 0 or -ABI_EFAULT. */
 int space_read(struct process *p, void *to, uint64_t va, uint64_t bytes);
 int space_write(struct process *p, uint64_t va, const void *from, uint64_t bytes);

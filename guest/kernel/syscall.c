@@ -1,12 +1,15 @@
 #include "guest/kernel/syscall.h"
 
 #include "guest/abi/machine.h"
+#include "guest/kernel/blk.h"
 #include "guest/kernel/channel.h"
 #include "guest/kernel/console.h"
+#include "guest/kernel/dma_call.h"
 #include "guest/kernel/frame.h"
 #include "guest/kernel/kernel.h"
 #include "guest/kernel/kstring.h"
 #include "guest/kernel/program.h"
+#include "guest/kernel/rng.h"
 #include "guest/kernel/shared.h"
 #include "guest/kernel/space.h"
 
@@ -293,6 +296,24 @@ static int64_t sys_panic(struct process *p, const uint64_t *arg)
     panic("as asked by init");
 }
 
+static int64_t sys_dma(struct process *p, const uint64_t *arg)
+{
+    p->uses_devices = true;
+    return dma_call(p, (uint32_t)arg[0], arg[1]);
+}
+
+static int64_t sys_block(struct process *p, const uint64_t *arg)
+{
+    p->uses_devices = true;
+    return blk_call(p, (uint32_t)arg[0], arg[1]);
+}
+
+static int64_t sys_random(struct process *p, const uint64_t *arg)
+{
+    p->uses_devices = true;
+    return rng_call(p, arg[0], arg[1]);
+}
+
 typedef int64_t handler(struct process *p, const uint64_t *arg);
 
 static handler *const table[SYS_COUNT] = {
@@ -324,6 +345,9 @@ static handler *const table[SYS_COUNT] = {
     [SYS_BREAK] = sys_break,
     [SYS_HALT] = sys_halt,
     [SYS_PANIC] = sys_panic,
+    [SYS_DMA] = sys_dma,
+    [SYS_BLOCK] = sys_block,
+    [SYS_RANDOM] = sys_random,
 };
 
 void syscall(struct process *p)

@@ -2,6 +2,7 @@
 #include "guest/kernel/trap.h"
 
 #include "guest/kernel/console.h"
+#include "guest/kernel/device.h"
 #include "guest/kernel/kernel.h"
 #include "guest/kernel/lapic.h"
 #include "guest/kernel/space.h"
@@ -113,11 +114,16 @@ static bool interrupt(uint64_t vector)
 {
     if (vector == VECTOR_SPURIOUS)
         return false;
+    /* A level is taken back by the handler, or it would come again. */
+    if (vector >= VECTOR_DEVICE)
+        device_interrupt(vector - VECTOR_DEVICE);
     lapic_end_of_interrupt();
     if (vector == VECTOR_SERIAL)
         console_interrupt();
-    if (vector == VECTOR_TIMER)
+    if (vector == VECTOR_TIMER) {
         kernel_info.timer_ticks++;
+        device_tick();
+    }
     return vector == VECTOR_TIMER;
 }
 

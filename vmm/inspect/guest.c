@@ -212,6 +212,7 @@ static void compare(const struct counting *counting)
             audit->missing += mappings;
             continue;
         }
+        audit->pinned += frame.pins;
         if (frame.refs > mappings)
             audit->unexplained += frame.refs - mappings;
         else

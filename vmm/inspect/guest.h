@@ -54,7 +54,8 @@ struct guest_audit {
     uint64_t claimed_frames; /* frames that the guest's table has as user memory */
     uint64_t tables; /* page-table pages of the user half that walks found, roots included */
     uint64_t claimed_tables; /* and that the guest's table has as such */
-    uint64_t unexplained;    /* references that no mapping explains */
+    uint64_t unexplained;    /* references that no mapping explains, pins included */
+    uint64_t pinned;         /* pins: references of DMA mappings and reserved memory */
     uint64_t missing;        /* mappings that no reference accounts for */
     uint64_t kernel_open;    /* pages of the kernel's half that user code could reach */
     uint64_t kernel_wx;      /* pages of the kernel's half both writable and executable */

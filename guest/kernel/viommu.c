@@ -1,0 +1,458 @@
+#include "guest/kernel/viommu.h"
+
+#include "guest/abi/dma.h"
+#include "guest/kernel/cpu.h"
+#include "guest/kernel/dma.h"
+#include "guest/kernel/frame.h"
+#include "guest/kernel/kernel.h"
+#include "guest/kernel/kstring.h"
+#include "guest/kernel/virtio.h"
+
+/* Features and configuration space (5.13.3, 5.13.4). */
+#define F_INPUT_RANGE      (1ull << 0)
+#define F_DOMAIN_RANGE     (1ull << 1)
+#define F_MAP_UNMAP        (1ull << 2)
+#define F_PROBE            (1ull << 4)
+#define F_BYPASS_CONFIG    (1ull << 6)
+#define CONFIG_INPUT_FIRST 8
+#define CONFIG_INPUT_LAST  16
+#define CONFIG_PROBE_BYTES 32
+#define CONFIG_BYPASS      36
+
+/* Requests (5.13.6). */
+#define T_ATTACH        1
+#define T_DETACH        2
+#define T_MAP           3
+#define T_UNMAP         4
+#define T_PROBE         5
+#define ATTACH_F_BYPASS 1
+#define PROBE_HEAD      72 /* bytes before the properties */
+#define TAIL_BYTES      4
+#define PROPERTY_TYPE   0xfff
+#define PROPERTY_RESV   1
+
+struct request {
+    uint8_t type, reserved[3];
+    uint32_t domain;
+    union {
+        struct {
+            uint32_t endpoint, flags, reserved;
+        } __attribute__((packed)) attach;
+        struct {
+            uint64_t first, last, gpa;
+            uint32_t flags;
+        } __attribute__((packed)) map;
+        struct {
+            uint64_t first, last;
+            uint32_t reserved;
+        } __attribute__((packed)) unmap;
+    };
+    /* 60: */
+    uint8_t room[24];
+    uint8_t status, tail[3];
+} __attribute__((packed));
+
+/* Lengths without the tail. */
+#define ATTACH_BYTES 20
+#define MAP_BYTES    36
+#define UNMAP_BYTES  28
+
+struct property {
+    uint16_t type, bytes;
+    uint8_t subtype, reserved[3];
+    uint64_t first, last;
+} __attribute__((packed));
+
+struct event {
+    uint8_t reason, reserved[3];
+    uint32_t flags, endpoint, reserved2;
+    uint64_t address;
+};
+#define EVENT_BYTES     24
+#define EVENT_F_ADDRESS 0x100
+
+#define REQUESTS        (VIRTQ_SIZE_MAX / 2) /* each takes two descriptors */
+#define EVENTS          32
+#define UNANSWERED      0xff
+#define WAIT_MS         2000
+#define LOG             128 /* faults kept */
+
+struct viommu {
+    struct device *device;
+    struct virtq requests, events;
+    struct request *request; /* REQUESTS of them; events follow on the same page */
+    struct event *event;
+    uint64_t gpa; /* of that page */
+    unsigned collected;
+    int failed; /* 0 or -ABI_EIO, since the last viommu_run */
+    bool *flag[REQUESTS];
+    bool alive;
+    uint64_t first, last;
+    uint32_t probe_bytes;
+    struct viommu_fault *log;
+    uint32_t logged, taken;
+};
+
+static struct viommu *unit;
+
+_Static_assert(sizeof(struct viommu) <= ABI_PAGE_BYTES, "one frame");
+_Static_assert(LOG * sizeof(struct viommu_fault) <= ABI_PAGE_BYTES, "one frame");
+_Static_assert(sizeof(struct request) == 64, "request slots");
+_Static_assert(REQUESTS * sizeof(struct request) + EVENTS * sizeof(struct event) <= ABI_PAGE_BYTES,
+               "buffers on one page");
+
+bool viommu_present(void)
+{
+    return unit && unit->alive;
+}
+
+void viommu_input(uint64_t *first, uint64_t *last)
+{
+    *first = unit->first;
+    *last = unit->last;
+}
+
+/* ---- Requests ------------------------------------------------------------- */
+
+/* Descriptors 2i and 2i + 1 are request i, always at the same place. */
+static void prepare(struct virtq *q, uint64_t gpa)
+{
+    for (uint16_t i = 0; i < q->size / 2; i++) {
+        uint64_t at = gpa + i * sizeof(struct request);
+
+        q->descriptors[2 * i].address = at;
+        q->descriptors[2 * i].flags = VIRTQ_NEXT;
+        q->descriptors[2 * i].next = 2 * i + 1;
+        q->descriptors[2 * i + 1].address = at + sizeof(struct request) - TAIL_BYTES;
+        q->descriptors[2 * i + 1].bytes = TAIL_BYTES;
+        q->descriptors[2 * i + 1].flags = VIRTQ_WRITE;
+    }
+    /* No interrupts (2.7.6): the end of a batch is polled for. */
+    q->available[0] = 1;
+}
+
+/* Notifies, and waits until so many more are used. */
+static bool run(struct virtq *q, uint16_t count)
+{
+    uint64_t limit = 0;
+    uint16_t end = q->used_index + count;
+
+    q->available_index += count;
+    virtq_kick(q);
+    /* Mostly the device has answered before the notification returns. */
+    for (unsigned tries = 1; __atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE) != end; tries++) {
+        cpu_relax();
+        if (tries % 64)
+            continue;
+        host_yield();
+        if (!limit)
+            limit = rdtsc() + device_ticks(WAIT_MS * 1000);
+        else if (rdtsc() > limit) {
+            unit->alive = false;
+            printk("iommu: does not answer\n");
+            return false;
+        }
+    }
+    q->used_index = end;
+    return true;
+}
+
+static void run_collected(void)
+{
+    unsigned count = unit->collected;
+    bool ran;
+
+    if (!count)
+        return;
+    unit->collected = 0;
+    ran = unit->alive && run(&unit->requests, (uint16_t)count);
+    for (unsigned i = 0; i < count; i++) {
+        if (ran && unit->request[i].status == 0)
+            continue;
+        unit->failed = -ABI_EIO;
+        unit->device->errors++;
+        if (unit->flag[i])
+            *unit->flag[i] = true;
+    }
+}
+
+/* The next slot, its descriptor chain made available when the batch runs. */
+static struct request *collect(uint8_t type, uint32_t domain, uint32_t bytes, bool *failed)
+{
+    struct virtq *q = &unit->requests;
+    struct request *request;
+    unsigned i;
+
+    if (unit->collected == q->size / 2u)
+        run_collected();
+    i = unit->collected++;
+    q->descriptors[2 * i].bytes = bytes;
+    q->available[2 + (uint16_t)(q->available_index + i) % q->size] = (uint16_t)(2 * i);
+    unit->flag[i] = failed;
+    request = &unit->request[i];
+    request->type = type;
+    request->domain = domain;
+    request->status = UNANSWERED;
+    return request;
+}
+
+void viommu_map(uint32_t domain, uint64_t first, uint64_t last, uint64_t gpa, uint32_t rights,
+                bool *failed)
+{
+    struct request *request = collect(T_MAP, domain, MAP_BYTES, failed);
+
+    request->map.first = first;
+    request->map.last = last;
+    request->map.gpa = gpa;
+    request->map.flags = rights;
+}
+
+void viommu_unmap(uint32_t domain, uint64_t first, uint64_t last, bool *failed)
+{
+    struct request *request = collect(T_UNMAP, domain, UNMAP_BYTES, failed);
+
+    request->unmap.first = first;
+    request->unmap.last = last;
+    request->unmap.reserved = 0;
+}
+
+int viommu_run(void)
+{
+    int failed;
+
+    if (!unit)
+        return 0;
+    run_collected();
+    failed = unit->failed;
+    unit->failed = 0;
+    return failed;
+}
+
+/* Runs what is collected, then one more request by itself: its status. */
+static int finish(struct request *request)
+{
+    (void)request;
+    unit->collected = 0;
+    if (!run(&unit->requests, 1) || unit->request[0].status == UNANSWERED)
+        return -ABI_EIO;
+    return unit->request[0].status;
+}
+
+static struct request *only(uint8_t type, uint32_t domain, uint32_t bytes)
+{
+    run_collected();
+    return collect(type, domain, bytes, NULL);
+}
+
+static int attach_or_detach(uint8_t type, uint32_t domain, uint32_t endpoint, uint32_t flags)
+{
+    struct request *request;
+
+    if (!viommu_present())
+        return -ABI_ENODEV;
+    request = only(type, domain, ATTACH_BYTES);
+    request->attach.endpoint = endpoint;
+    request->attach.flags = flags;
+    request->attach.reserved = 0;
+    return finish(request);
+}
+
+int viommu_attach_now(uint32_t domain, uint32_t endpoint, bool bypass)
+{
+    return attach_or_detach(T_ATTACH, domain, endpoint, bypass ? ATTACH_F_BYPASS : 0);
+}
+
+int viommu_detach_now(uint32_t domain, uint32_t endpoint)
+{
+    return attach_or_detach(T_DETACH, domain, endpoint, 0);
+}
+
+int viommu_map_now(uint32_t domain, uint64_t first, uint64_t last, uint64_t gpa, uint32_t rights)
+{
+    if (!viommu_present())
+        return -ABI_ENODEV;
+    run_collected();
+    viommu_map(domain, first, last, gpa, rights, NULL);
+    return finish(unit->request);
+}
+
+int viommu_unmap_now(uint32_t domain, uint64_t first, uint64_t last)
+{
+    if (!viommu_present())
+        return -ABI_ENODEV;
+    run_collected();
+    viommu_unmap(domain, first, last, NULL);
+    return finish(unit->request);
+}
+
+/* ---- PROBE (5.13.6.7) ----------------------------------------------------- */
+
+void viommu_reserved(uint32_t endpoint, void (*reserve)(void *owner, uint64_t first, uint64_t last),
+                     void *owner)
+{
+    uint32_t bytes = unit ? unit->probe_bytes : 0;
+    uint64_t frame;
+    struct virtq *q;
+    uint8_t *page;
+
+    if (!viommu_present() || !bytes || PROBE_HEAD + bytes + TAIL_BYTES > ABI_PAGE_BYTES)
+        return;
+    frame = frame_alloc(ABI_FRAME_KERNEL, true);
+    if (!frame)
+        return;
+    page = frame_va(frame);
+    run_collected();
+    q = &unit->requests;
+    page[0] = T_PROBE;
+    *(uint32_t *)(page + 4) = endpoint;
+    page[PROBE_HEAD + bytes] = UNANSWERED;
+    q->descriptors[0].address = frame << PAGE_SHIFT;
+    q->descriptors[0].bytes = PROBE_HEAD;
+    q->descriptors[1].address = (frame << PAGE_SHIFT) + PROBE_HEAD;
+    q->descriptors[1].bytes = bytes + TAIL_BYTES;
+    q->available[2 + q->available_index % q->size] = 0;
+    if (run(q, 1) && page[PROBE_HEAD + bytes] == 0) {
+        for (uint32_t at = 0; at + 4 <= bytes;) {
+            const struct property *p = (const struct property *)(page + PROBE_HEAD + at);
+            uint32_t type = p->type & PROPERTY_TYPE;
+
+            if (!type)
+                break;
+            if (type == PROPERTY_RESV && at + sizeof(*p) <= bytes)
+                reserve(owner, p->first, p->last);
+            at += 4 + p->bytes;
+        }
+    }
+    prepare(q, unit->gpa);
+    /* A device that did not answer may yet write to it. */
+    if (unit->alive)
+        frame_put(frame, false);
+}
+
+/* ---- Faults (5.13.6.10) --------------------------------------------------- */
+
+static void post_event(uint16_t i)
+{
+    struct virtq *q = &unit->events;
+
+    virtq_add(q, unit->gpa + REQUESTS * sizeof(struct request) + i * sizeof(struct event),
+              EVENT_BYTES, VIRTQ_WRITE, EVENT_BYTES, &unit->event[i]);
+}
+
+static void act(const struct viommu_fault *fault)
+{
+    for (unsigned i = 0; i < device_count; i++) {
+        struct device *device = &devices[i];
+
+        if (device->mode == ABI_DMA_OFF || device->endpoint != fault->endpoint)
+            continue;
+        device->errors++;
+        if (device->fault_action == ABI_FAULT_REPORT)
+            return;
+        if (device->fault_action == ABI_FAULT_RESET && device->driver && device->driver->reset)
+            device->driver->reset(device, -ABI_EIO);
+        dma_detach(device);
+        return;
+    }
+}
+
+static void drain(void)
+{
+    struct virtq *q = &unit->events;
+    unsigned taken = 0;
+    uint32_t bytes;
+    void *token;
+
+    while (taken++ < EVENTS && virtq_pop(q, &token, &bytes) == 1) {
+        const struct event event = *(const struct event *)token;
+        struct viommu_fault *fault = &unit->log[unit->logged % LOG];
+
+        post_event((uint16_t)((struct event *)token - unit->event));
+        if (bytes < EVENT_BYTES)
+            continue;
+        /* The oldest make room for the newest. */
+        if (unit->logged++ - unit->taken >= LOG)
+            unit->taken++;
+        *fault = (struct viommu_fault){
+            .reason = event.reason,
+            .rights = event.flags & (DMA_READ | DMA_WRITE),
+            .endpoint = event.endpoint,
+            .address = event.flags & EVENT_F_ADDRESS ? event.address : 0,
+        };
+        act(fault);
+    }
+    virtq_kick(q);
+}
+
+bool viommu_next_fault(struct viommu_fault *fault)
+{
+    if (!viommu_present())
+        return false;
+    drain();
+    if (unit->taken == unit->logged)
+        return false;
+    *fault = unit->log[unit->taken++ % LOG];
+    return true;
+}
+
+static void interrupt(struct device *device)
+{
+    if (!virtio_why(device) || !unit)
+        return;
+    drain();
+}
+
+/* ---- Start ---------------------------------------------------------------- */
+
+static int start(struct device *device)
+{
+    const uint64_t wanted = F_INPUT_RANGE | F_DOMAIN_RANGE | F_MAP_UNMAP | F_PROBE |
+                            F_BYPASS_CONFIG;
+    uint64_t frame, buffers, log, features;
+    struct viommu *u;
+    int err;
+
+    if (unit)
+        return -ABI_EBUSY;
+    err = virtio_negotiate(device, wanted, &features);
+    if (err)
+        return err;
+    /* Before anything else: until a device is attached, it reaches nothing. */
+    if (features & F_BYPASS_CONFIG)
+        device_write(device, VIRTIO_CONFIG + CONFIG_BYPASS, 1, 0);
+    if (!(features & F_MAP_UNMAP))
+        return -ABI_ENODEV;
+    frame = frame_alloc(ABI_FRAME_KERNEL, true);
+    buffers = frame ? frame_alloc(ABI_FRAME_KERNEL, true) : 0;
+    log = buffers ? frame_alloc(ABI_FRAME_KERNEL, false) : 0;
+    if (!log)
+        return -ABI_ENOMEM;
+    u = frame_va(frame);
+    u->log = frame_va(log);
+    u->device = device;
+    u->request = frame_va(buffers);
+    u->event = (struct event *)(u->request + REQUESTS);
+    u->gpa = buffers << PAGE_SHIFT;
+    u->last = UINT64_MAX;
+    if (features & F_INPUT_RANGE) {
+        u->first = virtio_config(device, CONFIG_INPUT_FIRST, 8);
+        u->last = virtio_config(device, CONFIG_INPUT_LAST, 8);
+    }
+    if (features & F_PROBE)
+        u->probe_bytes = (uint32_t)virtio_config(device, CONFIG_PROBE_BYTES, 4);
+    err = virtq_setup(&u->requests, device, 0, VIRTQ_SIZE_MAX, features);
+    if (!err)
+        err = virtq_setup(&u->events, device, 1, EVENTS, features);
+    if (err)
+        return err;
+    virtio_ready(device);
+    prepare(&u->requests, u->gpa);
+    u->alive = true;
+    unit = u;
+    for (uint16_t i = 0; i < u->events.size; i++)
+        post_event(i);
+    virtq_kick(&u->events);
+    return 0;
+}
+
+const struct driver viommu_driver = { .start = start, .interrupt = interrupt };
