@@ -12,8 +12,8 @@
  * A translated one reaches RAM only, and through the MSI window with a message of an
  * allowed vector and plain delivery; all else is a fault, and ends the request.
  *
- * That a request says it is translated already is believed only with
- * IOMMU_WITHOUT_TRANSLATED, and is a fault otherwise. The identity it claims is believed
+ * Where addresses are translated, that a request says it is so already is believed only
+ * with IOMMU_WITHOUT_TRANSLATED, and is a fault otherwise. The identity it claims is believed
  * only with IOMMU_WITHOUT_REQUESTER; otherwise it has its door's.
  */
 #ifndef STRATA_IOMMU_DMA_REQUEST_H

@@ -407,10 +407,117 @@ START_TEST(unknown_function)
 }
 END_TEST
 
+/* ---- Behind an IOMMU ------------------------------------------------------ */
+
+#define DOMAIN 7
+#define IOVA   0x40000000ull
+
+static struct iommu *iommu;
+
+static void setup_iommu(void)
+{
+    const struct iommu_config config = { 0 };
+
+    setup();
+    dma_destroy(&door);
+    ck_assert_int_eq(iommu_create(&iommu, &memory, &config), 0);
+    ck_assert_int_eq(dma_create(&door, &memory, iommu, 1), 0);
+    door.vm = &vm;
+    ck_assert_int_eq(iommu_attach(iommu, 1, DOMAIN, false), 0);
+}
+
+static void teardown_iommu(void)
+{
+    dma_destroy(&door);
+    iommu_destroy(iommu);
+    ck_assert_int_eq(dma_create(&door, &memory, NULL, 1), 0);
+    teardown();
+}
+
+static void map_page(uint32_t rights)
+{
+    memset(ram(0x3000, PAGE), 's', PAGE);
+    memset(probe.state.buffer, 'b', sizeof(probe.state.buffer));
+    ck_assert_int_eq(iommu_map(iommu, DOMAIN, IOVA, IOVA + PAGE - 1, 0x3000, rights), 0);
+}
+
+static void unmap_page(void)
+{
+    ck_assert_int_eq(iommu_unmap(iommu, DOMAIN, IOVA, IOVA + PAGE - 1), 0);
+}
+
+static void expect_record(enum dma_direction direction, uint64_t address)
+{
+    struct iommu_fault fault;
+
+    ck_assert(iommu_next_fault(iommu, &fault));
+    ck_assert_uint_eq(fault.endpoint, 1);
+    ck_assert_uint_eq(fault.access, direction);
+    ck_assert_uint_eq(fault.iova, address);
+    ck_assert(!iommu_next_fault(iommu, &fault));
+}
+
+START_TEST(dma_command_is_translated)
+{
+    map_page(IOMMU_READ);
+    dma(IOVA, ABI_PROBE_BUFFER, PAGE, ABI_PROBE_DMA_START);
+    expect(PAGE, 0);
+    ck_assert(all(probe.state.buffer, 's', PAGE));
+    dma(ABI_PROBE_BUFFER, IOVA, PAGE, ABI_PROBE_DMA_START | ABI_PROBE_DMA_TO_RAM);
+    expect(0, EFAULT);
+    expect_record(DMA_WRITE, IOVA);
+    memset(probe.state.buffer, 'b', sizeof(probe.state.buffer));
+    dma(0x3000, ABI_PROBE_BUFFER, PAGE, ABI_PROBE_DMA_START);
+    expect(0, EFAULT);
+    expect_record(DMA_READ, 0x3000);
+    ck_assert(all(probe.state.buffer, 'b', PAGE));
+    ck_assert(all(ram(0x3000, PAGE), 's', PAGE));
+}
+END_TEST
+
+START_TEST(replay_ends_with_the_mapping)
+{
+    map_page(IOMMU_READ | IOMMU_WRITE);
+    attack(ABI_PROBE_REMEMBER, IOVA, PAGE, ABI_PROBE_FLAG_WRITE);
+    expect(PAGE, 0);
+    attack(ABI_PROBE_REPLAY, 0, 0, 0);
+    expect(PAGE, 0);
+    ck_assert(all(ram(0x3000, PAGE), 'b', PAGE));
+    unmap_page();
+    memset(ram(0x3000, PAGE), 's', PAGE);
+    attack(ABI_PROBE_REPLAY, 0, 0, 0);
+    expect(0, EFAULT);
+    expect_record(DMA_WRITE, IOVA);
+    ck_assert(all(ram(0x3000, PAGE), 's', PAGE));
+    /* Mapped to another page, it is that page. */
+    ck_assert_int_eq(iommu_map(iommu, DOMAIN, IOVA, IOVA + PAGE - 1, 0x5000, IOMMU_WRITE), 0);
+    attack(ABI_PROBE_REPLAY, 0, 0, 0);
+    expect(PAGE, 0);
+    ck_assert(all(ram(0x3000, PAGE), 's', PAGE));
+    ck_assert(all(ram(0x5000, PAGE), 'b', PAGE));
+}
+END_TEST
+
+START_TEST(sweep_finds_what_is_mapped)
+{
+    struct iommu_counts counts;
+
+    map_page(IOMMU_READ);
+    put(ABI_PROBE_STRIDE, 8, PAGE);
+    attack(ABI_PROBE_SWEEP, IOVA - 100 * PAGE, 201 * PAGE, 0);
+    expect(1, EFAULT);
+    ck_assert_uint_eq(get(ABI_PROBE_FIRST, 8), IOVA);
+    ck_assert(all(probe.state.buffer, 's', 8));
+    iommu_count(iommu, &counts);
+    ck_assert_uint_eq(counts.faults, 200);
+}
+END_TEST
+
 Suite *probe_suite(void)
 {
     Suite *suite = suite_create("probe");
     TCase *edu = tcase_create("edu"), *attacks = tcase_create("attacks");
+    TCase *translated = tcase_create("translated");
 
     tcase_add_checked_fixture(edu, setup, teardown);
     tcase_add_test(edu, edu_identification);
@@ -434,5 +541,11 @@ Suite *probe_suite(void)
     tcase_add_test(attacks, peers);
     tcase_add_test(attacks, unknown_function);
     suite_add_tcase(suite, attacks);
+
+    tcase_add_checked_fixture(translated, setup_iommu, teardown_iommu);
+    tcase_add_test(translated, dma_command_is_translated);
+    tcase_add_test(translated, replay_ends_with_the_mapping);
+    tcase_add_test(translated, sweep_finds_what_is_mapped);
+    suite_add_tcase(suite, translated);
     return suite;
 }
