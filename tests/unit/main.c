@@ -32,6 +32,8 @@ static const struct {
     { "guest", guest_suite },
     { "disasm", disasm_suite },
     { "tour", tour_suite },
+    { "virtio_iommu_requests", virtio_iommu_requests_suite },
+    { "virtio_iommu_events", virtio_iommu_events_suite },
     { "options", options_suite },
     { "json", json_suite },
 };

@@ -46,6 +46,8 @@ static inline uint64_t ring_register(struct virtio_mmio *device, uint32_t offset
 static inline void ring_set_register(struct virtio_mmio *device, uint32_t offset, uint32_t value)
 {
     device->region.write(device->region.owner, NULL, offset, 4, value);
+    if (device->region.settle)
+        device->region.settle(device->region.owner, NULL);
 }
 
 static inline uint32_t ring_status(struct virtio_mmio *device)

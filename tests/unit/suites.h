@@ -27,6 +27,8 @@ Suite *tour_suite(void);
 Suite *translate_suite(void);
 Suite *virtio_mmio_suite(void);
 Suite *virtqueue_suite(void);
+Suite *virtio_iommu_events_suite(void);
+Suite *virtio_iommu_requests_suite(void);
 Suite *vm_suite(void);
 
 #endif
