@@ -18,6 +18,7 @@ Suite *elf_suite(void);
 Suite *fdt_suite(void);
 Suite *file_suite(void);
 Suite *guest_suite(void);
+Suite *hostile_suite(void);
 Suite *json_suite(void);
 Suite *memory_suite(void);
 Suite *options_suite(void);
