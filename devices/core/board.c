@@ -6,6 +6,7 @@
 #include "devices/hostile/probe.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
+#include "devices/virtio/iommu.h"
 #include "devices/virtio/rng.h"
 #include "guest/abi/machine.h"
 #include "guest/abi/probe.h"
@@ -17,6 +18,7 @@ struct board_slot {
     uint64_t gpa;
     unsigned gsi;
     union {
+        struct virtio_iommu iommu;
         struct probe probe;
         struct virtio_blk *blk;
         struct virtio_rng rng;
@@ -43,7 +45,7 @@ static int create_device(struct board *board, struct board_slot *slot)
     struct dma *door = &slot->door;
 
     if (!slot->device)
-        return -ENOSYS;
+        return virtio_iommu_create(&slot->iommu, vm, board->iommu, door, slot->gpa, slot->gsi);
     switch (slot->device->kind) {
     case BOARD_PROBE: return probe_create(&slot->probe, vm, door, slot->gpa, slot->gsi);
     case BOARD_BLK:
@@ -60,7 +62,9 @@ static int create_device(struct board *board, struct board_slot *slot)
 /* What works on its own threads ends; the others only ever work on a vCPU's. */
 static void destroy_device(struct board_slot *slot)
 {
-    if (slot->device && slot->device->kind == BOARD_BLK)
+    if (!slot->device)
+        virtio_iommu_destroy(&slot->iommu);
+    else if (slot->device->kind == BOARD_BLK)
         virtio_blk_destroy(slot->blk);
 }
 
@@ -75,6 +79,8 @@ static void destroy_slots(struct board *board)
     }
     free(board->slots);
     board->slots = NULL;
+    if (board->iommu)
+        iommu_destroy(board->iommu);
     board->iommu = NULL;
 }
 
@@ -92,7 +98,7 @@ static int create_slots(struct board *board, const struct board_config *config)
     if (!board->slots)
         return -ENOMEM;
     if (config->iommu)
-        err = -ENOSYS;
+        err = iommu_create(&board->iommu, &board->vm->memory, &config->iommu_config);
     for (unsigned i = 0; i < count && !err; i++) {
         err = open_slot(board, i, i < first ? NULL : &config->devices[i - first]);
         if (err)
