@@ -19,6 +19,7 @@ Suite *fdt_suite(void);
 Suite *file_suite(void);
 Suite *guest_suite(void);
 Suite *hostile_suite(void);
+Suite *iommu_model_suite(void);
 Suite *json_suite(void);
 Suite *memory_suite(void);
 Suite *options_suite(void);
