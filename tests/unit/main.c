@@ -33,6 +33,7 @@ static const struct {
     { "translate", translate_suite },
     { "guest", guest_suite },
     { "disasm", disasm_suite },
+    { "policy", policy_suite },
     { "tour", tour_suite },
     { "virtio_iommu_requests", virtio_iommu_requests_suite },
     { "virtio_iommu_events", virtio_iommu_events_suite },

@@ -24,6 +24,7 @@ Suite *json_suite(void);
 Suite *memory_suite(void);
 Suite *options_suite(void);
 Suite *paging_suite(void);
+Suite *policy_suite(void);
 Suite *probe_suite(void);
 Suite *tour_suite(void);
 Suite *translate_suite(void);

@@ -13,9 +13,11 @@ static int bus_cells(const struct policy_reader *reader, int bus, int *address, 
     *address = fdt_address_cells(reader->fdt, bus);
     *size = fdt_size_cells(reader->fdt, bus);
     if (*address < 1 || *address > RANGE_CELLS_MAX)
-        return policy_complain(reader, bus, "#address-cells", "give 1 or 2");
+        return policy_complain(reader, bus, "#address-cells", "%d cells cannot be; give 1 or 2",
+                               *address);
     if (*size < 1 || *size > RANGE_CELLS_MAX)
-        return policy_complain(reader, bus, "#size-cells", "give 1 or 2");
+        return policy_complain(reader, bus, "#size-cells", "%d cells cannot be; give 1 or 2",
+                               *size);
     return 0;
 }
 
@@ -193,7 +195,7 @@ static int read_region(const struct policy_reader *reader, int node, int address
         fdt_getprop(reader->fdt, node, "alignment", NULL))
         return policy_complain(reader, node, NULL,
                                "alloc-ranges and alignment are not known here; place it with reg");
-    addresses = read_addresses(reader, node, region, reg || dynamic);
+    addresses = read_addresses(reader, node, region, reg > 0);
     if (addresses < 0)
         return addresses;
     if (addresses && dynamic)
