@@ -28,6 +28,7 @@ Suite *policy_suite(void);
 Suite *probe_suite(void);
 Suite *tour_suite(void);
 Suite *translate_suite(void);
+Suite *virtio_devices_suite(void);
 Suite *virtio_mmio_suite(void);
 Suite *virtqueue_suite(void);
 Suite *virtio_iommu_events_suite(void);

@@ -1,0 +1,377 @@
+/* devices/virtio/rng and console: the devices behind the transport. */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "devices/virtio/console.h"
+#include "devices/virtio/rng.h"
+#include "tests/unit/ring.h"
+#include "tests/unit/suites.h"
+#include "vmm/machine/memory.h"
+
+#define RAM_BYTES  (1ull << 20)
+#define RING       0x1000ull
+#define OTHER_RING 0x2000ull
+#define DATA       0x10000ull
+#define OUTSIDE    (RAM_BYTES + 0x1000)
+#define SIZE       16
+#define FEATURES   (1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_EVENT_IDX)
+
+static struct memory memory;
+static struct dma dma;
+static uint8_t *ram;
+static uint32_t head, written;
+
+static void setup(void)
+{
+    ck_assert_int_eq(memory_create(&memory, -1, RAM_BYTES, MEMORY_4K), 0);
+    ck_assert_int_eq(dma_create(&dma, &memory, NULL, 0), 0);
+    ram = memory_at(&memory, 0, RAM_BYTES);
+}
+
+static void teardown(void)
+{
+    dma_destroy(&dma);
+    memory_destroy(&memory);
+}
+
+/* A kick, and what the bus does after it. */
+static void kick(struct ring *ring)
+{
+    ring_kick(ring);
+    ring->device->region.settle(ring->device, NULL);
+}
+
+static uint16_t add(struct ring *ring, uint64_t iova, uint32_t len, bool writable)
+{
+    return ring_add(ring, &(struct ring_segment){ iova, len, writable }, 1);
+}
+
+/* ---- Entropy ------------------------------------------------------------------------ */
+
+static struct virtio_rng rng;
+static struct ring ring;
+
+static void setup_rng(void)
+{
+    setup();
+    ck_assert_int_eq(virtio_rng_create(&rng, NULL, &dma, 0, 0), 0);
+    ck_assert(ring_negotiate(&rng.mmio, FEATURES));
+    ring_setup(&ring, &rng.mmio, 0, ram, RING, SIZE);
+    ring_driver_ok(&rng.mmio);
+}
+
+static unsigned zeroes(uint64_t gpa, unsigned len)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < len; i++)
+        count += !ram[gpa + i];
+    return count;
+}
+
+START_TEST(test_rng)
+{
+    uint8_t first[512];
+
+    ck_assert_uint_eq(ring_register(&rng.mmio, VIRTIO_MMIO_DEVICE_ID, 4), 4);
+    add(&ring, DATA, sizeof(first), true);
+    kick(&ring);
+    ck_assert(ring_take(&ring, &head, &written));
+    ck_assert_uint_eq(written, sizeof(first));
+    /* 512 random bytes have 2 zeroes on average; 40 or more once in 10^30 or so. */
+    ck_assert_uint_lt(zeroes(DATA, sizeof(first)), 40);
+    ck_assert_uint_eq(ram[DATA - 1] | ram[DATA + sizeof(first)], 0);
+    memcpy(first, ram + DATA, sizeof(first));
+    add(&ring, DATA, sizeof(first), true);
+    kick(&ring);
+    ck_assert_mem_ne(first, ram + DATA, sizeof(first));
+    ck_assert_uint_eq(rng.bytes, 2 * sizeof(first));
+}
+END_TEST
+
+/* A large buffer is filled in part, however large it claims to be (5.4.6.2). */
+START_TEST(test_rng_short)
+{
+    add(&ring, DATA, 0xffffffff, true);
+    kick(&ring);
+    ck_assert(ring_take(&ring, &head, &written));
+    ck_assert_uint_eq(written, VIRTIO_RNG_FILL_MAX);
+    ck_assert_uint_eq(ram[DATA + VIRTIO_RNG_FILL_MAX], 0);
+}
+END_TEST
+
+/* Nothing to fill, or nothing that may be: given back with no bytes, and the device lives. */
+START_TEST(test_rng_nothing)
+{
+    add(&ring, DATA, 16, false);
+    add(&ring, OUTSIDE, 16, true);
+    add(&ring, DATA, 16, true);
+    kick(&ring);
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert(ring_take(&ring, &head, &written));
+        ck_assert_uint_eq(written, i == 2 ? 16 : 0);
+    }
+    ck_assert_uint_eq(zeroes(DATA + 16, 16), 16);
+    ck_assert_ptr_null(rng.mmio.broken);
+}
+END_TEST
+
+/* A kick's work is bounded: the rest comes in turns, with the lock free in between. */
+START_TEST(test_rng_turns)
+{
+    ck_assert(ring_negotiate(&rng.mmio, FEATURES));
+    ring_setup(&ring, &rng.mmio, 0, ram, RING, 64);
+    ring_driver_ok(&rng.mmio);
+    for (unsigned i = 0; i < 2 * VIRTIO_RNG_TURN; i++)
+        add(&ring, DATA + i, 1, true);
+    ring_kick(&ring);
+    for (unsigned i = 0; i < VIRTIO_RNG_TURN; i++)
+        ck_assert(ring_take(&ring, &head, &written));
+    ck_assert(!ring_take(&ring, &head, &written));
+    rng.mmio.region.settle(&rng.mmio, NULL);
+    for (unsigned i = 0; i < VIRTIO_RNG_TURN; i++)
+        ck_assert(ring_take(&ring, &head, &written));
+}
+END_TEST
+
+START_TEST(test_rng_broken)
+{
+    add(&ring, DATA, 16, true);
+    ring_descriptor(&ring, 0)->flags |= VRING_DESC_F_NEXT;
+    ring_descriptor(&ring, 0)->next = 0;
+    kick(&ring);
+    ck_assert(ring_status(&rng.mmio) & VIRTIO_NEEDS_RESET);
+    ck_assert(!ring_take(&ring, &head, &written));
+}
+END_TEST
+
+/* ---- Console ------------------------------------------------------------------------- */
+
+static struct virtio_console console;
+static struct console out;
+static struct ring receive, transmit;
+static int pipe_fds[2], room_fd;
+
+static void drive_console(void)
+{
+    ck_assert(ring_negotiate(&console.mmio, FEATURES));
+    ring_setup(&receive, &console.mmio, VIRTIO_CONSOLE_RECEIVE, ram, RING, SIZE);
+    ring_setup(&transmit, &console.mmio, VIRTIO_CONSOLE_TRANSMIT, ram, OTHER_RING, SIZE);
+    ring_driver_ok(&console.mmio);
+}
+
+static void setup_console(void)
+{
+    setup();
+    ck_assert_int_eq(pipe2(pipe_fds, O_NONBLOCK), 0);
+    room_fd = eventfd(0, EFD_NONBLOCK);
+    console_init(&out, pipe_fds[1]);
+    ck_assert_int_eq(virtio_console_create(&console, NULL, &dma, &out, room_fd, 0, 0), 0);
+}
+
+static void teardown_console(void)
+{
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+    close(room_fd);
+    teardown();
+}
+
+static ssize_t printed(char *text, size_t max)
+{
+    return read(pipe_fds[0], text, max);
+}
+
+static bool asked_again(void)
+{
+    uint64_t count;
+
+    return read(room_fd, &count, sizeof(count)) == sizeof(count);
+}
+
+static int64_t type(const char *text)
+{
+    return virtio_console_input(&console, (const uint8_t *)text, strlen(text));
+}
+
+START_TEST(test_transmit)
+{
+    char text[64];
+
+    drive_console();
+    memcpy(ram + DATA, "hello, virtio\n", 14);
+    ring_add(&transmit, (struct ring_segment[]){ { DATA, 5, false }, { DATA + 5, 9, false } }, 2);
+    add(&transmit, DATA, 1, false);
+    kick(&transmit);
+    ck_assert_int_eq(printed(text, sizeof(text)), 15);
+    ck_assert_mem_eq(text, "hello, virtio\nh", 15);
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert(ring_take(&transmit, &head, &written));
+        ck_assert_uint_eq(written, 0);
+    }
+    for (uint32_t i = 0; i < 12; i++) /* no size, no ports */
+        ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_CONFIG + i, 1), 0);
+    ck_assert_uint_eq(ring_features(&console.mmio) & 0xffffff, 0);
+}
+END_TEST
+
+/* Longer than what is copied at once; and a reader that stops does not stop the guest. */
+START_TEST(test_transmit_long)
+{
+    static char text[RAM_BYTES];
+    ssize_t count;
+
+    drive_console();
+    for (unsigned i = 0; i < 20000; i++)
+        ram[DATA + i] = (uint8_t)(i * 7);
+    add(&transmit, DATA, 20000, false);
+    kick(&transmit);
+    ck_assert(ring_take(&transmit, &head, &written));
+    count = printed(text, sizeof(text));
+    ck_assert_int_eq(count, 20000);
+    ck_assert_mem_eq(text, ram + DATA, 20000);
+
+    add(&transmit, DATA, 200000, false);
+    kick(&transmit);
+    ck_assert(ring_take(&transmit, &head, &written));
+    ck_assert_uint_gt(out.dropped, 0);
+    count = printed(text, sizeof(text));
+    ck_assert_uint_eq((uint64_t)count + out.dropped, 200000);
+}
+END_TEST
+
+/* What may not be read is not sent, what is writable is not touched. */
+START_TEST(test_transmit_bad)
+{
+    char text[8];
+
+    drive_console();
+    ram[DATA] = '!';
+    add(&transmit, OUTSIDE, 4, false);
+    add(&transmit, DATA, 4, true);
+    add(&transmit, DATA, 0, false);
+    add(&transmit, DATA, 1, false);
+    kick(&transmit);
+    for (unsigned i = 0; i < 4; i++)
+        ck_assert(ring_take(&transmit, &head, &written));
+    ck_assert_int_eq(printed(text, sizeof(text)), 1);
+    ck_assert_int_eq(text[0], '!');
+    ck_assert_ptr_null(console.mmio.broken);
+
+    ring_offer(&transmit, SIZE);
+    kick(&transmit);
+    ck_assert(ring_status(&console.mmio) & VIRTIO_NEEDS_RESET);
+    drive_console();
+    add(&transmit, DATA, 1, false);
+    kick(&transmit);
+    ck_assert_int_eq(printed(text, sizeof(text)), 1);
+}
+END_TEST
+
+/* A reset in the middle of a chain forgets the chain. */
+START_TEST(test_transmit_reset)
+{
+    char text[8];
+
+    drive_console();
+    console.sending = true; /* as between two pieces */
+    console.sent = 5;
+    drive_console();
+    memcpy(ram + DATA, "abc", 3);
+    add(&transmit, DATA, 3, false);
+    kick(&transmit);
+    ck_assert_int_eq(printed(text, sizeof(text)), 3);
+    ck_assert_mem_eq(text, "abc", 3);
+}
+END_TEST
+
+START_TEST(test_receive)
+{
+    /* Without a driver somebody else gets it, until there is one. */
+    ck_assert_int_eq(type("x"), -EAGAIN);
+    ck_assert(!asked_again());
+    drive_console();
+    ck_assert(asked_again());
+
+    /* No buffer: asked again when there is one. */
+    ck_assert_int_eq(type("hello"), 0);
+    ck_assert(!asked_again());
+    add(&receive, DATA, 3, true);
+    kick(&receive);
+    ck_assert(asked_again());
+    ck_assert_int_eq(type("hello"), 3);
+    ck_assert(ring_take(&receive, &head, &written));
+    ck_assert_uint_eq(written, 3);
+    ck_assert_mem_eq(ram + DATA, "hel\0", 4);
+    ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_INTERRUPT_STATUS, 4), 1);
+    add(&receive, DATA + 64, 64, true);
+    kick(&receive);
+    ck_assert(asked_again());
+    ck_assert_int_eq(type("lo"), 2);
+    ck_assert(ring_take(&receive, &head, &written));
+    ck_assert_uint_eq(written, 2);
+
+    /* All taken: nobody asks. */
+    add(&receive, DATA, 3, true);
+    kick(&receive);
+    ck_assert(!asked_again());
+
+    /* The driver goes: to somebody else. */
+    ring_set_register(&console.mmio, VIRTIO_MMIO_STATUS, 0);
+    ck_assert(asked_again());
+    ck_assert_int_eq(type("x"), -EAGAIN);
+}
+END_TEST
+
+/* Buffers that hold nothing lose nothing. */
+START_TEST(test_receive_bad)
+{
+    drive_console();
+    asked_again();
+    add(&receive, DATA, 8, false);
+    add(&receive, OUTSIDE, 8, true);
+    add(&receive, DATA, 8, true);
+    ck_assert_int_eq(type("text"), 4);
+    ck_assert_mem_eq(ram + DATA, "text", 4);
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert(ring_take(&receive, &head, &written));
+        ck_assert_uint_eq(written, i == 2 ? 4 : 0);
+    }
+    ring_offer(&receive, SIZE);
+    ck_assert_int_eq(type("more"), 0);
+    ck_assert(ring_status(&console.mmio) & VIRTIO_NEEDS_RESET);
+    ck_assert(asked_again());
+    ck_assert_int_eq(type("more"), -EAGAIN);
+}
+END_TEST
+
+Suite *virtio_devices_suite(void)
+{
+    Suite *suite = suite_create("virtio_devices");
+    TCase *tc = tcase_create("rng");
+
+    tcase_set_timeout(tc, 10);
+    tcase_add_checked_fixture(tc, setup_rng, teardown);
+    tcase_add_test(tc, test_rng);
+    tcase_add_test(tc, test_rng_short);
+    tcase_add_test(tc, test_rng_nothing);
+    tcase_add_test(tc, test_rng_turns);
+    tcase_add_test(tc, test_rng_broken);
+    suite_add_tcase(suite, tc);
+
+    tc = tcase_create("console");
+    tcase_set_timeout(tc, 20);
+    tcase_add_checked_fixture(tc, setup_console, teardown_console);
+    tcase_add_test(tc, test_transmit);
+    tcase_add_test(tc, test_transmit_long);
+    tcase_add_test(tc, test_transmit_bad);
+    tcase_add_test(tc, test_transmit_reset);
+    tcase_add_test(tc, test_receive);
+    tcase_add_test(tc, test_receive_bad);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
