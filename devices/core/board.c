@@ -30,13 +30,16 @@ struct board_slot {
 static int open_slot(struct board *board, unsigned window, const struct board_device *device)
 {
     struct board_slot *slot = &board->slots[window];
+    int err;
 
     slot->device = device;
     slot->gpa = ABI_MMIO_GPA + window * ABI_MMIO_BYTES;
     slot->gsi = ABI_MMIO_GSI + window;
     /* The IOMMU's own accesses are not translated. */
-    return dma_create(&slot->door, &board->vm->memory, device ? board->iommu : NULL,
-                      device ? device->endpoint : 0);
+    err = dma_create(&slot->door, &board->vm->memory, device ? board->iommu : NULL,
+                     device ? device->endpoint : 0);
+    slot->door.vm = board->vm;
+    return err;
 }
 
 static int create_device(struct board *board, struct board_slot *slot)
@@ -176,7 +179,7 @@ struct virtio_blk *board_blk(const struct board *board, unsigned device)
 static struct virtio_mmio *virtio_of(struct board_slot *slot)
 {
     if (!slot->device)
-        return NULL;
+        return &slot->iommu.mmio;
     switch (slot->device->kind) {
     case BOARD_PROBE: return NULL;
     case BOARD_BLK: return &slot->blk->device;
@@ -193,7 +196,7 @@ bool board_report(const struct board *board, unsigned window, struct board_repor
 
     if (!slot)
         return false;
-    *report = (struct board_report){ .name = "dma-probe",
+    *report = (struct board_report){ .name = "dma-probe", /* which has no queues */
                                      .gpa = slot->gpa,
                                      .translated = slot->door.iommu != NULL,
                                      .endpoint = slot->door.id,

@@ -276,6 +276,23 @@ static json_t *describe_devices(const struct board *board)
     return devices;
 }
 
+static json_t *describe_iommu(const struct board *board)
+{
+    struct iommu_counts counts;
+
+    if (!board_iommu(board))
+        return json_null();
+    iommu_count(board_iommu(board), &counts);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "faults",
+                     (json_int_t)counts.faults, "faults_dropped", (json_int_t)counts.faults_dropped,
+                     "maps", (json_int_t)counts.maps, "unmaps", (json_int_t)counts.unmaps,
+                     "invalidations", (json_int_t)counts.invalidations, "tlb_hits",
+                     (json_int_t)counts.tlb_hits, "tlb_misses", (json_int_t)counts.tlb_misses,
+                     "domains", (json_int_t)counts.domains, "mappings", (json_int_t)counts.mappings,
+                     "table_bytes", (json_int_t)counts.table_bytes, "pinned_pages",
+                     (json_int_t)counts.pinned_pages);
+}
+
 static json_t *describe_run(const struct vm *vm, const struct board *board, const char *backend,
                             uint64_t elapsed_ns)
 {
@@ -299,6 +316,7 @@ static json_t *describe_run(const struct vm *vm, const struct board *board, cons
     json_object_set_new(result, "cpus", json_integer(vm->ncpus));
     json_object_set_new(result, "exits", exits);
     json_object_set_new(result, "devices", describe_devices(board));
+    json_object_set_new(result, "iommu", describe_iommu(board));
     json_object_set_new(result, "elapsed_ns", json_integer((json_int_t)elapsed_ns));
     return result;
 }
