@@ -19,6 +19,7 @@ enum abi_exercise {
     ABI_PAGING = 1,
     ABI_FORK_COW = 2,
     ABI_SHARED_MEMORY = 3,
+    ABI_DMA = 4,
     ABI_DMA_LAB = 16, /* not of the tour: lab.h */
 };
 

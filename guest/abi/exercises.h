@@ -148,4 +148,50 @@ struct abi_slot {
 #define ABI_SHARED_WORD(n, i)      (((n) + 1) * 0x9e3779b97f4a7c15ull ^ ((uint64_t)(i) << 56))
 #define ABI_SHARED_DIGEST(d, word) (((d) ^ (word)) * 0x100000001b3ull)
 
+/* ---- dma ------------------------------------------------------------------ */
+
+/*
+ * The device is the first probe (probe.h); its driver has DMA mappings made for it
+ * (dma.h). In a machine without an IOMMU only the first step is rung.
+ */
+enum abi_tour_dma_step {
+    /* The secret is written, nothing mapped for the device. arg: abi_tour_dma_arg. */
+    ABI_TOUR_DMA_SECRET = 1,
+    /* One page mapped for the device to read, one to write; the driver had the device read
+       the one. Same arguments, as in all steps but TOLD. */
+    ABI_TOUR_DMA_MAPPED,
+    /* The faults that the driver was told: arg[0] = va of struct abi_dma[arg[1]]. */
+    ABI_TOUR_DMA_TOLD,
+    /* Rung by a child that copies pages: its parent has unmapped both pages from its own
+       address space, the device has them still. */
+    ABI_TOUR_DMA_FREED,
+    /* The mappings of the device are gone as well, since just now. */
+    ABI_TOUR_DMA_REVOKED,
+    /* Rung by a child that copies pages, as in FREED. */
+    ABI_TOUR_DMA_REUSED,
+    ABI_TOUR_DMA_STEPS,
+};
+
+enum abi_tour_dma_arg {
+    ABI_TOUR_DMA_VA_SECRET, /* one page, never mapped for the device */
+    ABI_TOUR_DMA_VA_READ,   /* one page, for the device to read */
+    ABI_TOUR_DMA_VA_WRITE,  /* one page, for the device to write */
+    ABI_TOUR_DMA_IOVA_READ,
+    ABI_TOUR_DMA_IOVA_WRITE,
+    ABI_TOUR_DMA_DEVICE, /* GPA of its registers */
+    ABI_TOUR_DMA_ENDPOINT,
+    ABI_TOUR_DMA_PARENT, /* pid */
+    ABI_TOUR_DMA_NARGS,
+};
+
+/* Pages that a child copies; what is freed is what a copy takes first. */
+#define ABI_TOUR_DMA_COPIES 16
+
+/* Accesses that are to fault before TOLD, which the host makes at the first two steps. */
+#define ABI_TOUR_DMA_FAULTS 8
+
+/* Word i of a page: of the secret, and of the pages for the device. */
+#define ABI_TOUR_DMA_WORD(page, i) \
+    ((((uint64_t)(page) << 32 | (uint64_t)(i)) + 1) * 0x9e3779b97f4a7c15ull)
+
 #endif

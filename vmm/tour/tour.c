@@ -21,6 +21,7 @@ const struct tour_exercise *const tour_exercises[] = {
     &tour_paging,
     &tour_fork_cow,
     &tour_shared_memory,
+    &tour_dma,
 };
 const size_t tour_exercises_count = sizeof(tour_exercises) / sizeof(tour_exercises[0]);
 
@@ -56,14 +57,11 @@ static int on_checkpoint(void *owner, struct vcpu *vcpu, uint32_t frame)
     return err;
 }
 
-/* What must be so of any run, once it has ended (or not). */
+/* What must be so of any machine, once it has ended (or not). */
 static void check_end(struct tour_run *run, int waited, const struct vm_end *end)
 {
     char observed[TOUR_TEXT_BYTES];
 
-    for (uint32_t step = 1; step < run->exercise->steps; step++)
-        expect_true(run, run->rung[step] > 0, "rung", run->rung[step] ? "rung" : "never rung",
-                    "checkpoint %" PRIu32, step);
     if (waited == -ETIMEDOUT)
         snprintf(observed, sizeof(observed), "still running after %u s", run->host->timeout_s);
     else
@@ -71,6 +69,14 @@ static void check_end(struct tour_run *run, int waited, const struct vm_end *end
                  end->status);
     expect_true(run, !waited && end->reason == VM_END_GUEST_EXIT && end->status == 0,
                 "guest exit, status 0", observed, "the guest's program ran to its end");
+}
+
+/* And of any run, after its last machine. */
+static void check_steps(struct tour_run *run)
+{
+    for (uint32_t step = 1; step < run->exercise->steps; step++)
+        expect_true(run, run->rung[step] > 0, "rung", run->rung[step] ? "rung" : "never rung",
+                    "checkpoint %" PRIu32, step);
 }
 
 /* The last lines the guest wrote, for people to see what went wrong. */
@@ -86,7 +92,7 @@ static void keep_console(struct tour_run *run, int console_fd)
 static int run_vm(struct tour_run *run, int console_fd, char *error, size_t error_bytes)
 {
     char boot_args[sizeof(run->command) + 8];
-    const struct vm_config config = {
+    struct vm_config config = {
         .boot_args = boot_args,
         .memory_bytes = run->host->memory_bytes,
         .vcpu_count = TOUR_CPUS,
@@ -103,12 +109,19 @@ static int run_vm(struct tour_run *run, int console_fd, char *error, size_t erro
     board_config.checkpoint = on_checkpoint;
     board_config.checkpoint_owner = run;
     snprintf(boot_args, sizeof(boot_args), "exec=%s", run->command);
+    if (run->exercise->machine)
+        run->exercise->machine(run, &config);
+    board_config = boot_board(&config);
+    board_config.console_out_fd = console_fd;
+    board_config.checkpoint = on_checkpoint;
+    board_config.checkpoint_owner = run;
     err = vm_create(&vm, run->host->kvm, &shape);
     if (err) {
         snprintf(error, error_bytes, "cannot create a virtual machine: %s", strerror(-err));
         return err;
     }
     run->vm = &vm;
+    run->board = &board;
     run->tsc_hz = vcpu_tsc_hz(&vm.vcpus[0]);
     err = board_create(&board, &vm, &board_config);
     if (err) {
@@ -141,6 +154,7 @@ destroy_board:
 destroy_vm:
     vm_destroy(&vm);
     run->vm = NULL;
+    run->board = NULL;
     return err;
 }
 
@@ -161,7 +175,11 @@ int tour_run(struct tour_run *run, const struct tour_exercise *exercise,
     }
     exercise->command(host, control, run->command, sizeof(run->command));
     console_fd = memfd_create("strata-console", MFD_CLOEXEC);
-    err = run_vm(run, console_fd, error, error_bytes);
+    do
+        err = run_vm(run, console_fd, error, error_bytes);
+    while (!err && ++run->machine < exercise->machines);
+    if (!err)
+        check_steps(run);
     if (!err && exercise->conclude)
         exercise->conclude(run, run->key, sizeof(run->key));
     if (console_fd >= 0)

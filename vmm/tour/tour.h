@@ -3,8 +3,8 @@
  * and rings checkpoints, and a host side here that stops the world at each of them
  * and finds out for itself whether it is so.
  *
- * A run of an exercise is a VM of its own. A control is the same run with the
- * exercise's mechanism broken on purpose: its checks must fail.
+ * A run of an exercise is a VM of its own, or several one after the other. A control is the same
+ * run with the exercise's mechanism broken on purpose: its checks must fail.
  */
 #ifndef STRATA_TOUR_TOUR_H
 #define STRATA_TOUR_TOUR_H
@@ -21,8 +21,10 @@
 #define TOUR_STEPS_MAX   8
 #define TOUR_TEXT_BYTES  192
 
+struct board;
 struct vcpu;
 struct vm;
+struct vm_config;
 struct tour_run;
 
 /* One thing that must be so, and what was found. */
@@ -52,7 +54,10 @@ struct tour_exercise {
     const char *shows;  /* what a passed row has shown, for people */
     const char *breaks; /* what its control breaks */
     enum abi_exercise id;
-    uint32_t steps; /* steps 1 to steps - 1 must be rung */
+    uint32_t steps; /* steps 1 to steps - 1 must be rung, in one of the run's machines */
+    /* How many machines the run takes, 0 is 1, and what each has besides CPUs and memory. */
+    unsigned machines;
+    void (*machine)(const struct tour_run *run, struct vm_config *config); /* may be NULL */
     /* The guest's command for this host; control: with the mechanism broken. */
     void (*command)(const struct tour_host *host, bool control, char *text, size_t bytes);
     /* A checkpoint of this exercise, the world stopped. */
@@ -63,7 +68,7 @@ struct tour_exercise {
     size_t state_bytes; /* of what the exercise remembers from step to step */
 };
 
-extern const struct tour_exercise tour_paging, tour_fork_cow, tour_shared_memory;
+extern const struct tour_exercise tour_paging, tour_fork_cow, tour_shared_memory, tour_dma;
 
 /* All of them, in the order of the tour. */
 extern const struct tour_exercise *const tour_exercises[];
@@ -73,9 +78,11 @@ struct tour_run {
     const struct tour_exercise *exercise;
     const struct tour_host *host;
     bool control;
-    struct vm *vm;     /* while it runs */
-    struct vcpu *vcpu; /* the one that rang */
-    void *state;       /* exercise->state_bytes, zero at first */
+    unsigned machine;    /* which of the exercise's machines runs, from 0 */
+    struct vm *vm;       /* while it runs */
+    struct board *board; /* its devices */
+    struct vcpu *vcpu;   /* the one that rang */
+    void *state;         /* exercise->state_bytes, zero at first */
 
     uint64_t rung[TOUR_STEPS_MAX]; /* how often each step was */
     size_t nchecks, nfigures;

@@ -1,0 +1,542 @@
+/*
+ * dma: without an IOMMU the device reads a secret from memory and writes over it; behind
+ * one it reaches what its driver mapped and nothing else, in both directions, each refusal
+ * recorded and told to the driver; and a page that the device can reach belongs to nobody
+ * else, whatever the program does, until the device has lost it.
+ *
+ * All attacks are made here, with the world stopped, by the device's own functions.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "devices/core/board.h"
+#include "devices/hostile/probe.h"
+#include "guest/abi/dma.h"
+#include "guest/abi/exercises.h"
+#include "guest/abi/policy.h"
+#include "vmm/boot/config.h"
+#include "vmm/machine/memory.h"
+#include "vmm/tour/tour.h"
+
+#define MACHINE_OFF  0 /* without an IOMMU, */
+#define MACHINE_ON   1 /* and with one */
+#define PROBE        0 /* the only device in the list */
+#define ENDPOINT     1
+#define UNTOUCHED    0xc5 /* fills the device's buffer before it reads */
+#define FORGED       0x66 /* what the device writes */
+#define FORGED_BYTES 64
+#define SWEEP_STRIDE (16 * ABI_PAGE_BYTES)
+#define FAULTS_MAX   (2 * ABI_TOUR_DMA_FAULTS)
+#define WALK_BUDGET  (1u << 22)
+#define USER_LAST    (UINT64_MAX / 2)
+
+struct state {
+    uint64_t secret, read, write;         /* GPAs */
+    struct iommu_fault fault[FAULTS_MAX]; /* as they happened */
+    size_t nfaults;                       /* counted beyond the room too */
+    uint64_t stolen, blocked, told;
+};
+
+static const struct board_device devices[] = { { .kind = BOARD_PROBE, .endpoint = ENDPOINT } };
+
+/* The control's: a bypass domain, and a driver that does not hold on to mapped pages. */
+static const struct abi_policy broken = {
+    .magic = ABI_POLICY_MAGIC,
+    .version = ABI_POLICY_VERSION,
+    .ndevices = 1,
+    .device = { { .name = "dma-probe",
+                  .kind = ABI_DEVICE_PROBE,
+                  .endpoint = ENDPOINT,
+                  .domain = ENDPOINT,
+                  .mode = ABI_DMA_IDENTITY,
+                  .pool = ~0u,
+                  .flags = ABI_DEVICE_NO_PIN } },
+};
+
+static void command(const struct tour_host *host, bool control, char *text, size_t bytes)
+{
+    (void)host;
+    snprintf(text, bytes, "dma%s", control ? " break" : "");
+}
+
+static void machine(const struct tour_run *run, struct vm_config *config)
+{
+    config->devices = devices;
+    config->ndevices = sizeof(devices) / sizeof(devices[0]);
+    if (run->machine == MACHINE_ON) {
+        config->dma_mode = run->control ? "identity" : "DMA";
+        config->policy = run->control ? &broken : NULL;
+    }
+}
+
+/* ---- The device ----------------------------------------------------------- */
+
+static void seen_fault(void *owner, const struct iommu_fault *fault)
+{
+    struct state *state = owner;
+
+    if (state->nfaults < FAULTS_MAX)
+        state->fault[state->nfaults] = *fault;
+    state->nfaults++;
+}
+
+static uint8_t *buffer_of(const struct tour_run *run)
+{
+    return board_probe(run->board, PROBE)->state.buffer;
+}
+
+struct attack {
+    const char *name;
+    enum abi_probe_attack function;
+    uint64_t address, length, flags;
+    uint64_t faults_at; /* where the fault is to be; of a blocked one */
+};
+
+/* Has the device carry it out; the bytes that got through by its own account. */
+static uint64_t carry_out(struct tour_run *run, const struct attack *attack)
+{
+    struct probe *probe = board_probe(run->board, PROBE);
+    struct dma *door = board_door(run->board, PROBE);
+    bool write = attack->flags & ABI_PROBE_FLAG_WRITE;
+
+    memset(probe->state.buffer, write ? FORGED : UNTOUCHED, ABI_PROBE_BUFFER_BYTES);
+    dma_lock(door);
+    probe->state.address = attack->address;
+    probe->state.length = attack->length;
+    probe->state.stride = SWEEP_STRIDE;
+    probe->state.flags = attack->flags;
+    dma_unlock(door);
+    probe_attack(probe, attack->function);
+    return probe->state.result;
+}
+
+static uint64_t changed(const uint8_t *now, const uint8_t *before, size_t bytes)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < bytes; i++)
+        n += now[i] != before[i];
+    return n;
+}
+
+/* Bytes of the device's buffer that are what memory at gpa holds. */
+static uint64_t known(const struct tour_run *run, const struct guest_view *view, uint64_t gpa,
+                      size_t bytes)
+{
+    const uint8_t *memory = memory_at(view->memory, gpa, bytes);
+
+    return memory ? bytes - changed(buffer_of(run), memory, bytes) : 0;
+}
+
+static void describe_fault(const struct iommu_fault *fault, char *text, size_t bytes)
+{
+    snprintf(text, bytes, "endpoint %" PRIu32 ", %s of 0x%" PRIx64, fault->endpoint,
+             fault->access == IOMMU_READ    ? "read"
+             : fault->access == IOMMU_WRITE ? "write"
+                                            : "neither read nor write",
+             fault->iova);
+}
+
+/*
+ * An attack that must come to nothing from faults_at on: nothing of `gpa`'s page in the
+ * device's buffer, nothing changed in that page, and one record that says what happened.
+ */
+static void expect_blocked(struct tour_run *run, const struct guest_view *view, uint64_t gpa,
+                           const struct attack *attack)
+{
+    struct state *state = run->state;
+    uint64_t got_through = attack->faults_at - attack->address, exposed = 0;
+    size_t before = state->nfaults;
+    uint8_t *page = memory_at(view->memory, gpa, ABI_PAGE_BYTES);
+    uint8_t copy[ABI_PAGE_BYTES], untouched[ABI_PROBE_BUFFER_BYTES];
+    char expected[TOUR_TEXT_BYTES], observed[TOUR_TEXT_BYTES] = "no record";
+    const struct iommu_fault fault = {
+        .endpoint = ENDPOINT,
+        .access = attack->flags & ABI_PROBE_FLAG_WRITE ? IOMMU_WRITE : IOMMU_READ,
+        .iova = attack->faults_at,
+    };
+
+    if (!page) {
+        expect_true(run, false, "RAM", "none", "%s: what is attacked", attack->name);
+        return;
+    }
+    memcpy(copy, page, sizeof(copy));
+    memset(untouched, UNTOUCHED, sizeof(untouched));
+    expect_equal(run, got_through, carry_out(run, attack), "%s: bytes that got through",
+                 attack->name);
+    expect_equal(run, EFAULT, board_probe(run->board, PROBE)->state.error,
+                 "%s: error that the device saw", attack->name);
+    if (fault.access == IOMMU_READ)
+        exposed = changed(buffer_of(run) + got_through, untouched, attack->length - got_through);
+    expect_equal(run, 0, exposed, "%s: bytes that the device learnt", attack->name);
+    expect_equal(run, 0, changed(page, copy, sizeof(copy)), "%s: bytes changed in memory",
+                 attack->name);
+    memcpy(page, copy, sizeof(copy));
+    describe_fault(&fault, expected, sizeof(expected));
+    if (state->nfaults == before + 1 && before < FAULTS_MAX)
+        describe_fault(&state->fault[before], observed, sizeof(observed));
+    else if (state->nfaults != before)
+        snprintf(observed, sizeof(observed), "%zu records", state->nfaults - before);
+    expect_true(run, !strcmp(expected, observed), expected, observed, "%s: the fault's record",
+                attack->name);
+    state->blocked += !strcmp(expected, observed);
+}
+
+/* An access that its driver made possible: all of it gets through, and no fault. */
+static void expect_allowed(struct tour_run *run, const struct guest_view *view, uint64_t gpa,
+                           const struct attack *attack)
+{
+    struct state *state = run->state;
+    size_t before = state->nfaults;
+
+    expect_equal(run, attack->length, carry_out(run, attack), "%s: bytes that got through",
+                 attack->name);
+    expect_equal(run, attack->length, known(run, view, gpa, attack->length),
+                 "%s: bytes the same in memory and in the device", attack->name);
+    expect_equal(run, 0, state->nfaults - before, "%s: faults", attack->name);
+}
+
+/* ---- The steps ------------------------------------------------------------ */
+
+static uint64_t gpa_of(struct tour_run *run, const struct guest_view *view, uint64_t root,
+                       uint64_t va, enum abi_tour_dma_arg which, const char *what)
+{
+    struct paging_walk walk;
+    uint64_t right = 0;
+    const uint64_t *word;
+
+    if (guest_walk(view, root, va, &walk)) {
+        expect_true(run, false, "mapped", paging_status_name(walk.status), "%s", what);
+        return 0;
+    }
+    word = memory_at(view->memory, walk.leaf.gpa, ABI_PAGE_BYTES);
+    for (uint64_t i = 0; word && i < ABI_PAGE_BYTES / 8; i++)
+        right += word[i] == ABI_TOUR_DMA_WORD(which, i);
+    expect_equal(run, ABI_PAGE_BYTES / 8, right, "%s: words as the program wrote them", what);
+    return walk.leaf.gpa;
+}
+
+/* Nothing in between: the device takes the secret, and writes over it. */
+static void steal(struct tour_run *run, const struct guest_view *view)
+{
+    struct state *state = run->state;
+    uint8_t *secret = memory_at(view->memory, state->secret, ABI_PAGE_BYTES);
+    uint8_t copy[FORGED_BYTES];
+
+    if (!secret)
+        return;
+    expect_allowed(run, view, state->secret,
+                   &(struct attack){ "IOMMU off: read of the secret", ABI_PROBE_ACCESS,
+                                     state->secret, ABI_PAGE_BYTES, 0, 0 });
+    state->stolen = known(run, view, state->secret, ABI_PAGE_BYTES);
+    memcpy(copy, secret, sizeof(copy));
+    expect_allowed(run, view, state->secret,
+                   &(struct attack){ "IOMMU off: write over the secret", ABI_PROBE_ACCESS,
+                                     state->secret, FORGED_BYTES, ABI_PROBE_FLAG_WRITE, 0 });
+    memcpy(secret, copy, sizeof(copy));
+    expect_equal(run, run->host->memory_bytes / SWEEP_STRIDE,
+                 carry_out(run, &(struct attack){ "sweep", ABI_PROBE_SWEEP, 0,
+                                                  run->host->memory_bytes, 0, 0 }),
+                 "IOMMU off: pages of RAM that answer a sweep, of every 16th");
+}
+
+static void attack_secret(struct tour_run *run, const struct guest_view *view, const char *when)
+{
+    struct state *state = run->state;
+    char name[64];
+
+    snprintf(name, sizeof(name), "%s: read of the secret", when);
+    expect_blocked(run, view, state->secret,
+                   &(struct attack){ name, ABI_PROBE_ACCESS, state->secret, ABI_PAGE_BYTES, 0,
+                                     state->secret });
+    snprintf(name, sizeof(name), "%s: write over the secret", when);
+    expect_blocked(run, view, state->secret,
+                   &(struct attack){ name, ABI_PROBE_ACCESS, state->secret, FORGED_BYTES,
+                                     ABI_PROBE_FLAG_WRITE, state->secret });
+}
+
+static void secret(struct tour_run *run, const struct abi_checkpoint *record,
+                   const struct guest_view *view, uint64_t root)
+{
+    struct state *state = run->state;
+
+    state->secret = gpa_of(run, view, root, record->arg[ABI_TOUR_DMA_VA_SECRET],
+                           ABI_TOUR_DMA_VA_SECRET, "the secret");
+    if (run->machine == MACHINE_OFF) {
+        steal(run, view);
+        return;
+    }
+    iommu_watch_faults(board_iommu(run->board), seen_fault, state);
+    attack_secret(run, view, "nothing mapped");
+}
+
+/* What the IOMMU's own tables have for the device. */
+struct mappings {
+    const struct state *state;
+    const uint64_t *arg;
+    uint64_t right, wrong;
+};
+
+static void look_at_mapping(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
+{
+    struct mappings *found = owner;
+    bool read = iova.first == found->arg[ABI_TOUR_DMA_IOVA_READ] && rights == IOMMU_READ &&
+                gpa == found->state->read;
+    bool write = iova.first == found->arg[ABI_TOUR_DMA_IOVA_WRITE] && rights == IOMMU_WRITE &&
+                 gpa == found->state->write;
+
+    if ((read || write) && iova.last - iova.first == ABI_PAGE_BYTES - 1)
+        found->right++;
+    else
+        found->wrong++;
+}
+
+static void expect_mappings(struct tour_run *run, const struct abi_checkpoint *record,
+                            uint64_t expected, const char *when)
+{
+    struct mappings found = { .state = run->state, .arg = record->arg };
+    bool bypass = false;
+
+    iommu_each_mapping(board_iommu(run->board), ENDPOINT, &bypass, look_at_mapping, &found);
+    expect_true(run, !bypass, "translated", bypass ? "bypass" : "translated",
+                "%s: how the IOMMU treats the device", when);
+    expect_equal(run, expected, found.right, "%s: the driver's mappings in the IOMMU's tables",
+                 when);
+    expect_equal(run, 0, found.wrong, "%s: other mappings there", when);
+}
+
+static void expect_pinned(struct tour_run *run, const struct guest_view *view, bool pinned,
+                          uint64_t refs, const char *when)
+{
+    const struct state *state = run->state;
+    const uint64_t gpa[] = { state->read, state->write };
+
+    for (unsigned i = 0; i < 2; i++) {
+        const char *which = i ? "written" : "read";
+        bool held = iommu_pinned(board_iommu(run->board), gpa[i], ABI_PAGE_BYTES);
+        struct abi_frame frame = guest_frame(view, gpa[i]);
+
+        expect_true(run, held == pinned, pinned ? "pinned" : "not pinned",
+                    held ? "pinned" : "not pinned", "%s: the page %s, as the IOMMU has it", when,
+                    which);
+        expect_equal(run, refs, frame.refs, "%s: the page %s, references to its frame", when,
+                     which);
+        expect_true(run, (frame.kind == ABI_FRAME_FREE) == !refs, refs ? "in use" : "free",
+                    frame.kind == ABI_FRAME_FREE ? "free" : "in use",
+                    "%s: the page %s, as the kernel has its frame", when, which);
+    }
+}
+
+static void mapped(struct tour_run *run, const struct abi_checkpoint *record,
+                   const struct guest_view *view, uint64_t root)
+{
+    struct state *state = run->state;
+    const uint64_t *arg = record->arg;
+    uint64_t read = arg[ABI_TOUR_DMA_IOVA_READ], write = arg[ABI_TOUR_DMA_IOVA_WRITE];
+
+    state->read = gpa_of(run, view, root, arg[ABI_TOUR_DMA_VA_READ], ABI_TOUR_DMA_VA_READ,
+                         "the page to read");
+    state->write = gpa_of(run, view, root, arg[ABI_TOUR_DMA_VA_WRITE], ABI_TOUR_DMA_VA_WRITE,
+                          "the page to write");
+    expect_equal(run, ABI_PAGE_BYTES, known(run, view, state->read, ABI_PAGE_BYTES),
+                 "bytes that the driver had the device read");
+    expect_mappings(run, record, 2, "mapped");
+    /* The program's and the device's. */
+    expect_pinned(run, view, true, 2, "mapped");
+    expect_allowed(
+        run, view, state->read,
+        &(struct attack){ "read where it may", ABI_PROBE_ACCESS, read, ABI_PAGE_BYTES, 0, 0 });
+    expect_allowed(run, view, state->write,
+                   &(struct attack){ "write where it may", ABI_PROBE_ACCESS, write, ABI_PAGE_BYTES,
+                                     ABI_PROBE_FLAG_WRITE, 0 });
+    expect_blocked(run, view, state->read,
+                   &(struct attack){ "write where it may only read", ABI_PROBE_ACCESS, read,
+                                     FORGED_BYTES, ABI_PROBE_FLAG_WRITE, read });
+    expect_blocked(run, view, state->write,
+                   &(struct attack){ "read where it may only write", ABI_PROBE_ACCESS, write,
+                                     ABI_PAGE_BYTES, 0, write });
+    /* No page with both rights lies behind, so the second half must fault. */
+    expect_blocked(run, view, state->read,
+                   &(struct attack){ "read across the page's end", ABI_PROBE_ACCESS,
+                                     read + ABI_PAGE_BYTES / 2, ABI_PAGE_BYTES, 0,
+                                     read + ABI_PAGE_BYTES });
+    expect_blocked(run, view, state->secret,
+                   &(struct attack){ "read that says it is translated", ABI_PROBE_ACCESS,
+                                     state->secret, ABI_PAGE_BYTES, ABI_PROBE_FLAG_ATS,
+                                     state->secret });
+    attack_secret(run, view, "mapped");
+    expect_equal(run, ABI_PAGE_BYTES,
+                 carry_out(run, &(struct attack){ "remember", ABI_PROBE_REMEMBER, read,
+                                                  ABI_PAGE_BYTES, 0, 0 }),
+                 "bytes whose translation the device keeps");
+}
+
+/* The driver's list of faults against what was seen as it happened. */
+static void told(struct tour_run *run, const struct abi_checkpoint *record,
+                 const struct guest_view *view, uint64_t root)
+{
+    struct state *state = run->state;
+    struct abi_dma list[FAULTS_MAX];
+    uint64_t n = record->arg[1], same = 0;
+
+    if (n > FAULTS_MAX || guest_read(view, root, record->arg[0], list, n * sizeof(list[0])))
+        n = 0;
+    for (uint64_t i = 0; i < n && i < state->nfaults; i++)
+        same += list[i].endpoint == state->fault[i].endpoint &&
+                list[i].rights == state->fault[i].access && list[i].iova == state->fault[i].iova;
+    expect_equal(run, ABI_TOUR_DMA_FAULTS, state->nfaults, "faults so far");
+    expect_equal(run, state->nfaults, n, "faults that the driver was told");
+    expect_equal(run, ABI_TOUR_DMA_FAULTS, same, "told with endpoint, direction and address");
+    state->told = same;
+}
+
+/* How often a frame is mapped in the address spaces of the child that rang and its parent. */
+struct count {
+    uint64_t gpa, pages, found;
+};
+
+static int count_leaf(void *owner, const struct paging_leaf *leaf)
+{
+    struct count *count = owner;
+
+    count->pages++;
+    count->found += leaf->gpa == count->gpa;
+    return 0;
+}
+
+static uint64_t mapped_by_processes(struct tour_run *run, const struct abi_checkpoint *record,
+                                    const struct guest_view *view, uint64_t gpa)
+{
+    const uint64_t pids[] = { record->pid, record->arg[ABI_TOUR_DMA_PARENT] };
+    struct count count = { .gpa = gpa };
+    const struct paging_visitor visitor = { .owner = &count, .leaf = count_leaf };
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct abi_process process = { 0 };
+        uint64_t before = count.pages;
+
+        guest_process(view, pids[i], &process);
+        paging_each(&paging_x86_4level, &view->reader, process.root, 0, USER_LAST, WALK_BUDGET,
+                    &visitor);
+        if (count.pages == before)
+            expect_true(run, false, "some pages", "none", "address space of pid %" PRIu64, pids[i]);
+        if (i == 0 && process.cow_copies < ABI_TOUR_DMA_COPIES)
+            expect_equal(run, ABI_TOUR_DMA_COPIES, process.cow_copies, "frames the child took");
+    }
+    return count.found;
+}
+
+/* The program has given both pages back, the device has them still. */
+static void freed(struct tour_run *run, const struct abi_checkpoint *record,
+                  const struct guest_view *view, uint64_t root)
+{
+    struct state *state = run->state;
+    const uint64_t *arg = record->arg;
+    struct paging_walk walk;
+    uint64_t reachable = !guest_walk(view, root, arg[ABI_TOUR_DMA_VA_READ], &walk) +
+                         !guest_walk(view, root, arg[ABI_TOUR_DMA_VA_WRITE], &walk);
+    uint64_t right = 0;
+    const uint64_t *word = memory_at(view->memory, state->read, ABI_PAGE_BYTES);
+
+    expect_equal(run, 0, reachable, "freed: pages still in the program's address space");
+    expect_mappings(run, record, 2, "freed");
+    expect_pinned(run, view, true, 1, "freed");
+    expect_equal(run, 0,
+                 mapped_by_processes(run, record, view, state->read) +
+                     mapped_by_processes(run, record, view, state->write),
+                 "freed: mappings of the two frames in any process");
+    for (uint64_t i = 0; word && i < ABI_PAGE_BYTES / 8; i++)
+        right += word[i] == ABI_TOUR_DMA_WORD(ABI_TOUR_DMA_VA_READ, i);
+    expect_equal(run, ABI_PAGE_BYTES / 8, right, "freed: words of the page as they were");
+    expect_allowed(run, view, state->read,
+                   &(struct attack){ "freed: read by the device", ABI_PROBE_ACCESS,
+                                     arg[ABI_TOUR_DMA_IOVA_READ], ABI_PAGE_BYTES, 0, 0 });
+    expect_allowed(run, view, state->write,
+                   &(struct attack){ "freed: write by the device", ABI_PROBE_ACCESS,
+                                     arg[ABI_TOUR_DMA_IOVA_WRITE], ABI_PAGE_BYTES,
+                                     ABI_PROBE_FLAG_WRITE, 0 });
+}
+
+static void revoked(struct tour_run *run, const struct abi_checkpoint *record,
+                    const struct guest_view *view)
+{
+    struct state *state = run->state;
+    uint64_t read = record->arg[ABI_TOUR_DMA_IOVA_READ];
+    uint64_t write = record->arg[ABI_TOUR_DMA_IOVA_WRITE];
+
+    expect_mappings(run, record, 0, "revoked");
+    expect_pinned(run, view, false, 0, "revoked");
+    expect_blocked(
+        run, view, state->read,
+        &(struct attack){ "revoked: read", ABI_PROBE_ACCESS, read, ABI_PAGE_BYTES, 0, read });
+    expect_blocked(run, view, state->write,
+                   &(struct attack){ "revoked: write", ABI_PROBE_ACCESS, write, FORGED_BYTES,
+                                     ABI_PROBE_FLAG_WRITE, write });
+    expect_blocked(run, view, state->read,
+                   &(struct attack){ "revoked: replay of what it kept", ABI_PROBE_REPLAY, read,
+                                     ABI_PAGE_BYTES, 0, read });
+    expect_equal(run, 0,
+                 carry_out(run, &(struct attack){ "sweep", ABI_PROBE_SWEEP, 0,
+                                                  run->host->memory_bytes, 0, 0 }),
+                 "revoked: pages of RAM that answer a sweep, of every 16th");
+}
+
+static void reused(struct tour_run *run, const struct abi_checkpoint *record,
+                   const struct guest_view *view)
+{
+    struct state *state = run->state;
+
+    expect_equal(run, 1, mapped_by_processes(run, record, view, state->read),
+                 "reused: mappings of the frame that the device read");
+    expect_equal(run, 1, mapped_by_processes(run, record, view, state->write),
+                 "reused: mappings of the frame that the device wrote");
+}
+
+static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
+                       const struct guest_view *view)
+{
+    uint64_t root = vcpu_root(run, record->vcpu);
+
+    if (!board_probe(run->board, PROBE) ||
+        (run->machine == MACHINE_ON && !board_iommu(run->board))) {
+        expect_true(run, false, "a probe", "none", "the machine");
+        return;
+    }
+    switch (record->step) {
+    case ABI_TOUR_DMA_SECRET: secret(run, record, view, root); break;
+    case ABI_TOUR_DMA_MAPPED: mapped(run, record, view, root); break;
+    case ABI_TOUR_DMA_TOLD: told(run, record, view, root); break;
+    case ABI_TOUR_DMA_FREED: freed(run, record, view, root); break;
+    case ABI_TOUR_DMA_REVOKED: revoked(run, record, view); break;
+    case ABI_TOUR_DMA_REUSED: reused(run, record, view); break;
+    default: break;
+    }
+}
+
+static void conclude(struct tour_run *run, char *key, size_t bytes)
+{
+    const struct state *state = run->state;
+
+    add_figure(run, (double)state->stolen, "stolen_bytes");
+    add_figure(run, (double)state->blocked, "blocked_accesses");
+    add_figure(run, (double)state->told, "told_faults");
+    snprintf(key, bytes,
+             "%" PRIu64 " bytes stolen without IOMMU, %" PRIu64 " attacks blocked with it",
+             state->stolen, state->blocked);
+}
+
+const struct tour_exercise tour_dma = {
+    .name = "dma",
+    .shows = "a secret stolen, then kept; pages pinned while mapped",
+    .breaks = "the IOMMU lets the device through, pages are not pinned",
+    .id = ABI_DMA,
+    .steps = ABI_TOUR_DMA_STEPS,
+    .machines = 2,
+    .machine = machine,
+    .command = command,
+    .checkpoint = checkpoint,
+    .conclude = conclude,
+    .state_bytes = sizeof(struct state),
+};
