@@ -21,6 +21,7 @@ static const struct {
     { "virtqueue", virtqueue_suite },
     { "virtio_mmio", virtio_mmio_suite },
     { "virtio_devices", virtio_devices_suite },
+    { "board", board_suite },
     { "dma_request", dma_request_suite },
     { "iommu_model", iommu_model_suite },
     { "probe", probe_suite },

@@ -8,6 +8,7 @@
 
 Suite *backend_suite(void);
 Suite *blk_suite(void);
+Suite *board_suite(void);
 Suite *boot_suite(void);
 Suite *bus_suite(void);
 Suite *cpuid_suite(void);

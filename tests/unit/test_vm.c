@@ -19,6 +19,7 @@
 #include "devices/core/board.h"
 #include "guest/abi/machine.h"
 #include "tests/unit/suites.h"
+#include "vmm/machine/irq.h"
 #include "vmm/machine/probe.h"
 #include "vmm/machine/vm.h"
 
@@ -468,6 +469,29 @@ START_TEST(test_probe)
 }
 END_TEST
 
+/* A message is an interrupt that waits in the local APIC it names, if that is switched on. */
+START_TEST(test_msi)
+{
+    enum { SPURIOUS = 0xf0, SPURIOUS_ENABLE = 0x1ff, REQUESTED = 0x200, VECTOR = 0x55 };
+    struct kvm_lapic_state lapic;
+    uint32_t *spurious = (uint32_t *)(void *)(lapic.regs + SPURIOUS);
+    const uint32_t *requested = (uint32_t *)(void *)(lapic.regs + REQUESTED + VECTOR / 32 * 16);
+
+    if (no_kvm("msi"))
+        return;
+    MAKE(1, 1, halt);
+    ck_assert_int_eq(irq_msi(&vm, ABI_LAPIC_GPA, VECTOR), -EAGAIN);
+    ck_assert_int_ge(ioctl(vm.vcpus[0].fd, KVM_GET_LAPIC, &lapic), 0);
+    *spurious = SPURIOUS_ENABLE;
+    ck_assert_int_ge(ioctl(vm.vcpus[0].fd, KVM_SET_LAPIC, &lapic), 0);
+    ck_assert_int_eq(irq_msi(&vm, ABI_LAPIC_GPA, VECTOR), 0);
+    ck_assert_int_eq(irq_msi(&vm, ABI_LAPIC_GPA | 9 << 12, VECTOR), -EAGAIN); /* no APIC 9 */
+    ck_assert_int_ge(ioctl(vm.vcpus[0].fd, KVM_GET_LAPIC, &lapic), 0);
+    ck_assert_uint_eq(*requested, 1u << VECTOR % 32);
+    destroy();
+}
+END_TEST
+
 Suite *vm_suite(void)
 {
     Suite *suite = suite_create("vm");
@@ -486,6 +510,7 @@ Suite *vm_suite(void)
     tcase_add_test(tc, test_bad_shapes);
     tcase_add_test(tc, test_slots);
     tcase_add_test(tc, test_probe);
+    tcase_add_test(tc, test_msi);
     suite_add_tcase(suite, tc);
     return suite;
 }
