@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "devices/core/virtqueue.h"
+#include "devices/iommu/iommu.h"
 #include "tests/unit/suites.h"
 #include "vmm/machine/memory.h"
 
@@ -460,6 +461,174 @@ START_TEST(test_avail_event)
 }
 END_TEST
 
+/* ---- Behind an IOMMU ------------------------------------------------------------------ */
+
+#define IOVA     0x100000000ull /* of page 0 of what is mapped */
+#define DOMAIN   1
+#define ENDPOINT 9
+
+static struct iommu *iommu;
+
+/* Pages of RAM, in any order, one after the other from IOVA on. */
+static const struct {
+    uint8_t page;
+    uint32_t rights;
+} mapped[] = {
+    { 7, IOMMU_READ },               /* descriptors: 256 of them, so this page */
+    { 3, IOMMU_READ },               /* available ring: from here */
+    { 9, IOMMU_READ },               /* to here */
+    { 4, IOMMU_READ | IOMMU_WRITE }, /* used ring: from here */
+    { 2, IOMMU_WRITE },              /* to here */
+    { 12, IOMMU_READ },              /* data */
+    { 11, IOMMU_WRITE },
+};
+
+static void setup_iommu(void)
+{
+    const struct iommu_config config = { 0 };
+
+    ck_assert_int_eq(memory_create(&memory, -1, RAM_BYTES, MEMORY_4K), 0);
+    ck_assert_int_eq(iommu_create(&iommu, &memory, &config), 0);
+    ck_assert_int_eq(dma_create(&dma, &memory, iommu, ENDPOINT), 0);
+    ck_assert_int_eq(iommu_attach(iommu, ENDPOINT, DOMAIN, false), 0);
+    for (unsigned i = 0; i < sizeof(mapped) / sizeof(mapped[0]); i++)
+        ck_assert_int_eq(iommu_map(iommu, DOMAIN, IOVA + i * 4096, IOVA + i * 4096 + 4095,
+                                   mapped[i].page * 4096ull, mapped[i].rights),
+                         0);
+    virtqueue_init(&queue, &dma, 256);
+    queue.event_index = true;
+    queue.state.size = 256;
+    queue.state.descriptors = IOVA;
+    queue.state.driver = IOVA + 2 * 4096 - 64; /* straddles pages 3 and 9 */
+    queue.state.device = IOVA + 4 * 4096 - 64; /* straddles pages 4 and 2 */
+    ck_assert_int_eq(virtqueue_enable(&queue), 0);
+    dma_lock(&dma);
+}
+
+static void teardown_iommu(void)
+{
+    dma_unlock(&dma);
+    dma_destroy(&dma);
+    iommu_destroy(iommu);
+    memory_destroy(&memory);
+}
+
+/* Where the device's address lies. */
+static void *device_at(uint64_t iova)
+{
+    return (uint8_t *)at(mapped[(iova - IOVA) / 4096].page * 4096ull) + iova % 4096;
+}
+
+/* Byte by byte: an element of the used ring straddles two pages, too. */
+static void fetch(void *to, uint64_t iova, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        ((uint8_t *)to)[i] = *(uint8_t *)device_at(iova + i);
+}
+
+static void device_offer(uint16_t index, uint16_t head)
+{
+    uint16_t after = index + 1;
+
+    memcpy(device_at(queue.state.driver + 4 + 2ull * (index % 256)), &head, 2);
+    memcpy(device_at(queue.state.driver + 2), &after, 2);
+}
+
+static uint16_t unlock_and(int (*change)(void))
+{
+    int result;
+
+    dma_unlock(&dma);
+    result = change();
+    dma_lock(&dma);
+    return (uint16_t)-result;
+}
+
+static int unmap_data(void)
+{
+    return iommu_unmap(iommu, DOMAIN, IOVA + 5 * 4096, IOVA + 6 * 4096 - 1);
+}
+
+static int unmap_descriptors(void)
+{
+    return iommu_unmap(iommu, DOMAIN, IOVA, IOVA + 4095);
+}
+
+static int unmap_used_end(void)
+{
+    return iommu_unmap(iommu, DOMAIN, IOVA + 4 * 4096, IOVA + 5 * 4096 - 1);
+}
+
+/* Rings that are not one piece of host memory work all the same, 3 times around. */
+START_TEST(test_scattered)
+{
+    uint64_t data = IOVA + 5 * 4096;
+    struct vring_used_elem element;
+    uint16_t index;
+
+    for (uint16_t i = 0; i < 3 * 256; i++) {
+        set(mapped[0].page * 4096ull, i % 256, data + i, 4, 0, 0);
+        device_offer(i, i % 256);
+        ck_assert_int_eq(virtqueue_pop(&queue, &chain), 1);
+        ck_assert_uint_eq(chain.head, i % 256);
+        ck_assert_uint_eq(chain.segments[0].iova, data + i);
+        ck_assert_int_eq(virtqueue_push(&queue, chain.head, i), 0);
+        fetch(&element, queue.state.device + 4 + 8ull * (i % 256), sizeof(element));
+        fetch(&index, queue.state.device + 2, 2);
+        ck_assert_uint_eq(element.id, i % 256);
+        ck_assert_uint_eq(element.len, i);
+        ck_assert_uint_eq(index, i + 1);
+        virtqueue_should_notify(&queue);
+    }
+    ck_assert_int_eq(virtqueue_pop(&queue, &chain), 0);
+    fetch(&index, queue.state.device + 4 + 8 * 256, 2);
+    ck_assert_uint_eq(index, 3 * 256); /* the available event word */
+    ck_assert_uint_eq(dma.faults, 0);
+}
+END_TEST
+
+/* What was unmapped is out of reach at once, also where a translation was kept. */
+START_TEST(test_revoked)
+{
+    int (*const changes[])(void) = { unmap_data, unmap_descriptors, unmap_used_end };
+    uint8_t bytes[8];
+
+    set(mapped[0].page * 4096ull, 0, IOVA + 5 * 4096, 8, 0, 0);
+    device_offer(0, 0);
+    ck_assert_int_eq(virtqueue_pop(&queue, &chain), 1);
+    ck_assert_int_eq(virtqueue_read(&queue, &chain, 0, bytes, 8), 8);
+    ck_assert_int_eq(virtqueue_push(&queue, 0, 0), 0);
+    ck_assert_uint_eq(unlock_and(changes[_i]), 0);
+    device_offer(1, 0);
+    if (_i == 0) {
+        ck_assert_int_eq(virtqueue_pop(&queue, &chain), 1);
+        ck_assert_int_eq(virtqueue_read(&queue, &chain, 0, bytes, 8), -EFAULT);
+        ck_assert_ptr_null(queue.broken);
+    } else if (_i == 1) {
+        ck_assert_int_eq(virtqueue_pop(&queue, &chain), -EFAULT);
+    } else {
+        ck_assert_int_eq(virtqueue_pop(&queue, &chain), 1);
+        ck_assert_int_eq(virtqueue_push(&queue, 0, 0), -EFAULT);
+    }
+    ck_assert_uint_eq(dma.faults, 1);
+}
+END_TEST
+
+/* The device's part is written, the driver's read: rights the other way round do not do. */
+START_TEST(test_rights)
+{
+    queue.state.device = IOVA + 4096; /* READ only */
+    queue.state.size = 16;
+    queue.state.driver = IOVA + 5 * 4096;
+    ck_assert_int_eq(virtqueue_enable(&queue), 0);
+    ck_assert_int_eq(virtqueue_push(&queue, 0, 0), -EFAULT);
+    queue.broken = NULL;
+    queue.state.driver = IOVA + 6 * 4096; /* WRITE only */
+    ck_assert_int_eq(virtqueue_pop(&queue, &chain), -EFAULT);
+    ck_assert_uint_eq(dma.faults, 2);
+}
+END_TEST
+
 Suite *virtqueue_suite(void)
 {
     Suite *suite = suite_create("virtqueue");
@@ -484,6 +653,14 @@ Suite *virtqueue_suite(void)
     tcase_add_test(tc, test_flags);
     tcase_add_test(tc, test_used_event);
     tcase_add_test(tc, test_avail_event);
+    suite_add_tcase(suite, tc);
+
+    tc = tcase_create("iommu");
+    tcase_set_timeout(tc, 10);
+    tcase_add_checked_fixture(tc, setup_iommu, teardown_iommu);
+    tcase_add_test(tc, test_scattered);
+    tcase_add_loop_test(tc, test_revoked, 0, 3);
+    tcase_add_test(tc, test_rights);
     suite_add_tcase(suite, tc);
     return suite;
 }
