@@ -444,32 +444,46 @@ static const struct block_ops file_ops = {
     .destroy = file_destroy,
 };
 
-static void make_ring(struct file *file, const struct file_options *options)
+/* A ring for so many requests: whether there is one, or why not. */
+static bool make_ring(struct io_uring *ring, unsigned depth, char *why, size_t why_bytes)
 {
-    int err;
-
-    file->facts.why_not = file->why_not;
-    if (options->without_uring) {
-        snprintf(file->why_not, sizeof(file->why_not), "io_uring: not wanted");
-        return;
-    }
     /* Twice the depth: each request may be joined by its cancellation. */
-    err = io_uring_queue_init(2 * options->depth, &file->ring, 0);
+    int err = io_uring_queue_init(2 * depth, ring, 0);
+
     if (err < 0) {
-        snprintf(file->why_not, sizeof(file->why_not), "io_uring: %s",
+        snprintf(why, why_bytes, "io_uring: %s",
                  err == -ENOSYS  ? "this kernel has none"
                  : err == -EPERM ? "not permitted here"
                                  : strerror(-err));
-        return;
+        return false;
     }
     /* All operations that are used here came before this feature did (Linux 5.7). */
-    if (!(file->ring.features & IORING_FEAT_FAST_POLL)) {
-        io_uring_queue_exit(&file->ring);
-        snprintf(file->why_not, sizeof(file->why_not), "io_uring: older than Linux 5.7");
-        return;
+    if (!(ring->features & IORING_FEAT_FAST_POLL)) {
+        io_uring_queue_exit(ring);
+        snprintf(why, why_bytes, "io_uring: older than Linux 5.7");
+        return false;
     }
-    file->facts.uring = true;
-    file->facts.why_not = NULL;
+    return true;
+}
+
+bool file_has_uring(char *why, size_t why_bytes)
+{
+    struct io_uring ring;
+
+    if (!make_ring(&ring, 1, why, why_bytes))
+        return false;
+    io_uring_queue_exit(&ring);
+    return true;
+}
+
+static void choose_way(struct file *file, const struct file_options *options)
+{
+    if (options->without_uring)
+        snprintf(file->why_not, sizeof(file->why_not), "io_uring: not wanted");
+    else
+        file->facts.uring = make_ring(&file->ring, options->depth, file->why_not,
+                                      sizeof(file->why_not));
+    file->facts.why_not = file->facts.uring ? NULL : file->why_not;
 }
 
 int file_open(struct block **block, const char *path, const struct file_options *options,
@@ -502,7 +516,7 @@ int file_open(struct block **block, const char *path, const struct file_options 
         free(file);
         goto say;
     }
-    make_ring(file, options);
+    choose_way(file, options);
     /* A limit on file sizes is an error of that write, not the end of the machine. */
     if (!options->read_only)
         signal(SIGXFSZ, SIG_IGN);

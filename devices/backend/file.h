@@ -36,6 +36,9 @@ struct file_options {
 int file_open(struct block **block, const char *path, const struct file_options *options,
               char *error, size_t error_bytes);
 
+/* Whether this host has an io_uring to use; if not, `why` says why. Costs a ring. */
+bool file_has_uring(char *why, size_t why_bytes);
+
 /* What is worth a line in a report. */
 void file_facts(const struct block *block, struct file_facts *facts);
 

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "devices/backend/file.h"
-
 #define QUEUE      0
 #define ROUNDS_MAX 8 /* over the queue, before somebody else gets the lock */
 /* Of one DISCARD or WRITE_ZEROES: 2 GiB, so that one request does not keep the host long. */
@@ -533,8 +531,10 @@ int virtio_blk_create(struct virtio_blk **blk, struct vm *vm, struct dma *dma, c
     if (err) {
         snprintf(error, error_bytes, "virtio-blk for %s: %s", path, strerror(-err));
         block_destroy(block);
+        return err;
     }
-    return err;
+    file_facts(block, &(*blk)->file);
+    return 0;
 }
 
 void virtio_blk_destroy(struct virtio_blk *blk)

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "devices/backend/block.h"
+#include "devices/backend/file.h"
 #include "devices/core/virtio_mmio.h"
 #include "devices/iommu/dma.h"
 
@@ -57,6 +58,7 @@ struct virtio_blk {
     struct virtio_blk_counts counts;
     struct dma *dma;
     struct block *block;
+    struct file_facts file; /* of virtio_blk_create; zero over another store */
     char id[VIRTIO_BLK_ID_BYTES];
 
     struct blk_request *requests; /* as many as the queue is long */

@@ -111,6 +111,9 @@ static void print_host_pages(const struct host_facts *facts)
         facts->user_faults
             ? "may be used"
             : "may not be used: sysctl vm.unprivileged_userfaultfd=1, or run as root");
+    row(facts->uring ? TONE_PLAIN : TONE_NOTE, "disks", "%s%s",
+        facts->uring ? "io_uring" : "by system calls on a thread, which is slower; ",
+        facts->uring ? "" : facts->uring_lack);
 }
 
 static void print_capabilities(const struct host_facts *facts)
@@ -239,6 +242,9 @@ static json_t *facts_json(const struct host_facts *facts)
     json_object_set_new(result, "permissions",
                         json_pack("{s:b, s:b, s:b}", "kvm", facts->device_readable, "frame_numbers",
                                   facts->frame_numbers, "userfaultfd", facts->user_faults));
+    json_object_set_new(result, "io_uring",
+                        json_pack("{s:b, s:s?}", "usable", facts->uring, "lack",
+                                  facts->uring ? NULL : facts->uring_lack));
     json_object_set_new(result, "quirks", quirks_json(facts));
     return result;
 }

@@ -17,6 +17,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "devices/backend/file.h"
 #include "vmm/cli/host_quirks.h"
 
 #ifndef KVM_CAP_PRE_FAULT_MEMORY
@@ -226,6 +227,7 @@ static void gather_permissions(struct host_facts *facts)
     facts->user_faults = fd >= 0;
     if (fd >= 0)
         close(fd);
+    facts->uring = file_has_uring(facts->uring_lack, sizeof(facts->uring_lack));
 }
 
 static void gather_capabilities(struct host_facts *facts)

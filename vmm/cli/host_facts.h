@@ -65,8 +65,10 @@ struct host_facts {
     struct host_quirk quirks[HOST_QUIRKS_MAX];
     bool device_present, device_readable;
     unsigned device_mode;
-    bool frame_numbers; /* /proc/self/pagemap tells physical frames */
-    bool user_faults;   /* userfaultfd may be used, kernel faults included */
+    bool frame_numbers;               /* /proc/self/pagemap tells physical frames */
+    bool user_faults;                 /* userfaultfd may be used, kernel faults included */
+    bool uring;                       /* io_uring may be used */
+    char uring_lack[HOST_WORD_BYTES]; /* else why not */
 };
 
 /* Finds out all of it: runs a few instructions on throw-away VMs, some 50 ms. */

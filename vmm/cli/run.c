@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "devices/core/board.h"
+#include "devices/virtio/blk.h"
 #include "guest/abi/machine.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/layout.h"
@@ -255,15 +256,30 @@ static int explain_devices(const struct board *board, int err)
     return STATUS_FAILED;
 }
 
+static json_t *describe_disk(const struct virtio_blk *disk)
+{
+    const struct virtio_blk_counts *counts = &disk->counts;
+
+    return json_pack("{s:I, s:I, s:b, s:s?, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "sectors",
+                     (json_int_t)disk->block->sectors, "unused_bytes",
+                     (json_int_t)disk->file.unused_bytes, "io_uring", disk->file.uring, "lack",
+                     disk->file.why_not, "reads", (json_int_t)counts->reads, "read_bytes",
+                     (json_int_t)counts->read_bytes, "writes", (json_int_t)counts->writes,
+                     "write_bytes", (json_int_t)counts->write_bytes, "flushes",
+                     (json_int_t)counts->flushes, "failed", (json_int_t)counts->failed,
+                     "unreachable", (json_int_t)counts->unreachable);
+}
+
 static json_t *describe_device(const struct board_report *report)
 {
-    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s?}", "name", report->name, "gpa",
-                     (json_int_t)report->gpa, "endpoint",
+    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s?, s:o}", "name", report->name,
+                     "gpa", (json_int_t)report->gpa, "endpoint",
                      report->translated ? json_integer(report->endpoint) : json_null(), "kicks",
                      (json_int_t)report->kicks, "interrupts", (json_int_t)report->interrupts,
                      "bad_accesses", (json_int_t)report->bad_accesses, "dma_faults",
                      (json_int_t)report->dma_faults, "needed_resets",
-                     (json_int_t)report->needed_resets, "needed_reset", report->needed_reset);
+                     (json_int_t)report->needed_resets, "needed_reset", report->needed_reset,
+                     "disk", report->disk ? describe_disk(report->disk) : json_null());
 }
 
 static json_t *describe_devices(const struct board *board)
@@ -340,6 +356,25 @@ static void report_lost_output(const struct console *console)
                 error ? strerror(-error) : "nobody read them");
 }
 
+/* What somebody who gave a disk would not expect of it. */
+static void report_disks(const struct board *board)
+{
+    struct board_report report;
+
+    for (unsigned i = 0; board_report(board, i, &report); i++) {
+        const struct file_facts *file = report.disk ? &report.disk->file : NULL;
+
+        if (file && !file->uring)
+            fprintf(stderr, "strata run: disks work by system calls, which is slower: %s\n",
+                    file->why_not);
+        if (file && file->unused_bytes)
+            fprintf(stderr,
+                    "strata run: a disk image is not whole sectors of 512 bytes: its last %u "
+                    "bytes are not used\n",
+                    (unsigned)file->unused_bytes);
+    }
+}
+
 /* After the VM has ended: the report, the result, the exit status. */
 static int conclude(const struct vm *vm, const struct board *board, struct kvm_host *host,
                     struct json_output *json, uint64_t started_ns)
@@ -394,6 +429,7 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
         status = explain_devices(&board, err);
         goto destroy_vm;
     }
+    report_disks(&board);
     err = boot(&vm, &board, &options->config, &error);
     if (err) {
         fprintf(stderr, "strata run: %s\n", error.text);
