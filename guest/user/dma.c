@@ -7,10 +7,12 @@
 #include "guest/abi/policy.h"
 #include "guest/lib/lib.h"
 
-#define WORDS     (PAGE / sizeof(uint64_t))
-#define GIVE_UP   2000000000ul /* ticks without news of a fault */
-#define DMA_READ  1u
-#define DMA_WRITE 2u
+#define WORDS (PAGE / sizeof(uint64_t))
+/* Without news of a fault, so many questions and so many ticks are enough. */
+#define PATIENCE       500
+#define PATIENCE_TICKS 20000000ul
+#define DMA_READ       1u
+#define DMA_WRITE      2u
 
 static uint64_t arg[ABI_TOUR_DMA_NARGS];
 static struct abi_dma told[2 * ABI_TOUR_DMA_FAULTS];
@@ -63,9 +65,10 @@ static void unmap_for(uint32_t device, uint64_t iova)
 /* All that the driver is told within a while. */
 static uint64_t take_faults(void)
 {
-    uint64_t n = 0, since = ticks();
+    uint64_t n = 0, asked = 0, since = ticks();
 
-    while (n < ABI_TOUR_DMA_FAULTS && ticks() - since < GIVE_UP) {
+    while (n < ABI_TOUR_DMA_FAULTS && (asked < PATIENCE || ticks() - since < PATIENCE_TICKS)) {
+        asked++;
         if (syscall(SYS_DMA, ABI_DMA_FAULT, &told[n]) == 0)
             n++;
         else
