@@ -142,6 +142,35 @@ static int replace_target(struct json_output *output, const char *text, size_t b
     return err;
 }
 
+int json_output_write_text(struct json_output *output, const char *text, size_t bytes)
+{
+    int err;
+
+    if (!output->path)
+        return 0;
+    if (output->direct) {
+        if (output->fd == STDOUT_FILENO)
+            fflush(stdout);
+        err = write_all(output->fd, text, bytes);
+    } else if (output->fd >= 0) {
+        err = write_all(output->fd, text, bytes);
+        if (!err && output->mode != DEFAULT_MODE && fchmod(output->fd, output->mode) < 0)
+            err = -errno;
+        if (!err)
+            err = link_fd(output->fd, output->target);
+        if (err == -EEXIST)
+            err = replace_target(output, text, bytes);
+    } else {
+        err = replace_target(output, text, bytes);
+    }
+    /* close tells of errors that write did not (network file systems). */
+    if (output->fd > STDERR_FILENO && close(output->fd) < 0 && !err)
+        err = -errno;
+    output->fd = -1;
+    json_output_close(output);
+    return err;
+}
+
 int json_output_write(struct json_output *output, const json_t *value)
 {
     char *text, *line;
@@ -156,28 +185,8 @@ int json_output_write(struct json_output *output, const json_t *value)
     free(text);
     if (bytes < 0)
         return -ENOMEM;
-
-    if (output->direct) {
-        if (output->fd == STDOUT_FILENO)
-            fflush(stdout);
-        err = write_all(output->fd, line, (size_t)bytes);
-    } else if (output->fd >= 0) {
-        err = write_all(output->fd, line, (size_t)bytes);
-        if (!err && output->mode != DEFAULT_MODE && fchmod(output->fd, output->mode) < 0)
-            err = -errno;
-        if (!err)
-            err = link_fd(output->fd, output->target);
-        if (err == -EEXIST)
-            err = replace_target(output, line, (size_t)bytes);
-    } else {
-        err = replace_target(output, line, (size_t)bytes);
-    }
+    err = json_output_write_text(output, line, (size_t)bytes);
     free(line);
-    /* close tells of errors that write did not (network file systems). */
-    if (output->fd > STDERR_FILENO && close(output->fd) < 0 && !err)
-        err = -errno;
-    output->fd = -1;
-    json_output_close(output);
     return err;
 }
 

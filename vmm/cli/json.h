@@ -26,6 +26,9 @@ int json_output_open(struct json_output *output, const char *path);
 /* Writes the value and ends the output. 0, or -errno with a regular target unchanged. */
 int json_output_write(struct json_output *output, const json_t *value);
 
+/* The same for text that is no JSON. */
+int json_output_write_text(struct json_output *output, const char *text, size_t bytes);
+
 /* Gives up without writing; nothing to do after json_output_write. */
 void json_output_close(struct json_output *output);
 
