@@ -91,8 +91,8 @@ void board_destroy(struct board *board);
 
 /*
  * Console input, from any thread: how many bytes were taken; the rest is to be offered
- * again when console_room_fd is readable. It goes to the first virtio-console while a
- * driver runs it, else to the serial port: a guest without that driver is not left deaf.
+ * again when console_room_fd is readable. It goes to the first virtio-console whose
+ * driver takes input, else to the serial port: no guest is left deaf.
  */
 size_t board_input(struct board *board, const uint8_t *bytes, size_t count);
 

@@ -122,6 +122,7 @@ int64_t virtio_console_input(struct virtio_console *console, const uint8_t *byte
 {
     struct virtqueue *queue = &console->mmio.queues[VIRTIO_CONSOLE_RECEIVE];
     size_t done = 0;
+    int64_t taken;
     int err = 0;
 
     dma_lock(console->mmio.dma);
@@ -135,6 +136,7 @@ int64_t virtio_console_input(struct virtio_console *console, const uint8_t *byte
         err = virtqueue_pop(queue, &console->input);
         if (err <= 0)
             break;
+        console->fed = true;
         written = virtqueue_write(queue, &console->input, 0, bytes + done, count - done);
         /* A buffer that may not be written goes back empty; its bytes go into the next. */
         err = virtqueue_push(queue, console->input.head, written > 0 ? (uint32_t)written : 0);
@@ -150,8 +152,9 @@ int64_t virtio_console_input(struct virtio_console *console, const uint8_t *byte
     /* Useless buffers only: there may be better ones behind them, or somebody else to read. */
     if (console->starved && err)
         offer_again(console);
+    taken = console->fed ? (int64_t)done : -EAGAIN;
     dma_unlock(console->mmio.dma);
-    return (int64_t)done;
+    return taken;
 }
 
 /* ---- The device -------------------------------------------------------------------- */
@@ -162,25 +165,19 @@ static void notify(void *owner, unsigned queue)
 
     if (queue == VIRTIO_CONSOLE_TRANSMIT) {
         atomic_store_explicit(&console->transmit_due, true, memory_order_relaxed);
-    } else if (console->starved) {
+    } else if (console->starved || !console->fed) {
+        /* The first buffers, or more: what waits, maybe elsewhere, is for this device. */
         console->starved = false;
+        console->fed = true;
         offer_again(console);
     }
-}
-
-/* Whoever was given the input before: what waits goes to this device now. */
-static void start(void *owner, uint64_t features)
-{
-    (void)features;
-    offer_again(owner);
 }
 
 static void reset(void *owner)
 {
     struct virtio_console *console = owner;
 
-    console->sending = false;
-    console->starved = false;
+    console->sending = console->starved = console->fed = false;
     offer_again(console); /* to somebody else */
 }
 
@@ -202,7 +199,6 @@ static const struct virtio_class console_class = {
     .notify = notify,
     .reset = reset,
     .stop = stop,
-    .start = start,
     .settle = settle,
 };
 

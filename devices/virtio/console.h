@@ -28,6 +28,7 @@ struct virtio_console {
     int room_fd;
     atomic_bool transmit_due; /* the driver kicked, and nobody has looked yet */
     /* The rest is under the lock of the door. */
+    bool fed;      /* the driver has made a receive buffer available: it wants input */
     bool starved;  /* virtio_console_input had to leave bytes behind */
     bool draining; /* a thread writes what it took from the transmit queue */
     bool sending;  /* `sent` bytes of `output` are done with, the chain is not */
@@ -46,8 +47,9 @@ int virtio_console_create(struct virtio_console *console, struct vm *vm, struct 
 
 /*
  * Bytes from the outside, from any thread: how many fitted into the buffers that the
- * driver has made available, or -EAGAIN while no driver runs the device. What did not
- * fit is to be offered again when room_fd is readable.
+ * driver has made available, or -EAGAIN while no driver runs the device, or one that has
+ * never made any available: it only writes. What was not taken is to be offered again
+ * when room_fd is readable.
  */
 int64_t virtio_console_input(struct virtio_console *console, const uint8_t *bytes, size_t count);
 

@@ -45,7 +45,7 @@ static const struct option_entry option_entries[] = {
     [OPT_RNG] = { "rng", NULL, "an entropy device" },
     [OPT_VIRTIO_CONSOLE] = { "virtio-console", NULL,
                              "a second console, beside the serial port; it gets the input\n"
-                             "while a driver runs it" },
+                             "while a driver reads from it" },
     [OPT_IOMMU] = { "iommu", "MODE",
                     "how devices reach memory: off (directly, the default), or through an\n"
                     "IOMMU that the guest puts to bypass, strict or lazy" },
