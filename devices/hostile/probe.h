@@ -26,7 +26,7 @@ struct probe_state {
     bool withholding;
     bool withheld; /* a completion is */
     /* While the probe is busy this belongs to the request. */
-    uint8_t buffer[ABI_PROBE_BUFFER_BYTES];
+    _Alignas(8) uint8_t buffer[ABI_PROBE_BUFFER_BYTES];
 };
 
 struct probe {
