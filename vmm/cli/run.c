@@ -28,6 +28,7 @@ enum {
     OPT_DISK,
     OPT_RNG,
     OPT_VIRTIO_CONSOLE,
+    OPT_DMA_PROBE,
     OPT_IOMMU,
     OPT_EXEC,
     OPT_JSON
@@ -46,6 +47,7 @@ static const struct option_entry option_entries[] = {
     [OPT_VIRTIO_CONSOLE] = { "virtio-console", NULL,
                              "a second console, beside the serial port; it gets the input\n"
                              "while a driver reads from it" },
+    [OPT_DMA_PROBE] = { "dma-probe", NULL, "a device that can be told to misbehave" },
     [OPT_IOMMU] = { "iommu", "MODE",
                     "how devices reach memory: off (directly, the default), or through an\n"
                     "IOMMU that the guest puts to bypass, strict or lazy" },
@@ -196,6 +198,9 @@ static void parse_options(struct run_options *options, int argc, char **argv)
         case OPT_CPUS: config->vcpu_count = parse_cpus(value); break;
         case OPT_DISK: add_disk(options, optarg); break;
         case OPT_RNG: add_device(options, (struct board_device){ .kind = BOARD_RNG }); break;
+        case OPT_DMA_PROBE:
+            add_device(options, (struct board_device){ .kind = BOARD_PROBE });
+            break;
         case OPT_VIRTIO_CONSOLE:
             add_device(options, (struct board_device){ .kind = BOARD_CONSOLE });
             break;
