@@ -89,7 +89,13 @@ $B/tests/with-signals: $B/obj/tests/guests/with-signals.o
 	$(CC) $(SANITIZE) $(LINK) -o $@ $<
 $B/tests/%.elf: $B/obj/tests/guests/%.o tests/guests/pvh.ld
 	@mkdir -p $(@D)
-	ld -static -nostdlib --no-warn-rwx-segments -T tests/guests/pvh.ld -o $@ $<
+	ld -static -nostdlib --no-warn-rwx-segments -T tests/guests/pvh.ld -o $@ $(filter %.o,$^)
+
+# One has a part in C, with the flags of the bundled guest's kernel.
+$B/tests/windows.elf: $B/obj/tests/guests/windows_fuzz.o
+$B/obj/tests/guests/windows_fuzz.o: tests/guests/windows_fuzz.c
+	@mkdir -p $(@D)
+	gcc $(filter-out -mcmodel=kernel,$(KERNEL_CFLAGS)) -c -o $@ $<
 
 bench: all
 	./scripts/bench
