@@ -21,6 +21,7 @@
 
 const char console_input = 0;
 
+static bool (*diverted)(const char *text, uint64_t bytes);
 static char ring[RING_BYTES];
 static uint32_t ring_in, ring_out, ring_lines;
 
@@ -37,8 +38,15 @@ void console_setup(void)
     outb(port(UART_IER), 0x01);
 }
 
+void console_divert(bool (*write)(const char *text, uint64_t bytes))
+{
+    diverted = write;
+}
+
 void console_write(const char *text, uint64_t bytes)
 {
+    if (diverted && diverted(text, bytes))
+        return;
     while (bytes) {
         uint64_t part = bytes < FIFO_BYTES ? bytes : FIFO_BYTES;
 

@@ -2,10 +2,15 @@
 #ifndef STRATA_KERNEL_CONSOLE_H
 #define STRATA_KERNEL_CONSOLE_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 void console_setup(void);
 void console_write(const char *text, uint64_t bytes);
+
+/* Output goes by `write` from now on, unless that returns false; NULL: by the serial port. */
+void console_divert(bool (*write)(const char *text, uint64_t bytes));
 
 /* The serial interrupt: takes what came in and wakes readers. */
 void console_interrupt(void);

@@ -18,6 +18,7 @@ struct rng {
     uint32_t pid; /* who asked */
     uint32_t bytes;
     int error;
+    bool up;
 };
 
 _Static_assert(sizeof(struct rng) <= ABI_PAGE_BYTES, "one frame");
@@ -32,9 +33,11 @@ static int bring_up(struct device *device)
 
     if (!err)
         err = virtq_setup(&rng->queue, device, 0, QUEUE_SIZE, features);
-    if (!err)
-        virtio_ready(device);
-    return err;
+    if (err)
+        return err;
+    virtio_ready(device);
+    rng->up = true;
+    return 0;
 }
 
 static int start(struct device *device)
@@ -69,10 +72,9 @@ static void reset(struct device *device, int error)
     virtio_reset(device);
     while (virtq_take_back(&rng->queue))
         ;
+    rng->up = false;
     if (rng->phase == RUNNING)
         end(rng, error);
-    if (device->domain && bring_up(device))
-        device->errors++;
 }
 
 static void interrupt(struct device *device)
@@ -82,7 +84,7 @@ static void interrupt(struct device *device)
     void *token;
     int got;
 
-    if (!virtio_why(device) || !rng)
+    if (!virtio_why(device) || !rng || !rng->up)
         return;
     do {
         while ((got = virtq_pop(&rng->queue, &token, &bytes)) == 1) {
@@ -122,6 +124,8 @@ int64_t rng_call(struct process *p, uint64_t va, uint64_t bytes)
     if (rng->phase == IDLE) {
         if (bytes > ABI_PAGE_BYTES)
             bytes = ABI_PAGE_BYTES;
+        if (!rng->up && (!source->domain || bring_up(source)))
+            return -ABI_ENODEV;
         if (virtq_add(&rng->queue, rng->iova, (uint32_t)bytes, VIRTQ_WRITE, (uint32_t)bytes, rng))
             return -ABI_EIO;
         rng->phase = RUNNING;

@@ -127,8 +127,7 @@ static void prepare(struct virtq *q, uint64_t gpa)
         q->descriptors[2 * i + 1].bytes = TAIL_BYTES;
         q->descriptors[2 * i + 1].flags = VIRTQ_WRITE;
     }
-    /* No interrupts (2.7.6): the end of a batch is polled for. */
-    q->available[0] = 1;
+    virtq_quiet(q);
 }
 
 /* Notifies, and waits until so many more are used. */

@@ -282,6 +282,11 @@ bool virtq_arm(struct virtq *q)
     return q->used[1] == q->used_index;
 }
 
+void virtq_quiet(struct virtq *q)
+{
+    q->available[0] = QUIET;
+}
+
 void *virtq_take_back(struct virtq *q)
 {
     for (uint16_t id = 0; id < q->size; id++) {

@@ -120,6 +120,9 @@ int virtq_pop_trusting(struct virtq *q, void **token, uint32_t *bytes);
 /* Asks for an interrupt for the next completion: false if that has come already. */
 bool virtq_arm(struct virtq *q);
 
+/* For who polls: no interrupts. Only without VIRTIO_F_EVENT_IDX. */
+void virtq_quiet(struct virtq *q);
+
 /* Takes back one request that was under way, after a reset: its token, or NULL. */
 void *virtq_take_back(struct virtq *q);
 
