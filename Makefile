@@ -1,5 +1,5 @@
 # strata: `make` builds build/strata, the bundled guest inside it.
-# Other goals: unit asan fuzz bench lint clean. scripts/check runs them all.
+# Other goals: unit asan tsan fuzz fault-list bench lint clean. scripts/check runs them all.
 
 # One seeded bug of devices/iommu/fault_inject.h: `make FAULT_INJECT=stale-iotlb`. Only the
 # IOMMU is compiled anew for it, into build/fault/NAME; all else comes from build/.
@@ -60,6 +60,16 @@ asan:
 	$(MAKE) B=build/asan LINK=-no-pie CFLAGS='-O1 -g -fno-omit-frame-pointer' \
 	    SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' build/asan/unit build/asan/strata
 
+# Access against revocation (tests/tsan), and the same with bugs that it must notice.
+TSAN := LINK=-no-pie CFLAGS='-O1 -g' SANITIZE=-fsanitize=thread REST=build/tsan
+tsan:
+	$(MAKE) B=build/tsan $(TSAN) build/tsan/revoke
+	for bug in no-drain stale-iotlb keep-after-detach; do $(MAKE) FAULT_INJECT=$$bug \
+	    B=build/tsan/$$bug $(TSAN) build/tsan/$$bug/revoke || exit; done
+$B/revoke: $(REST)/obj/tests/tsan/revoke.o $(REST)/obj/vmm/machine/memory.o \
+    $(filter-out %/dma_request.o,$(filter $B/obj/devices/iommu/%,$(OBJS)))
+	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^
+
 fuzz:
 	$(MAKE) B=build/fuzz-obj CC=$(CLANG) CFLAGS='-O1 -g' \
 	    SANITIZE='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all' \
@@ -106,6 +116,6 @@ lint:
 clean:
 	rm -rf build
 
-.PHONY: all unit fault-list asan fuzz bench lint clean $B/fuzzers
+.PHONY: all unit fault-list asan tsan fuzz bench lint clean $B/fuzzers
 .SECONDARY:
 -include $(shell find $B $(REST) -name '*.d' 2>/dev/null)
