@@ -6,40 +6,32 @@
  *
  * All attacks are made here, with the world stopped, by the device's own functions.
  */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "devices/core/board.h"
-#include "devices/hostile/probe.h"
 #include "guest/abi/dma.h"
 #include "guest/abi/exercises.h"
 #include "guest/abi/policy.h"
 #include "vmm/boot/config.h"
 #include "vmm/machine/memory.h"
-#include "vmm/tour/tour.h"
+#include "vmm/tour/dma_attack.h"
 
 #define MACHINE_OFF  0 /* without an IOMMU, */
 #define MACHINE_ON   1 /* and with one */
-#define PROBE        0 /* the only device in the list */
-#define ENDPOINT     1
-#define UNTOUCHED    0xc5 /* fills the device's buffer before it reads */
-#define FORGED       0x66 /* what the device writes */
 #define FORGED_BYTES 64
-#define SWEEP_STRIDE (16 * ABI_PAGE_BYTES)
-#define FAULTS_MAX   (2 * ABI_TOUR_DMA_FAULTS)
 #define WALK_BUDGET  (1u << 22)
 #define USER_LAST    (UINT64_MAX / 2)
 
 struct state {
-    uint64_t secret, read, write;         /* GPAs */
-    struct iommu_fault fault[FAULTS_MAX]; /* as they happened */
-    size_t nfaults;                       /* counted beyond the room too */
+    uint64_t secret, read, write; /* GPAs */
+    struct attack_faults faults;
     uint64_t stolen, blocked, told;
 };
 
-static const struct board_device devices[] = { { .kind = BOARD_PROBE, .endpoint = ENDPOINT } };
+static const struct board_device devices[] = { { .kind = BOARD_PROBE,
+                                                 .endpoint = ATTACK_ENDPOINT } };
 
 /* The control's: a bypass domain, and a driver that does not hold on to mapped pages. */
 static const struct abi_policy broken = {
@@ -48,8 +40,8 @@ static const struct abi_policy broken = {
     .ndevices = 1,
     .device = { { .name = "dma-probe",
                   .kind = ABI_DEVICE_PROBE,
-                  .endpoint = ENDPOINT,
-                  .domain = ENDPOINT,
+                  .endpoint = ATTACK_ENDPOINT,
+                  .domain = ATTACK_ENDPOINT,
                   .mode = ABI_DMA_IDENTITY,
                   .pool = ~0u,
                   .flags = ABI_DEVICE_NO_PIN } },
@@ -71,134 +63,21 @@ static void machine(const struct tour_run *run, struct vm_config *config)
     }
 }
 
-/* ---- The device ----------------------------------------------------------- */
-
-static void seen_fault(void *owner, const struct iommu_fault *fault)
-{
-    struct state *state = owner;
-
-    if (state->nfaults < FAULTS_MAX)
-        state->fault[state->nfaults] = *fault;
-    state->nfaults++;
-}
-
-static uint8_t *buffer_of(const struct tour_run *run)
-{
-    return board_probe(run->board, PROBE)->state.buffer;
-}
-
-struct attack {
-    const char *name;
-    enum abi_probe_attack function;
-    uint64_t address, length, flags;
-    uint64_t faults_at; /* where the fault is to be; of a blocked one */
-};
-
-/* Has the device carry it out; the bytes that got through by its own account. */
-static uint64_t carry_out(struct tour_run *run, const struct attack *attack)
-{
-    struct probe *probe = board_probe(run->board, PROBE);
-    struct dma *door = board_door(run->board, PROBE);
-    bool write = attack->flags & ABI_PROBE_FLAG_WRITE;
-
-    memset(probe->state.buffer, write ? FORGED : UNTOUCHED, ABI_PROBE_BUFFER_BYTES);
-    dma_lock(door);
-    probe->state.address = attack->address;
-    probe->state.length = attack->length;
-    probe->state.stride = SWEEP_STRIDE;
-    probe->state.flags = attack->flags;
-    dma_unlock(door);
-    probe_attack(probe, attack->function);
-    return probe->state.result;
-}
-
-static uint64_t changed(const uint8_t *now, const uint8_t *before, size_t bytes)
-{
-    uint64_t n = 0;
-
-    for (size_t i = 0; i < bytes; i++)
-        n += now[i] != before[i];
-    return n;
-}
-
-/* Bytes of the device's buffer that are what memory at gpa holds. */
-static uint64_t known(const struct tour_run *run, const struct guest_view *view, uint64_t gpa,
-                      size_t bytes)
-{
-    const uint8_t *memory = memory_at(view->memory, gpa, bytes);
-
-    return memory ? bytes - changed(buffer_of(run), memory, bytes) : 0;
-}
-
-static void describe_fault(const struct iommu_fault *fault, char *text, size_t bytes)
-{
-    snprintf(text, bytes, "endpoint %" PRIu32 ", %s of 0x%" PRIx64, fault->endpoint,
-             fault->access == IOMMU_READ    ? "read"
-             : fault->access == IOMMU_WRITE ? "write"
-                                            : "neither read nor write",
-             fault->iova);
-}
-
-/*
- * An attack that must come to nothing from faults_at on: nothing of `gpa`'s page in the
- * device's buffer, nothing changed in that page, and one record that says what happened.
- */
-static void expect_blocked(struct tour_run *run, const struct guest_view *view, uint64_t gpa,
-                           const struct attack *attack)
+static void blocked(struct tour_run *run, const struct guest_view *view, uint64_t gpa,
+                    const struct attack *attack)
 {
     struct state *state = run->state;
-    uint64_t got_through = attack->faults_at - attack->address, exposed = 0;
-    size_t before = state->nfaults;
-    uint8_t *page = memory_at(view->memory, gpa, ABI_PAGE_BYTES);
-    uint8_t copy[ABI_PAGE_BYTES], untouched[ABI_PROBE_BUFFER_BYTES];
-    char expected[TOUR_TEXT_BYTES], observed[TOUR_TEXT_BYTES] = "no record";
-    const struct iommu_fault fault = {
-        .endpoint = ENDPOINT,
-        .access = attack->flags & ABI_PROBE_FLAG_WRITE ? IOMMU_WRITE : IOMMU_READ,
-        .iova = attack->faults_at,
-    };
 
-    if (!page) {
-        expect_true(run, false, "RAM", "none", "%s: what is attacked", attack->name);
-        return;
-    }
-    memcpy(copy, page, sizeof(copy));
-    memset(untouched, UNTOUCHED, sizeof(untouched));
-    expect_equal(run, got_through, carry_out(run, attack), "%s: bytes that got through",
-                 attack->name);
-    expect_equal(run, EFAULT, board_probe(run->board, PROBE)->state.error,
-                 "%s: error that the device saw", attack->name);
-    if (fault.access == IOMMU_READ)
-        exposed = changed(buffer_of(run) + got_through, untouched, attack->length - got_through);
-    expect_equal(run, 0, exposed, "%s: bytes that the device learnt", attack->name);
-    expect_equal(run, 0, changed(page, copy, sizeof(copy)), "%s: bytes changed in memory",
-                 attack->name);
-    memcpy(page, copy, sizeof(copy));
-    describe_fault(&fault, expected, sizeof(expected));
-    if (state->nfaults == before + 1 && before < FAULTS_MAX)
-        describe_fault(&state->fault[before], observed, sizeof(observed));
-    else if (state->nfaults != before)
-        snprintf(observed, sizeof(observed), "%zu records", state->nfaults - before);
-    expect_true(run, !strcmp(expected, observed), expected, observed, "%s: the fault's record",
-                attack->name);
-    state->blocked += !strcmp(expected, observed);
+    state->blocked += attack_expect_blocked(run, view, gpa, &state->faults, attack);
 }
 
-/* An access that its driver made possible: all of it gets through, and no fault. */
-static void expect_allowed(struct tour_run *run, const struct guest_view *view, uint64_t gpa,
-                           const struct attack *attack)
+static void allowed(struct tour_run *run, const struct guest_view *view, uint64_t gpa,
+                    const struct attack *attack)
 {
     struct state *state = run->state;
-    size_t before = state->nfaults;
 
-    expect_equal(run, attack->length, carry_out(run, attack), "%s: bytes that got through",
-                 attack->name);
-    expect_equal(run, attack->length, known(run, view, gpa, attack->length),
-                 "%s: bytes the same in memory and in the device", attack->name);
-    expect_equal(run, 0, state->nfaults - before, "%s: faults", attack->name);
+    attack_expect_allowed(run, view, gpa, &state->faults, attack);
 }
-
-/* ---- The steps ------------------------------------------------------------ */
 
 static uint64_t gpa_of(struct tour_run *run, const struct guest_view *view, uint64_t root,
                        uint64_t va, enum abi_tour_dma_arg which, const char *what)
@@ -227,18 +106,18 @@ static void steal(struct tour_run *run, const struct guest_view *view)
 
     if (!secret)
         return;
-    expect_allowed(run, view, state->secret,
-                   &(struct attack){ "IOMMU off: read of the secret", ABI_PROBE_ACCESS,
-                                     state->secret, ABI_PAGE_BYTES, 0, 0 });
-    state->stolen = known(run, view, state->secret, ABI_PAGE_BYTES);
+    allowed(run, view, state->secret,
+            &(struct attack){ "IOMMU off: read of the secret", ABI_PROBE_ACCESS, state->secret,
+                              ABI_PAGE_BYTES, 0, 0 });
+    state->stolen = attack_known(run, view, state->secret, ABI_PAGE_BYTES);
     memcpy(copy, secret, sizeof(copy));
-    expect_allowed(run, view, state->secret,
-                   &(struct attack){ "IOMMU off: write over the secret", ABI_PROBE_ACCESS,
-                                     state->secret, FORGED_BYTES, ABI_PROBE_FLAG_WRITE, 0 });
+    allowed(run, view, state->secret,
+            &(struct attack){ "IOMMU off: write over the secret", ABI_PROBE_ACCESS, state->secret,
+                              FORGED_BYTES, ABI_PROBE_FLAG_WRITE, 0 });
     memcpy(secret, copy, sizeof(copy));
-    expect_equal(run, run->host->memory_bytes / SWEEP_STRIDE,
-                 carry_out(run, &(struct attack){ "sweep", ABI_PROBE_SWEEP, 0,
-                                                  run->host->memory_bytes, 0, 0 }),
+    expect_equal(run, run->host->memory_bytes / ATTACK_SWEEP_STRIDE,
+                 attack_carry_out(run, &(struct attack){ "sweep", ABI_PROBE_SWEEP, 0,
+                                                         run->host->memory_bytes, 0, 0 }),
                  "IOMMU off: pages of RAM that answer a sweep, of every 16th");
 }
 
@@ -248,13 +127,13 @@ static void attack_secret(struct tour_run *run, const struct guest_view *view, c
     char name[64];
 
     snprintf(name, sizeof(name), "%s: read of the secret", when);
-    expect_blocked(run, view, state->secret,
-                   &(struct attack){ name, ABI_PROBE_ACCESS, state->secret, ABI_PAGE_BYTES, 0,
-                                     state->secret });
+    blocked(run, view, state->secret,
+            &(struct attack){ name, ABI_PROBE_ACCESS, state->secret, ABI_PAGE_BYTES, 0,
+                              state->secret });
     snprintf(name, sizeof(name), "%s: write over the secret", when);
-    expect_blocked(run, view, state->secret,
-                   &(struct attack){ name, ABI_PROBE_ACCESS, state->secret, FORGED_BYTES,
-                                     ABI_PROBE_FLAG_WRITE, state->secret });
+    blocked(run, view, state->secret,
+            &(struct attack){ name, ABI_PROBE_ACCESS, state->secret, FORGED_BYTES,
+                              ABI_PROBE_FLAG_WRITE, state->secret });
 }
 
 static void secret(struct tour_run *run, const struct abi_checkpoint *record,
@@ -268,7 +147,7 @@ static void secret(struct tour_run *run, const struct abi_checkpoint *record,
         steal(run, view);
         return;
     }
-    iommu_watch_faults(board_iommu(run->board), seen_fault, state);
+    iommu_watch_faults(board_iommu(run->board), attack_fault, &state->faults);
     attack_secret(run, view, "nothing mapped");
 }
 
@@ -299,7 +178,7 @@ static void expect_mappings(struct tour_run *run, const struct abi_checkpoint *r
     struct mappings found = { .state = run->state, .arg = record->arg };
     bool bypass = false;
 
-    iommu_each_mapping(board_iommu(run->board), ENDPOINT, &bypass, look_at_mapping, &found);
+    iommu_each_mapping(board_iommu(run->board), ATTACK_ENDPOINT, &bypass, look_at_mapping, &found);
     expect_true(run, !bypass, "translated", bypass ? "bypass" : "translated",
                 "%s: how the IOMMU treats the device", when);
     expect_equal(run, expected, found.right, "%s: the driver's mappings in the IOMMU's tables",
@@ -340,36 +219,34 @@ static void mapped(struct tour_run *run, const struct abi_checkpoint *record,
                          "the page to read");
     state->write = gpa_of(run, view, root, arg[ABI_TOUR_DMA_VA_WRITE], ABI_TOUR_DMA_VA_WRITE,
                           "the page to write");
-    expect_equal(run, ABI_PAGE_BYTES, known(run, view, state->read, ABI_PAGE_BYTES),
+    expect_equal(run, ABI_PAGE_BYTES, attack_known(run, view, state->read, ABI_PAGE_BYTES),
                  "bytes that the driver had the device read");
     expect_mappings(run, record, 2, "mapped");
     /* The program's and the device's. */
     expect_pinned(run, view, true, 2, "mapped");
-    expect_allowed(
-        run, view, state->read,
-        &(struct attack){ "read where it may", ABI_PROBE_ACCESS, read, ABI_PAGE_BYTES, 0, 0 });
-    expect_allowed(run, view, state->write,
-                   &(struct attack){ "write where it may", ABI_PROBE_ACCESS, write, ABI_PAGE_BYTES,
-                                     ABI_PROBE_FLAG_WRITE, 0 });
-    expect_blocked(run, view, state->read,
-                   &(struct attack){ "write where it may only read", ABI_PROBE_ACCESS, read,
-                                     FORGED_BYTES, ABI_PROBE_FLAG_WRITE, read });
-    expect_blocked(run, view, state->write,
-                   &(struct attack){ "read where it may only write", ABI_PROBE_ACCESS, write,
-                                     ABI_PAGE_BYTES, 0, write });
+    allowed(run, view, state->read,
+            &(struct attack){ "read where it may", ABI_PROBE_ACCESS, read, ABI_PAGE_BYTES, 0, 0 });
+    allowed(run, view, state->write,
+            &(struct attack){ "write where it may", ABI_PROBE_ACCESS, write, ABI_PAGE_BYTES,
+                              ABI_PROBE_FLAG_WRITE, 0 });
+    blocked(run, view, state->read,
+            &(struct attack){ "write where it may only read", ABI_PROBE_ACCESS, read, FORGED_BYTES,
+                              ABI_PROBE_FLAG_WRITE, read });
+    blocked(run, view, state->write,
+            &(struct attack){ "read where it may only write", ABI_PROBE_ACCESS, write,
+                              ABI_PAGE_BYTES, 0, write });
     /* No page with both rights lies behind, so the second half must fault. */
-    expect_blocked(run, view, state->read,
-                   &(struct attack){ "read across the page's end", ABI_PROBE_ACCESS,
-                                     read + ABI_PAGE_BYTES / 2, ABI_PAGE_BYTES, 0,
-                                     read + ABI_PAGE_BYTES });
-    expect_blocked(run, view, state->secret,
-                   &(struct attack){ "read that says it is translated", ABI_PROBE_ACCESS,
-                                     state->secret, ABI_PAGE_BYTES, ABI_PROBE_FLAG_ATS,
-                                     state->secret });
+    blocked(run, view, state->read,
+            &(struct attack){ "read across the page's end", ABI_PROBE_ACCESS,
+                              read + ABI_PAGE_BYTES / 2, ABI_PAGE_BYTES, 0,
+                              read + ABI_PAGE_BYTES });
+    blocked(run, view, state->secret,
+            &(struct attack){ "read that says it is translated", ABI_PROBE_ACCESS, state->secret,
+                              ABI_PAGE_BYTES, ABI_PROBE_FLAG_ATS, state->secret });
     attack_secret(run, view, "mapped");
     expect_equal(run, ABI_PAGE_BYTES,
-                 carry_out(run, &(struct attack){ "remember", ABI_PROBE_REMEMBER, read,
-                                                  ABI_PAGE_BYTES, 0, 0 }),
+                 attack_carry_out(run, &(struct attack){ "remember", ABI_PROBE_REMEMBER, read,
+                                                         ABI_PAGE_BYTES, 0, 0 }),
                  "bytes whose translation the device keeps");
 }
 
@@ -378,16 +255,17 @@ static void told(struct tour_run *run, const struct abi_checkpoint *record,
                  const struct guest_view *view, uint64_t root)
 {
     struct state *state = run->state;
-    struct abi_dma list[FAULTS_MAX];
+    struct abi_dma list[ATTACK_FAULTS_MAX];
     uint64_t n = record->arg[1], same = 0;
 
-    if (n > FAULTS_MAX || guest_read(view, root, record->arg[0], list, n * sizeof(list[0])))
+    if (n > ATTACK_FAULTS_MAX || guest_read(view, root, record->arg[0], list, n * sizeof(list[0])))
         n = 0;
-    for (uint64_t i = 0; i < n && i < state->nfaults; i++)
-        same += list[i].endpoint == state->fault[i].endpoint &&
-                list[i].rights == state->fault[i].access && list[i].iova == state->fault[i].iova;
-    expect_equal(run, ABI_TOUR_DMA_FAULTS, state->nfaults, "faults so far");
-    expect_equal(run, state->nfaults, n, "faults that the driver was told");
+    for (uint64_t i = 0; i < n && i < state->faults.n; i++)
+        same += list[i].endpoint == state->faults.fault[i].endpoint &&
+                list[i].rights == state->faults.fault[i].access &&
+                list[i].iova == state->faults.fault[i].iova;
+    expect_equal(run, ABI_TOUR_DMA_FAULTS, state->faults.n, "faults so far");
+    expect_equal(run, state->faults.n, n, "faults that the driver was told");
     expect_equal(run, ABI_TOUR_DMA_FAULTS, same, "told with endpoint, direction and address");
     state->told = same;
 }
@@ -450,13 +328,13 @@ static void freed(struct tour_run *run, const struct abi_checkpoint *record,
     for (uint64_t i = 0; word && i < ABI_PAGE_BYTES / 8; i++)
         right += word[i] == ABI_TOUR_DMA_WORD(ABI_TOUR_DMA_VA_READ, i);
     expect_equal(run, ABI_PAGE_BYTES / 8, right, "freed: words of the page as they were");
-    expect_allowed(run, view, state->read,
-                   &(struct attack){ "freed: read by the device", ABI_PROBE_ACCESS,
-                                     arg[ABI_TOUR_DMA_IOVA_READ], ABI_PAGE_BYTES, 0, 0 });
-    expect_allowed(run, view, state->write,
-                   &(struct attack){ "freed: write by the device", ABI_PROBE_ACCESS,
-                                     arg[ABI_TOUR_DMA_IOVA_WRITE], ABI_PAGE_BYTES,
-                                     ABI_PROBE_FLAG_WRITE, 0 });
+    allowed(run, view, state->read,
+            &(struct attack){ "freed: read by the device", ABI_PROBE_ACCESS,
+                              arg[ABI_TOUR_DMA_IOVA_READ], ABI_PAGE_BYTES, 0, 0 });
+    allowed(run, view, state->write,
+            &(struct attack){ "freed: write by the device", ABI_PROBE_ACCESS,
+                              arg[ABI_TOUR_DMA_IOVA_WRITE], ABI_PAGE_BYTES, ABI_PROBE_FLAG_WRITE,
+                              0 });
 }
 
 static void revoked(struct tour_run *run, const struct abi_checkpoint *record,
@@ -468,18 +346,17 @@ static void revoked(struct tour_run *run, const struct abi_checkpoint *record,
 
     expect_mappings(run, record, 0, "revoked");
     expect_pinned(run, view, false, 0, "revoked");
-    expect_blocked(
-        run, view, state->read,
-        &(struct attack){ "revoked: read", ABI_PROBE_ACCESS, read, ABI_PAGE_BYTES, 0, read });
-    expect_blocked(run, view, state->write,
-                   &(struct attack){ "revoked: write", ABI_PROBE_ACCESS, write, FORGED_BYTES,
-                                     ABI_PROBE_FLAG_WRITE, write });
-    expect_blocked(run, view, state->read,
-                   &(struct attack){ "revoked: replay of what it kept", ABI_PROBE_REPLAY, read,
-                                     ABI_PAGE_BYTES, 0, read });
+    blocked(run, view, state->read,
+            &(struct attack){ "revoked: read", ABI_PROBE_ACCESS, read, ABI_PAGE_BYTES, 0, read });
+    blocked(run, view, state->write,
+            &(struct attack){ "revoked: write", ABI_PROBE_ACCESS, write, FORGED_BYTES,
+                              ABI_PROBE_FLAG_WRITE, write });
+    blocked(run, view, state->read,
+            &(struct attack){ "revoked: replay of what it kept", ABI_PROBE_REPLAY, read,
+                              ABI_PAGE_BYTES, 0, read });
     expect_equal(run, 0,
-                 carry_out(run, &(struct attack){ "sweep", ABI_PROBE_SWEEP, 0,
-                                                  run->host->memory_bytes, 0, 0 }),
+                 attack_carry_out(run, &(struct attack){ "sweep", ABI_PROBE_SWEEP, 0,
+                                                         run->host->memory_bytes, 0, 0 }),
                  "revoked: pages of RAM that answer a sweep, of every 16th");
 }
 
@@ -499,7 +376,7 @@ static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record
 {
     uint64_t root = vcpu_root(run, record->vcpu);
 
-    if (!board_probe(run->board, PROBE) ||
+    if (!board_probe(run->board, ATTACK_DEVICE) ||
         (run->machine == MACHINE_ON && !board_iommu(run->board))) {
         expect_true(run, false, "a probe", "none", "the machine");
         return;
