@@ -9,7 +9,7 @@
 # STRATA_SLOW multiplies all time limits (emulated hosts set it).
 cd "$(dirname "$0")/../.." || exit 2
 
-ALL="misuse broken ends signals console bundled windows tour"
+ALL="misuse broken ends signals console bundled devices windows tour"
 STRATA=${STRATA:-build/strata}
 GUESTS=build/tests
 SLOW=${STRATA_SLOW:-1}
@@ -146,6 +146,20 @@ group_misuse() {
     misuse "CPUs more than there can be" "cpus" run --cpus 100000
     misuse "CPUs that are not a number" "cpus" run --cpus two
     misuse "pages of an unknown size" "pages" run --pages 3k
+    misuse "disk without a file" "disk" run --disk
+    misuse "disk that is not there" "nothing.*No such file" run --disk "$work/nothing"
+    misuse "disk that is not there, read-only" "nothing:.*No such file" run --disk "$work/nothing,ro"
+    misuse "disk that is a folder" "directory|folder" run --disk "$work"
+    misuse "disk that is no file" "neither a file nor" run --disk /dev/null
+    : >"$work/empty"
+    misuse "disk that is empty" "smaller than one sector" run --disk "$work/empty"
+    head -c 4096 /dev/zero >"$work/twice"
+    misuse "one disk for two" "in use" run --disk "$work/twice" --disk "$work/twice"
+    misuse "unknown way to use the IOMMU" "sometimes.*off, bypass, strict or lazy" run --iommu sometimes
+    misuse "more devices than there is room for" "8 devices" run --rng --rng --rng --rng --rng --rng \
+        --rng --rng --virtio-console
+    misuse "more devices than there is room for beside the IOMMU" "7 devices" run --iommu strict \
+        --rng --rng --rng --rng --rng --rng --rng --virtio-console
     misuse "unknown exercise" "no-such" tour no-such
     misuse "unknown exercise to break" "no-such" tour --break no-such
     for command in run tour doctor; do
@@ -371,6 +385,78 @@ group_windows() {
     # It would show: without an IOMMU the same devices do get at the canary.
     hammer --iommu off --append "seed=1 steps=$((600 / SLOW))"
     verdict "and without an IOMMU it gets at memory" "$(wrong 3 'windows: kicks .* damaged [1-9]' -)"
+}
+
+# What the run's JSON says of one device: its fields, one to a line.
+report_of() { # NAME, in $work/run.json
+    sed -n "/\"name\": \"$1\"/,/^    }/p" "$work/run.json"
+}
+
+# The devices of `run`, with the bundled guest's drivers, in each mode of the IOMMU.
+group_devices() {
+    limit=60
+    for mode in off bypass strict lazy; do
+        disk=$work/disk-$mode
+        head -c 1048576 /dev/zero >"$disk"
+        strata run --iommu $mode --disk "$disk" --json "$work/run.json" --exec "run disk fill 0 $$"
+        why=$(wrong 0 'as it should be' '')
+        [ -n "$why" ] || [ "$(tr -d '\000' <"$disk" | wc -c)" -gt 900000 ] || why="the file was not written"
+        for field in '"kicks": [1-9]' '"interrupts": [1-9]' '"write_bytes": 1048576' \
+            '"dma_faults": 0,' '"needed_reset": null'; do
+            [ -n "$why" ] || report_of virtio-blk | grep -q "$field" || why="its JSON lacks $field"
+        done
+        [ -n "$why" ] || [ $mode = off ] || report_of virtio-blk | grep -q '"endpoint": [0-9]' ||
+            why="it was not behind the IOMMU"
+        verdict "iommu $mode: a disk is written, and reads as it was written" "$why"
+
+        sum=$(md5sum <"$disk")
+        strata run --iommu $mode --disk "$disk,ro" --exec "run disk verify 0 0 1048576 $$"
+        why=$(wrong 0 'as it should be' '')
+        verdict "iommu $mode: another machine reads the same" "$why"
+        strata run --iommu $mode --disk "$disk,ro" --exec "run disk write 0 0 4096 1"
+        why=
+        [ $status -ne 0 ] && [ $status -ne 124 ] || why="exit status $status for a write"
+        [ -n "$why" ] || grep -q 'disk write: error' "$out" || why="the program did not say so"
+        [ -n "$why" ] || [ "$sum" = "$(md5sum <"$disk")" ] || why="the file has changed"
+        verdict "iommu $mode: a read-only disk is not written" "$why"
+
+        expect "iommu $mode: the entropy device" 0 '65536 random bytes' '' \
+            run --iommu $mode --rng --json "$work/run.json" --exec "run disk random 65536"
+        why=
+        report_of virtio-rng | grep -q '"kicks": [1-9]' || why="nobody kicked it"
+        verdict "iommu $mode: the bytes came from it" "$why"
+    done
+
+    # The control: a byte that the host changes is noticed.
+    disk=$work/disk-off
+    printf x | dd of="$disk" bs=1 seek=70000 conv=notrunc 2>/dev/null
+    expect "a byte changed in the file is noticed" 1 'sector 136, word 46 differs' '' \
+        run --disk "$disk,ro" --exec "run disk verify 0 0 1048576 $$"
+    head -c 65536 /dev/zero >"$work/zero"
+    expect "two disks and others at once" 0 '2 disks' '' \
+        run --iommu strict --rng --disk "$disk" --virtio-console --disk "$work/zero,ro" \
+        --exec "run disk info"
+    expect "the second is the second" 0 'as it should be' '' \
+        run --iommu strict --disk "$disk" --disk "$work/zero,ro" --exec "run disk zero 1 0 65536"
+
+    # A guest with a driver of its own, which then breaks the rules.
+    strata run --kernel "$GUESTS/virtio.elf" --rng --virtio-console --json "$work/run.json"
+    why=$(wrong 0 '^hello by virtio$' -)
+    for field in '"kicks": 2' '"needed_resets": 1' '"needed_reset": ".*loop"'; do
+        [ -n "$why" ] || report_of virtio-console | grep -q "$field" || why="its JSON lacks $field"
+    done
+    verdict "a virtio console says hello, and that it needs a reset" "$why"
+    expect "a driver that ignores the IOMMU is refused" 3 - - \
+        run --kernel "$GUESTS/virtio.elf" --virtio-console --iommu strict
+
+    # Nobody reads from the virtio console here: input is the serial port's.
+    start run --virtio-console
+    why=
+    { await "$out" '[#$>] *$' && echo 'halt 9' >&8; } || why="no prompt"
+    [ -n "$why" ] || gone_within $((limit * 10)) || why="still running"
+    finish
+    [ -n "$why" ] || [ $status -eq 9 ] || why="exit status $status"
+    verdict "a virtio console without a driver takes no input away" "$why"
     limit=20
 }
 
