@@ -1,6 +1,7 @@
 /*
  * bench [--json FILE] [--strata FILE] [--pairs N] [--verbose] [PART…]: measures
- * strata beside the floor, prints `NAME value unit (limit L: holds|falls short)` for each result.
+ * strata beside the floor, prints `NAME value unit (limit L: holds|falls short)` for each result,
+ * or `(at least L: …)` where more is better.
  * Exit status: 0 all limits hold, 1 one falls short, 2 it could not measure.
  */
 #include "tests/bench/bench.h"
@@ -25,6 +26,7 @@ static const struct part {
     { .name = "start", .run = bench_start },
     { .name = "exits", .run = bench_exits },
     { .name = "overhead", .run = bench_overhead },
+    { .name = "blk", .run = bench_blk },
 };
 
 #define NPARTS      (sizeof(parts) / sizeof(parts[0]))
@@ -33,30 +35,50 @@ static const struct part {
 static struct result {
     char name[64], unit[16];
     double value, limit;
+    bool at_least; /* the limit is a lower one */
     size_t n;
 } results[RESULTS_MAX];
 static size_t nresults;
 
 static bool holds(const struct result *r)
 {
-    return r->limit == BENCH_NO_LIMIT || r->value <= r->limit;
+    if (r->limit == BENCH_NO_LIMIT)
+        return true;
+    return r->at_least ? r->value >= r->limit : r->value <= r->limit;
 }
 
-void bench_report(const char *name, double value, const char *unit, double limit, size_t n)
+static void report(const struct result *result)
 {
     struct result *r;
 
     if (nresults == RESULTS_MAX)
         errx(2, "more than %d results", RESULTS_MAX);
     r = &results[nresults++];
-    *r = (struct result){ .value = value, .limit = limit, .n = n };
-    snprintf(r->name, sizeof(r->name), "%s", name);
-    snprintf(r->unit, sizeof(r->unit), "%s", unit);
-    printf("%s %.10g %s", name, value, unit);
-    if (limit != BENCH_NO_LIMIT)
-        printf(" (limit %.10g: %s)", limit, holds(r) ? "holds" : "falls short");
+    *r = *result;
+    printf("%s %.10g %s", r->name, r->value, r->unit);
+    if (r->limit != BENCH_NO_LIMIT)
+        printf(" (%s %.10g: %s)", r->at_least ? "at least" : "limit", r->limit,
+               holds(r) ? "holds" : "falls short");
     printf("\n");
     fflush(stdout);
+}
+
+void bench_report(const char *name, double value, const char *unit, double limit, size_t n)
+{
+    struct result result = { .value = value, .limit = limit, .n = n };
+
+    snprintf(result.name, sizeof(result.name), "%s", name);
+    snprintf(result.unit, sizeof(result.unit), "%s", unit);
+    report(&result);
+}
+
+void bench_report_at_least(const char *name, double value, const char *unit, double least, size_t n)
+{
+    struct result result = { .value = value, .limit = least, .at_least = true, .n = n };
+
+    snprintf(result.name, sizeof(result.name), "%s", name);
+    snprintf(result.unit, sizeof(result.unit), "%s", unit);
+    report(&result);
 }
 
 static void write_json(const char *path)
@@ -74,8 +96,8 @@ static void write_json(const char *path)
         if (r->limit == BENCH_NO_LIMIT)
             fprintf(f, "\"limit\": null, \"holds\": null, \"n\": %zu}", r->n);
         else
-            fprintf(f, "\"limit\": %.10g, \"holds\": %s, \"n\": %zu}", r->limit,
-                    holds(r) ? "true" : "false", r->n);
+            fprintf(f, "\"%s\": %.10g, \"holds\": %s, \"n\": %zu}", r->at_least ? "least" : "limit",
+                    r->limit, holds(r) ? "true" : "false", r->n);
     }
     fprintf(f, "\n]\n");
     if (fclose(f))

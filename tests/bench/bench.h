@@ -24,9 +24,14 @@ struct bench {
 int bench_start(const struct bench *bench);
 int bench_exits(const struct bench *bench);
 int bench_overhead(const struct bench *bench);
+int bench_blk(const struct bench *bench);
 
 /* One result, the median or total of n samples; falls short if value > limit. */
 void bench_report(const char *name, double value, const char *unit, double limit, size_t n);
+
+/* The same for what should be large; falls short if value < least. */
+void bench_report_at_least(const char *name, double value, const char *unit, double least,
+                           size_t n);
 
 uint64_t bench_now_ns(void);
 double bench_median(double *values, size_t n); /* sorts them; n > 0 */
