@@ -46,7 +46,10 @@ uint64_t attack_known(const struct tour_run *run, const struct guest_view *view,
 bool attack_expect_blocked(struct tour_run *run, const struct guest_view *view, uint64_t gpa,
                            struct attack_faults *faults, const struct attack *attack);
 
-/* Checks an access that must get through, all of it, between the device and memory at gpa. */
+/*
+ * Checks an access that must get through, all of it, between the device and memory at gpa;
+ * what a write changed is put back.
+ */
 void attack_expect_allowed(struct tour_run *run, const struct guest_view *view, uint64_t gpa,
                            struct attack_faults *faults, const struct attack *attack);
 
