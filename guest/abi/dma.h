@@ -10,7 +10,11 @@
 #include <stdint.h>
 
 enum abi_dma_op {
-    /* Device number `device`: fills in kind, endpoint, mode, name; -ABI_ENOENT past the last. */
+    /*
+     * Device number `device`: fills in kind, endpoint, domain, mode, mmio, name, and of its
+     * policy: value (enum abi_dma_buffers), bytes (ABI_DEVICE_*), last (enum
+     * abi_dma_fault_action). -ABI_ENOENT past the last.
+     */
     ABI_DMA_DEVICE = 1,
     /* Maps [va, va + bytes) with `rights` for the device: iova. Copies first where the policy says.
      */

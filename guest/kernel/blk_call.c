@@ -241,10 +241,19 @@ static int check(const struct blk *blk, uint32_t op, const struct abi_block *cal
     return 0;
 }
 
+/* How much of a READ or WRITE makes one request. */
+static uint64_t chunk_of(const struct blk *blk)
+{
+    bool joined = blk->device->mode == ABI_DMA_STRICT || blk->device->mode == ABI_DMA_LAZY;
+    uint64_t chunk = joined ? BLK_CHUNK_BYTES : BLK_CHUNK_SCATTERED;
+    uint64_t most = dma_map_most(blk->device) & ~(BLK_SECTOR_BYTES - 1ull);
+
+    return most && most < chunk ? most : chunk;
+}
+
 static void begin(struct blk *blk, struct blk_job *job, struct process *p, uint32_t op,
                   const struct abi_block *call)
 {
-    bool scattered = blk->device->mode != ABI_DMA_STRICT && blk->device->mode != ABI_DMA_LAZY;
 
     *job = (struct blk_job){
         .phase = RUNNING,
@@ -268,8 +277,7 @@ static void begin(struct blk *blk, struct blk_job *job, struct process *p, uint3
         break;
     default:
         job->type = op == ABI_BLOCK_WRITE ? BLK_OUT : BLK_IN;
-        job->chunk = scattered || blk->device->buffers == ABI_DMA_BOUNCE ? BLK_CHUNK_SCATTERED
-                                                                         : BLK_CHUNK_BYTES;
+        job->chunk = chunk_of(blk);
         job->count = (call->bytes + job->chunk - 1) / job->chunk;
     }
     job->start = rdtsc();

@@ -46,6 +46,11 @@ struct bounce_pool *bounce_pool_of(uint32_t region, bool meta_inside)
     return pool;
 }
 
+uint64_t bounce_room(const struct bounce_pool *pool)
+{
+    return (uint64_t)pool->nslots * ABI_BOUNCE_BYTES;
+}
+
 static uint32_t slots_of(uint64_t va, uint64_t bytes)
 {
     return (uint32_t)((va % ABI_BOUNCE_BYTES + bytes + ABI_BOUNCE_BYTES - 1) / ABI_BOUNCE_BYTES);

@@ -23,6 +23,9 @@ struct bounce_pool *bounce_pool_of(uint32_t region, bool meta_inside);
 int64_t bounce_in(struct bounce_pool *pool, const struct extents *memory, uint64_t va,
                   uint64_t bytes, uint32_t rights, uint64_t *offset);
 
+/* All that the pool has room for. */
+uint64_t bounce_room(const struct bounce_pool *pool);
+
 /* Copies back what the device wrote (`copy` false: nothing), and frees the slots. */
 void bounce_out(struct bounce_pool *pool, uint32_t slot, uint64_t bytes, uint64_t va, bool copy);
 

@@ -113,6 +113,7 @@ static void apply(struct device *device, unsigned index)
     const struct abi_policy_device *policy = &boot_info.policy.device[index];
 
     copy_name(device->name, sizeof(device->name), policy->name);
+    device->endpoint = policy->endpoint;
     device->domain_number = policy->domain;
     device->buffers = policy->buffers;
     device->pool = policy->pool;

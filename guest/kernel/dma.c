@@ -358,6 +358,13 @@ free_record:
     return err;
 }
 
+uint64_t dma_map_most(const struct device *device)
+{
+    if (device->buffers == ABI_DMA_BOUNCE && device->bounce)
+        return bounce_room(device->bounce) / 8;
+    return DMA_PAGES_MAX * ABI_PAGE_BYTES;
+}
+
 void dma_unmap(struct dma_mapping *m, uint64_t copied)
 {
     struct device *device = m->device;

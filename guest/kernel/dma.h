@@ -73,6 +73,9 @@ void *dma_alloc_page(struct device *device, uint32_t rights, uint64_t *iova);
 int dma_map(struct device *device, struct process *p, uint64_t va, uint64_t bytes, uint32_t rights,
             enum dma_how how, struct dma_mapping **mapping);
 
+/* So much one buffer may have, for several to be mapped at once. */
+uint64_t dma_map_most(const struct device *device);
+
 /*
  * Undoes it; of a buffer that is not in place, the first `copied` bytes are copied back
  * (at most what was mapped; for a trusting driver, to the end of its pages). The record may be gone

@@ -19,6 +19,9 @@ static int64_t describe(struct process *p, struct device *device, struct abi_dma
     dma->mode = device->mode;
     dma->domain = device->domain_number;
     dma->mmio = device->gpa;
+    dma->value = device->buffers;
+    dma->bytes = device->flags;
+    dma->last = device->fault_action;
     memcpy(dma->name, device->name, sizeof(dma->name));
     return 0;
 }
