@@ -141,6 +141,8 @@ struct abi_kernel {
     uint32_t reserved;
     uint64_t context_switches;
     uint64_t timer_ticks;
+    uint64_t stray_interrupts; /* by vectors that nobody uses; counted where there is a policy */
+    uint64_t stray_vector;     /* of the last one */
 };
 
 enum abi_gate {

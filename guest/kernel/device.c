@@ -196,6 +196,10 @@ void device_start(void)
     list();
     for (unsigned i = 0; i < device_count; i++)
         open_interrupt(i);
+    /* Where devices may be hostile, messages may come that nobody waits for. */
+    for (unsigned vector = VECTOR_STRAY; boot_info.policy.ndevices && vector < VECTOR_NO_MORE;
+         vector++)
+        cpu_open_vector(vector);
     /* The IOMMU first: until it answers, nothing should be let through. */
     for (unsigned i = 0; i < device_count; i++) {
         if (devices[i].kind == ABI_DEVICE_IOMMU)

@@ -36,6 +36,8 @@
 #define VECTOR_SERIAL   0x24
 #define VECTOR_WAKE     0x30
 #define VECTOR_DEVICE   0x40 /* and the next ones: memory-mapped devices */
+#define VECTOR_STRAY    0x50 /* and the next ones: whoever sends them is up to no good */
+#define VECTOR_NO_MORE  0xf0
 #define VECTOR_SPURIOUS 0xff
 /* In the vector field of struct regs: it came by `syscall`, and may go back by sysret. */
 #define VECTOR_SYSCALL 0x100

@@ -115,8 +115,12 @@ static bool interrupt(uint64_t vector)
     if (vector == VECTOR_SPURIOUS)
         return false;
     /* A level is taken back by the handler, or it would come again. */
-    if (vector >= VECTOR_DEVICE)
+    if (vector >= VECTOR_STRAY) {
+        kernel_info.stray_interrupts++;
+        kernel_info.stray_vector = vector;
+    } else if (vector >= VECTOR_DEVICE) {
         device_interrupt(vector - VECTOR_DEVICE);
+    }
     lapic_end_of_interrupt();
     if (vector == VECTOR_SERIAL)
         console_interrupt();
