@@ -11,7 +11,7 @@
 
 #include "devices/core/virtqueue.h"
 
-#define NAIVE_QUEUE_WATCHDOG 65536
+#define NAIVE_QUEUE_WATCHDOG 4096 /* far more than any honest chain */
 
 struct naive_queue_plan {
     struct virtqueue_state queue; /* where it is; next_available is the chain to take */

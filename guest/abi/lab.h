@@ -35,10 +35,15 @@ enum abi_lab_op {
      * the flag to ABI_LAB_STOP or operation milliseconds have passed (tsc_hz of the page).
      */
     ABI_LAB_UNMAP_WATCHED,
-    /* A fresh page, written: va in dma.va. */
+    /* dma.bytes of fresh pages, written: va in dma.va. */
     ABI_LAB_MAP_PAGE,
     /* munmap [dma.va, dma.va + dma.bytes): result. */
     ABI_LAB_UNMAP_PAGE,
+    /*
+     * Writes each page of [dma.va, dma.va + dma.bytes) while a fork shares them, so that
+     * each moves to a frame that was free: result.
+     */
+    ABI_LAB_COPY_PAGES,
     /* Calls the function pointer at dma.va: what it returned in dma.value. */
     ABI_LAB_CALL,
     /* Waits operation milliseconds, interrupts on. */

@@ -33,14 +33,32 @@ static void wait_ms(uint64_t ms)
         ;
 }
 
-static int64_t map_page(uint64_t *va)
+static void touch(uint64_t va, uint64_t bytes)
 {
-    char *page = map(NULL, PAGE, ABI_PROT_READ | ABI_PROT_WRITE, 0, 0);
+    for (uint64_t at = 0; at < bytes; at += PAGE)
+        *(volatile char *)(va + at) = 1;
+}
 
-    *va = (uint64_t)page;
-    if (!page)
+static int64_t map_pages(struct abi_dma *dma)
+{
+    dma->va = (uint64_t)map(NULL, dma->bytes, ABI_PROT_READ | ABI_PROT_WRITE, 0, 0);
+    if (!dma->va)
         return -ABI_ENOMEM;
-    *(volatile char *)page = 1;
+    touch(dma->va, dma->bytes);
+    return 0;
+}
+
+static int64_t copy_pages(const struct abi_dma *dma)
+{
+    int64_t child = fork();
+
+    if (child < 0)
+        return child;
+    while (!child)
+        yield();
+    touch(dma->va, dma->bytes);
+    syscall(SYS_KILL, child);
+    wait_for(child);
     return 0;
 }
 
@@ -51,7 +69,12 @@ static int64_t carry_out(struct abi_lab_command *command)
 
     switch (command->op) {
     case ABI_LAB_NOTHING: return 0;
-    case ABI_LAB_DMA: return syscall(SYS_DMA, command->operation, dma);
+    case ABI_LAB_DMA:
+        result = syscall(SYS_DMA, command->operation, dma);
+        /* Its pages are there once they are used. */
+        if (command->operation == ABI_DMA_REGION && !result && dma->va)
+            touch(dma->va, dma->bytes);
+        return result;
     case ABI_LAB_BLOCK: return syscall(SYS_BLOCK, command->operation, &command->block);
     case ABI_LAB_UNMAP_WATCHED:
         __atomic_store_n(&lab.flag, ABI_LAB_MAPPED, __ATOMIC_RELEASE);
@@ -59,7 +82,8 @@ static int64_t carry_out(struct abi_lab_command *command)
         __atomic_store_n(&lab.flag, ABI_LAB_RETURNED, __ATOMIC_RELEASE);
         wait_ms(command->operation);
         return result;
-    case ABI_LAB_MAP_PAGE: return map_page(&dma->va);
+    case ABI_LAB_MAP_PAGE: return map_pages(dma);
+    case ABI_LAB_COPY_PAGES: return copy_pages(dma);
     case ABI_LAB_UNMAP_PAGE: return unmap((void *)dma->va, dma->bytes);
     case ABI_LAB_CALL: dma->value = (*(uint64_t(**)(void))dma->va)(); return 0;
     case ABI_LAB_WAIT: wait_ms(command->operation); return 0;
@@ -75,8 +99,7 @@ int main(int argc, char **argv)
     (void)argc, (void)argv;
     if (!arena)
         return 1;
-    for (unsigned i = 0; i < ABI_LAB_ARENA_PAGES; i++)
-        *(volatile char *)(arena + i * PAGE) = 1;
+    touch((uint64_t)arena, ABI_LAB_ARENA_PAGES * PAGE);
     arg[ABI_LAB_VA] = (uint64_t)&lab;
     arg[ABI_LAB_ARENA] = (uint64_t)arena;
     arg[ABI_LAB_PID] = (uint64_t)syscall(SYS_GETPID);
