@@ -1,4 +1,5 @@
 /* The table of attack classes. */
+#include "vmm/dma/attack_run.h"
 #include "vmm/dma/expect.h"
 
 const struct lab_attack lab_attacks[LAB_ATTACKS] = {
@@ -82,4 +83,29 @@ attack_expect *const attack_expectations[LAB_ATTACKS] = {
     [ATTACK_ARITHMETIC] = expect_arithmetic,
     [ATTACK_EXHAUSTION] = expect_exhaustion,
     [ATTACK_UNPINNED] = expect_unpinned,
+};
+
+attack_run *const attack_runs[LAB_ATTACKS] = {
+    [ATTACK_PROBE_SCAN] = run_probe_scan,
+    [ATTACK_KERNEL_POINTER] = run_kernel_pointer,
+    [ATTACK_CO_LOCATION] = run_co_location,
+    [ATTACK_ALIAS] = run_alias,
+    [ATTACK_WITHHELD_COMPLETION] = run_withheld_completion,
+    [ATTACK_SHARED_MAP] = run_shared_map,
+    [ATTACK_ATS] = run_ats,
+    [ATTACK_DEFERRED_INVALIDATION] = run_deferred_invalidation,
+    [ATTACK_STALE_POINTER] = run_stale_pointer,
+    [ATTACK_PRE_INIT] = run_pre_init,
+    [ATTACK_IDENTITY_HOLE] = run_identity_hole,
+    [ATTACK_MSI_SPOOF] = run_msi_spoof,
+    [ATTACK_PEER] = run_peer,
+    [ATTACK_REQUESTER_SPOOF] = run_requester_spoof,
+    [ATTACK_PERMISSION] = run_permission,
+    [ATTACK_DESCRIPTOR_LOOP] = run_descriptor_loop,
+    [ATTACK_DESCRIPTOR_TOCTOU] = run_descriptor_toctou,
+    [ATTACK_USED_RING] = run_used_ring,
+    [ATTACK_BOUNCE_METADATA] = run_bounce_metadata,
+    [ATTACK_ARITHMETIC] = run_arithmetic,
+    [ATTACK_EXHAUSTION] = run_exhaustion,
+    [ATTACK_UNPINNED] = run_unpinned,
 };

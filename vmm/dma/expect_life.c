@@ -35,7 +35,7 @@ bool expect_withheld_completion(const struct policy *policy, unsigned device, un
                                 struct attack_plan *plan)
 {
     const struct abi_policy_device *d = rules_device(policy, device);
-    bool copies = rules_copies(policy, device);
+    bool copies = rules_bounces(policy, device);
 
     if (d->kind != ABI_DEVICE_PROBE) {
         expect_none(plan, "buffer", "its driver has no transfer that could be withheld");
@@ -53,7 +53,7 @@ bool expect_deferred_invalidation(const struct policy *policy, unsigned device, 
 {
     bool lazy = rules_device(policy, device)->mode == ABI_DMA_LAZY;
 
-    return one_page(policy, device, n, "reused page", lazy && !rules_copies(policy, device),
+    return one_page(policy, device, n, "reused page", lazy && !rules_bounces(policy, device),
                     "lazy: unmap takes effect at the next flush",
                     lazy ? "the device had a copy; the page itself was not mapped"
                          : "strict: unmap has taken effect when it returns",
@@ -72,7 +72,7 @@ bool expect_unpinned(const struct policy *policy, unsigned device, unsigned n,
 {
     bool freed = rules_device(policy, device)->flags & ABI_DEVICE_NO_PIN;
 
-    return one_page(policy, device, n, "freed page", freed && !rules_copies(policy, device),
+    return one_page(policy, device, n, "freed page", freed && !rules_bounces(policy, device),
                     "no pin: a page is given away while it is mapped",
                     freed ? "the device had a copy; the page itself was not mapped"
                           : "a mapped page is pinned until UNMAP",

@@ -4,6 +4,8 @@
 
 #include "vmm/dma/expect.h"
 
+#define BOTH (RULES_READ | RULES_WRITE)
+
 void expect_effect(struct attack_plan *plan, const char *target, uint32_t rights, uint64_t bytes,
                    const char *because)
 {
@@ -39,7 +41,7 @@ bool expect_probe_scan(const struct policy *policy, unsigned device, unsigned n,
 {
     unsigned nregions = policy->guest.nregions;
     const struct abi_policy_region *region = &policy->guest.region[n];
-    uint32_t all = rules_untranslated(policy, device) ? RULES_READ | RULES_WRITE : 0;
+    uint32_t all = rules_untranslated(policy, device) ? BOTH : 0;
     const char *because = all ? rules_why_untranslated(policy, device)
                               : "deny by default: nothing maps it";
 
@@ -49,18 +51,17 @@ bool expect_probe_scan(const struct policy *policy, unsigned device, unsigned n,
         expect_effect(plan, "kernel", all, ATTACK_PAGE_BYTES, because);
     else if (n == nregions + ATTACK_TARGET_SECRET)
         expect_effect(plan, "secret", all, ATTACK_PAGE_BYTES, because);
-    else if (region->kind == ABI_REGION_CARVE ||
-             (region->kind != ABI_REGION_BUFFER && !region->gpa))
+    else if (region->kind == ABI_REGION_CARVE)
         expect_none(plan, region->name, "there is no memory that it names");
     else if (rules_own(policy, device, n))
         expect_none(plan, region->name, "the device's own");
     else
-        foreign_region(policy, device, n, RULES_READ | RULES_WRITE, plan);
+        foreign_region(policy, device, n, BOTH, plan);
     return true;
 }
 
-/* What others may do with the region and this device may not. */
-static uint32_t of_others(const struct policy *policy, unsigned device, unsigned region)
+/* Whether others may do with the region what this device may not. */
+static bool is_of_others(const struct policy *policy, unsigned device, unsigned region)
 {
     uint32_t rights = 0;
 
@@ -68,7 +69,7 @@ static uint32_t of_others(const struct policy *policy, unsigned device, unsigned
         if (other != device)
             rights |= rules_own(policy, other, region);
     }
-    return rights & ~rules_own(policy, device, region);
+    return (rights & ~rules_own(policy, device, region)) != 0;
 }
 
 bool expect_shared_map(const struct policy *policy, unsigned device, unsigned n,
@@ -80,10 +81,10 @@ bool expect_shared_map(const struct policy *policy, unsigned device, unsigned n,
         return false;
     if (region->kind != ABI_REGION_BUFFER)
         expect_none(plan, region->name, "no driver's buffer");
-    else if (!of_others(policy, device, n))
+    else if (!is_of_others(policy, device, n))
         expect_none(plan, region->name, "no other device may do more with it");
     else
-        foreign_region(policy, device, n, of_others(policy, device, n), plan);
+        foreign_region(policy, device, n, BOTH & ~rules_own(policy, device, n), plan);
     return true;
 }
 
@@ -96,8 +97,8 @@ bool expect_requester_spoof(const struct policy *policy, unsigned device, unsign
 
     if (n >= policy->guest.nregions)
         return false;
-    wanted = of_others(policy, device, n);
-    if (region->kind != ABI_REGION_BUFFER || !wanted) {
+    wanted = BOTH & ~rules_own(policy, device, n);
+    if (region->kind != ABI_REGION_BUFFER || !is_of_others(policy, device, n)) {
         expect_none(plan, region->name, "no other device may do more with it");
         return true;
     }
@@ -128,7 +129,7 @@ bool expect_permission(const struct policy *policy, unsigned device, unsigned n,
     if (n >= policy->guest.nregions)
         return false;
     own = rules_own(policy, device, n);
-    other_way = (RULES_READ | RULES_WRITE) & ~own;
+    other_way = BOTH & ~own;
     if (region->kind != ABI_REGION_BUFFER || !own || !other_way) {
         expect_none(plan, region->name, own ? "both directions are the device's" : "not mapped");
         return true;
@@ -136,8 +137,10 @@ bool expect_permission(const struct policy *policy, unsigned device, unsigned n,
     if (rules_untranslated(policy, device)) {
         reach = other_way;
         because = rules_why_untranslated(policy, device);
-    } else if (rules_copies(policy, device)) {
-        because = "the device has a copy, which goes one way only";
+    } else if (rules_bounces(policy, device)) {
+        reach = other_way & RULES_READ;
+        because = reach ? "pool: contents are copied in, also where the device only writes"
+                        : "pool: what the device only reads is not copied back";
     } else if (rules_lacks(policy, IOMMU_WITHOUT_PERMISSION)) {
         reach = other_way;
         because = "lacks permission: READ and WRITE are not looked at";
@@ -156,7 +159,7 @@ bool expect_identity_hole(const struct policy *policy, unsigned device, unsigned
     for (unsigned region = 0; region < guest->nregions; region++) {
         if (guest->region[region].kind != ABI_REGION_HOLE || seen++ != n)
             continue;
-        foreign_region(policy, device, region, RULES_READ | RULES_WRITE, plan);
+        foreign_region(policy, device, region, BOTH, plan);
         if (rules_own(policy, device, region) && !untranslated)
             snprintf(plan->because, sizeof(plan->because),
                      "hole: `iommu-addresses` keeps it mapped for good");
@@ -164,7 +167,7 @@ bool expect_identity_hole(const struct policy *policy, unsigned device, unsigned
     }
     if (seen || n)
         return false;
-    expect_effect(plan, "identity", untranslated ? RULES_READ | RULES_WRITE : 0, ATTACK_PAGE_BYTES,
+    expect_effect(plan, "identity", untranslated ? BOTH : 0, ATTACK_PAGE_BYTES,
                   untranslated ? rules_why_untranslated(policy, device)
                                : "the policy has no identity window");
     return true;
@@ -178,8 +181,7 @@ bool expect_ats(const struct policy *policy, unsigned device, unsigned n, struct
     if (n)
         return false;
     /* Also of a device whose plain requests are not translated. */
-    expect_effect(plan, "secret", !policy->iommu || believed ? RULES_READ | RULES_WRITE : 0,
-                  ATTACK_PAGE_BYTES,
+    expect_effect(plan, "secret", !policy->iommu || believed ? BOTH : 0, ATTACK_PAGE_BYTES,
                   !policy->iommu ? "off: there is no IOMMU in its way"
                   : believed     ? "lacks translated: a request that says so is not translated"
                                  : "translated requests are refused");
@@ -192,7 +194,7 @@ static void neighbour(const struct policy *policy, unsigned device, const char *
 {
     bool untranslated = rules_untranslated(policy, device), copies = rules_copies(policy, device);
 
-    expect_effect(plan, target, untranslated || !copies ? RULES_READ | RULES_WRITE : 0, bytes,
+    expect_effect(plan, target, untranslated || !copies ? BOTH : 0, bytes,
                   untranslated ? rules_why_untranslated(policy, device)
                   : copies     ? "the buffer's page holds a copy of it and nothing else"
                                : "in place: a mapping opens the whole page");

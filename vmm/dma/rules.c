@@ -27,6 +27,11 @@ bool rules_same_domain(const struct policy *policy, unsigned a, unsigned b)
            rules_device(policy, a)->domain == rules_device(policy, b)->domain;
 }
 
+bool rules_bounces(const struct policy *policy, unsigned device)
+{
+    return rules_device(policy, device)->buffers == ABI_DMA_BOUNCE;
+}
+
 bool rules_copies(const struct policy *policy, unsigned device)
 {
     return rules_device(policy, device)->buffers != ABI_DMA_IN_PLACE;
@@ -77,7 +82,7 @@ uint32_t rules_own(const struct policy *policy, unsigned device, unsigned region
 uint32_t rules_reach(const struct policy *policy, unsigned device, unsigned region,
                      const char **because)
 {
-    uint32_t own = rules_own(policy, device, region), reach = own;
+    uint32_t reach = rules_own(policy, device, region);
 
     if (rules_untranslated(policy, device)) {
         *because = rules_why_untranslated(policy, device);
@@ -88,21 +93,26 @@ uint32_t rules_reach(const struct policy *policy, unsigned device, unsigned regi
         const struct abi_policy_device *o = rules_device(policy, other);
         uint32_t gives = rules_own(policy, other, region);
 
-        if (!gives || other == device)
+        if (!gives)
             continue;
-        if (rules_same_domain(policy, device, other)) {
-            /* A copy that is not copied in, or back, holds nothing of the region. */
-            if (rules_lacks(policy, IOMMU_WITHOUT_PERMISSION) && !rules_copies(policy, other))
+        if (rules_bounces(policy, other) &&
+            policy->guest.region[region].kind == ABI_REGION_BUFFER) {
+            /* Copied in always, so that what the device leaves out comes back as it was. */
+            gives |= RULES_READ;
+            if (!rules_maps_pool(policy, device, o->pool))
+                continue;
+            if (gives & ~reach)
+                *because = other == device ? "pool: a slot holds the buffer, whatever its direction"
+                                           : "pool: another device's slots are in the same pool";
+        } else if (rules_same_domain(policy, device, other) && other != device) {
+            if (rules_lacks(policy, IOMMU_WITHOUT_PERMISSION))
                 gives = RULES_READ | RULES_WRITE;
             if (gives & ~reach)
                 *because = "shared: another device's mappings are in the same page table";
-            reach |= gives;
-        } else if (o->buffers == ABI_DMA_BOUNCE && rules_maps_pool(policy, device, o->pool) &&
-                   policy->guest.region[region].kind == ABI_REGION_BUFFER) {
-            if (gives & ~reach)
-                *because = "pool: another device's slots are in the same pool";
-            reach |= gives;
+        } else {
+            continue;
         }
+        reach |= gives;
     }
     return reach;
 }

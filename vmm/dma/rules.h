@@ -30,7 +30,10 @@ bool rules_untranslated(const struct policy *policy, unsigned device);
 /* Both are translated, by the same page table. */
 bool rules_same_domain(const struct policy *policy, unsigned a, unsigned b);
 
-/* Whether the device's buffers are pages that hold nothing but a copy. */
+/* Whether even whole pages are not mapped themselves, but copied to a pool and back. */
+bool rules_bounces(const struct policy *policy, unsigned device);
+
+/* Whether a buffer that is not whole pages is copied to pages that hold nothing else. */
 bool rules_copies(const struct policy *policy, unsigned device);
 
 /* Whether the device's domain maps this pool. */

@@ -1,0 +1,378 @@
+#include "vmm/dma/lab.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "devices/core/board.h"
+#include "vmm/boot/boot.h"
+#include "vmm/boot/layout.h"
+#include "vmm/dma/attack_run.h"
+#include "vmm/dma/measures.h"
+#include "vmm/machine/vm.h"
+
+#define MEMORY_BYTES_MIN (32ull << 20)
+#define MEMORY_BYTES_MAX (256ull << 20)
+#define MEMORY_ROOM      (16ull << 20) /* beyond what a policy names */
+#define CPUS_MAX         2
+#define DISK_BYTES       (1ull << 20)
+#define STOP_TIMEOUT_MS  2000
+#define TIMEOUT_S        60
+
+/* A unit's tables are filled by attacks: so small that it does not take long. */
+#define MAPPINGS_MAX           8192
+#define MAPPINGS_OF_DOMAIN_MAX 2048
+
+static uint64_t now_ns(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/* ---- The cells --------------------------------------------------------------------- */
+
+static bool wanted(const struct lab_options *options, unsigned attack)
+{
+    return !options->attacks || (options->attacks >> attack & 1);
+}
+
+/* Every cell with what the policy promises; with cells NULL only their number. */
+static size_t plan_cells(const struct policy *policy, const struct lab_options *options,
+                         struct lab_cell *cells)
+{
+    struct attack_plan plan;
+    size_t count = 0;
+
+    for (unsigned attack = 0; attack < LAB_ATTACKS; attack++) {
+        for (unsigned device = 0; wanted(options, attack) && device < policy->guest.ndevices;
+             device++) {
+            for (unsigned n = 0; attack_expectations[attack](policy, device, n, &plan); n++) {
+                if (cells) {
+                    struct lab_cell *cell = &cells[count];
+
+                    *cell = (struct lab_cell){ .device = device,
+                                               .attack = attack,
+                                               .expected = plan.effect };
+                    memcpy(cell->region, plan.target, sizeof(cell->region));
+                    memcpy(cell->because, plan.because, sizeof(cell->because));
+                }
+                count++;
+            }
+        }
+    }
+    return count;
+}
+
+/* The cell is as the policy promises: effect and all checks. */
+static void compare(struct lab_cell *cell)
+{
+    const struct lab_effect *e = &cell->expected, *o = &cell->observed;
+
+    if (e->applies)
+        lab_check(cell,
+                  e->succeeds == o->succeeds && e->read_bytes == o->read_bytes &&
+                      e->write_bytes == o->write_bytes,
+                  "expected %s, %llu bytes read, %llu written; observed %s, %llu, %llu",
+                  e->succeeds ? "success" : "nothing", (unsigned long long)e->read_bytes,
+                  (unsigned long long)e->write_bytes, o->succeeds ? "success" : "nothing",
+                  (unsigned long long)o->read_bytes, (unsigned long long)o->write_bytes);
+    cell->ok = cell->failed == 0;
+}
+
+static void run_cell(struct lab *lab, struct lab_cell *cell, unsigned n)
+{
+    unsigned wrong;
+
+    cell->observed.applies = cell->expected.applies;
+    if (cell->expected.applies) {
+        if (!lab->guest.failure[0])
+            lab_settle(lab);
+        if (!lab->guest.failure[0])
+            attack_runs[cell->attack](lab, cell, n);
+        lab_check(cell, !lab->guest.failure[0], "%s", lab->guest.failure);
+        wrong = lab->guest.failure[0] ? 0 : lab_verify(lab);
+        lab_check(cell, wrong == 0,
+                  "expected no other page of the guest's to change, observed %u that did", wrong);
+    }
+    compare(cell);
+}
+
+static void run_cells(struct lab *lab)
+{
+    struct lab_result *result = lab->result;
+    unsigned n = 0;
+
+    for (size_t i = 0; i < result->ncells; i++) {
+        struct lab_cell *cell = &result->cells[i];
+        bool same = i && cell[-1].attack == cell->attack && cell[-1].device == cell->device;
+
+        n = same ? n + 1 : 0;
+        run_cell(lab, cell, n);
+        result->differing += !cell->ok;
+        if (lab->options->progress)
+            lab->options->progress(lab->options->owner, (unsigned)i + 1, (unsigned)result->ncells);
+    }
+}
+
+/* ---- The machine ------------------------------------------------------------------- */
+
+static uint64_t memory_bytes(const struct policy *policy)
+{
+    uint64_t bytes = MEMORY_BYTES_MIN;
+
+    for (unsigned i = 0; i < policy->guest.nregions; i++) {
+        const struct abi_policy_region *region = &policy->guest.region[i];
+        uint64_t end = region->gpa ? region->gpa + region->bytes + MEMORY_ROOM : 0;
+
+        if (region->kind != ABI_REGION_CARVE && end > bytes)
+            bytes = (end + MEMORY_HUGE_BYTES - 1) / MEMORY_HUGE_BYTES * MEMORY_HUGE_BYTES;
+    }
+    return bytes;
+}
+
+static unsigned cpus(void)
+{
+    cpu_set_t set;
+    int count = sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
+
+    return count < CPUS_MAX ? 1 : CPUS_MAX;
+}
+
+static void note_fault(void *owner, const struct iommu_fault *fault)
+{
+    struct lab *lab = owner;
+
+    pthread_mutex_lock(&lab->faults_lock);
+    lab->faults[lab->nfaults++ % LAB_FAULTS_MAX] = *fault;
+    pthread_mutex_unlock(&lab->faults_lock);
+}
+
+/* Before the guest runs: what the platform knows of the policy, and the devices' doors. */
+static int wire(struct lab *lab, char *error, size_t error_bytes)
+{
+    const struct policy *policy = lab->policy;
+    int err = 0;
+
+    lab->iommu = board_iommu(lab->board);
+    if (lab->iommu)
+        iommu_watch_faults(lab->iommu, note_fault, lab);
+    for (unsigned device = 0; device < policy->guest.ndevices && !err; device++) {
+        const struct abi_policy_device *d = rules_device(policy, device);
+
+        lab->door[device] = board_door(lab->board, device);
+        if (!lab->door[device])
+            err = -ENODEV;
+        if (!err && lab->iommu)
+            err = iommu_allow_vectors(lab->iommu, d->endpoint, policy->device[device].vectors);
+        for (unsigned r = 0; r < policy->guest.nregions && !err && lab->iommu; r++) {
+            const struct abi_policy_region *region = &policy->guest.region[r];
+            const struct iommu_reserved carve = {
+                .range = { region->iova, region->iova + region->bytes - 1 },
+                .kind = IOMMU_RESERVED,
+            };
+
+            if (region->kind == ABI_REGION_CARVE && (region->endpoints >> device & 1))
+                err = iommu_add_reserved(lab->iommu, d->endpoint, &carve);
+        }
+        if (err)
+            snprintf(error, error_bytes, "cannot wire %s to the IOMMU: %s", d->name,
+                     strerror(-err));
+    }
+    return err;
+}
+
+/* The guest is up and waits: everything that is to be found out. */
+static void investigate(struct lab *lab)
+{
+    struct lab_result *result = lab->result;
+    int err = lab_guest_meet(&lab->guest, lab->options->timeout_s ? lab->options->timeout_s * 1000
+                                                                  : TIMEOUT_S * 1000);
+
+    if (!err)
+        err = lab_plant(lab);
+    for (unsigned device = 0; device < lab->policy->guest.ndevices && !err; device++) {
+        if (rules_device(lab->policy, device)->flags & ABI_DEVICE_EARLY)
+            attack_before_attach(lab, device, lab_page(lab, LAB_PAGE_SECRET)->gpa);
+    }
+    if (!err)
+        err = lab_set_up(lab);
+    if (err && !lab->guest.failure[0])
+        snprintf(lab->guest.failure, sizeof(lab->guest.failure), "cannot set the policy up: %s",
+                 strerror(-err));
+    if (!err)
+        measure_exposure(lab);
+    run_cells(lab);
+    if (!lab->guest.failure[0])
+        measure_windows(lab);
+    if (!lab->guest.failure[0] && lab->options->random_seconds)
+        measure_random(lab);
+    result->guest_lives = !lab->guest.failure[0];
+    snprintf(result->guest_failure, sizeof(result->guest_failure), "%s", lab->guest.failure);
+}
+
+static int run_machine(struct lab *lab, struct vm *vm, struct board *board,
+                       const struct vm_config *config, char *error, size_t error_bytes)
+{
+    const struct vm_shape shape = boot_shape(config);
+    struct board_config board_config = boot_board(config);
+    struct boot_error boot_error;
+    int err;
+
+    lab->vm = vm;
+    lab->board = board;
+    lab->memory = &vm->memory;
+    board_config.iommu = lab->policy->iommu;
+    board_config.iommu_config = lab->policy->iommu_config;
+    if (!board_config.iommu_config.mappings_max)
+        board_config.iommu_config.mappings_max = MAPPINGS_MAX;
+    if (!board_config.iommu_config.mappings_of_domain_max)
+        board_config.iommu_config.mappings_of_domain_max = MAPPINGS_OF_DOMAIN_MAX;
+    board_config.checkpoint = lab_guest_checkpoint;
+    board_config.checkpoint_owner = &lab->guest;
+    err = vm_create(vm, lab->options->kvm, &shape);
+    if (err) {
+        snprintf(error, error_bytes, "cannot create a virtual machine: %s", strerror(-err));
+        return err;
+    }
+    err = board_create(board, vm, &board_config);
+    if (err) {
+        snprintf(error, error_bytes, "cannot create the devices: %s", strerror(-err));
+        goto destroy_vm;
+    }
+    lab_guest_init(&lab->guest, vm);
+    err = boot(vm, board, config, &boot_error);
+    if (err) {
+        snprintf(error, error_bytes, "%s", boot_error.text);
+        goto destroy_board;
+    }
+    err = wire(lab, error, error_bytes);
+    if (err)
+        goto destroy_board;
+    for (unsigned device = 0; device < lab->policy->guest.ndevices; device++)
+        attack_before_attach(lab, device, LAYOUT_FDT_GPA);
+    err = vm_start(vm);
+    if (err) {
+        snprintf(error, error_bytes, "cannot start the CPUs' threads: %s", strerror(-err));
+        goto destroy_board;
+    }
+    investigate(lab);
+    lab_guest_release(&lab->guest);
+    vm_wait(vm, lab->guest.failure[0] ? 0 : STOP_TIMEOUT_MS);
+
+destroy_board:
+    vm_stop(vm, VM_END_HOST_STOP, 0);
+    vm_wait(vm, -1);
+    board_destroy(board);
+    lab_guest_destroy(&lab->guest);
+destroy_vm:
+    vm_destroy(vm);
+    return err;
+}
+
+/* One disk's file for all: what is on it does not matter. */
+static int open_disk(char *path, size_t bytes)
+{
+    int fd = memfd_create("strata-lab-disk", MFD_CLOEXEC);
+
+    if (fd < 0)
+        return -errno;
+    if (ftruncate(fd, (off_t)DISK_BYTES)) {
+        close(fd);
+        return -EIO;
+    }
+    snprintf(path, bytes, "/proc/self/fd/%d", fd);
+    return fd;
+}
+
+static int run_lab(struct lab *lab, char *error, size_t error_bytes)
+{
+    struct board_device devices[ABI_POLICY_DEVICES_MAX];
+    const struct abi_policy *guest = &lab->policy->guest;
+    char disk[32];
+    const struct vm_config config = {
+        .boot_args = "exec=dma-lab",
+        .memory_bytes = memory_bytes(lab->policy),
+        .vcpu_count = cpus(),
+        .huge_pages = MEMORY_4K,
+        .devices = devices,
+        .ndevices = guest->ndevices,
+        .dma_mode = lab->policy->iommu ? "DMA" : "off",
+        .policy = guest,
+    };
+    struct board board;
+    struct vm vm;
+    int fd, err;
+
+    if (config.memory_bytes > MEMORY_BYTES_MAX) {
+        snprintf(error, error_bytes,
+                 "the policy names memory up to %llu MiB, and the lab's guest has %llu at most; "
+                 "put its regions lower",
+                 (unsigned long long)(config.memory_bytes >> 20), MEMORY_BYTES_MAX >> 20);
+        return -EINVAL;
+    }
+    fd = open_disk(disk, sizeof(disk));
+    if (fd < 0) {
+        snprintf(error, error_bytes, "cannot make a disk in memory: %s", strerror(-fd));
+        return fd;
+    }
+    for (unsigned i = 0; i < guest->ndevices; i++)
+        devices[i] = (struct board_device){
+            .kind = guest->device[i].kind == ABI_DEVICE_BLK ? BOARD_BLK : BOARD_PROBE,
+            .endpoint = guest->device[i].endpoint,
+            .path = disk,
+        };
+    err = run_machine(lab, &vm, &board, &config, error, error_bytes);
+    close(fd);
+    return err;
+}
+
+int lab_run(struct lab_result *result, const struct policy *policy,
+            const struct lab_options *options, char *error, size_t error_bytes)
+{
+    struct lab *lab = calloc(1, sizeof(*lab));
+    uint64_t start = now_ns();
+    int err = -ENOMEM;
+
+    *result = (struct lab_result){ .policy = policy, .seed = options->seed };
+    snprintf(error, error_bytes, "out of memory");
+    if (!lab)
+        return err;
+    lab->policy = policy;
+    lab->options = options;
+    lab->result = result;
+    lab->random = options->seed;
+    lab->truth = malloc(ABI_LAB_ARENA_PAGES * ATTACK_PAGE_BYTES);
+    result->ncells = plan_cells(policy, options, NULL);
+    result->cells = calloc(result->ncells + 1, sizeof(result->cells[0]));
+    pthread_mutex_init(&lab->faults_lock, NULL);
+    if (lab->truth && result->cells) {
+        plan_cells(policy, options, result->cells);
+        err = run_lab(lab, error, error_bytes);
+    }
+    pthread_mutex_destroy(&lab->faults_lock);
+    free(lab->truth);
+    free(lab);
+    if (err)
+        lab_result_free(result);
+    result->elapsed_ns = now_ns() - start;
+    return err;
+}
+
+void lab_result_free(struct lab_result *result)
+{
+    free(result->cells);
+    result->cells = NULL;
+    result->ncells = 0;
+}
+
+bool lab_ok(const struct lab_result *result)
+{
+    return result->ncells && !result->differing && !result->random_failures && result->guest_lives;
+}

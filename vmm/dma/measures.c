@@ -1,0 +1,176 @@
+#include "vmm/dma/measures.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "vmm/machine/memory.h"
+
+#define BOTH           (RULES_READ | RULES_WRITE)
+#define WINDOW_SAMPLES 9
+#define WINDOW_MS      200 /* a lazy flush has come by then */
+
+static uint64_t now_ns(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/* ---- Exposure ---------------------------------------------------------------------------- */
+
+struct exposure {
+    uint8_t *rights; /* of each page of RAM */
+    uint64_t pages;
+};
+
+static void expose(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
+{
+    struct exposure *exposure = owner;
+
+    for (uint64_t at = 0; at <= iova.last - iova.first; at += ATTACK_PAGE_BYTES) {
+        uint64_t page = (gpa + at) / ATTACK_PAGE_BYTES;
+
+        if (page < exposure->pages)
+            exposure->rights[page] |= (uint8_t)(rights & BOTH);
+    }
+}
+
+void measure_exposure(struct lab *lab)
+{
+    struct exposure exposure = { .pages = lab->memory->bytes / ATTACK_PAGE_BYTES };
+
+    exposure.rights = malloc(exposure.pages);
+    for (unsigned device = 0; exposure.rights && device < lab->policy->guest.ndevices; device++) {
+        const struct abi_policy_device *d = rules_device(lab->policy, device);
+        struct lab_exposure *result = &lab->result->exposure[device];
+        bool bypass = !lab->iommu;
+
+        memset(exposure.rights, 0, exposure.pages);
+        if (lab->iommu)
+            iommu_each_mapping(lab->iommu, d->endpoint, &bypass, expose, &exposure);
+        for (uint64_t page = 0; page < exposure.pages; page++) {
+            uint32_t rights = bypass ? BOTH : exposure.rights[page];
+
+            result->read_bytes += rights & RULES_READ ? ATTACK_PAGE_BYTES : 0;
+            result->write_bytes += rights & RULES_WRITE ? ATTACK_PAGE_BYTES : 0;
+        }
+        for (unsigned region = 0; region < lab->policy->guest.nregions; region++) {
+            uint32_t own = rules_own(lab->policy, device, region);
+            uint64_t bytes = rules_region_bytes(lab->policy, region);
+
+            if (lab->policy->guest.region[region].kind != ABI_REGION_BUFFER)
+                continue;
+            result->needed_read_bytes += own & RULES_READ ? bytes : 0;
+            result->needed_write_bytes += own & RULES_WRITE ? bytes : 0;
+        }
+    }
+    free(exposure.rights);
+}
+
+/* ---- Windows --------------------------------------------------------------------------------- */
+
+struct sample {
+    uint64_t accesses;
+    double ns;
+};
+
+/*
+ * The device reads the page as fast as it can while the guest, which runs, unmaps it.
+ * Counted is what came through though it began after the unmap had returned.
+ */
+static bool hammer(struct lab *lab, unsigned device, uint64_t iova, struct sample *sample)
+{
+    struct abi_lab_command command = lab_command(device, ABI_DMA_UNMAP);
+    uint64_t word, limit = now_ns() + 10ull * WINDOW_MS * 1000000u, returned_ns = 0;
+    const struct dma_request request = {
+        .iova = iova, .len = sizeof(word), .direction = DMA_READ, .data = &word
+    };
+    struct dma_outcome outcome;
+    int err;
+
+    *sample = (struct sample){ 0 };
+    command.op = ABI_LAB_UNMAP_WATCHED;
+    command.dma.iova = iova;
+    /* For this command `operation` is the time to wait. */
+    command.operation = WINDOW_MS;
+    err = lab_guest_post(&lab->guest, &command, 1);
+    while (!err && now_ns() < limit) {
+        if (!returned_ns && lab_guest_flag(&lab->guest) == ABI_LAB_RETURNED)
+            returned_ns = now_ns();
+        dma_perform(lab->door[device], &request, &outcome);
+        if (outcome.error) {
+            /* Shut before or after the unmap returned; both are ends. */
+            if (returned_ns)
+                sample->ns = (double)(now_ns() - returned_ns);
+            break;
+        }
+        sample->accesses += returned_ns != 0;
+    }
+    lab_guest_set_flag(&lab->guest, ABI_LAB_STOP);
+    if (!err)
+        err = lab_guest_collect(&lab->guest, &command, 1, LAB_CALL_MS);
+    return !err && command.result == 0;
+}
+
+static int by_ns(const void *a, const void *b)
+{
+    const struct sample *x = a, *y = b;
+
+    return x->ns < y->ns ? -1 : x->ns > y->ns;
+}
+
+static int by_accesses(const void *a, const void *b)
+{
+    const struct sample *x = a, *y = b;
+
+    return x->accesses < y->accesses ? -1 : x->accesses > y->accesses;
+}
+
+static void measure_window(struct lab *lab, unsigned device)
+{
+    struct lab_window *window = &lab->result->window[device];
+    struct lab_page *page = lab_page(lab, LAB_PAGE_SCRATCH);
+    struct sample samples[WINDOW_SAMPLES];
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < WINDOW_SAMPLES && !lab_settle(lab); i++) {
+        struct abi_lab_command map = lab_map_command(lab, device, (unsigned)(page - lab->arena),
+                                                     BOTH);
+
+        if (lab_call(lab, &map, 1) || map.result)
+            break;
+        n += hammer(lab, device, map.dma.iova, &samples[n]);
+    }
+    lab_restore(page);
+    if (!n)
+        return;
+    qsort(samples, n, sizeof(samples[0]), by_accesses);
+    window->measured = true;
+    window->samples = n;
+    window->accesses_median = samples[n / 2].accesses;
+    window->accesses_max = samples[n - 1].accesses;
+    qsort(samples, n, sizeof(samples[0]), by_ns);
+    window->ns_median = samples[n / 2].ns;
+    window->ns_p99 = samples[(n * 99 - 1) / 100].ns;
+    window->ns_max = samples[n - 1].ns;
+}
+
+void measure_windows(struct lab *lab)
+{
+    for (unsigned device = 0; device < lab->policy->guest.ndevices && !lab->guest.failure[0];
+         device++) {
+        /* Without translation there is no end to wait for, and a pool is never unmapped. */
+        if (!rules_untranslated(lab->policy, device) && !rules_bounces(lab->policy, device))
+            measure_window(lab, device);
+    }
+}
+
+/* ---- Random -------------------------------------------------------------------------------------
+ */
+
+void measure_random(struct lab *lab)
+{
+    (void)lab;
+}
