@@ -21,10 +21,16 @@ SRCS      := $(sort $(wildcard vmm/*/*.c devices/*/*.c))
 OBJS      := $(patsubst %.c,$B/obj/%.o,$(filter devices/iommu/%,$(SRCS))) \
     $(patsubst %.c,$(REST)/obj/%.o,$(filter-out devices/iommu/%,$(SRCS)) vmm/boot/bundled.c)
 CORE      := $(filter-out $(REST)/obj/vmm/cli/main.o,$(OBJS))
+# What stands for itself, without a VM.
+IOMMU     := $(filter-out %/dma_request.o,$(filter $B/obj/devices/iommu/%,$(OBJS))) \
+    $(REST)/obj/vmm/machine/memory.o
 UNIT_OBJS := $(patsubst %.c,$(REST)/obj/%.o,$(sort $(wildcard tests/unit/*.c)))
 FUZZERS   := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/*.c))
-BENCH_OBJS := $(patsubst %.c,$B/obj/%.o,$(filter-out %/floor.c,$(sort $(wildcard tests/bench/*.c))))
+BENCH_OBJS := $(patsubst %.c,$B/obj/%.o,$(filter-out %/floor.c %/iommu_main.c,$(sort $(wildcard tests/bench/*.c))))
 BENCHES   := $(addprefix $B/bench/,bench floor guest_first.elf guest_exits.elf)
+# The one program with GLib in it; strata does without.
+GLIB      := $(shell pkg-config --cflags glib-2.0 2>/dev/null)
+BENCHES   += $(if $(GLIB),$B/bench/iommu)
 GUESTS    := $(patsubst tests/guests/%.S,$B/tests/%.elf,$(sort $(wildcard tests/guests/*.S))) \
     $B/tests/with-signals
 
@@ -66,8 +72,7 @@ tsan:
 	$(MAKE) B=build/tsan $(TSAN) build/tsan/revoke
 	for bug in no-drain stale-iotlb keep-after-detach; do $(MAKE) FAULT_INJECT=$$bug \
 	    B=build/tsan/$$bug $(TSAN) build/tsan/$$bug/revoke || exit; done
-$B/revoke: $(REST)/obj/tests/tsan/revoke.o $(REST)/obj/vmm/machine/memory.o \
-    $(filter-out %/dma_request.o,$(filter $B/obj/devices/iommu/%,$(OBJS)))
+$B/revoke: $(REST)/obj/tests/tsan/revoke.o $(IOMMU)
 	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^
 
 fuzz:
@@ -83,6 +88,10 @@ $B/fuzz/%: $B/obj/tests/fuzz/%.o $(CORE)
 $B/bench/bench: $(BENCH_OBJS)
 	@mkdir -p $(@D)
 	$(CC) $(SANITIZE) $(LINK) -o $@ $^
+$B/obj/tests/bench/iommu_main.o: ALL_CFLAGS += $(GLIB)
+$B/bench/iommu: $B/obj/tests/bench/iommu_main.o $(IOMMU)
+	@mkdir -p $(@D)
+	$(CC) $(SANITIZE) -no-pie -pthread -o $@ $^ $(shell pkg-config --libs glib-2.0 2>/dev/null)
 $B/bench/floor: $B/obj/tests/bench/floor.o $B/obj/tests/bench/guest_first.o $B/obj/tests/bench/guest_exits.o
 	@mkdir -p $(@D)
 	$(CC) $(SANITIZE) $(LINK) -o $@ $^

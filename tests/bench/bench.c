@@ -23,9 +23,8 @@ static const struct part {
     const char *name;
     int (*run)(const struct bench *bench);
 } parts[] = {
-    { .name = "start", .run = bench_start },
-    { .name = "exits", .run = bench_exits },
-    { .name = "overhead", .run = bench_overhead },
+    { .name = "start", .run = bench_start },       { .name = "exits", .run = bench_exits },
+    { .name = "overhead", .run = bench_overhead }, { .name = "iommu", .run = bench_iommu },
     { .name = "blk", .run = bench_blk },
 };
 

@@ -24,6 +24,7 @@ struct bench {
 int bench_start(const struct bench *bench);
 int bench_exits(const struct bench *bench);
 int bench_overhead(const struct bench *bench);
+int bench_iommu(const struct bench *bench);
 int bench_blk(const struct bench *bench);
 
 /* One result, the median or total of n samples; falls short if value > limit. */
