@@ -214,7 +214,10 @@ int main(int argc, char **argv)
     if (!strcmp(what, "flush") || !strcmp(what, "discard")) {
         result = transfer(!strcmp(what, "flush") ? ABI_BLOCK_FLUSH : ABI_BLOCK_DISCARD, disk,
                           sector, NULL, bytes);
-        return result ? failed(what, result) : 0;
+        if (result)
+            return failed(what, result);
+        printf("%s: done\n", what);
+        return 0;
     }
     printf("usage: disk info|write|verify|zero|fill|flush|discard|many|random (see its source)\n");
     return 2;

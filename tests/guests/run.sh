@@ -9,7 +9,7 @@
 # STRATA_SLOW multiplies all time limits (emulated hosts set it).
 cd "$(dirname "$0")/../.." || exit 2
 
-ALL="misuse broken ends signals console bundled devices windows tour"
+ALL="misuse broken ends signals console bundled devices dma windows tour"
 STRATA=${STRATA:-build/strata}
 GUESTS=build/tests
 SLOW=${STRATA_SLOW:-1}
@@ -463,6 +463,30 @@ group_devices() {
     finish
     [ -n "$why" ] || [ $status -eq 9 ] || why="exit status $status"
     verdict "a virtio console without a driver takes no input away" "$why"
+    limit=20
+}
+
+# The bundled guest's DMA API, which dma-check drives by the DMA probe.
+group_dma() {
+    limit=60
+    for mode in off bypass strict lazy; do
+        expect "iommu $mode: data, reach and faults of the DMA probe" 0 ' checks, 0 failed' '' \
+            run --iommu $mode --dma-probe --exec dma-check
+        head -c 1048576 /dev/zero >"$work/disk"
+        expect "iommu $mode: many requests under way at once" 0 ' 300 done, 0 errors' '' \
+            run --iommu $mode --disk "$work/disk" --exec 'run disk many 0 4096 32 300 random writes'
+        expect "iommu $mode: flush" 0 'flush: done' '' run --iommu $mode --disk "$work/disk" --exec 'run disk flush 0'
+        strata run --iommu $mode --virtio-console --append console=virtio \
+            --json "$work/run.json" --exec 'hello by virtio'
+        why=$(wrong 0 '^hello from pid 2 by virtio' '')
+        [ -n "$why" ] || report_of virtio-console | grep -q '"kicks": [1-9]' || why="nobody kicked it"
+        verdict "iommu $mode: console=virtio" "$why"
+    done
+    expect "two probes on four CPUs" 0 ' checks, 0 failed' '' \
+        run --iommu strict --cpus 4 --dma-probe --dma-probe --exec dma-check
+    # The control: what translation forbids is seen where nothing translates.
+    expect "without translation dma-check sees it" 1 'not ok: reading after unmap' '' \
+        run --iommu bypass --dma-probe --exec 'dma-check strict'
     limit=20
 }
 
