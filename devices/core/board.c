@@ -201,7 +201,9 @@ bool board_report(const struct board *board, unsigned window, struct board_repor
                                      .translated = slot->door.iommu != NULL,
                                      .endpoint = slot->door.id,
                                      .dma_faults = slot->door.faults };
-    if (slot->device && slot->device->kind == BOARD_BLK)
+    if (!slot->device)
+        report->iommu = &slot->iommu;
+    else if (slot->device->kind == BOARD_BLK)
         report->disk = slot->blk;
     if (mmio) {
         report->name = mmio->class->name;

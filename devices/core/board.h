@@ -20,6 +20,7 @@
 struct dma;
 struct probe;
 struct virtio_blk;
+struct virtio_iommu;
 struct vm;
 
 enum board_kind {
@@ -113,6 +114,7 @@ struct board_report {
     uint64_t needed_resets;        /* how often DEVICE_NEEDS_RESET was set */
     const char *needed_reset;      /* why, the last time; NULL: never */
     const struct virtio_blk *disk; /* NULL: it is none */
+    struct virtio_iommu *iommu;    /* NULL: it is none */
 };
 
 /* The window-th device, the IOMMU's own first; false: no such. While no vCPU runs. */

@@ -47,6 +47,16 @@ static bool all_zero(const uint8_t *bytes, size_t len)
     return !len;
 }
 
+/* 5.13.6.1, 5.13.6.4.1, 5.13.6.7.1: a driver leaves zero what the device ignores. */
+static bool careless(const union request *request)
+{
+    return !all_zero(request->head.reserved, sizeof(request->head.reserved)) ||
+           (request->head.type == VIRTIO_IOMMU_T_DETACH &&
+            !all_zero(request->detach.reserved, sizeof(request->detach.reserved))) ||
+           (request->head.type == VIRTIO_IOMMU_T_PROBE &&
+            !all_zero(request->probe.reserved, sizeof(request->probe.reserved)));
+}
+
 /* 5.13.6.3. The BYPASS flag means something only to a driver that negotiated it. */
 static int attach(struct virtio_iommu *device, const union request *request, uint8_t *properties)
 {
@@ -169,13 +179,15 @@ static int64_t answer(struct virtio_iommu *device, struct virtqueue *queue)
     room = requests[request.head.type].properties;
     if (room > chain->writable_bytes - TAIL_BYTES)
         room = chain->writable_bytes - TAIL_BYTES;
-    if (!virtio_has(&device->mmio, requests[request.head.type].feature))
+    if (!virtio_has(&device->mmio, requests[request.head.type].feature)) {
         err = -EOPNOTSUPP;
-    else if (len < requests[request.head.type].readable ||
-             room < requests[request.head.type].properties)
+    } else if (len < requests[request.head.type].readable ||
+               room < requests[request.head.type].properties) {
         err = -EINVAL;
-    else
+    } else {
+        device->counts.careless += careless(&request);
         err = requests[request.head.type].perform(device, &request, bytes);
+    }
     bytes[room] = status_of(err);
     device->counts.answered[bytes[room]]++;
     if (virtqueue_write(queue, chain, 0, bytes, room + TAIL_BYTES) != (int64_t)(room + TAIL_BYTES))

@@ -22,12 +22,13 @@
 
 #define VIRTIO_IOMMU_STATUSES 9 /* VIRTIO_IOMMU_S_OK to _NOMEM (5.13.6) */
 
-/* What a driver was told; a driver that makes no mistake has only answered[0]. */
+/* What a driver did and was told; one that makes no mistake has answered[0] and events only. */
 struct virtio_iommu_counts {
     uint64_t answered[VIRTIO_IOMMU_STATUSES]; /* requests, by status */
     uint64_t unanswered;                      /* unknown, or no room for a status */
-    uint64_t events;                          /* fault records handed over */
-    uint64_t short_buffers;                   /* for events, too small for a record */
+    uint64_t careless;      /* requests with reserved bytes that are ignored, but should be 0 */
+    uint64_t events;        /* fault records handed over */
+    uint64_t short_buffers; /* for events, too small for a record */
 };
 
 struct virtio_iommu {

@@ -661,14 +661,23 @@ END_TEST
 START_TEST(answers_are_counted_by_status)
 {
     struct virtio_iommu_counts counts;
-    uint8_t unknown[4] = { 99 };
+    uint8_t unknown[4] = { 99 }, detach[20] = { DETACH, [4] = 1, [8] = ENDPOINT_A, [19] = 1 };
+    uint8_t probe[72] = { PROBE, [4] = ENDPOINT_A, [71] = 1 };
 
     attach_and_map(READ);
+    virtio_iommu_count(&viommu.device, &counts);
+    ck_assert_uint_eq(counts.careless, 0);
+    ck_assert_uint_eq(viommu_send(&viommu, detach, sizeof(detach), 4, 0), OK);
+    ck_assert_uint_eq(viommu_send(&viommu, probe, sizeof(probe), 388, 384), OK);
+    probe[71] = 0;
+    ck_assert_uint_eq(viommu_send(&viommu, probe, sizeof(probe), 388, 384), OK);
     viommu_attach(&viommu, 1, NO_ENDPOINT, 0);
+    viommu_attach(&viommu, 1, ENDPOINT_A, 0);
     viommu_map(&viommu, 1, IOVA + 1, IOVA + 2, DATA_GPA, READ);
     viommu_send(&viommu, unknown, 4, 4, 0);
     virtio_iommu_count(&viommu.device, &counts);
-    ck_assert_uint_eq(counts.answered[OK], 2);
+    ck_assert_uint_eq(counts.answered[OK], 6);
+    ck_assert_uint_eq(counts.careless, 2);
     ck_assert_uint_eq(counts.answered[NOENT], 1);
     ck_assert_uint_eq(counts.answered[RANGE], 1);
     ck_assert_uint_eq(counts.unanswered, 1);
