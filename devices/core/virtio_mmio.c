@@ -371,6 +371,8 @@ static void mmio_write(void *owner, struct vcpu *vcpu, uint64_t offset, unsigned
     struct virtio_mmio *device = owner;
 
     (void)vcpu;
+    if (offset == VIRTIO_MMIO_QUEUE_NOTIFY && device->dma->iommu)
+        iommu_settle(device->dma->iommu);
     dma_lock(device->dma);
     if (device->held)
         bad(device); /* while another vCPU resets it */
@@ -398,13 +400,20 @@ static void mmio_settle(void *owner, struct vcpu *vcpu)
         dma_lock(device->dma);
         queues = atomic_exchange_explicit(&device->again, 0, memory_order_relaxed);
         for (unsigned i = 0; i < device->class->nqueues && !device->broken; i++) {
-            if (queues & 1u << i && device->queues[i].state.ready && !device->held)
+            if (queues & 1u << i && device->queues[i].state.ready && !device->held &&
+                device->state.status & VIRTIO_DRIVER_OK)
                 device->class->notify(device->owner, i);
         }
         dma_unlock(device->dma);
     }
     if (device->class->settle)
         device->class->settle(device->owner, vcpu);
+}
+
+void virtio_poll(struct virtio_mmio *device, unsigned queue)
+{
+    virtio_again(device, queue);
+    mmio_settle(device, NULL);
 }
 
 int virtio_mmio_create(struct virtio_mmio *device, const struct virtio_class *class, void *owner,

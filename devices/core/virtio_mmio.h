@@ -98,6 +98,12 @@ struct virtio_mmio {
 int virtio_mmio_create(struct virtio_mmio *device, const struct virtio_class *class, void *owner,
                        struct vm *vm, struct dma *dma, uint64_t base, unsigned gsi);
 
+/*
+ * Looks for buffers in a queue as if the driver had notified the device, if it works at
+ * all. Without the lock of the door, on the thread of a vCPU.
+ */
+void virtio_poll(struct virtio_mmio *device, unsigned queue);
+
 /* ---- For device models, with the lock of the door held ---- */
 
 bool virtio_has(const struct virtio_mmio *device, unsigned feature_bit);

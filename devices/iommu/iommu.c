@@ -74,6 +74,18 @@ free_unit:
     return err;
 }
 
+void iommu_on_settle(struct iommu *iommu, void (*settle)(void *owner), void *owner)
+{
+    iommu->settle = settle;
+    iommu->settle_owner = owner;
+}
+
+void iommu_settle(struct iommu *iommu)
+{
+    if (iommu->settle)
+        iommu->settle(iommu->settle_owner);
+}
+
 void iommu_destroy(struct iommu *iommu)
 {
     while (iommu->nendpoints)

@@ -181,6 +181,14 @@ bool iommu_next_fault(struct iommu *iommu, struct iommu_fault *fault);
 void iommu_on_fault(struct iommu *iommu, void (*wake)(void *owner), void *owner);
 
 /*
+ * A device behind the unit is being notified: what the guest has asked of the unit by
+ * then is carried out first, whether the guest has notified the unit too or not. Without any
+ * device's lock. iommu_on_settle says how; NULL: nothing to do. Only while no vCPU runs.
+ */
+void iommu_settle(struct iommu *iommu);
+void iommu_on_settle(struct iommu *iommu, void (*settle)(void *owner), void *owner);
+
+/*
  * A second reader, for tests: sees every fault as it happens, dropped ones too. It runs
  * on the faulting device's thread, one at a time, and must not call the IOMMU.
  */

@@ -70,6 +70,8 @@ struct iommu {
     const struct memory *memory;
     struct iommu_config config;
     atomic_bool bypass;
+    void (*settle)(void *owner);
+    void *settle_owner;
 
     struct iommu_endpoint *endpoint[IOMMU_ENDPOINTS_MAX];
     unsigned nendpoints;

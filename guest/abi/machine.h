@@ -58,13 +58,16 @@
  *   /isa/serial@3f8    compatible "ns16550a", reg <1 port bytes>, interrupts <gsi type>
  *   /isa/doorbell@5c0  compatible ABI_DOORBELL_COMPATIBLE, reg <1 port bytes>
  *   /virtio@GPA        compatible "virtio,mmio", reg (64-bit cells), interrupts <gsi type>,
- *                      dma-coherent; the IOMMU: #iommu-cells <1> and a phandle; the others
+ *                      dma-coherent; the IOMMU: #iommu-cells <1>, a phandle and strata,prompt:
+ *                      whenever a device behind it is notified, it carries out first what it
+ *                      was asked for, without a notification of its own; the others
  *                      iommus <phandle endpoint>, where there is an IOMMU
  *   /dma-probe@GPA     compatible ABI_PROBE_COMPATIBLE (probe.h), reg, interrupts, iommus
  *   /chosen      strata,dma-mode <string>: "off", "identity", "DMA" or "DMA-FQ", how the
  *                kernel is to use the IOMMU where no policy says otherwise;
  *                strata,dma-policy: struct abi_policy (policy.h)
  */
+#define ABI_FDT_IOMMU_PROMPT    "strata,prompt"
 #define ABI_FDT_HOST_CPUS       "strata,host-cpus"
 #define ABI_FDT_TSC_HZ          "strata,tsc-hz"
 #define ABI_FDT_DMA_MODE        "strata,dma-mode"

@@ -166,6 +166,7 @@ static void memory_mapped(void *fdt, const struct board_node *nodes, unsigned co
         if (node->is_iommu) {
             cell(fdt, "#iommu-cells", 1);
             cell(fdt, "phandle", PHANDLE_IOMMU);
+            fdt_property(fdt, ABI_FDT_IOMMU_PROMPT, NULL, 0);
         }
         if (node->translated)
             cells(fdt, "iommus", (uint32_t[]){ PHANDLE_IOMMU, node->endpoint }, 2);
