@@ -13,6 +13,7 @@
 #define F_DOMAIN_RANGE     (1ull << 1)
 #define F_MAP_UNMAP        (1ull << 2)
 #define F_PROBE            (1ull << 4)
+#define F_MMIO             (1ull << 5)
 #define F_BYPASS_CONFIG    (1ull << 6)
 #define CONFIG_INPUT_FIRST 8
 #define CONFIG_INPUT_LAST  16
@@ -406,7 +407,7 @@ static void interrupt(struct device *device)
 static int start(struct device *device)
 {
     const uint64_t wanted = F_INPUT_RANGE | F_DOMAIN_RANGE | F_MAP_UNMAP | F_PROBE |
-                            F_BYPASS_CONFIG;
+                            F_MMIO | F_BYPASS_CONFIG;
     uint64_t frame, buffers, log, features;
     struct viommu *u;
     int err;
