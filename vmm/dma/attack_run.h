@@ -18,7 +18,10 @@ attack_run run_probe_scan, run_kernel_pointer, run_co_location, run_alias, run_w
     run_descriptor_loop, run_descriptor_toctou, run_used_ring, run_bounce_metadata, run_arithmetic,
     run_exhaustion, run_unpinned;
 
-/* pre-init's first half: while nothing has attached the device, with this page of the guest's. */
-void attack_before_attach(struct lab *lab, unsigned device, uint64_t gpa);
+/*
+ * pre-init's first half: while nothing has attached the device, with this page of the
+ * guest's; before the guest starts, or when its kernel has come up (booted).
+ */
+void attack_before_attach(struct lab *lab, unsigned device, uint64_t gpa, bool booted);
 
 #endif

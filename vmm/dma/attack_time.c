@@ -256,17 +256,19 @@ void run_stale_pointer(struct lab *lab, struct lab_cell *cell, unsigned n)
     if (again && !cell->observed.read_bytes && !untranslated && !pool)
         cell->observed.read_bytes = ATTACK_PAGE_BYTES;
     lab_conclude(cell);
-    if (!untranslated && !pool)
+    if (!untranslated && !pool && !lab_settle(lab))
         in_flight(lab, cell, page);
 }
 
 /* ---- pre-init
  * ------------------------------------------------------------------------------------ */
 
-void attack_before_attach(struct lab *lab, unsigned device, uint64_t gpa)
+void attack_before_attach(struct lab *lab, unsigned device, uint64_t gpa, bool booted)
 {
     struct lab_cell *cell = &lab->boot[device];
-    bool open = !lab->policy->iommu || lab->policy->iommu_config.boot_bypass;
+    /* The IOMMU's driver ends the bypass before it does anything else. */
+    bool open = !lab->policy->iommu || (lab->policy->iommu_config.boot_bypass && !booted);
+    struct lab_effect earlier = cell->observed;
     const struct lab_request request = { .device = device, .gate = open ? LAB_OPEN : LAB_ANY };
     struct iommu_fault fault = { 0 };
     uint8_t truth[ATTACK_PAGE_BYTES];
@@ -281,8 +283,13 @@ void attack_before_attach(struct lab *lab, unsigned device, uint64_t gpa)
     cell->device = device;
     memcpy(truth, victim.place[0], sizeof(truth));
     lab_victim_add(&victim, gpa, LAB_NOBODY);
-    cell->observed.read_bytes = cell->observed.write_bytes = 0;
+    cell->observed = (struct lab_effect){ 0 };
     lab_attack(lab, cell, &request, &victim, BOTH);
+    if (cell->observed.read_bytes < earlier.read_bytes)
+        cell->observed.read_bytes = earlier.read_bytes;
+    if (cell->observed.write_bytes < earlier.write_bytes)
+        cell->observed.write_bytes = earlier.write_bytes;
+    lab_conclude(cell);
     if (open || !lab->iommu)
         return;
     lab_check(cell,

@@ -175,16 +175,15 @@ bool expect_identity_hole(const struct policy *policy, unsigned device, unsigned
 
 bool expect_ats(const struct policy *policy, unsigned device, unsigned n, struct attack_plan *plan)
 {
+    bool untranslated = rules_untranslated(policy, device);
     bool believed = rules_lacks(policy, IOMMU_WITHOUT_TRANSLATED);
 
-    (void)device;
     if (n)
         return false;
-    /* Also of a device whose plain requests are not translated. */
-    expect_effect(plan, "secret", !policy->iommu || believed ? BOTH : 0, ATTACK_PAGE_BYTES,
-                  !policy->iommu ? "off: there is no IOMMU in its way"
-                  : believed     ? "lacks translated: a request that says so is not translated"
-                                 : "translated requests are refused");
+    expect_effect(plan, "secret", untranslated || believed ? BOTH : 0, ATTACK_PAGE_BYTES,
+                  untranslated ? rules_why_untranslated(policy, device)
+                  : believed   ? "lacks translated: a request that says so is not translated"
+                               : "translated requests are refused");
     return true;
 }
 

@@ -199,7 +199,7 @@ static void investigate(struct lab *lab)
         err = lab_plant(lab);
     for (unsigned device = 0; device < lab->policy->guest.ndevices && !err; device++) {
         if (rules_device(lab->policy, device)->flags & ABI_DEVICE_EARLY)
-            attack_before_attach(lab, device, lab_page(lab, LAB_PAGE_SECRET)->gpa);
+            attack_before_attach(lab, device, lab_page(lab, LAB_PAGE_SECRET)->gpa, true);
     }
     if (!err)
         err = lab_set_up(lab);
@@ -256,7 +256,7 @@ static int run_machine(struct lab *lab, struct vm *vm, struct board *board,
     if (err)
         goto destroy_board;
     for (unsigned device = 0; device < lab->policy->guest.ndevices; device++)
-        attack_before_attach(lab, device, LAYOUT_FDT_GPA);
+        attack_before_attach(lab, device, LAYOUT_FDT_GPA, false);
     err = vm_start(vm);
     if (err) {
         snprintf(error, error_bytes, "cannot start the CPUs' threads: %s", strerror(-err));
