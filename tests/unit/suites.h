@@ -16,6 +16,7 @@ Suite *devices_suite(void);
 Suite *disasm_suite(void);
 Suite *dma_request_suite(void);
 Suite *dma_suite(void);
+Suite *dma_report_suite(void);
 Suite *elf_suite(void);
 Suite *fdt_suite(void);
 Suite *file_suite(void);

@@ -5,6 +5,7 @@
 #define STRATA_CLI_COMMANDS_H
 
 int cmd_doctor(int argc, char **argv);
+int cmd_dma(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_tour(int argc, char **argv);
 

@@ -1,0 +1,319 @@
+/* vmm/cli/dma_*: what is told of a result, in each of the four forms. */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/suites.h"
+#include "vmm/cli/dma_report.h"
+
+#define COLUMNS 100
+
+static struct policy policy;
+static struct lab_result result;
+static struct dma_report report;
+static char *text;
+static size_t bytes;
+static FILE *out;
+
+/* A result as the lab would have it: `ndevices` devices, all attacks, two targets each. */
+static void make(unsigned ndevices)
+{
+    memset(&policy, 0, sizeof(policy));
+    strcpy(policy.name, "made-up");
+    strcpy(policy.description, "one <b> of everything");
+    policy.guest.ndevices = ndevices;
+    for (unsigned d = 0; d < ndevices; d++) {
+        snprintf(policy.guest.device[d].name, ABI_POLICY_NAME_BYTES, "a-rather-long-name-%u", d);
+        policy.guest.device[d].kind = ABI_DEVICE_PROBE;
+    }
+    result = (struct lab_result){ .policy = &policy, .seed = 42, .guest_lives = true };
+    result.cells = calloc((size_t)ndevices * LAB_ATTACKS * 2, sizeof(*result.cells));
+    for (unsigned i = 0; i < ndevices * LAB_ATTACKS * 2; i++) {
+        struct lab_cell *cell = &result.cells[result.ncells++];
+
+        cell->device = i / 2 / LAB_ATTACKS;
+        cell->attack = i / 2 % LAB_ATTACKS;
+        strcpy(cell->region, i % 2 ? "keys" : "net-rx");
+        strcpy(cell->because, "nothing maps it");
+        cell->expected.applies = cell->observed.applies = true;
+        cell->ok = true;
+        cell->checks = 2;
+    }
+    report = (struct dma_report){ .result = &result, .path = "made-up.dts", .backend = "npt" };
+}
+
+static struct lab_cell *cell_of(unsigned device, unsigned attack, unsigned target)
+{
+    return &result.cells[(device * LAB_ATTACKS + attack) * 2 + target];
+}
+
+static void open_cell(struct lab_cell *cell)
+{
+    cell->expected.succeeds = cell->observed.succeeds = true;
+    cell->expected.read_bytes = cell->observed.read_bytes = 16384;
+    strcpy(cell->because, "the policy is weak");
+}
+
+static void break_cell(struct lab_cell *cell)
+{
+    cell->observed.succeeds = !cell->expected.succeeds;
+    cell->observed.write_bytes = 4096;
+    cell->ok = false;
+    cell->failed = 1;
+    strcpy(cell->failure, "canary: expected unwritten & whole, observed written");
+    result.differing++;
+}
+
+static void setup(void)
+{
+    make(3);
+    out = open_memstream(&text, &bytes);
+}
+
+static void teardown(void)
+{
+    free(text);
+    free(result.cells);
+}
+
+static const char *told(void)
+{
+    fclose(out);
+    return text;
+}
+
+static void expect_columns(void)
+{
+    for (const char *line = told(); *line; line += strcspn(line, "\n"), line += *line != 0) {
+        size_t length = strcspn(line, "\n");
+
+        ck_assert_msg(length <= COLUMNS, "%zu columns: %.*s", length, (int)length, line);
+        ck_assert_msg(!length || line[length - 1] != ' ', "ends in a space: %.*s", (int)length,
+                      line);
+    }
+}
+
+START_TEST(test_square)
+{
+    struct dma_square square;
+
+    dma_square(&result, 1, 3, &square);
+    ck_assert_int_eq(square.observed, DMA_STOPPED);
+    ck_assert_int_eq(square.expected, DMA_STOPPED);
+    ck_assert_uint_eq(square.cells, 2);
+    ck_assert(square.ok);
+    open_cell(cell_of(1, 3, 1));
+    dma_square(&result, 1, 3, &square);
+    ck_assert_int_eq(square.observed, DMA_PARTLY);
+    ck_assert_int_eq(square.expected, DMA_PARTLY);
+    ck_assert_uint_eq(square.read_bytes, 16384);
+    ck_assert_str_eq(square.because, "the policy is weak");
+    open_cell(cell_of(1, 3, 0));
+    dma_square(&result, 1, 3, &square);
+    ck_assert_int_eq(square.observed, DMA_OPEN);
+    break_cell(cell_of(1, 3, 0));
+    dma_square(&result, 1, 3, &square);
+    ck_assert_int_eq(square.expected, DMA_OPEN);
+    ck_assert_int_eq(square.observed, DMA_PARTLY);
+    ck_assert(!square.ok);
+    for (unsigned target = 0; target < 2; target++)
+        cell_of(0, 0, target)->expected.applies = cell_of(0, 0, target)->observed.applies = false;
+    dma_square(&result, 0, 0, &square);
+    ck_assert_int_eq(square.observed, DMA_NONE);
+    /* Its neighbours are not concerned. */
+    dma_square(&result, 1, 2, &square);
+    ck_assert_int_eq(square.observed, DMA_STOPPED);
+    dma_square(&result, 2, 3, &square);
+    ck_assert_int_eq(square.observed, DMA_STOPPED);
+}
+END_TEST
+
+START_TEST(test_text)
+{
+    open_cell(cell_of(2, 5, 0));
+    break_cell(cell_of(0, 1, 1));
+    dma_print_text(out, &report, false);
+    told();
+    for (unsigned i = 0; i < LAB_ATTACKS; i++)
+        ck_assert_ptr_nonnull(strstr(text, lab_attacks[i].name));
+    ck_assert_ptr_nonnull(strstr(text, "seed 42"));
+    ck_assert_ptr_nonnull(strstr(text, "stop part"));
+    ck_assert_ptr_nonnull(strstr(text, "part part"));
+    ck_assert_ptr_nonnull(strstr(text, "16 KiB read, 0 B written"));
+    ck_assert_ptr_nonnull(strstr(text, "the policy is weak"));
+    ck_assert_ptr_nonnull(strstr(text, "DIFFERS a-rather-long-name-0"));
+    ck_assert_ptr_nonnull(strstr(text, "1 of 2 checks failed; the first: canary"));
+    ck_assert_ptr_nonnull(strstr(text, "FAILED: 1 of 132 cells differ"));
+    ck_assert_ptr_null(strchr(text, '\033'));
+}
+END_TEST
+
+START_TEST(test_ok)
+{
+    dma_print_text(out, &report, true);
+    told();
+    ck_assert_ptr_nonnull(strstr(text, "132 cells are as the policy promises"));
+    ck_assert_ptr_null(strstr(text, "FAILED"));
+    ck_assert_ptr_null(strstr(text, "DIFFERS"));
+    ck_assert_ptr_nonnull(strchr(text, '\033'));
+}
+END_TEST
+
+START_TEST(test_dead_guest)
+{
+    result.guest_lives = false;
+    strcpy(result.guest_failure, "it panicked");
+    dma_print_text(out, &report, false);
+    told();
+    ck_assert_ptr_nonnull(strstr(text, "the guest did not survive: it panicked"));
+    ck_assert_ptr_nonnull(strstr(text, "FAILED"));
+}
+END_TEST
+
+/* Whatever is found, it fits the columns of a terminal. */
+START_TEST(test_columns)
+{
+    free(result.cells);
+    make((unsigned)_i);
+    for (unsigned d = 0; d < (unsigned)_i; d++) {
+        open_cell(cell_of(d, d, 0));
+        result.window[d] = (struct lab_window){
+            .measured = true, .samples = 100000, .accesses_max = 123456789, .ns_max = 12345678901.0
+        };
+        result.exposure[d] = (struct lab_exposure){ 123456789, 123456789, 123456789, 123456789 };
+    }
+    dma_print_text(out, &report, false);
+    expect_columns();
+}
+END_TEST
+
+START_TEST(test_one_attack)
+{
+    report.attacks = 1u << 4;
+    dma_print_text(out, &report, false);
+    told();
+    ck_assert_ptr_nonnull(strstr(text, lab_attacks[4].name));
+    ck_assert_ptr_null(strstr(text, lab_attacks[5].name));
+}
+END_TEST
+
+START_TEST(test_tap)
+{
+    unsigned ok = 0, not_ok = 0, plan = 0;
+
+    cell_of(0, 0, 0)->expected.applies = cell_of(0, 0, 0)->observed.applies = false;
+    break_cell(cell_of(0, 1, 1));
+    result.random_steps = 1000;
+    dma_print_tap(out, &report);
+    told();
+    for (const char *line = text; *line; line = strchr(line, '\n') + 1) {
+        ok += !strncmp(line, "ok ", 3);
+        not_ok += !strncmp(line, "not ok ", 7);
+        sscanf(line, "1..%u", &plan);
+    }
+    /* Cells but for the one that does not apply, the random run, the guest. */
+    ck_assert_uint_eq(plan, 132 - 1 + 2);
+    ck_assert_uint_eq(not_ok, 1);
+    ck_assert_uint_eq(ok, plan - 1);
+    ck_assert_ptr_nonnull(strstr(text, "# expected: stopped, because nothing maps it"));
+    ck_assert_ptr_nonnull(strstr(text, "1000 random accesses, seed 42"));
+}
+END_TEST
+
+START_TEST(test_json)
+{
+    json_t *json, *cell;
+
+    open_cell(cell_of(0, 0, 1));
+    break_cell(cell_of(0, 1, 1));
+    result.window[1] = (struct lab_window){ .measured = true, .samples = 10, .ns_max = NAN };
+    report.path = "not text: \xff";
+    json = dma_describe(&report);
+    ck_assert_ptr_nonnull(json);
+    ck_assert_str_eq(json_string_value(json_object_get(json, "schema")), "strata.dma-test");
+    ck_assert(json_is_false(json_object_get(json, "ok")));
+    ck_assert_int_eq(json_integer_value(json_object_get(json, "seed")), 42);
+    ck_assert_int_eq(json_integer_value(json_object_get(json, "differing")), 1);
+    ck_assert_uint_eq(json_array_size(json_object_get(json, "cells")), 132);
+    ck_assert_uint_eq(json_array_size(json_object_get(json, "attacks")), LAB_ATTACKS);
+    ck_assert_uint_eq(json_array_size(json_object_get(json, "exposure")), 3);
+    ck_assert_uint_eq(json_array_size(json_object_get(json, "unmap_windows")), 1);
+    ck_assert(json_is_null(
+        json_object_get(json_array_get(json_object_get(json, "unmap_windows"), 0), "max_ns")));
+    cell = json_array_get(json_object_get(json, "cells"), 1);
+    ck_assert_str_eq(json_string_value(json_object_get(cell, "region")), "keys");
+    ck_assert(json_is_true(json_object_get(json_object_get(cell, "observed"), "succeeds")));
+    ck_assert_int_eq(
+        json_integer_value(json_object_get(json_object_get(cell, "observed"), "read_bytes")),
+        16384);
+    cell = json_array_get(json_object_get(json, "cells"), 3);
+    ck_assert(json_is_false(json_object_get(cell, "ok")));
+    ck_assert_ptr_nonnull(strstr(json_string_value(json_object_get(cell, "failure")), "canary"));
+    json_decref(json);
+    fclose(out);
+}
+END_TEST
+
+START_TEST(test_html)
+{
+    break_cell(cell_of(0, 1, 1));
+    open_cell(cell_of(1, 1, 1));
+    report.path = "<script>.dts";
+    dma_print_html(out, &report);
+    told();
+    ck_assert_ptr_nonnull(strstr(text, "<!DOCTYPE html>"));
+    ck_assert_ptr_nonnull(strstr(text, "</html>"));
+    ck_assert_ptr_nonnull(strstr(text, "one &lt;b&gt; of everything"));
+    ck_assert_ptr_nonnull(strstr(text, "unwritten &amp; whole"));
+    ck_assert_ptr_nonnull(strstr(text, "&lt;script&gt;.dts"));
+    /* It stands by itself. */
+    ck_assert_ptr_null(strstr(text, "<script"));
+    ck_assert_ptr_null(strstr(text, "http"));
+    ck_assert_ptr_null(strstr(text, "src="));
+    ck_assert_ptr_null(strstr(text, "url("));
+    ck_assert_ptr_nonnull(strstr(text, "class=\"bad\""));
+    ck_assert_ptr_nonnull(strstr(text, "class=\"part\""));
+    /* Every link of the matrix leads somewhere. */
+    for (const char *at = text; (at = strstr(at, "href=\"#")); at++) {
+        char id[32];
+
+        snprintf(id, sizeof(id), "id=\"%.*s\"", (int)strcspn(at + 7, "\""), at + 7);
+        ck_assert_msg(strstr(text, id) != NULL, "%s is nowhere", id);
+    }
+}
+END_TEST
+
+START_TEST(test_bytes)
+{
+    char to[16];
+
+    ck_assert_str_eq(dma_bytes(0, to), "0 B");
+    ck_assert_str_eq(dma_bytes(1023, to), "1023 B");
+    ck_assert_str_eq(dma_bytes(16384, to), "16 KiB");
+    ck_assert_str_eq(dma_bytes(1536, to), "1.5 KiB");
+    ck_assert_str_eq(dma_bytes(256ull << 20, to), "256 MiB");
+    ck_assert_str_eq(dma_bytes(~0ull, to), "1.678e+07 TiB");
+}
+END_TEST
+
+Suite *dma_report_suite(void)
+{
+    Suite *suite = suite_create("dma-report");
+    TCase *tc = tcase_create("dma-report");
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, test_square);
+    tcase_add_test(tc, test_text);
+    tcase_add_test(tc, test_ok);
+    tcase_add_test(tc, test_dead_guest);
+    tcase_add_loop_test(tc, test_columns, 1, ABI_POLICY_DEVICES_MAX + 1);
+    tcase_add_test(tc, test_one_attack);
+    tcase_add_test(tc, test_tap);
+    tcase_add_test(tc, test_json);
+    tcase_add_test(tc, test_html);
+    tcase_add_test(tc, test_bytes);
+    suite_add_tcase(suite, tc);
+    return suite;
+}

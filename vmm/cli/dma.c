@@ -1,0 +1,285 @@
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "vmm/cli/commands.h"
+#include "vmm/cli/dma_report.h"
+#include "vmm/cli/json.h"
+#include "vmm/cli/kvm_access.h"
+#include "vmm/cli/options.h"
+#include "vmm/dma/lab.h"
+
+#define TIMEOUT_S          900
+#define SEED               1
+#define RANDOM_SECONDS_MAX (24 * 3600)
+
+enum { OPT_ATTACK, OPT_LIST, OPT_SEED, OPT_RANDOM, OPT_CHECK_ONLY, OPT_JSON, OPT_HTML, OPT_TAP };
+
+static const struct option_entry option_entries[] = {
+    [OPT_ATTACK] = { "attack", "NAME", "only this class of attack; may be given more than once" },
+    [OPT_LIST] = { "list", NULL, "one class of attack to a line, its name first" },
+    [OPT_SEED] = { "seed", "N",
+                   "of all choices made at random; 1 by default, and with --random a\n"
+                   "new one each time" },
+    [OPT_RANDOM] = { "random", "MINUTES",
+                     "random accesses for so long after the matrix; 90s and 2h are\n"
+                     "understood too" },
+    [OPT_CHECK_ONLY] = { "check-only", NULL, "read the policy, tell what it says, and stop" },
+    [OPT_JSON] = { "json", "FILE",
+                   "write every cell to FILE (- for standard output; what is for\n"
+                   "people then goes to standard error)" },
+    [OPT_HTML] = { "html", "FILE", "write a page with the matrix to FILE (- likewise)" },
+    [OPT_TAP] = { "tap", NULL, "one line of TAP for each cell instead of the matrix" },
+};
+
+static const struct command_line test_line = {
+    .command = "dma test",
+    .operands = "POLICY.dts",
+    .summary =
+        "Sets a DMA policy up on the bundled guest, attacks it from every device in every way\n"
+        "there is, and compares what happened in memory with what the policy promises.\n"
+        "Policies to start from are in tests/policies; strata(1) explains the language.",
+    .options = option_entries,
+    .noptions = sizeof(option_entries) / sizeof(option_entries[0]),
+};
+
+struct request {
+    const char *path;
+    const char *json_path, *html_path;
+    uint32_t attacks;
+    uint64_t seed;
+    unsigned random_seconds;
+    bool has_seed, check_only, tap;
+};
+
+static void list(void)
+{
+    for (unsigned i = 0; i < LAB_ATTACKS; i++)
+        printf("%-20s %s; stopped by: %s\n", lab_attacks[i].name, lab_attacks[i].mechanism,
+               lab_attacks[i].stopped_by);
+}
+
+static uint32_t attack_bit(const char *name)
+{
+    for (unsigned i = 0; i < LAB_ATTACKS; i++) {
+        if (!strcmp(lab_attacks[i].name, name))
+            return 1u << i;
+    }
+    usage_error(&test_line, "no attack \"%s\"; strata dma test --list names them", name);
+}
+
+static uint64_t parse_seed(const char *text)
+{
+    char *end;
+    unsigned long long seed;
+
+    errno = 0;
+    seed = strtoull(text, &end, 0);
+    if (!isdigit((unsigned char)*text) || *end || errno)
+        usage_error(&test_line, "--seed %s: give a number below 2^64", text);
+    return seed;
+}
+
+/* "5" minutes, or "90s", "5m", "2h". */
+static unsigned parse_duration(const char *text)
+{
+    unsigned long number = 0, unit = 60;
+    char *end = NULL;
+
+    if (isdigit((unsigned char)*text)) {
+        errno = 0;
+        number = strtoul(text, &end, 10);
+        unit = *end == 's' ? 1 : *end == 'h' ? 3600 : 60;
+        end += *end == 's' || *end == 'm' || *end == 'h';
+    }
+    if (!end || *end || errno || !number || number > RANDOM_SECONDS_MAX / unit)
+        usage_error(&test_line, "--random %s: give minutes, or a time like 90s, up to 24h", text);
+    return (unsigned)(number * unit);
+}
+
+static void show_progress(void *owner, unsigned done, unsigned total)
+{
+    (void)owner;
+    fprintf(stderr, "\r%u of %u", done, total);
+    /* Gone when the last one is told. */
+    if (done >= total)
+        fprintf(stderr, "\r\033[K");
+    fflush(stderr);
+}
+
+/* Both places for results, or the end of the process. */
+static void open_outputs(const struct request *request, struct json_output *json,
+                         struct json_output *html)
+{
+    int err;
+
+    if (request->json_path && request->html_path && !strcmp(request->json_path, request->html_path))
+        usage_error(&test_line, "--json and --html cannot both go to %s", request->json_path);
+    err = json_output_open(json, request->json_path);
+    if (err)
+        usage_error(&test_line, "--json %s: %s; give a file that can be written",
+                    request->json_path, strerror(-err));
+    err = json_output_open(html, request->html_path);
+    if (err)
+        usage_error(&test_line, "--html %s: %s; give a file that can be written",
+                    request->html_path, strerror(-err));
+}
+
+static int write_html(struct json_output *output, const struct dma_report *report)
+{
+    size_t bytes = 0;
+    char *page = NULL;
+    FILE *out;
+    int err;
+
+    if (!output->path)
+        return 0;
+    out = open_memstream(&page, &bytes);
+    if (!out)
+        return -errno;
+    dma_print_html(out, report);
+    err = fclose(out) ? -ENOMEM : json_output_write_text(output, page, bytes);
+    free(page);
+    return err;
+}
+
+static int write_json(struct json_output *output, const struct dma_report *report)
+{
+    json_t *json;
+    int err;
+
+    if (!output->path)
+        return 0;
+    json = dma_describe(report);
+    if (!json)
+        return -ENOMEM;
+    err = json_output_write(output, json);
+    json_decref(json);
+    return err;
+}
+
+/* Prints and writes; false if something could not be written. */
+static bool tell(const struct request *request, const struct dma_report *report,
+                 struct json_output *json, struct json_output *html)
+{
+    bool taken = json->fd == STDOUT_FILENO || html->fd == STDOUT_FILENO;
+    FILE *out = taken ? stderr : stdout;
+    int err, html_err;
+
+    if (request->tap)
+        dma_print_tap(out, report);
+    else
+        dma_print_text(out, report, isatty(fileno(out)));
+    err = write_json(json, report);
+    if (err)
+        fprintf(stderr, "strata dma test: --json: %s\n", strerror(-err));
+    html_err = write_html(html, report);
+    if (html_err)
+        fprintf(stderr, "strata dma test: --html: %s\n", strerror(-html_err));
+    return !err && !html_err;
+}
+
+static int run(const struct request *request, const struct policy *policy)
+{
+    struct lab_options options = {
+        .seed = request->seed,
+        .attacks = request->attacks,
+        .random_seconds = request->random_seconds,
+        .timeout_s = TIMEOUT_S + request->random_seconds,
+        .progress = isatty(STDERR_FILENO) ? show_progress : NULL,
+    };
+    struct lab_result result = { 0 };
+    struct json_output json, html;
+    struct kvm_host kvm;
+    char error[320];
+    bool ok;
+
+    open_outputs(request, &json, &html);
+    kvm_open_or_exit(&kvm, true);
+    options.kvm = &kvm;
+    if (lab_run(&result, policy, &options, error, sizeof(error))) {
+        fprintf(stderr, "strata dma test: %s: %s\n", request->path, error);
+        ok = false;
+    } else {
+        struct dma_report report = {
+            .result = &result,
+            .path = request->path,
+            .backend = kvm_backend_name(kvm.backend),
+            .attacks = request->attacks,
+        };
+
+        ok = tell(request, &report, &json, &html) && lab_ok(&result);
+        lab_result_free(&result);
+    }
+    json_output_close(&json);
+    json_output_close(&html);
+    kvm_close(&kvm);
+    return ok ? STATUS_OK : STATUS_FAILED;
+}
+
+static int cmd_test(int argc, char **argv)
+{
+    struct request request = { .seed = SEED };
+    struct policy_error error;
+    struct policy policy;
+    const char *value;
+    int option;
+
+    while ((option = options_next(&test_line, argc, argv, &value)) >= 0) {
+        switch (option) {
+        case OPT_ATTACK: request.attacks |= attack_bit(value); break;
+        case OPT_LIST: list(); return STATUS_OK;
+        case OPT_SEED:
+            request.seed = parse_seed(value);
+            request.has_seed = true;
+            break;
+        case OPT_RANDOM: request.random_seconds = parse_duration(value); break;
+        case OPT_CHECK_ONLY: request.check_only = true; break;
+        case OPT_JSON: request.json_path = value; break;
+        case OPT_HTML: request.html_path = value; break;
+        case OPT_TAP: request.tap = true; break;
+        default: break;
+        }
+    }
+    if (optind + 1 != argc)
+        usage_error(&test_line, optind < argc ? "give one policy" : "give a policy, a .dts file");
+    if (request.random_seconds && !request.has_seed &&
+        getrandom(&request.seed, sizeof(request.seed) / 2, 0) < 0)
+        request.seed = SEED;
+    request.path = argv[optind];
+    if (policy_load(&policy, request.path, &error)) {
+        fprintf(stderr, "strata dma test: %s\n", error.text);
+        return STATUS_USAGE;
+    }
+    if (request.check_only) {
+        dma_print_policy(stdout, &policy);
+        return STATUS_OK;
+    }
+    return run(&request, &policy);
+}
+
+int cmd_dma(int argc, char **argv)
+{
+    if (argc > 1 && !strcmp(argv[1], "test"))
+        return cmd_test(argc - 1, argv + 1);
+    if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
+        printf(
+            "Usage: strata dma test [OPTIONS] POLICY.dts\n\n"
+            "  test     attack a DMA policy from every device, and prove each verdict in memory\n\n"
+            "strata dma test --help tells more, strata dma test --list names the attacks.\n");
+        return STATUS_OK;
+    }
+    if (argc > 1)
+        fprintf(stderr, "strata dma: unknown \"%s\"; there is strata dma test POLICY.dts\n",
+                argv[1]);
+    else
+        fprintf(stderr, "strata dma: say what to do: strata dma test POLICY.dts; see strata dma "
+                        "--help\n");
+    return STATUS_USAGE;
+}
