@@ -9,7 +9,7 @@
 # STRATA_SLOW multiplies all time limits (emulated hosts set it).
 cd "$(dirname "$0")/../.." || exit 2
 
-ALL="misuse broken ends signals console bundled devices dma windows tour"
+ALL="misuse broken ends signals console bundled devices dma driver windows tour"
 STRATA=${STRATA:-build/strata}
 GUESTS=build/tests
 SLOW=${STRATA_SLOW:-1}
@@ -369,6 +369,33 @@ group_bundled() {
     [ -n "$why" ] || [ $status -eq 5 ] || why="exit status $status"
     [ -n "$why" ] || grep -q 'all gone' "$out" || why="the shell did not get its turn"
     verdict "input typed early is kept, and spinning programs are preempted" "$why"
+    limit=20
+}
+
+# How the bundled guest's driver treats the IOMMU, as the device saw it: no mistakes.
+group_driver() {
+    limit=60
+    head -c 1048576 /dev/zero >"$work/disk"
+    for mode in bypass strict lazy; do
+        for command in "run dma-check" "run disk fill 0 7"; do
+            strata run --iommu $mode --disk "$work/disk" --rng --virtio-console --dma-probe \
+                --json "$work/run.json" --exec "$command"
+            why=$(wrong 0 '' '')
+            for field in '"requests": [1-9]' '"refused": 0,' '"unanswered": 0,' '"careless": 0,' \
+                '"short_event_buffers": 0' '"bad_accesses": 0,' '"needed_resets": 0,'; do
+                [ -n "$why" ] || report_of virtio-iommu | grep -q "$field" ||
+                    why="its JSON lacks $field"
+            done
+            verdict "iommu $mode: $command: every request of the driver is in order" "$why"
+        done
+    done
+    # The control: mistakes would be counted.
+    hammer --iommu strict --append "seed=1 steps=200" --json "$work/run.json"
+    why=
+    for field in '"refused": [1-9]' '"unanswered": [1-9]' '"bad_accesses": [1-9]'; do
+        report_of virtio-iommu | grep -q "$field" || why="its JSON lacks $field"
+    done
+    verdict "a driver that is out of order is noticed" "$why"
     limit=20
 }
 

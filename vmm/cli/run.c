@@ -9,6 +9,7 @@
 
 #include "devices/core/board.h"
 #include "devices/virtio/blk.h"
+#include "devices/virtio/iommu.h"
 #include "guest/abi/machine.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/layout.h"
@@ -275,16 +276,32 @@ static json_t *describe_disk(const struct virtio_blk *disk)
                      "unreachable", (json_int_t)counts->unreachable);
 }
 
+/* What the guest's driver did to the IOMMU: `refused` and the two after it mean mistakes. */
+static json_t *describe_driver(struct virtio_iommu *iommu)
+{
+    struct virtio_iommu_counts counts;
+    uint64_t refused = 0;
+
+    virtio_iommu_count(iommu, &counts);
+    for (unsigned i = 1; i < VIRTIO_IOMMU_STATUSES; i++)
+        refused += counts.answered[i];
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "requests", (json_int_t)counts.answered[0],
+                     "refused", (json_int_t)refused, "unanswered", (json_int_t)counts.unanswered,
+                     "careless", (json_int_t)counts.careless, "events", (json_int_t)counts.events,
+                     "short_event_buffers", (json_int_t)counts.short_buffers);
+}
+
 static json_t *describe_device(const struct board_report *report)
 {
-    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s?, s:o}", "name", report->name,
-                     "gpa", (json_int_t)report->gpa, "endpoint",
+    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s?, s:o, s:o}", "name",
+                     report->name, "gpa", (json_int_t)report->gpa, "endpoint",
                      report->translated ? json_integer(report->endpoint) : json_null(), "kicks",
                      (json_int_t)report->kicks, "interrupts", (json_int_t)report->interrupts,
                      "bad_accesses", (json_int_t)report->bad_accesses, "dma_faults",
                      (json_int_t)report->dma_faults, "needed_resets",
                      (json_int_t)report->needed_resets, "needed_reset", report->needed_reset,
-                     "disk", report->disk ? describe_disk(report->disk) : json_null());
+                     "disk", report->disk ? describe_disk(report->disk) : json_null(), "driver",
+                     report->iommu ? describe_driver(report->iommu) : json_null());
 }
 
 static json_t *describe_devices(const struct board *board)
