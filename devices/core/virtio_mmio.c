@@ -63,10 +63,14 @@ static void interrupt(struct virtio_mmio *device, uint32_t why)
     update_line(device);
 }
 
-void virtio_used(struct virtio_mmio *device, unsigned queue)
+void virtio_used(struct virtio_mmio *device, unsigned index)
 {
-    if (virtqueue_should_notify(&device->queues[queue]))
+    struct virtqueue *queue = &device->queues[index];
+
+    if (virtqueue_should_notify(queue))
         interrupt(device, VIRTIO_INTERRUPT_USED);
+    else if (queue->broken)
+        virtio_broken(device, queue->broken);
 }
 
 void virtio_config_changed(struct virtio_mmio *device)

@@ -108,7 +108,8 @@ void virtio_poll(struct virtio_mmio *device, unsigned queue);
 
 bool virtio_has(const struct virtio_mmio *device, unsigned feature_bit);
 
-/* After virtqueue_push: interrupts the driver if it wants that. */
+/* After virtqueue_push: interrupts the driver if it wants that, or says that the queue is broken.
+ */
 void virtio_used(struct virtio_mmio *device, unsigned queue);
 
 /*
