@@ -142,6 +142,8 @@ void iommu_redirect(struct iommu_endpoint *endpoint, struct iommu_domain *domain
 {
     struct dma *dma = endpoint->dma;
 
+    if (endpoint->domain == domain && endpoint->reach == reach)
+        return;
     hold(dma);
     endpoint->domain = domain;
     endpoint->reach = reach;

@@ -201,8 +201,9 @@ bool iommu_pinned(const struct iommu *iommu, uint64_t gpa, uint64_t len);
 void iommu_count(const struct iommu *iommu, struct iommu_counts *counts);
 
 /*
- * For reports and checks: calls `visit` for each mapping of the domain an endpoint is
- * attached to, ascending. *bypass says if it is not translated at all. -ENOENT.
+ * For reports and checks: calls `visit`, which must not call the IOMMU, for each mapping of
+ * the domain an endpoint is attached to, ascending. *bypass says if it is not translated
+ * at all. -ENOENT.
  */
 int iommu_each_mapping(struct iommu *iommu, uint32_t endpoint, bool *bypass,
                        void (*visit)(void *owner, struct iommu_range iova, uint64_t gpa,
