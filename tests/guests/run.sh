@@ -458,6 +458,12 @@ group_devices() {
         why=
         report_of virtio-rng | grep -q '"kicks": [1-9]' || why="nobody kicked it"
         verdict "iommu $mode: the bytes came from it" "$why"
+
+        strata run --iommu $mode --virtio-console --json "$work/run.json" \
+            --append console=virtio --exec "echo by virtio"
+        why=$(wrong 0 '^by virtio' -)
+        [ -n "$why" ] || report_of virtio-console | grep -q '"kicks": [1-9]' || why="nobody kicked it"
+        verdict "iommu $mode: the guest speaks by the virtio console" "$why"
     done
 
     # The control: a byte that the host changes is noticed.
@@ -482,14 +488,14 @@ group_devices() {
     expect "a driver that ignores the IOMMU is refused" 3 - - \
         run --kernel "$GUESTS/virtio.elf" --virtio-console --iommu strict
 
-    # Nobody reads from the virtio console here: input is the serial port's.
-    start run --virtio-console
+    # The guest's driver only writes: input is the serial port's.
+    start run --virtio-console --append console=virtio
     why=
     { await "$out" '[#$>] *$' && echo 'halt 9' >&8; } || why="no prompt"
     [ -n "$why" ] || gone_within $((limit * 10)) || why="still running"
     finish
     [ -n "$why" ] || [ $status -eq 9 ] || why="exit status $status"
-    verdict "a virtio console without a driver takes no input away" "$why"
+    verdict "a virtio console whose driver only writes takes no input away" "$why"
     limit=20
 }
 
