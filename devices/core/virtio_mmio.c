@@ -374,9 +374,8 @@ static void mmio_write(void *owner, struct vcpu *vcpu, uint64_t offset, unsigned
 {
     struct virtio_mmio *device = owner;
 
-    (void)vcpu;
     if (offset == VIRTIO_MMIO_QUEUE_NOTIFY && device->dma->iommu)
-        iommu_settle(device->dma->iommu);
+        iommu_settle(device->dma->iommu, vcpu);
     dma_lock(device->dma);
     if (device->held)
         bad(device); /* while another vCPU resets it */
@@ -414,10 +413,10 @@ static void mmio_settle(void *owner, struct vcpu *vcpu)
         device->class->settle(device->owner, vcpu);
 }
 
-void virtio_poll(struct virtio_mmio *device, unsigned queue)
+void virtio_poll(struct virtio_mmio *device, struct vcpu *vcpu, unsigned queue)
 {
     virtio_again(device, queue);
-    mmio_settle(device, NULL);
+    mmio_settle(device, vcpu);
 }
 
 int virtio_mmio_create(struct virtio_mmio *device, const struct virtio_class *class, void *owner,

@@ -100,9 +100,9 @@ int virtio_mmio_create(struct virtio_mmio *device, const struct virtio_class *cl
 
 /*
  * Looks for buffers in a queue as if the driver had notified the device, if it works at
- * all. Without the lock of the door, on the thread of a vCPU.
+ * all. Without the lock of the door, on the thread of `vcpu` (NULL: tests).
  */
-void virtio_poll(struct virtio_mmio *device, unsigned queue);
+void virtio_poll(struct virtio_mmio *device, struct vcpu *vcpu, unsigned queue);
 
 /* ---- For device models, with the lock of the door held ---- */
 

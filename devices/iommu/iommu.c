@@ -74,16 +74,17 @@ free_unit:
     return err;
 }
 
-void iommu_on_settle(struct iommu *iommu, void (*settle)(void *owner), void *owner)
+void iommu_on_settle(struct iommu *iommu, void (*settle)(void *owner, struct vcpu *vcpu),
+                     void *owner)
 {
     iommu->settle = settle;
     iommu->settle_owner = owner;
 }
 
-void iommu_settle(struct iommu *iommu)
+void iommu_settle(struct iommu *iommu, struct vcpu *vcpu)
 {
     if (iommu->settle)
-        iommu->settle(iommu->settle_owner);
+        iommu->settle(iommu->settle_owner, vcpu);
 }
 
 void iommu_destroy(struct iommu *iommu)

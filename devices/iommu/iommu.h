@@ -38,6 +38,7 @@
 struct dma;
 struct iommu;
 struct memory;
+struct vcpu;
 
 struct iommu_range {
     uint64_t first, last;
@@ -183,10 +184,12 @@ void iommu_on_fault(struct iommu *iommu, void (*wake)(void *owner), void *owner)
 /*
  * A device behind the unit is being notified: what the guest has asked of the unit by
  * then is carried out first, whether the guest has notified the unit too or not. Without any
- * device's lock. iommu_on_settle says how; NULL: nothing to do. Only while no vCPU runs.
+ * device's lock, on the thread of `vcpu` (NULL: tests), where it may stand still while the
+ * world is paused. iommu_on_settle says how; NULL: nothing to do. Only while no vCPU runs.
  */
-void iommu_settle(struct iommu *iommu);
-void iommu_on_settle(struct iommu *iommu, void (*settle)(void *owner), void *owner);
+void iommu_settle(struct iommu *iommu, struct vcpu *vcpu);
+void iommu_on_settle(struct iommu *iommu, void (*settle)(void *owner, struct vcpu *vcpu),
+                     void *owner);
 
 /*
  * A second reader, for tests: sees every fault as it happens, dropped ones too. It runs

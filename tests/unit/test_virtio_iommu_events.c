@@ -657,6 +657,27 @@ START_TEST(one_kick_serves_all_requests)
 }
 END_TEST
 
+/* A driver need not kick before it notifies a device behind the IOMMU. */
+START_TEST(requests_are_served_before_a_device_behind_is_notified)
+{
+    const struct ring_segment segments[] = { { REQUEST_GPA, 20, false }, { ANSWER_GPA, 4, true } };
+    uint8_t request[20] = { ATTACH, [4] = 1, [8] = ENDPOINT_A };
+    uint32_t head, written;
+
+    memcpy(viommu.ram + REQUEST_GPA, request, sizeof(request));
+    ring_add(&viommu.requests, segments, 2);
+    ck_assert(!ring_take(&viommu.requests, &head, &written));
+    iommu_settle(viommu.iommu, NULL);
+    ck_assert(ring_take(&viommu.requests, &head, &written));
+    ck_assert_uint_eq(written, 4);
+    /* Not of a device that does not work. */
+    ring_add(&viommu.requests, segments, 2);
+    ring_set_register(&viommu.device.mmio, 0x070, 0);
+    iommu_settle(viommu.iommu, NULL);
+    ck_assert(!ring_take(&viommu.requests, &head, &written));
+}
+END_TEST
+
 /* What a driver is told is counted: one that makes no mistake has answered[OK] only. */
 START_TEST(answers_are_counted_by_status)
 {
@@ -738,6 +759,7 @@ Suite *virtio_iommu_events_suite(void)
     tcase_add_test(broken, event_buffer_outside_of_memory_needs_a_reset);
     tcase_add_test(broken, loop_of_descriptors_needs_a_reset);
     tcase_add_test(broken, one_kick_serves_all_requests);
+    tcase_add_test(broken, requests_are_served_before_a_device_behind_is_notified);
     tcase_add_test(broken, answers_are_counted_by_status);
     return suite;
 }
