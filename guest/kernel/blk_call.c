@@ -165,7 +165,11 @@ void blk_job_go_on(struct blk *blk)
             requests = blk->up ? prepare(blk, job) : NULL;
             if (!requests)
                 break;
-            dma_commit();
+            /* An idle device sees nothing before it is notified. */
+            if (virtq_will_notify(&blk->queue))
+                dma_post();
+            else
+                dma_commit();
             give(blk, requests);
             if (job->made - job->ended)
                 break;
@@ -173,14 +177,14 @@ void blk_job_go_on(struct blk *blk)
         if (!blk->up && job->phase == RUNNING && !job->result)
             job->result = -ABI_EIO;
     }
+    if (blk->up)
+        virtq_kick(&blk->queue);
     /* Before anybody sees that its job is done: contents are copied back here. */
     dma_commit();
     for (struct blk_job *job = blk->jobs; job < blk->jobs + JOBS; job++) {
         if (over(job) || (job->phase == RUNNING && !blk->up && job->made == job->ended))
             finish(job);
     }
-    if (blk->up)
-        virtq_kick(&blk->queue);
 }
 
 void blk_job_drop_owned(struct blk *blk, struct process *p)

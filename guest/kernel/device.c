@@ -101,6 +101,7 @@ static struct device *add(const struct boot_device *boot, enum abi_dma_mode mode
         .domain_number = boot->endpoint + 1,
         .mode = boot->translated ? mode : ABI_DMA_OFF,
         .pool = ~0u,
+        .prompt = boot->prompt,
     };
     if (!kind_of(device, boot))
         return NULL;

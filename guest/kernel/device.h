@@ -52,6 +52,7 @@ struct device {
     uint64_t protocol_errors; /* things a device must not say */
     uint64_t deadline;        /* time stamp; 0: none */
     bool started;
+    bool prompt; /* an IOMMU that needs no notification (ABI_FDT_IOMMU_PROMPT) */
 };
 
 extern struct device devices[];

@@ -396,6 +396,12 @@ void dma_unmap(struct dma_mapping *m, uint64_t copied)
     }
 }
 
+void dma_post(void)
+{
+    if (!viommu_post())
+        dma_commit();
+}
+
 int dma_commit(void)
 {
     int err = viommu_run();

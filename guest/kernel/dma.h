@@ -86,6 +86,13 @@ void dma_unmap(struct dma_mapping *mapping, uint64_t copied);
 /* Makes all of it true: 0, or -ABI_EIO where the IOMMU refused something. */
 int dma_commit(void);
 
+/*
+ * The same for a device that sees none of it before its driver notifies it, which comes next:
+ * by then it is true, or the IOMMU refused and the device faults. What was unmapped, and
+ * what failed, is known after the dma_commit that must follow.
+ */
+void dma_post(void);
+
 struct dma_segment {
     uint64_t iova;
     uint32_t bytes;

@@ -89,6 +89,8 @@ static void device_property(const char *node, const char *name, const char *valu
         device->level = be32(value + 4) == 1 || be32(value + 4) == 2;
     } else if (!strcmp(name, "#iommu-cells")) {
         device->is_iommu = true;
+    } else if (!strcmp(name, ABI_FDT_IOMMU_PROMPT)) {
+        device->prompt = true;
     } else if (!strcmp(name, "iommus") && bytes == 8) {
         device->translated = true;
         device->endpoint = be32(value + 4);

@@ -20,6 +20,7 @@ struct boot_device {
     bool level;      /* its interrupt */
     bool probe;      /* the DMA probe; else virtio-mmio */
     bool is_iommu;   /* others point to it */
+    bool prompt;     /* ABI_FDT_IOMMU_PROMPT */
     bool translated; /* its DMA, by the IOMMU, as this endpoint: */
     uint32_t endpoint;
 };

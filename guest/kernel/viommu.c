@@ -83,9 +83,11 @@ struct viommu {
     struct virtq requests, events;
     struct request *request; /* REQUESTS of them; events follow on the same page */
     struct event *event;
-    uint64_t gpa; /* of that page */
-    unsigned collected;
-    int failed; /* 0 or -ABI_EIO, since the last viommu_run */
+    uint64_t gpa;       /* of that page */
+    unsigned collected; /* requests since the last run */
+    unsigned posted;    /* of these: the device may be at work on them */
+    bool prompt;        /* looks for requests by itself, see ABI_FDT_IOMMU_PROMPT */
+    int failed;         /* 0 or -ABI_EIO, since the last viommu_run */
     bool *flag[REQUESTS];
     bool alive;
     uint64_t first, last;
@@ -115,6 +117,12 @@ void viommu_input(uint64_t *first, uint64_t *last)
 
 /* ---- Requests ------------------------------------------------------------- */
 
+/* The request at this index of the available ring: they go round. */
+static inline uint16_t slot_of(const struct virtq *q, unsigned index)
+{
+    return (uint16_t)(index & (q->size / 2u - 1));
+}
+
 /* Descriptors 2i and 2i + 1 are request i, always at the same place. */
 static void prepare(struct virtq *q, uint64_t gpa)
 {
@@ -128,16 +136,21 @@ static void prepare(struct virtq *q, uint64_t gpa)
         q->descriptors[2 * i + 1].bytes = TAIL_BYTES;
         q->descriptors[2 * i + 1].flags = VIRTQ_WRITE;
     }
+    for (uint16_t i = 0; i < q->size; i++)
+        q->available[2 + i] = 2 * slot_of(q, i);
     virtq_quiet(q);
 }
 
-/* Notifies, and waits until so many more are used. */
-static bool run(struct virtq *q, uint16_t count)
+/* Waits until all that is available is used; notifies the device if that is still to come. */
+static bool run(struct virtq *q)
 {
+    uint16_t end = q->used_index = q->available_index;
     uint64_t limit = 0;
-    uint16_t end = q->used_index + count;
 
-    q->available_index += count;
+    if (__atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE) == end) {
+        q->kicked_index = end;
+        return true;
+    }
     virtq_kick(q);
     /* Mostly the device has answered before the notification returns. */
     for (unsigned tries = 1; __atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE) != end; tries++) {
@@ -153,31 +166,35 @@ static bool run(struct virtq *q, uint16_t count)
             return false;
         }
     }
-    q->used_index = end;
     return true;
+}
+
+static void refused(unsigned slot)
+{
+    unit->failed = -ABI_EIO;
+    unit->device->errors++;
+    if (unit->flag[slot])
+        *unit->flag[slot] = true;
 }
 
 static void run_collected(void)
 {
-    unsigned count = unit->collected;
+    struct virtq *q = &unit->requests;
+    uint16_t index = (uint16_t)(q->available_index - unit->collected);
     bool ran;
 
-    if (!count)
+    if (!unit->collected)
         return;
-    unit->collected = 0;
-    ran = unit->alive && run(&unit->requests, (uint16_t)count);
-    for (unsigned i = 0; i < count; i++) {
-        if (ran && unit->request[i].status == 0)
-            continue;
-        unit->failed = -ABI_EIO;
-        unit->device->errors++;
-        if (unit->flag[i])
-            *unit->flag[i] = true;
+    unit->collected = unit->posted = 0;
+    ran = unit->alive && run(q);
+    for (; index != q->available_index; index++) {
+        if (!ran || unit->request[slot_of(q, index)].status != 0)
+            refused(slot_of(q, index));
     }
 }
 
-/* The next slot, its descriptor chain made available when the batch runs. */
-static struct request *collect(uint8_t type, uint32_t domain, uint32_t bytes, bool *failed)
+/* The next request; the device sees it when the batch is posted or run. */
+static inline struct request *collect(uint8_t type, uint32_t domain, uint32_t bytes, bool *failed)
 {
     struct virtq *q = &unit->requests;
     struct request *request;
@@ -185,9 +202,9 @@ static struct request *collect(uint8_t type, uint32_t domain, uint32_t bytes, bo
 
     if (unit->collected == q->size / 2u)
         run_collected();
-    i = unit->collected++;
+    unit->collected++;
+    i = slot_of(q, q->available_index++);
     q->descriptors[2 * i].bytes = bytes;
-    q->available[2 + (uint16_t)(q->available_index + i) % q->size] = (uint16_t)(2 * i);
     unit->flag[i] = failed;
     request = &unit->request[i];
     request->type = type;
@@ -196,8 +213,8 @@ static struct request *collect(uint8_t type, uint32_t domain, uint32_t bytes, bo
     return request;
 }
 
-void viommu_map(uint32_t domain, uint64_t first, uint64_t last, uint64_t gpa, uint32_t rights,
-                bool *failed)
+static inline struct request *collect_map(uint32_t domain, uint64_t first, uint64_t last,
+                                          uint64_t gpa, uint32_t rights, bool *failed)
 {
     struct request *request = collect(T_MAP, domain, MAP_BYTES, failed);
 
@@ -205,15 +222,51 @@ void viommu_map(uint32_t domain, uint64_t first, uint64_t last, uint64_t gpa, ui
     request->map.last = last;
     request->map.gpa = gpa;
     request->map.flags = rights;
+    return request;
 }
 
-void viommu_unmap(uint32_t domain, uint64_t first, uint64_t last, bool *failed)
+static inline struct request *collect_unmap(uint32_t domain, uint64_t first, uint64_t last,
+                                            bool *failed)
 {
     struct request *request = collect(T_UNMAP, domain, UNMAP_BYTES, failed);
 
     request->unmap.first = first;
     request->unmap.last = last;
     request->unmap.reserved = 0;
+    return request;
+}
+
+void viommu_map(uint32_t domain, uint64_t first, uint64_t last, uint64_t gpa, uint32_t rights,
+                bool *failed)
+{
+    collect_map(domain, first, last, gpa, rights, failed);
+}
+
+void viommu_unmap(uint32_t domain, uint64_t first, uint64_t last, bool *failed)
+{
+    struct virtq *q = &unit->requests;
+    unsigned i = slot_of(q, q->available_index - 1);
+    struct request *before = &unit->request[i];
+
+    /* One request undoes many mappings (5.13.6.6): the one before grows where this follows. */
+    if (unit->collected > unit->posted && before->type == T_UNMAP && before->domain == domain &&
+        before->unmap.last + 1 == first && unit->flag[i] == failed)
+        before->unmap.last = last;
+    else
+        collect_unmap(domain, first, last, failed);
+}
+
+bool viommu_post(void)
+{
+    struct virtq *q;
+
+    if (!unit || !unit->prompt || !unit->alive)
+        return false;
+    q = &unit->requests;
+    unit->posted = unit->collected;
+    /* Pairs with the device's read of the index: requests are seen before it (2.7.13.3). */
+    __atomic_store_n(&q->available[1], q->available_index, __ATOMIC_RELEASE);
+    return true;
 }
 
 int viommu_run(void)
@@ -228,20 +281,13 @@ int viommu_run(void)
     return failed;
 }
 
-/* Runs what is collected, then one more request by itself: its status. */
-static int finish(struct request *request)
+/* Runs a request that was collected by itself: its status. */
+static int finish(const struct request *request)
 {
-    (void)request;
     unit->collected = 0;
-    if (!run(&unit->requests, 1) || unit->request[0].status == UNANSWERED)
+    if (!run(&unit->requests) || request->status == UNANSWERED)
         return -ABI_EIO;
-    return unit->request[0].status;
-}
-
-static struct request *only(uint8_t type, uint32_t domain, uint32_t bytes)
-{
-    run_collected();
-    return collect(type, domain, bytes, NULL);
+    return request->status;
 }
 
 static int attach_or_detach(uint8_t type, uint32_t domain, uint32_t endpoint, uint32_t flags)
@@ -250,7 +296,8 @@ static int attach_or_detach(uint8_t type, uint32_t domain, uint32_t endpoint, ui
 
     if (!viommu_present())
         return -ABI_ENODEV;
-    request = only(type, domain, ATTACH_BYTES);
+    run_collected();
+    request = collect(type, domain, ATTACH_BYTES, NULL);
     request->attach.endpoint = endpoint;
     request->attach.flags = flags;
     request->attach.reserved = 0;
@@ -272,8 +319,7 @@ int viommu_map_now(uint32_t domain, uint64_t first, uint64_t last, uint64_t gpa,
     if (!viommu_present())
         return -ABI_ENODEV;
     run_collected();
-    viommu_map(domain, first, last, gpa, rights, NULL);
-    return finish(unit->request);
+    return finish(collect_map(domain, first, last, gpa, rights, NULL));
 }
 
 int viommu_unmap_now(uint32_t domain, uint64_t first, uint64_t last)
@@ -281,8 +327,7 @@ int viommu_unmap_now(uint32_t domain, uint64_t first, uint64_t last)
     if (!viommu_present())
         return -ABI_ENODEV;
     run_collected();
-    viommu_unmap(domain, first, last, NULL);
-    return finish(unit->request);
+    return finish(collect_unmap(domain, first, last, NULL));
 }
 
 /* ---- PROBE (5.13.6.7) ----------------------------------------------------- */
@@ -294,6 +339,7 @@ void viommu_reserved(uint32_t endpoint, void (*reserve)(void *owner, uint64_t fi
     uint64_t frame;
     struct virtq *q;
     uint8_t *page;
+    unsigned i;
 
     if (!viommu_present() || !bytes || PROBE_HEAD + bytes + TAIL_BYTES > ABI_PAGE_BYTES)
         return;
@@ -306,12 +352,12 @@ void viommu_reserved(uint32_t endpoint, void (*reserve)(void *owner, uint64_t fi
     page[0] = T_PROBE;
     *(uint32_t *)(page + 4) = endpoint;
     page[PROBE_HEAD + bytes] = UNANSWERED;
-    q->descriptors[0].address = frame << PAGE_SHIFT;
-    q->descriptors[0].bytes = PROBE_HEAD;
-    q->descriptors[1].address = (frame << PAGE_SHIFT) + PROBE_HEAD;
-    q->descriptors[1].bytes = bytes + TAIL_BYTES;
-    q->available[2 + q->available_index % q->size] = 0;
-    if (run(q, 1) && page[PROBE_HEAD + bytes] == 0) {
+    i = slot_of(q, q->available_index++);
+    q->descriptors[2 * i].address = frame << PAGE_SHIFT;
+    q->descriptors[2 * i].bytes = PROBE_HEAD;
+    q->descriptors[2 * i + 1].address = (frame << PAGE_SHIFT) + PROBE_HEAD;
+    q->descriptors[2 * i + 1].bytes = bytes + TAIL_BYTES;
+    if (run(q) && page[PROBE_HEAD + bytes] == 0) {
         for (uint32_t at = 0; at + 4 <= bytes;) {
             const struct property *p = (const struct property *)(page + PROBE_HEAD + at);
             uint32_t type = p->type & PROPERTY_TYPE;
@@ -430,6 +476,7 @@ static int start(struct device *device)
     u = frame_va(frame);
     u->log = frame_va(log);
     u->device = device;
+    u->prompt = device->prompt;
     u->request = frame_va(buffers);
     u->event = (struct event *)(u->request + REQUESTS);
     u->gpa = buffers << PAGE_SHIFT;

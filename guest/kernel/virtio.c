@@ -223,6 +223,11 @@ int virtq_add(struct virtq *q, uint64_t address, uint32_t bytes, uint16_t flags,
     return 0;
 }
 
+bool virtq_will_notify(struct virtq *q)
+{
+    return q->event_index ? *available_event(q) == q->kicked_index : !(q->used[0] & QUIET);
+}
+
 void virtq_kick(struct virtq *q)
 {
     uint16_t before = q->kicked_index, now = q->available_index;

@@ -105,6 +105,9 @@ int virtq_setup(struct virtq *q, struct device *device, uint16_t number, uint16_
 int virtq_add(struct virtq *q, uint64_t address, uint32_t bytes, uint16_t flags, uint32_t writable,
               void *token);
 
+/* The device is idle and wants to hear of the next request: virtq_kick will notify it. */
+bool virtq_will_notify(struct virtq *q);
+
 /* Publishes what was added, and notifies the device if it wants that. */
 void virtq_kick(struct virtq *q);
 
