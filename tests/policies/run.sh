@@ -1,0 +1,209 @@
+#!/bin/sh
+# The shipped policies, attacked. Prints TAP, exits 1 if a test failed. Needs build/,
+# dtc, busybox sh and its applets, no more.
+#
+#   tests/policies/run.sh [GROUP…]   groups:
+#     policies   each is as it promises; weak ones leak what they are there for
+#     classes    every class of attack succeeds under one policy and is stopped by another
+#     edit       one permission changed changes the cells it should, and no others
+#     faults     a VMM with a seeded bug (make FAULT_INJECT=…) is found out, every one
+#     quick      two policies only, for slow hosts
+#
+# Without a group: policies, classes, edit. STRATA_SLOW multiplies all time limits.
+cd "$(dirname "$0")/../.." || exit 2
+
+STRATA=${STRATA:-build/strata}
+SLOW=${STRATA_SLOW:-1}
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+trap 'exit 2' INT TERM
+n=0 failed=0
+
+# What each weak policy shows: POLICY ATTACK…. The others show nothing at all.
+WEAK='aliases alias
+ats-trusted ats
+boot-bypass pre-init
+bounce-metadata bounce-metadata
+domain-per-device kernel-pointer co-location
+identity probe-scan kernel-pointer co-location deferred-invalidate stale-pointer shared-map
+identity-hole identity-hole
+lazy deferred-invalidate kernel-pointer co-location
+msi-open msi-spoof
+naive-queue descriptor-loop descriptor-toctou
+no-pin unpinned
+no-quota exhaustion
+off probe-scan kernel-pointer co-location alias withheld-completion shared-map permission
+peer peer
+permission-rw kernel-pointer co-location
+permission-unchecked permission
+requester-trusted requester-spoof
+shared-domain shared-map
+strict kernel-pointer co-location
+trusting-driver used-ring
+withheld withheld-completion
+wrap arithmetic'
+
+verdict() { # NAME WHY-NOT, which is empty if all is well; $work/told has more
+    n=$((n + 1))
+    if [ -z "$2" ]; then
+        echo "ok $n - $1"
+        return
+    fi
+    failed=$((failed + 1))
+    echo "not ok $n - $1"
+    echo "# $2"
+    [ ! -s "$work/told" ] || grep -v '^ok' "$work/told" | head -n 20 | sed 's/^/#   /'
+}
+
+# Attacks a policy; sets status. The cells go to a file, one to a line, without numbers:
+# "DEVICE: ATTACK of TARGET: what came of it".
+attack() { # POLICY.dts CELLS OPTION…
+    dts=$1 cells=$2
+    shift 2
+    timeout -s KILL $((120 * SLOW)) "$STRATA" dma test --tap "$@" "$dts" \
+        >"$work/tap" 2>"$work/err" </dev/null
+    status=$?
+    cat "$work/tap" "$work/err" >"$work/told"
+    sed -nE 's/^(not )?ok [0-9]+ - [^:]*: //p' "$work/tap" | sort >"$cells"
+    # A run that ended early must not look like a small matrix.
+    planned=$(sed -n 's/^1\.\.//p' "$work/tap")
+    [ "${planned:-0}" = "$(grep -cE '^(not )?ok ' "$work/tap")" ] && [ "${planned:-0}" -gt 1 ] ||
+        status="$status, no whole matrix"
+}
+
+# The cells of a policy, attacked once.
+cells_of() { # NAME
+    [ -e "$work/$1.cells" ] && { status=$(cat "$work/$1.status"); return; }
+    attack "tests/policies/$1.dts" "$work/$1.cells"
+    echo "$status" >"$work/$1.status"
+}
+
+names() {
+    for dts in tests/policies/*.dts; do
+        dts=${dts##*/}
+        echo "${dts%.dts}"
+    done
+}
+
+one_policy() { # NAME
+    cells_of "$1"
+    verdict "policy $1: $(wc -l <"$work/$1.cells") cells are as promised" \
+        "$([ "$status" = 0 ] || echo "exit status $status, should be 0")"
+    shown=$(echo "$WEAK" | sed -n "s/^$1 //p")
+    if [ -z "$shown" ]; then
+        verdict "policy $1 lets nothing through" "$(grep -m 1 'succeeds' "$work/$1.cells")"
+        return
+    fi
+    why=
+    for class in $shown; do
+        grep -q ": $class of .*: succeeds" "$work/$1.cells" || why="$why $class does not succeed;"
+    done
+    verdict "policy $1 lets through: $shown" "$why"
+}
+
+group_policies() {
+    for name in $(names); do
+        one_policy "$name"
+    done
+    why=$(echo "$WEAK" | while read -r name rest; do
+        [ -e "tests/policies/$name.dts" ] || echo "there is no $name.dts"
+    done)
+    verdict "every weak policy is there" "$why"
+}
+
+group_quick() {
+    one_policy off
+    one_policy page-exclusive
+}
+
+group_classes() {
+    for name in $(names); do
+        cells_of "$name"
+    done
+    "$STRATA" dma test --list | sed 's/ .*//' >"$work/classes"
+    verdict "22 classes of attack" "$([ "$(wc -l <"$work/classes")" -eq 22 ] || wc -l <"$work/classes")"
+    while read -r class; do
+        leaks= stops=
+        for name in $(names); do
+            [ "$(cat "$work/$name.status")" = 0 ] || continue
+            ! grep -q ": $class of .*: succeeds" "$work/$name.cells" || leaks=${leaks:-$name}
+            ! grep -q ": $class of .*: stopped" "$work/$name.cells" || stops=${stops:-$name}
+        done
+        why=
+        [ -n "$leaks" ] || why="no policy lets it succeed; "
+        [ -n "$stops" ] || why="${why}no policy stops it"
+        verdict "$class succeeds under ${leaks:-none}, is stopped by ${stops:-none}" "$why"
+    done <"$work/classes"
+}
+
+# Changes one thing in a policy; the cells that are then others, without what came of
+# them, must be exactly those given, one to a line.
+one_edit() { # NAME SED-COMMAND CELLS
+    sed "$2" "tests/policies/$1.dts" >"$work/edited.dts"
+    why=
+    cmp -s "tests/policies/$1.dts" "$work/edited.dts" && why="the edit changes nothing in the source; "
+    cells_of "$1"
+    [ "$status" = 0 ] || why="$why$1: status $status; "
+    attack "$work/edited.dts" "$work/edited.cells"
+    [ "$status" = 0 ] || why="${why}edited: status $status; "
+    sort "$work/$1.cells" "$work/edited.cells" | uniq -u | sed 's/: [^:]*$//' | sort -u >"$work/changed"
+    printf '%s' "${3:+$3
+}" | sort | cmp -s - "$work/changed" || why="${why}other cells changed than should"
+    { echo "changed:"; cat "$work/changed"; } >"$work/told"
+    verdict "edit of $1: $2" "$why"
+}
+
+group_edit() {
+    # The card may read what it was only to fill: reading that is no attack any more.
+    one_edit strict 's/strata,permission = "w", "r"/strata,permission = "rw", "r"/' \
+        'nic: permission of net-rx'
+    # It may write what it was only to send.
+    one_edit strict 's/strata,permission = "w", "r"/strata,permission = "w", "rw"/' \
+        'nic: permission of net-tx'
+    # The dongle may only read: now it can be caught writing.
+    one_edit page-exclusive '/&dongle_data>/,/};/s/strata,permission = "rw"/strata,permission = "r"/' \
+        'dongle: permission of dongle-data'
+    # And when nothing changes, nothing changes.
+    one_edit page-exclusive 's/^};/\/* the same *\/ &/' ''
+}
+
+# Where each seeded bug is looked for; under page-exclusive unless said here.
+fault_policy() { # FAULT
+    case $1 in
+    no-bypass-check) echo deny-at-boot ;;
+    skip-permission | no-pin) echo strict ;;
+    reserved-ignored) echo identity-hole ;;
+    *) echo page-exclusive ;;
+    esac
+}
+
+group_faults() {
+    faults=$(make -s fault-list)
+    verdict "at least eight bugs to seed" "$([ "$(echo "$faults" | wc -l)" -ge 8 ] || echo "$faults")"
+    for fault in $faults; do
+        make -s FAULT_INJECT="$fault" "build/fault/$fault/strata" >"$work/told" 2>&1 || {
+            verdict "seeded bug $fault" "it cannot be built"
+            continue
+        }
+        name=$(fault_policy "$fault")
+        cells_of "$name"
+        why=$([ "$status" = 0 ] || echo "$name fails without it too; ")
+        STRATA=build/fault/$fault/strata
+        attack "tests/policies/$name.dts" "$work/fault.cells"
+        STRATA=build/strata
+        # By a cell that differs; a VMM that falls over would not be what is meant.
+        [ "$status" = 1 ] || why="${why}status $status, should be 1; "
+        grep -q '^not ok' "$work/tap" || why="${why}no cell differs"
+        verdict "seeded bug $fault is found out: $(sed -nE 's/^not ok [0-9]+ - //p' "$work/tap" | head -n 1)" "$why"
+    done
+}
+
+[ $# -gt 0 ] || set -- policies classes edit
+for group; do
+    case $group in
+    policies | classes | edit | faults | quick) "group_$group" ;;
+    *) echo "run.sh: no group '$group'" >&2; exit 2 ;;
+    esac
+done
+echo "1..$n"
+[ $failed -eq 0 ]
