@@ -3,13 +3,15 @@
 # dtc, busybox sh and its applets, no more.
 #
 #   tests/policies/run.sh [GROUP…]   groups:
+#     misuse     wrong usage and broken policies: one line, status 2
 #     policies   each is as it promises; weak ones leak what they are there for
 #     classes    every class of attack succeeds under one policy and is stopped by another
 #     edit       one permission changed changes the cells it should, and no others
 #     faults     a VMM with a seeded bug (make FAULT_INJECT=…) is found out, every one
 #     quick      two policies only, for slow hosts
+#     control    all tests must fail for a strata that does nothing and says all is well
 #
-# Without a group: policies, classes, edit. STRATA_SLOW multiplies all time limits.
+# Without a group: misuse, policies, classes, edit. STRATA_SLOW multiplies all time limits.
 cd "$(dirname "$0")/../.." || exit 2
 
 STRATA=${STRATA:-build/strata}
@@ -91,7 +93,8 @@ one_policy() { # NAME
         "$([ "$status" = 0 ] || echo "exit status $status, should be 0")"
     shown=$(echo "$WEAK" | sed -n "s/^$1 //p")
     if [ -z "$shown" ]; then
-        verdict "policy $1 lets nothing through" "$(grep -m 1 'succeeds' "$work/$1.cells")"
+        why=$(grep -m 1 'succeeds' "$work/$1.cells")
+        verdict "policy $1 lets nothing through" "${why:-$([ -s "$work/$1.cells" ] || echo "no cells")}"
         return
     fi
     why=
@@ -109,6 +112,39 @@ group_policies() {
         [ -e "tests/policies/$name.dts" ] || echo "there is no $name.dts"
     done)
     verdict "every weak policy is there" "$why"
+}
+
+# Status 2, nothing on standard output, one line that matches.
+misuse() { # NAME PATTERN ARGUMENT…
+    name=$1 pattern=$2
+    shift 2
+    timeout -s KILL $((20 * SLOW)) "$STRATA" "$@" >"$work/out" 2>"$work/told" </dev/null
+    status=$? why=
+    [ $status -eq 2 ] || why="exit status $status, should be 2; "
+    [ ! -s "$work/out" ] || why="${why}there is something on stdout; "
+    [ "$(wc -l <"$work/told")" -eq 1 ] || why="${why}not one line on stderr; "
+    grep -qE -e "$pattern" "$work/told" || why="${why}stderr does not match /$pattern/"
+    verdict "$name" "$why"
+}
+
+group_misuse() {
+    strict=tests/policies/strict.dts
+    misuse "dma alone" "dma test POLICY" dma
+    misuse "dma with something unknown" "frob" dma frob
+    misuse "no policy" "give a policy" dma test
+    misuse "two policies" "give one policy" dma test $strict $strict
+    misuse "a policy that is not there" "nowhere.dts: No such file" dma test nowhere.dts
+    misuse "a directory for a policy" "not a regular file" dma test tests
+    misuse "an unknown attack" "no attack \"frob\"" dma test --attack frob $strict
+    misuse "a seed that is no number" "--seed soon" dma test --seed soon $strict
+    misuse "a time that is none" "--random ever" dma test --random ever $strict
+    misuse "a time of nothing" "--random 0" dma test --random 0 $strict
+    misuse "both results to one place" "cannot both" dma test --json - --html - $strict
+    misuse "a result that cannot be written" "--html /nowhere/x" dma test --html /nowhere/x $strict
+    for dts in tests/policies/broken/*.dts; do
+        line=$(sed -nE '1s/^[^0-9]*([0-9]+): .*/\1/p' "$dts")
+        misuse "broken policy ${dts##*/}" "^strata dma test: $dts:$line: .*; " dma test "$dts"
+    done
 }
 
 group_quick() {
@@ -198,10 +234,19 @@ group_faults() {
     done
 }
 
-[ $# -gt 0 ] || set -- policies classes edit
+group_control() {
+    printf '#!/bin/sh\necho 1..0\nexit 0\n' >"$work/nothing"
+    chmod +x "$work/nothing"
+    STRATA=$work/nothing sh tests/policies/run.sh policies classes edit >"$work/control"
+    grep -E '^ok .*' "$work/control" | grep -v 'every weak policy is there' >"$work/told"
+    verdict "a strata that does nothing fails $(grep -c '^not ok' "$work/control") tests" \
+        "$([ ! -s "$work/told" ] || echo "but passes: $(head -n 1 "$work/told")")"
+}
+
+[ $# -gt 0 ] || set -- misuse policies classes edit
 for group; do
     case $group in
-    policies | classes | edit | faults | quick) "group_$group" ;;
+    misuse | policies | classes | edit | faults | quick | control) "group_$group" ;;
     *) echo "run.sh: no group '$group'" >&2; exit 2 ;;
     esac
 done
