@@ -25,7 +25,8 @@ n=0 failed=0
 WEAK='aliases alias
 ats-trusted ats
 boot-bypass pre-init
-bounce-metadata bounce-metadata
+bounce-metadata bounce-metadata permission
+bounce-pool permission
 domain-per-device kernel-pointer co-location
 identity probe-scan kernel-pointer co-location deferred-invalidate stale-pointer shared-map
 identity-hole identity-hole

@@ -25,7 +25,8 @@ static void make(unsigned ndevices)
     strcpy(policy.description, "one <b> of everything");
     policy.guest.ndevices = ndevices;
     for (unsigned d = 0; d < ndevices; d++) {
-        snprintf(policy.guest.device[d].name, ABI_POLICY_NAME_BYTES, "a-rather-long-name-%u", d % 10);
+        snprintf(policy.guest.device[d].name, ABI_POLICY_NAME_BYTES, "a-rather-long-name-%u",
+                 d % 10);
         policy.guest.device[d].kind = ABI_DEVICE_PROBE;
     }
     result = (struct lab_result){ .policy = &policy, .seed = 42, .guest_lives = true };
