@@ -223,8 +223,16 @@ if unshare -m true 2>/dev/null; then
 	grep -q '^ok  *paging' "$work/out" || why+="no row of the tour; "
 	grep -q strata.tour "$work/tour.json" || why+="no JSON came back"
 	verdict "strata falls back to an emulated host" "$why"
+
+	head -c 65536 /dev/zero >"$work/disk"
+	run unshare -m sh "$work/no-kvm" run --disk disk --exec 'run disk fill 0 7' </dev/null
+	why=$(expect 0)
+	! cmp -s -n 65536 "$work/disk" /dev/zero || why+="the disk did not come back"
+	run unshare -m sh "$work/no-kvm" run --disk=disk,ro --exec 'run disk verify 0 0 65536 7' </dev/null
+	why+=$(expect 0)
+	verdict "strata takes disks along to it, and brings back those that may be written" "$why"
 else
-	skip "strata falls back to an emulated host" "needs the right to make a mount namespace"
+	skip "strata falls back to an emulated host, with disks" "needs the right to make a mount namespace"
 fi
 
 echo "1..$n"
