@@ -415,6 +415,9 @@ group_windows() {
         verdict "a guest that hammers every device's window, seed $seed" \
             "$(wrong 0 'windows: kicks .* damaged 0$' -)"
     done
+    hammer --cpus 2 --iommu strict --append "seed=4 steps=$steps cpus=2"
+    verdict "two vCPUs that hammer them at once" \
+        "$(wrong 0 'windows: kicks .* second-cpu [1-9][0-9]* damaged 0$' -)"
     # It would show: without an IOMMU the same devices do get at the canary.
     hammer --iommu off --append "seed=1 steps=$((steps < 500 ? steps : 500))"
     verdict "and without an IOMMU it gets at memory" "$(wrong 3 'windows: kicks .* damaged [1-9]' -)"

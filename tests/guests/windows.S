@@ -1,9 +1,12 @@
 /*
- * The way into windows_fuzz.c: long mode, the first 4 GiB mapped one to one, a stack. The
- * C code's result is the machine's exit status.
+ * The way into windows_fuzz.c: long mode, the first 4 GiB mapped one to one, a stack for
+ * each of two CPUs. The C code's result is the machine's exit status.
  */
 #include "tests/guests/pvh.h"
+#include "tests/guests/windows.h"
 
+#define CR0_PE       (1 << 0)
+#define CR0_CACHE_OFF (3 << 29)
 #define CR0_PG       (1 << 31)
 #define CR4_PAE      (1 << 5)
 #define MSR_EFER     0xc0000080
@@ -29,6 +32,13 @@ windows_start:
     add $0x200000, %eax
     jnc 1b
 
+    mov $(stack + STACK_BYTES), %esp
+    call long_mode_on
+    lgdt gdt_pointer
+    ljmp $8, $in_long_mode
+
+/* Loses eax, ecx, edx. */
+long_mode_on:
     mov $CR4_PAE, %eax
     mov %eax, %cr4
     mov $pointers, %eax
@@ -38,10 +48,10 @@ windows_start:
     xor %edx, %edx
     wrmsr
     mov %cr0, %eax
-    or $CR0_PG, %eax
+    or $(CR0_PG | CR0_PE), %eax
+    and $~CR0_CACHE_OFF, %eax
     mov %eax, %cr0
-    lgdt gdt_pointer
-    ljmp $8, $in_long_mode
+    ret
 
     .code64
 in_long_mode:
@@ -57,13 +67,50 @@ in_long_mode:
 2:  hlt
     jmp 2b
 
+/* The second CPU, from a start-up IPI: in real mode, in a copy of this at WINDOWS_AP. */
+    .code16
+    .globl windows_ap, windows_ap_end
+windows_ap:
+    cli
+    xor %ax, %ax
+    mov %ax, %ds
+    lgdtl WINDOWS_AP + (ap_gdt_pointer - windows_ap)
+    mov %cr0, %eax
+    or $CR0_PE, %eax
+    mov %eax, %cr0
+    ljmpl $0x18, $WINDOWS_AP + (ap_32 - windows_ap)
+    .code32
+ap_32:
+    mov $0x10, %eax
+    mov %eax, %ds
+    mov %eax, %es
+    mov %eax, %ss
+    mov $(stack + 2 * STACK_BYTES), %esp
+    mov $long_mode_on, %eax
+    call *%eax
+    ljmp $8, $ap_64
+    .balign 4
+ap_gdt_pointer:
+    .word 31
+    .long gdt
+windows_ap_end:
+
+    .code64
+ap_64:
+    mov $(stack + 2 * STACK_BYTES), %rsp
+    call windows_second
+3:  hlt
+    jmp 3b
+
     .section .rodata
     .balign 8
 gdt:
     .quad 0
-    .quad 0x00af9b000000ffff /* code, 64 bits */
+    .quad 0x00af9b000000ffff /* 0x08: code, 64 bits */
+    .quad 0x00cf93000000ffff /* 0x10: data */
+    .quad 0x00cf9b000000ffff /* 0x18: code, 32 bits */
 gdt_pointer:
-    .word 15
+    .word 31
     .long gdt
 
     .bss
@@ -75,4 +122,4 @@ directory:
 pages:
     .skip 0x4000
 stack:
-    .skip STACK_BYTES
+    .skip 2 * STACK_BYTES

@@ -7,15 +7,16 @@
  * the end the canary must be as it was. Without an IOMMU the same run must damage it;
  * that is how one knows that it would show.
  *
- * Boot arguments: seed=N steps=N. Exit status: 0 all well, 3 the canary is damaged, 4 no
- * chain was ever used, no transfer of the probe got through or no fault was reported, so
- * that nothing was shown.
+ * Boot arguments: seed=N steps=N cpus=N; with two CPUs chance is no longer all there is.
+ * Exit status: 0 all well, 3 the canary is damaged, 4 no chain was ever used, no transfer
+ * of the probe got through or no fault was reported, so that nothing was shown.
  */
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "guest/abi/machine.h"
 #include "guest/abi/probe.h"
+#include "tests/guests/windows.h"
 
 #define IOMMU_AREA   0x400000ull /* the IOMMU's own rings: its accesses are not translated */
 #define ARENA        0x500000ull
@@ -74,8 +75,6 @@ struct window {
     uint32_t id; /* virtio's, or ID_PROBE */
     struct ring rings[QUEUES];
 };
-
-uint32_t windows_fuzz(const uint8_t *start_info);
 
 static struct window windows[ABI_MMIO_DEVICES_MAX];
 static unsigned nwindows;
@@ -210,6 +209,8 @@ static void find_windows(void)
             window->id = ID_PROBE;
         else
             continue;
+        for (unsigned j = 0; j < QUEUES; j++)
+            window->rings[j] = (struct ring){ .size = 1, .base = ARENA };
         if (window->id == ID_IOMMU)
             iommu = window;
         nwindows++;
@@ -317,19 +318,19 @@ static void start(struct window *window, bool properly)
     }
     set(window, STATUS, 11);
     for (unsigned i = 0; i < QUEUES; i++) {
-        struct ring *ring = &window->rings[i];
+        struct ring ring = { .size = (uint16_t)(1u << (properly ? 4 : below(6))),
+                             .base = base + PAGE * (properly ? i : below(12)) };
         bool wild = !properly && one_in(8) && iommu && window != iommu;
 
-        *ring = (struct ring){ .size = (uint16_t)(1u << (properly ? 4 : below(6))) };
-        ring->base = base + PAGE * (properly ? i : below(12));
-        *(volatile uint32_t *)(ring->base + 0x800) = 0;
-        *(volatile uint32_t *)(ring->base + 0xc00) = 0;
+        *(volatile uint32_t *)(ring.base + 0x800) = 0;
+        *(volatile uint32_t *)(ring.base + 0xc00) = 0;
         set(window, QUEUE_SEL, i);
-        set(window, QUEUE_NUM, wild ? (uint32_t)value() : ring->size);
-        set_address(window, QUEUE_DESC, wild ? address() : ring->base);
-        set_address(window, QUEUE_AVAIL, wild ? address() : ring->base + 0x800);
-        set_address(window, QUEUE_USED, wild ? address() : ring->base + 0xc00);
+        set(window, QUEUE_NUM, wild ? (uint32_t)value() : ring.size);
+        set_address(window, QUEUE_DESC, wild ? address() : ring.base);
+        set_address(window, QUEUE_AVAIL, wild ? address() : ring.base + 0x800);
+        set_address(window, QUEUE_USED, wild ? address() : ring.base + 0xc00);
         set(window, QUEUE_READY, 1);
+        window->rings[i] = ring; /* whole: the other CPU may look at it meanwhile */
     }
     set(window, STATUS, 15);
 }
@@ -587,7 +588,8 @@ static uint64_t argument(const char *line, const char *name, uint64_t otherwise)
     return otherwise;
 }
 
-static void step(void)
+/* Requests to the IOMMU are the first CPU's alone: torn ones could map anything. */
+static void step(bool first)
 {
     struct window *window = nwindows ? &windows[below(nwindows)] : 0;
     unsigned what = below(16);
@@ -598,26 +600,57 @@ static void step(void)
         poke_window(window);
     } else if (what == 4) {
         scribble();
-    } else if (what < 8 && iommu) {
+    } else if (what < 8 && iommu && first) {
         if (one_in(3))
             take_events();
         else
             program_iommu();
     } else if (window->id == ID_PROBE) {
         probe(window);
+    } else if (window == iommu) {
+        if (first && one_in(8))
+            start(window, true);
     } else if (what < 10) {
-        if (window != iommu || one_in(4))
-            start(window, window == iommu || one_in(2));
-    } else if (window != iommu) {
+        start(window, one_in(2));
+    } else {
         chain(window);
     }
+}
+
+static volatile bool second_runs, stop;
+static volatile uint64_t second_steps;
+
+void windows_second(void)
+{
+    second_runs = true;
+    while (!stop) {
+        step(false);
+        second_steps++;
+    }
+    second_runs = false;
+}
+
+/* By INIT and start-up IPIs to APIC id 1 (Intel SDM 3A, 9.4); where there is none, nobody comes. */
+static void start_second(void)
+{
+    volatile uint32_t *lapic = (volatile uint32_t *)ABI_LAPIC_GPA;
+    const uint8_t *from = windows_ap;
+
+    for (uint8_t *to = (uint8_t *)WINDOWS_AP; from < windows_ap_end;)
+        *to++ = *from++;
+    lapic[0xf0 / 4] = 0x1ff;
+    lapic[0x310 / 4] = 1 << 24;
+    lapic[0x300 / 4] = 0x4500;
+    lapic[0x310 / 4] = 1 << 24;
+    lapic[0x300 / 4] = 0x4600 | WINDOWS_AP >> 12;
 }
 
 uint32_t windows_fuzz(const uint8_t *start_info)
 {
     /* hvm_start_info: cmdline_paddr. */
     const char *line = (const char *)*(const uint64_t *)(start_info + 24);
-    uint64_t seed = argument(line, "seed=", 1), steps = argument(line, "steps=", 1000), bad;
+    uint64_t seed = argument(line, "seed=", 1), steps = argument(line, "steps=", 1000);
+    uint64_t cpus = argument(line, "cpus=", 1), bad;
 
     random_state = seed * 2 + 1;
     find_windows();
@@ -631,8 +664,13 @@ uint32_t windows_fuzz(const uint8_t *start_info)
     if (iommu)
         attach_and_map();
     warm_up();
+    if (cpus > 1)
+        start_second();
     for (uint64_t i = 0; i < steps; i++)
-        step();
+        step(true);
+    stop = true;
+    while (second_runs)
+        port_write(ABI_DOORBELL_PORT + ABI_DOORBELL_YIELD, 4, 0);
 
     /* The port may be in any state. */
     port_write(ABI_SERIAL_PORT + COM_LCR, 1, 3);
@@ -644,6 +682,7 @@ uint32_t windows_fuzz(const uint8_t *start_info)
     say_number("requests", answered);
     say_number("probe-transfers", moved);
     say_number("fault-events", events);
+    say_number("second-cpu", second_steps);
     say_number("damaged", bad);
     say("\n");
     return bad ? DAMAGED : !used || !moved || (iommu && !events) ? NOTHING : 0;
