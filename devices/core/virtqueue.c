@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define CHAIN_BYTES_MAX (1ull << 32)
+#define INDEX_COUNT     65536u /* descriptors that a 16-bit index reaches */
 
 /* Where things are in both rings; little-endian, as this host is (2.7.6, 2.7.8). */
 #define RING_FLAGS 0
@@ -248,7 +249,7 @@ static int follow_indirect(struct walk *walk, struct vring_desc *table)
     struct virtqueue *queue = walk->queue;
     struct dma_window window = { 0 };
     uint64_t base = table->addr;
-    uint32_t bytes = table->len;
+    uint32_t bytes = table->len, count = bytes / sizeof(struct vring_desc);
     int err;
 
     if (!queue->indirect)
@@ -259,7 +260,8 @@ static int follow_indirect(struct walk *walk, struct vring_desc *table)
         return broken(queue, -EINVAL, "an indirect table that is not whole descriptors");
     if (base + (bytes - 1) < base)
         return broken(queue, -EINVAL, "an indirect table that wraps around");
-    err = follow(walk, &window, base, bytes / sizeof(struct vring_desc), 0, table);
+    /* No more of it is translated than can be used. */
+    err = follow(walk, &window, base, count < INDEX_COUNT ? count : INDEX_COUNT, 0, table);
     return err > 0 ? broken(queue, -EINVAL, "an indirect descriptor in an indirect table") : err;
 }
 
