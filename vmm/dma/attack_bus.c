@@ -10,12 +10,12 @@
 
 #define BOTH           (RULES_READ | RULES_WRITE)
 #define FLOOD          4096
-#define MAPPINGS_MAX   (1u << 20)   /* more than any quota of the lab's */
-#define HIGH_IOVA      (1ull << 40) /* far from what drivers map */
+#define MAPPINGS_MAX   (1u << 20) /* more than any quota of the lab's */
 #define STRAY_MS       2
 #define STRAY_TRIES    500
 #define VIRTIO_MAGIC   0x74726976u
 #define STATUS_OK      0
+#define STATUS_RANGE   5
 #define LIVENESS_VALUE 0x600dcafeu
 
 /* ---- msi-spoof --------------------------------------------------------------------------- */
@@ -84,6 +84,20 @@ void run_msi_spoof(struct lab *lab, struct lab_cell *cell, unsigned n)
                   IOMMU_MSI_FIRST, (unsigned long long)(lab_faults(lab, NULL) - before),
                   (unsigned long long)fault.iova);
     }
+    /* Nor can the window be covered with memory, for the writes to vanish in. */
+    if (!rules_untranslated(lab->policy, cell->device)) {
+        struct abi_dma map = { .iova = IOMMU_MSI_FIRST,
+                               .bytes = ATTACK_PAGE_BYTES,
+                               .gpa = lab_page(lab, LAB_PAGE_SCRATCH)->gpa,
+                               .rights = BOTH };
+        int64_t result;
+
+        lab_settle(lab);
+        result = lab_dma(lab, cell->device, ABI_DMA_RAW_MAP, &map);
+        lab_check(cell, !result && map.value != STATUS_OK,
+                  "map the interrupt window: expected a refusal, observed %lld, status %llu",
+                  (long long)result, (unsigned long long)map.value);
+    }
     came = strays(lab, cell->expected.succeeds, &last);
     cell->observed.succeeds = came > 0 && last == vector;
     /* What it may signal, it can: the window is open for that. */
@@ -144,7 +158,7 @@ void run_peer(struct lab *lab, struct lab_cell *cell, unsigned n)
     bool untranslated = rules_untranslated(lab->policy, cell->device);
     uint64_t gpa = registers_of(lab, (unsigned)peer), address = gpa;
     struct abi_dma map = {
-        .iova = HIGH_IOVA, .bytes = ABI_MMIO_BYTES, .gpa = gpa, .rights = BOTH | IOMMU_MMIO
+        .iova = LAB_HIGH_IOVA, .bytes = ABI_MMIO_BYTES, .gpa = gpa, .rights = BOTH | IOMMU_MMIO
     };
     int64_t result;
     bool mapped = false;
@@ -170,11 +184,11 @@ void run_peer(struct lab *lab, struct lab_cell *cell, unsigned n)
                   "map the peer's registers: expected %s, observed result %lld, status %llu",
                   cell->expected.succeeds ? "OK" : "a refusal", (long long)result,
                   (unsigned long long)map.value);
-        address = HIGH_IOVA;
+        address = LAB_HIGH_IOVA;
     }
     access_peer(lab, cell, (unsigned)peer, address);
     lab_conclude(cell);
-    map.last = HIGH_IOVA + ABI_MMIO_BYTES - 1;
+    map.last = LAB_HIGH_IOVA + ABI_MMIO_BYTES - 1;
     if (mapped)
         lab_dma(lab, cell->device, ABI_DMA_RAW_UNMAP, &map);
 }
@@ -188,7 +202,8 @@ static void map_wildly(struct lab *lab, struct lab_cell *cell, uint64_t first, u
 {
     struct abi_dma map = { .iova = first, .last = last, .gpa = gpa, .rights = BOTH };
     int64_t result = lab_dma(lab, cell->device, ABI_DMA_RAW_MAP, &map);
-    const uint64_t points[] = { first, last / ATTACK_PAGE_BYTES * ATTACK_PAGE_BYTES, HIGH_IOVA };
+    const uint64_t points[] = { first, last / ATTACK_PAGE_BYTES * ATTACK_PAGE_BYTES,
+                                LAB_HIGH_IOVA };
 
     lab_check(cell, result == 0 && map.value != STATUS_OK,
               "map 0x%llx to 0x%llx at 0x%llx: expected a refusal, observed result %lld, status "
@@ -206,6 +221,33 @@ static void map_wildly(struct lab *lab, struct lab_cell *cell, uint64_t first, u
         if (!outcome.error)
             cell->observed.read_bytes = sizeof(word);
     }
+}
+
+/* Half of a mapping is unmapped: all of it stays, or none of it would be known to be there. */
+static void unmap_a_part(struct lab *lab, struct lab_cell *cell)
+{
+    struct lab_page *page = lab_page(lab, LAB_PAGE_SCRATCH);
+    uint64_t two_pages = page->gpa / (2 * ATTACK_PAGE_BYTES) * (2 * ATTACK_PAGE_BYTES);
+    struct abi_dma map = { .iova = LAB_HIGH_IOVA,
+                           .last = LAB_HIGH_IOVA + 2 * ATTACK_PAGE_BYTES - 1,
+                           .gpa = two_pages,
+                           .rights = BOTH };
+    int64_t result = lab_dma(lab, cell->device, ABI_DMA_RAW_MAP, &map);
+
+    lab_check(cell, !result && map.value == STATUS_OK,
+              "map two pages: expected OK, observed %lld, status %llu", (long long)result,
+              (unsigned long long)map.value);
+    map.last = LAB_HIGH_IOVA + ATTACK_PAGE_BYTES - 1;
+    result = lab_dma(lab, cell->device, ABI_DMA_RAW_UNMAP, &map);
+    lab_check(cell, !result && map.value == STATUS_RANGE,
+              "unmap one of them: expected status %d, observed %lld, status %llu", STATUS_RANGE,
+              (long long)result, (unsigned long long)map.value);
+    lab_check(cell,
+              lab_mapped(lab, cell->device, LAB_HIGH_IOVA) &&
+                  lab_mapped(lab, cell->device, LAB_HIGH_IOVA + ATTACK_PAGE_BYTES),
+              "after that: expected both pages to be mapped, observed that one is not");
+    map.last = LAB_HIGH_IOVA + 2 * ATTACK_PAGE_BYTES - 1;
+    lab_dma(lab, cell->device, ABI_DMA_RAW_UNMAP, &map);
 }
 
 /* A request whose end is past 2^64: what comes after is not what lies at 0. */
@@ -233,14 +275,15 @@ void run_arithmetic(struct lab *lab, struct lab_cell *cell, unsigned n)
     uint64_t last = ~0ull;
 
     switch (n) {
-    case 0: map_wildly(lab, cell, HIGH_IOVA, last, 0); break;
+    case 0: map_wildly(lab, cell, LAB_HIGH_IOVA, last, 0); break;
     case 1:
-        map_wildly(lab, cell, HIGH_IOVA, HIGH_IOVA + 2 * ATTACK_PAGE_BYTES - 1,
+        map_wildly(lab, cell, LAB_HIGH_IOVA, LAB_HIGH_IOVA + 2 * ATTACK_PAGE_BYTES - 1,
                    0ull - ATTACK_PAGE_BYTES);
         lab_settle(lab);
-        map_wildly(lab, cell, HIGH_IOVA, HIGH_IOVA + 2 * ATTACK_PAGE_BYTES - 1,
+        map_wildly(lab, cell, LAB_HIGH_IOVA, LAB_HIGH_IOVA + 2 * ATTACK_PAGE_BYTES - 1,
                    (lab->memory->bytes - ATTACK_PAGE_BYTES));
         break;
+    case 2: unmap_a_part(lab, cell); break;
     default: request_wraps(lab, cell); break;
     }
     lab_conclude(cell);
@@ -257,7 +300,7 @@ static uint64_t gorge(struct lab *lab, unsigned device, int *refusal)
 
     *refusal = 0;
     while (count < MAPPINGS_MAX && !*refusal) {
-        uint64_t at = HIGH_IOVA + count * 2 * ATTACK_PAGE_BYTES;
+        uint64_t at = LAB_HIGH_IOVA + count * 2 * ATTACK_PAGE_BYTES;
 
         *refusal = iommu_map(lab->iommu, domain, at, at + ATTACK_PAGE_BYTES - 1, gpa, IOMMU_READ);
         count += !*refusal;
@@ -271,8 +314,8 @@ static void starve(struct lab *lab, struct lab_cell *cell)
     uint32_t domain = rules_device(lab->policy, cell->device)->domain;
     struct lab_page *page = lab_page(lab, LAB_PAGE_SCRATCH2);
     struct abi_dma map = { .rights = BOTH,
-                           .iova = 2 * HIGH_IOVA,
-                           .last = 2 * HIGH_IOVA + ATTACK_PAGE_BYTES - 1,
+                           .iova = 2 * LAB_HIGH_IOVA,
+                           .last = 2 * LAB_HIGH_IOVA + ATTACK_PAGE_BYTES - 1,
                            .gpa = page->gpa };
     int refusal;
     uint64_t count = gorge(lab, cell->device, &refusal);
@@ -284,7 +327,8 @@ static void starve(struct lab *lab, struct lab_cell *cell)
     result = lab_dma(lab, other, ABI_DMA_RAW_MAP, &map);
     cell->observed.succeeds = result != 0 || map.value != STATUS_OK;
     if (count)
-        iommu_unmap(lab->iommu, domain, HIGH_IOVA, HIGH_IOVA + count * 2 * ATTACK_PAGE_BYTES - 1);
+        iommu_unmap(lab->iommu, domain, LAB_HIGH_IOVA,
+                    LAB_HIGH_IOVA + count * 2 * ATTACK_PAGE_BYTES - 1);
     if (!cell->observed.succeeds)
         lab_dma(lab, other, ABI_DMA_RAW_UNMAP, &map);
 }
@@ -297,7 +341,7 @@ static void flood(struct lab *lab, struct lab_cell *cell)
 
     iommu_count(lab->iommu, &before);
     for (unsigned i = 0; i < FLOOD; i++) {
-        const struct dma_request request = { .iova = HIGH_IOVA + i * ATTACK_PAGE_BYTES,
+        const struct dma_request request = { .iova = LAB_HIGH_IOVA + i * ATTACK_PAGE_BYTES,
                                              .len = sizeof(word),
                                              .direction = DMA_READ,
                                              .data = &word };

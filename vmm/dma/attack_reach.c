@@ -133,6 +133,51 @@ static void attack_region(struct lab *lab, struct lab_cell *cell, unsigned regio
     }
 }
 
+/*
+ * One more forbidden access, and what the guest makes of it: its driver is told of exactly
+ * this fault, and does to the device what the policy says.
+ */
+static void check_guests_view(struct lab *lab, struct lab_cell *cell, uint64_t address)
+{
+    const struct abi_policy_device *d = rules_device(lab->policy, cell->device);
+    bool reports = d->fault_action == ABI_FAULT_REPORT, told = false;
+    struct abi_lab_command faults[ABI_LAB_COMMANDS];
+    uint64_t word, iova = lab->iova[cell->device][0][0];
+    const struct dma_request request = {
+        .iova = address, .len = sizeof(word), .direction = DMA_READ, .data = &word
+    };
+    struct dma_outcome outcome;
+    unsigned n = 0;
+
+    /* What was there before goes first. */
+    do {
+        for (n = 0; n < ABI_LAB_COMMANDS; n++)
+            faults[n] = lab_command(cell->device, ABI_DMA_FAULT);
+        if (lab_call(lab, faults, n))
+            return;
+    } while (!faults[n - 1].result);
+    lab_settle(lab);
+    dma_perform(lab->door[cell->device], &request, &outcome);
+    for (n = 0; n < 2; n++)
+        faults[n] = lab_command(cell->device, ABI_DMA_FAULT);
+    if (lab_call(lab, faults, n))
+        return;
+    told = !faults[0].result && faults[0].dma.endpoint == d->endpoint &&
+           faults[0].dma.iova == address && faults[0].dma.rights == RULES_READ;
+    lab_check(cell, told && faults[1].result,
+              "the guest is told: expected 1 fault of endpoint %u at 0x%llx, observed %s of "
+              "endpoint %u at 0x%llx",
+              d->endpoint, (unsigned long long)address,
+              faults[0].result   ? "none"
+              : faults[1].result ? "one"
+                                 : "more",
+              faults[0].dma.endpoint, (unsigned long long)faults[0].dma.iova);
+    if (iova && !rules_bounces(lab->policy, cell->device))
+        lab_check(cell, lab_mapped(lab, cell->device, iova) == reports,
+                  "after a fault: expected the driver to %s, observed the contrary",
+                  reports ? "go on" : "take the device off its domain");
+}
+
 void run_probe_scan(struct lab *lab, struct lab_cell *cell, unsigned n)
 {
     const struct lab_request request = { .device = cell->device, .gate = LAB_SHUT };
@@ -151,6 +196,8 @@ void run_probe_scan(struct lab *lab, struct lab_cell *cell, unsigned n)
         lab_victim_page(&victim, secret);
         lab_attack(lab, cell, &request, &victim, BOTH);
         page = (unsigned)(secret - lab->arena);
+        if (lab_gate(lab, cell->device, secret->gpa) == LAB_SHUT)
+            check_guests_view(lab, cell, secret->gpa);
     } else {
         attack_region(lab, cell, n, BOTH, false);
         page = lab->first_page[n];

@@ -321,12 +321,50 @@ static void after_reset(struct lab *lab, struct lab_cell *cell)
     lab_set_up_device(lab, cell->device);
 }
 
+/*
+ * A page that its domain maps, by a mapping that the driver knows nothing of and cannot
+ * take back before it detaches the device.
+ */
+static void after_detach(struct lab *lab, struct lab_cell *cell)
+{
+    struct lab_page *page = lab_page(lab, LAB_PAGE_SCRATCH);
+    bool untranslated = rules_untranslated(lab->policy, cell->device);
+    struct lab_request request = { .device = cell->device,
+                                   .iova = untranslated ? page->gpa : LAB_HIGH_IOVA,
+                                   .len = ATTACK_PAGE_BYTES,
+                                   .gate = LAB_OPEN };
+    struct abi_dma map = {
+        .iova = LAB_HIGH_IOVA, .bytes = ATTACK_PAGE_BYTES, .gpa = page->gpa, .rights = BOTH
+    };
+    struct lab_victim victim;
+    int64_t result;
+
+    lab_renew(lab, page);
+    if (!untranslated) {
+        result = lab_dma(lab, cell->device, ABI_DMA_RAW_MAP, &map);
+        lab_check(cell, !result && !map.value, "map a page: expected 0 and OK, observed %lld, %llu",
+                  (long long)result, (unsigned long long)map.value);
+    }
+    lab_check(cell, lab_read(lab, cell, &request, page->truth) == ATTACK_PAGE_BYTES,
+              "read while attached: expected the page, observed something else");
+    result = lab_dma(lab, cell->device, ABI_DMA_DETACH, &map);
+    lab_check(cell, result == 0, "detach: expected 0, observed %lld", (long long)result);
+    victim = page_at(lab, cell->device, page, request.iova);
+    request.gate = lab->policy->iommu ? LAB_SHUT : LAB_OPEN;
+    lab_attack(lab, cell, &request, &victim, BOTH);
+    /* In a domain that others keep alive, it is still there. */
+    map.last = LAB_HIGH_IOVA + ATTACK_PAGE_BYTES - 1;
+    if (!untranslated)
+        lab_dma(lab, cell->device, ABI_DMA_RAW_UNMAP, &map);
+    lab_set_up_device(lab, cell->device);
+}
+
 void run_pre_init(struct lab *lab, struct lab_cell *cell, unsigned n)
 {
     const struct lab_cell *boot = &lab->boot[cell->device];
 
     if (n) {
-        after_reset(lab, cell);
+        (n == 1 ? after_reset : after_detach)(lab, cell);
         return;
     }
     cell->observed.succeeds = boot->observed.succeeds;

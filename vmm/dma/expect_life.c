@@ -94,7 +94,13 @@ bool expect_pre_init(const struct policy *policy, unsigned device, unsigned n,
     if (n == 1)
         return one_page(policy, device, 0, "reset", false, "",
                         "a reset takes all mappings of the device away", plan);
-    return false;
+    if (n > 2)
+        return false;
+    /* The driver of the IOMMU ended the bypass of unattached devices when it came up. */
+    expect_effect(plan, "detach", policy->iommu ? 0 : BOTH, ATTACK_PAGE_BYTES,
+                  policy->iommu ? "a device that is attached to no domain reaches nothing"
+                                : "off: there is no IOMMU in its way");
+    return true;
 }
 
 unsigned attack_forbidden_vector(const struct policy *policy, unsigned device)
@@ -241,18 +247,23 @@ bool expect_bounce_metadata(const struct policy *policy, unsigned device, unsign
 bool expect_arithmetic(const struct policy *policy, unsigned device, unsigned n,
                        struct attack_plan *plan)
 {
-    static const char *const targets[] = { "map to 2^64-1", "map beyond RAM", "request wraps" };
+    static const char *const targets[] = { "map to 2^64-1", "map beyond RAM", "unmap a part",
+                                           "request wraps" };
+    const unsigned request = sizeof(targets) / sizeof(targets[0]) - 1;
     bool untranslated = rules_untranslated(policy, device);
     bool wraps = !policy->iommu || (untranslated && rules_lacks(policy, IOMMU_WITHOUT_WRAP));
 
-    if (n >= sizeof(targets) / sizeof(targets[0]))
+    if (n > request)
         return false;
-    if (n < 2 && untranslated)
+    if (n < request && untranslated)
         expect_none(plan, targets[n], rules_why_untranslated(policy, device));
     else
-        expect_effect(plan, targets[n], n == 2 && wraps ? RULES_READ : 0, 8,
-                      n == 2 && wraps ? "lacks wrap: untranslated addresses wrap around"
-                                      : "ends are computed with checks");
+        expect_effect(plan, targets[n], n == request && wraps ? RULES_READ : 0, 8,
+                      n == 2           ? "an unmap that would split a mapping removes nothing"
+                      : n < 2          ? "ends are computed with checks"
+                      : !policy->iommu ? "off: there is no IOMMU in its way"
+                      : wraps          ? "lacks wrap: untranslated addresses wrap around"
+                                       : "ends are computed with checks");
     return true;
 }
 
