@@ -202,6 +202,8 @@ static bool reserved(const struct iommu *iommu, const struct iommu_domain *domai
 /* What a mapping may lead to: RAM; or, where nothing stops it, what is not RAM at all. */
 static bool may_be_target(const struct iommu *iommu, uint64_t gpa, uint64_t len, uint32_t rights)
 {
+    if (FAULT(WRAP) && gpa + len < gpa) /* looks at where it ends only */
+        return door_all_ram(iommu->memory, gpa + len - 1, 1);
     if (!len || gpa >= IOPT_GPA_LIMIT || len > IOPT_GPA_LIMIT - gpa)
         return false;
     if (door_all_ram(iommu->memory, gpa, len))
