@@ -452,8 +452,8 @@ static void interrupt(struct device *device)
 
 static int start(struct device *device)
 {
-    const uint64_t wanted = F_INPUT_RANGE | F_DOMAIN_RANGE | F_MAP_UNMAP | F_PROBE |
-                            F_MMIO | F_BYPASS_CONFIG;
+    const uint64_t wanted = F_INPUT_RANGE | F_DOMAIN_RANGE | F_MAP_UNMAP | F_PROBE | F_MMIO |
+                            F_BYPASS_CONFIG;
     uint64_t frame, buffers, log, features;
     struct viommu *u;
     int err;
