@@ -209,7 +209,7 @@ fault_policy() { # FAULT
     case $1 in
     no-bypass-check) echo deny-at-boot ;;
     skip-permission | no-pin) echo strict ;;
-    reserved-ignored) echo identity-hole ;;
+    wrap) echo identity ;;
     *) echo page-exclusive ;;
     esac
 }
