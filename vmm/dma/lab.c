@@ -20,6 +20,7 @@
 #define MEMORY_BYTES_MAX (256ull << 20)
 #define MEMORY_ROOM      (16ull << 20) /* beyond what a policy names */
 #define CPUS_MAX         2
+#define DISK_PATH_BYTES  32
 #define DISK_BYTES       (1ull << 20)
 #define STOP_TIMEOUT_MS  2000
 #define TIMEOUT_S        60
@@ -276,8 +277,8 @@ destroy_vm:
     return err;
 }
 
-/* One disk's file for all: what is on it does not matter. */
-static int open_disk(char *path, size_t bytes)
+/* A file for each disk: what is on it does not matter, but no two may hold it. */
+static int open_disk(char path[DISK_PATH_BYTES])
 {
     int fd = memfd_create("strata-lab-disk", MFD_CLOEXEC);
 
@@ -287,7 +288,7 @@ static int open_disk(char *path, size_t bytes)
         close(fd);
         return -EIO;
     }
-    snprintf(path, bytes, "/proc/self/fd/%d", fd);
+    snprintf(path, DISK_PATH_BYTES, "/proc/self/fd/%d", fd);
     return fd;
 }
 
@@ -295,7 +296,8 @@ static int run_lab(struct lab *lab, char *error, size_t error_bytes)
 {
     struct board_device devices[ABI_POLICY_DEVICES_MAX];
     const struct abi_policy *guest = &lab->policy->guest;
-    char disk[32];
+    char disk[ABI_POLICY_DEVICES_MAX][DISK_PATH_BYTES];
+    int disk_fd[ABI_POLICY_DEVICES_MAX];
     const struct vm_config config = {
         .boot_args = "exec=dma-lab",
         .memory_bytes = memory_bytes(lab->policy),
@@ -308,7 +310,8 @@ static int run_lab(struct lab *lab, char *error, size_t error_bytes)
     };
     struct board board;
     struct vm vm;
-    int fd, err;
+    unsigned ready;
+    int err = 0;
 
     if (config.memory_bytes > MEMORY_BYTES_MAX) {
         snprintf(error, error_bytes,
@@ -317,19 +320,27 @@ static int run_lab(struct lab *lab, char *error, size_t error_bytes)
                  (unsigned long long)(config.memory_bytes >> 20), MEMORY_BYTES_MAX >> 20);
         return -EINVAL;
     }
-    fd = open_disk(disk, sizeof(disk));
-    if (fd < 0) {
-        snprintf(error, error_bytes, "cannot make a disk in memory: %s", strerror(-fd));
-        return fd;
-    }
-    for (unsigned i = 0; i < guest->ndevices; i++)
-        devices[i] = (struct board_device){
-            .kind = guest->device[i].kind == ABI_DEVICE_BLK ? BOARD_BLK : BOARD_PROBE,
-            .endpoint = guest->device[i].endpoint,
-            .path = disk,
+    for (ready = 0; ready < guest->ndevices; ready++) {
+        bool blk = guest->device[ready].kind == ABI_DEVICE_BLK;
+
+        disk_fd[ready] = blk ? open_disk(disk[ready]) : -1;
+        if (blk && disk_fd[ready] < 0) {
+            err = disk_fd[ready];
+            snprintf(error, error_bytes, "cannot make a disk in memory: %s", strerror(-err));
+            break;
+        }
+        devices[ready] = (struct board_device){
+            .kind = blk ? BOARD_BLK : BOARD_PROBE,
+            .endpoint = guest->device[ready].endpoint,
+            .path = blk ? disk[ready] : NULL,
         };
-    err = run_machine(lab, &vm, &board, &config, error, error_bytes);
-    close(fd);
+    }
+    if (!err)
+        err = run_machine(lab, &vm, &board, &config, error, error_bytes);
+    while (ready--) {
+        if (disk_fd[ready] >= 0)
+            close(disk_fd[ready]);
+    }
     return err;
 }
 
