@@ -51,18 +51,13 @@ struct blk *blk_at(uint64_t index)
 
 /* ---- Requests ------------------------------------------------------------- */
 
-/* Requests get their memory with the first use, some at a time. */
-static bool touch(struct blk *blk)
+/* A page of memory for more requests. */
+static bool touch_page(struct blk *blk)
 {
     uint64_t iova;
-    char *page;
+    char *page = dma_alloc_page(blk->device, DMA_READ, &iova);
 
-    if (blk->touched == BLK_REQUESTS)
-        return false;
-    page = dma_alloc_page(blk->device, DMA_READ, &iova);
-    if (!page)
-        return false;
-    for (unsigned i = 0; i < MEMORY_PER_PAGE; i++, blk->touched++) {
+    for (unsigned i = 0; page && i < MEMORY_PER_PAGE; i++, blk->touched++) {
         struct blk_request *request = &blk->requests[blk->touched];
 
         request->memory = page + i * MEMORY_BYTES;
@@ -72,7 +67,20 @@ static bool touch(struct blk *blk)
         request->next = blk->free;
         blk->free = request;
     }
-    return true;
+    return page;
+}
+
+/*
+ * Requests get their memory with the first use: a page of them, then all the others, so
+ * that the addresses of what they map later lie side by side, to be unmapped together.
+ */
+static bool touch(struct blk *blk)
+{
+    bool first = !blk->touched;
+
+    while (blk->touched < BLK_REQUESTS && touch_page(blk) && !first)
+        ;
+    return blk->free;
 }
 
 struct blk_request *blk_take(struct blk *blk)

@@ -11,6 +11,7 @@
 
 /* Unmapped strictly, and waiting for the IOMMU to say so; in lists by `next`. */
 static struct dma_mapping *dying;
+static bool unmap_failed; /* of some of them */
 
 /* Devices without an IOMMU, and records without addresses. */
 static struct dma_domain direct = { .used = true };
@@ -69,11 +70,21 @@ static void install(struct dma_mapping *m)
     m->installed = true;
 }
 
+/*
+ * All addresses of the record, mapped or not: neighbours touch, so that unmapping those of
+ * one batch is one request.
+ */
+static uint64_t last_of(const struct dma_mapping *m)
+{
+    uint64_t pages = m->home ? dma_record_pages(m) : m->pages;
+
+    return m->base + (pages << PAGE_SHIFT) - 1;
+}
+
 static void uninstall(struct dma_mapping *m)
 {
     m->installed = false;
-    viommu_unmap(m->device->domain->number, m->base,
-                 m->base + ((uint64_t)m->pages << PAGE_SHIFT) - 1, &m->failed);
+    viommu_unmap(m->device->domain->number, m->base, last_of(m), &unmap_failed);
 }
 
 /* Between the buffer and the pages that stand for it. */
@@ -405,13 +416,15 @@ void dma_post(void)
 int dma_commit(void)
 {
     int err = viommu_run();
+    bool lost = unmap_failed;
 
+    unmap_failed = false;
     while (dying) {
         struct dma_mapping *m = dying;
 
         dying = m->next;
         /* If the IOMMU would not unmap it, its memory is lost: better than given away. */
-        if (m->failed)
+        if (m->failed || lost)
             continue;
         release(m);
         dma_record_free(m);

@@ -80,10 +80,11 @@ uint64_t dma_domain_take(struct dma_domain *domain, uint64_t pages)
             i++;
         }
     }
+    /* A page between two buffers, so that running over the end of one is a fault. */
+    bytes += ABI_PAGE_BYTES;
     if (at < domain->next || at > domain->last || bytes > domain->last - at)
         return 0;
-    /* A page between two buffers, so that running over the end of one is a fault. */
-    domain->next = at + bytes + ABI_PAGE_BYTES;
+    domain->next = at + bytes;
     return at;
 }
 
