@@ -5,7 +5,7 @@
 #include "vmm/machine/memory.h"
 
 #define BOTH             (RULES_READ | RULES_WRITE)
-#define SWEEP_PROBES_MAX 4096 /* of RAM, as addresses */
+#define SWEEP_PROBES_MAX 1024 /* of RAM, as addresses */
 #define SWEEP_NEAR_PAGES 8    /* on both sides of every address that is mapped for somebody */
 #define CROSSING_BYTES   64
 
@@ -134,32 +134,34 @@ static void attack_region(struct lab *lab, struct lab_cell *cell, unsigned regio
 }
 
 /*
- * One more forbidden access, and what the guest makes of it: its driver is told of exactly
- * this fault, and does to the device what the policy says.
+ * One forbidden access, and what the guest makes of it: its driver is told of exactly this
+ * fault, and does to the device what the policy says.
  */
-static void check_guests_view(struct lab *lab, struct lab_cell *cell, uint64_t address)
+void attack_guests_view(struct lab *lab, unsigned device)
 {
-    const struct abi_policy_device *d = rules_device(lab->policy, cell->device);
+    const struct abi_policy_device *d = rules_device(lab->policy, device);
     bool reports = d->fault_action == ABI_FAULT_REPORT, told = false;
-    struct abi_lab_command faults[ABI_LAB_COMMANDS];
-    uint64_t word, iova = lab->iova[cell->device][0][0];
+    uint64_t word, address = lab_page(lab, LAB_PAGE_SECRET)->gpa, iova = lab->iova[device][0][0];
+    struct lab_cell *cell = &lab->guests_view[device];
     const struct dma_request request = {
         .iova = address, .len = sizeof(word), .direction = DMA_READ, .data = &word
     };
+    struct abi_lab_command faults[ABI_LAB_COMMANDS];
     struct dma_outcome outcome;
-    unsigned n = 0;
+    unsigned n;
 
-    /* What was there before goes first. */
+    if (lab_gate(lab, device, address) != LAB_SHUT)
+        return;
+    /* What there was before goes first. */
     do {
         for (n = 0; n < ABI_LAB_COMMANDS; n++)
-            faults[n] = lab_command(cell->device, ABI_DMA_FAULT);
+            faults[n] = lab_command(device, ABI_DMA_FAULT);
         if (lab_call(lab, faults, n))
             return;
     } while (!faults[n - 1].result);
-    lab_settle(lab);
-    dma_perform(lab->door[cell->device], &request, &outcome);
+    dma_perform(lab->door[device], &request, &outcome);
     for (n = 0; n < 2; n++)
-        faults[n] = lab_command(cell->device, ABI_DMA_FAULT);
+        faults[n] = lab_command(device, ABI_DMA_FAULT);
     if (lab_call(lab, faults, n))
         return;
     told = !faults[0].result && faults[0].dma.endpoint == d->endpoint &&
@@ -172,10 +174,19 @@ static void check_guests_view(struct lab *lab, struct lab_cell *cell, uint64_t a
               : faults[1].result ? "one"
                                  : "more",
               faults[0].dma.endpoint, (unsigned long long)faults[0].dma.iova);
-    if (iova && !rules_bounces(lab->policy, cell->device))
-        lab_check(cell, lab_mapped(lab, cell->device, iova) == reports,
+    if (iova && !rules_bounces(lab->policy, device))
+        lab_check(cell, lab_mapped(lab, device, iova) == reports,
                   "after a fault: expected the driver to %s, observed the contrary",
                   reports ? "go on" : "take the device off its domain");
+}
+
+/* What was found out before makes part of a cell. */
+static void merge(struct lab_cell *cell, const struct lab_cell *part)
+{
+    if (part->failed && !cell->failed)
+        memcpy(cell->failure, part->failure, sizeof(cell->failure));
+    cell->checks += part->checks;
+    cell->failed += part->failed;
 }
 
 void run_probe_scan(struct lab *lab, struct lab_cell *cell, unsigned n)
@@ -196,8 +207,7 @@ void run_probe_scan(struct lab *lab, struct lab_cell *cell, unsigned n)
         lab_victim_page(&victim, secret);
         lab_attack(lab, cell, &request, &victim, BOTH);
         page = (unsigned)(secret - lab->arena);
-        if (lab_gate(lab, cell->device, secret->gpa) == LAB_SHUT)
-            check_guests_view(lab, cell, secret->gpa);
+        merge(cell, &lab->guests_view[cell->device]);
     } else {
         attack_region(lab, cell, n, BOTH, false);
         page = lab->first_page[n];

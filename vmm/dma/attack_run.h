@@ -24,4 +24,7 @@ attack_run run_probe_scan, run_kernel_pointer, run_co_location, run_alias, run_w
  */
 void attack_before_attach(struct lab *lab, unsigned device, uint64_t gpa, bool booted);
 
+/* probe-scan's first part, while the guest has not yet been told of many faults. */
+void attack_guests_view(struct lab *lab, unsigned device);
+
 #endif

@@ -76,6 +76,8 @@ struct lab {
 
     struct lab_cell boot[ABI_POLICY_DEVICES_MAX]; /* what pre-init got before drivers attach */
 
+    struct lab_cell guests_view[ABI_POLICY_DEVICES_MAX]; /* of one fault */
+
     pthread_mutex_t faults_lock; /* what iommu_watch_faults saw */
     uint64_t nfaults;
     struct iommu_fault faults[LAB_FAULTS_MAX]; /* ring, nfaults % LAB_FAULTS_MAX is next */

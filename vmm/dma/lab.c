@@ -209,6 +209,10 @@ static void investigate(struct lab *lab)
                  strerror(-err));
     if (!err)
         measure_exposure(lab);
+    for (unsigned device = 0; device < lab->policy->guest.ndevices && !err; device++) {
+        if (wanted(lab->options, ATTACK_PROBE_SCAN))
+            attack_guests_view(lab, device);
+    }
     run_cells(lab);
     if (!lab->guest.failure[0])
         measure_windows(lab);

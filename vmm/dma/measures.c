@@ -1,5 +1,6 @@
 #include "vmm/dma/measures.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -108,6 +109,9 @@ static bool hammer(struct lab *lab, unsigned device, uint64_t iova, struct sampl
         }
         sample->accesses += returned_ns != 0;
     }
+    /* It raises the flag itself first. */
+    while (!err && lab_guest_flag(&lab->guest) != ABI_LAB_RETURNED && now_ns() < limit)
+        sched_yield();
     lab_guest_set_flag(&lab->guest, ABI_LAB_STOP);
     if (!err)
         err = lab_guest_collect(&lab->guest, &command, 1, LAB_CALL_MS);

@@ -7,6 +7,9 @@
 #include "vmm/dma/engine.h"
 #include "vmm/machine/memory.h"
 
+#define SET_UP_TRIES 5
+#define LOOKS        3 /* the records that wait go to the guest in so many portions */
+
 /* ---- Calls ---------------------------------------------------------------------- */
 
 int lab_call(struct lab *lab, struct abi_lab_command *commands, unsigned n)
@@ -239,7 +242,17 @@ int lab_set_up(struct lab *lab)
     return err ? err : flush(lab, &batch);
 }
 
-int lab_set_up_device(struct lab *lab, unsigned device)
+/* Whoever asks for faults makes the kernel look for them, and act. */
+static int let_guest_act(struct lab *lab)
+{
+    struct abi_lab_command look[LOOKS];
+
+    for (unsigned i = 0; i < LOOKS; i++)
+        look[i] = lab_command(0, ABI_DMA_FAULT);
+    return lab_call(lab, look, lab->iommu ? LOOKS : 1);
+}
+
+static int set_up_device(struct lab *lab, unsigned device)
 {
     struct batch batch = { .n = 0 };
     int err = add(lab, &batch, lab_command(device, ABI_DMA_RESET), NULL);
@@ -248,6 +261,21 @@ int lab_set_up_device(struct lab *lab, unsigned device)
     if (!err)
         err = add_device(lab, &batch, device);
     return err ? err : flush(lab, &batch);
+}
+
+int lab_set_up_device(struct lab *lab, unsigned device)
+{
+    bool reports = rules_device(lab->policy, device)->fault_action == ABI_FAULT_REPORT;
+    int err = set_up_device(lab, device);
+
+    /* The guest may still be acting upon an earlier fault. */
+    for (unsigned i = 0; i < SET_UP_TRIES && err == -EIO && !reports; i++) {
+        lab->guest.failure[0] = 0;
+        err = let_guest_act(lab);
+        if (!err)
+            err = set_up_device(lab, device);
+    }
+    return err;
 }
 
 static bool intact(struct lab *lab, unsigned device)
@@ -267,8 +295,7 @@ static bool intact(struct lab *lab, unsigned device)
 
 int lab_settle(struct lab *lab)
 {
-    struct abi_lab_command nothing = { .op = ABI_LAB_NOTHING };
-    int err = lab_call(lab, &nothing, 1);
+    int err = let_guest_act(lab);
 
     for (unsigned device = 0; device < lab->policy->guest.ndevices && !err; device++) {
         if (!rules_untranslated(lab->policy, device) && !intact(lab, device))
