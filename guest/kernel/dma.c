@@ -8,6 +8,7 @@
 #include "guest/kernel/kstring.h"
 #include "guest/kernel/region.h"
 #include "guest/kernel/viommu.h"
+#include "guest/kernel/viommu_batch.h"
 
 /* Unmapped strictly, and waiting for the IOMMU to say so; in lists by `next`. */
 static struct dma_mapping *dying;
@@ -58,16 +59,18 @@ static void install(struct dma_mapping *m)
 {
     const struct extents *pages = visible(m);
     const struct extent *extent = extents_all(pages);
+    uint32_t domain = m->device->domain->number, count = pages->count;
     uint64_t at = m->base;
 
-    for (uint32_t i = 0; i < pages->count; i++) {
-        uint64_t bytes = (uint64_t)extent[i].pages << PAGE_SHIFT;
-
-        viommu_map(m->device->domain->number, at, at + bytes - 1,
-                   (uint64_t)extent[i].frame << PAGE_SHIFT, m->rights, &m->failed);
-        at += bytes;
-    }
     m->installed = true;
+    do {
+        uint64_t bytes = (uint64_t)extent->pages << PAGE_SHIFT;
+
+        viommu_map(domain, at, at + bytes - 1, (uint64_t)extent->frame << PAGE_SHIFT, m->rights,
+                   &m->failed);
+        at += bytes;
+        extent++;
+    } while (--count);
 }
 
 /*
@@ -81,10 +84,30 @@ static uint64_t last_of(const struct dma_mapping *m)
     return m->base + (pages << PAGE_SHIFT) - 1;
 }
 
+/* One request undoes many mappings (virtio 1.2, 5.13.6.6): it waits for those that follow. */
+static struct {
+    uint32_t domain;
+    uint64_t first, last; /* last 0: none waits */
+} unmapping;
+
+static void flush_unmapping(void)
+{
+    if (unmapping.last)
+        viommu_unmap(unmapping.domain, unmapping.first, unmapping.last, &unmap_failed);
+    unmapping.last = 0;
+}
+
 static void uninstall(struct dma_mapping *m)
 {
+    uint32_t domain = m->device->domain->number;
+
     m->installed = false;
-    viommu_unmap(m->device->domain->number, m->base, last_of(m), &unmap_failed);
+    if (m->base != unmapping.last + 1 || domain != unmapping.domain) {
+        flush_unmapping();
+        unmapping.domain = domain;
+        unmapping.first = m->base;
+    }
+    unmapping.last = last_of(m);
 }
 
 /* Between the buffer and the pages that stand for it. */
@@ -409,15 +432,19 @@ void dma_unmap(struct dma_mapping *m, uint64_t copied)
 
 void dma_post(void)
 {
+    flush_unmapping();
     if (!viommu_post())
         dma_commit();
 }
 
 int dma_commit(void)
 {
-    int err = viommu_run();
-    bool lost = unmap_failed;
+    bool lost;
+    int err;
 
+    flush_unmapping();
+    err = viommu_run();
+    lost = unmap_failed;
     unmap_failed = false;
     while (dying) {
         struct dma_mapping *m = dying;

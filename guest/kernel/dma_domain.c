@@ -110,13 +110,13 @@ static struct dma_mapping *take_blank(void)
 struct dma_mapping *dma_record(struct dma_domain *domain, uint64_t pages)
 {
     struct dma_mapping *mapping;
-    unsigned size = 0;
+    unsigned size;
     uint64_t base;
 
     if (!pages)
         return take_blank();
-    while (1ull << size < pages)
-        size++;
+    /* log2, rounded up. */
+    size = pages > 1 ? 64 - (unsigned)__builtin_clzll(pages - 1) : 0;
     mapping = domain->free[size];
     if (mapping) {
         domain->free[size] = mapping->next;

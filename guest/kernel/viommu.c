@@ -6,6 +6,7 @@
 #include "guest/kernel/frame.h"
 #include "guest/kernel/kernel.h"
 #include "guest/kernel/kstring.h"
+#include "guest/kernel/viommu_batch.h"
 #include "guest/kernel/virtio.h"
 
 /* Features and configuration space (5.13.3, 5.13.4). */
@@ -21,42 +22,11 @@
 #define CONFIG_BYPASS      36
 
 /* Requests (5.13.6). */
-#define T_ATTACH        1
-#define T_DETACH        2
-#define T_MAP           3
-#define T_UNMAP         4
-#define T_PROBE         5
 #define ATTACH_F_BYPASS 1
 #define PROBE_HEAD      72 /* bytes before the properties */
 #define TAIL_BYTES      4
 #define PROPERTY_TYPE   0xfff
 #define PROPERTY_RESV   1
-
-struct request {
-    uint8_t type, reserved[3];
-    uint32_t domain;
-    union {
-        struct {
-            uint32_t endpoint, flags, reserved;
-        } __attribute__((packed)) attach;
-        struct {
-            uint64_t first, last, gpa;
-            uint32_t flags;
-        } __attribute__((packed)) map;
-        struct {
-            uint64_t first, last;
-            uint32_t reserved;
-        } __attribute__((packed)) unmap;
-    };
-    /* 60: */
-    uint8_t room[24];
-    uint8_t status, tail[3];
-} __attribute__((packed));
-
-/* Lengths without the tail. */
-#define ATTACH_BYTES 20
-#define MAP_BYTES    36
-#define UNMAP_BYTES  28
 
 struct property {
     uint16_t type, bytes;
@@ -72,23 +42,17 @@ struct event {
 #define EVENT_BYTES     24
 #define EVENT_F_ADDRESS 0x100
 
-#define REQUESTS        (VIRTQ_SIZE_MAX / 2) /* each takes two descriptors */
 #define EVENTS          32
-#define UNANSWERED      0xff
 #define WAIT_MS         2000
 #define LOG             128 /* faults kept */
 
 struct viommu {
     struct device *device;
     struct virtq requests, events;
-    struct request *request; /* REQUESTS of them; events follow on the same page */
-    struct event *event;
-    uint64_t gpa;       /* of that page */
-    unsigned collected; /* requests since the last run */
-    unsigned posted;    /* of these: the device may be at work on them */
-    bool prompt;        /* looks for requests by itself, see ABI_FDT_IOMMU_PROMPT */
-    int failed;         /* 0 or -ABI_EIO, since the last viommu_run */
-    bool *flag[REQUESTS];
+    struct event *event; /* behind the requests, on the same page */
+    uint64_t gpa;        /* of that page */
+    bool prompt;         /* looks for requests by itself, see ABI_FDT_IOMMU_PROMPT */
+    int failed;          /* 0 or -ABI_EIO, since the last viommu_run */
     bool alive;
     uint64_t first, last;
     uint32_t probe_bytes;
@@ -97,11 +61,13 @@ struct viommu {
 };
 
 static struct viommu *unit;
+struct viommu_batch viommu_batch;
 
 _Static_assert(sizeof(struct viommu) <= ABI_PAGE_BYTES, "one frame");
 _Static_assert(LOG * sizeof(struct viommu_fault) <= ABI_PAGE_BYTES, "one frame");
-_Static_assert(sizeof(struct request) == 64, "request slots");
-_Static_assert(REQUESTS * sizeof(struct request) + EVENTS * sizeof(struct event) <= ABI_PAGE_BYTES,
+_Static_assert(sizeof(struct viommu_request) == 64, "request slots");
+_Static_assert(VIOMMU_REQUESTS * sizeof(struct viommu_request) + EVENTS * sizeof(struct event) <=
+                   ABI_PAGE_BYTES,
                "buffers on one page");
 
 bool viommu_present(void)
@@ -117,36 +83,31 @@ void viommu_input(uint64_t *first, uint64_t *last)
 
 /* ---- Requests ------------------------------------------------------------- */
 
-/* The request at this index of the available ring: they go round. */
-static inline uint16_t slot_of(const struct virtq *q, unsigned index)
-{
-    return (uint16_t)(index & (q->size / 2u - 1));
-}
-
 /* Descriptors 2i and 2i + 1 are request i, always at the same place. */
 static void prepare(struct virtq *q, uint64_t gpa)
 {
     for (uint16_t i = 0; i < q->size / 2; i++) {
-        uint64_t at = gpa + i * sizeof(struct request);
+        uint64_t at = gpa + i * sizeof(struct viommu_request);
 
         q->descriptors[2 * i].address = at;
         q->descriptors[2 * i].flags = VIRTQ_NEXT;
         q->descriptors[2 * i].next = 2 * i + 1;
-        q->descriptors[2 * i + 1].address = at + sizeof(struct request) - TAIL_BYTES;
+        q->descriptors[2 * i + 1].address = at + sizeof(struct viommu_request) - TAIL_BYTES;
         q->descriptors[2 * i + 1].bytes = TAIL_BYTES;
         q->descriptors[2 * i + 1].flags = VIRTQ_WRITE;
     }
     for (uint16_t i = 0; i < q->size; i++)
-        q->available[2 + i] = 2 * slot_of(q, i);
+        q->available[2 + i] = (uint16_t)(2 * viommu_slot(i));
     virtq_quiet(q);
 }
 
-/* Waits until all that is available is used; notifies the device if that is still to come. */
+/* Waits until all that was collected is used; notifies the device if that is still to come. */
 static bool run(struct virtq *q)
 {
-    uint16_t end = q->used_index = q->available_index;
+    uint16_t end = q->used_index = q->available_index = (uint16_t)viommu_batch.next;
     uint64_t limit = 0;
 
+    viommu_batch.collected = 0;
     if (__atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE) == end) {
         q->kicked_index = end;
         return true;
@@ -173,87 +134,24 @@ static void refused(unsigned slot)
 {
     unit->failed = -ABI_EIO;
     unit->device->errors++;
-    if (unit->flag[slot])
-        *unit->flag[slot] = true;
+    if (viommu_batch.failed[slot])
+        *viommu_batch.failed[slot] = true;
 }
 
-static void run_collected(void)
+void viommu_make_room(void)
 {
-    struct virtq *q = &unit->requests;
-    uint16_t index = (uint16_t)(q->available_index - unit->collected);
+    struct viommu_batch *batch = &viommu_batch;
+    uint32_t count = batch->collected, first = batch->next - count;
     bool ran;
 
-    if (!unit->collected)
+    if (!count)
         return;
-    unit->collected = unit->posted = 0;
-    ran = unit->alive && run(q);
-    for (; index != q->available_index; index++) {
-        if (!ran || unit->request[slot_of(q, index)].status != 0)
-            refused(slot_of(q, index));
+    ran = unit->alive && run(&unit->requests);
+    batch->collected = 0;
+    for (uint32_t i = first; i != batch->next; i++) {
+        if (batch->request[viommu_slot(i)].status || !ran)
+            refused(viommu_slot(i));
     }
-}
-
-/* The next request; the device sees it when the batch is posted or run. */
-static inline struct request *collect(uint8_t type, uint32_t domain, uint32_t bytes, bool *failed)
-{
-    struct virtq *q = &unit->requests;
-    struct request *request;
-    unsigned i;
-
-    if (unit->collected == q->size / 2u)
-        run_collected();
-    unit->collected++;
-    i = slot_of(q, q->available_index++);
-    q->descriptors[2 * i].bytes = bytes;
-    unit->flag[i] = failed;
-    request = &unit->request[i];
-    request->type = type;
-    request->domain = domain;
-    request->status = UNANSWERED;
-    return request;
-}
-
-static inline struct request *collect_map(uint32_t domain, uint64_t first, uint64_t last,
-                                          uint64_t gpa, uint32_t rights, bool *failed)
-{
-    struct request *request = collect(T_MAP, domain, MAP_BYTES, failed);
-
-    request->map.first = first;
-    request->map.last = last;
-    request->map.gpa = gpa;
-    request->map.flags = rights;
-    return request;
-}
-
-static inline struct request *collect_unmap(uint32_t domain, uint64_t first, uint64_t last,
-                                            bool *failed)
-{
-    struct request *request = collect(T_UNMAP, domain, UNMAP_BYTES, failed);
-
-    request->unmap.first = first;
-    request->unmap.last = last;
-    request->unmap.reserved = 0;
-    return request;
-}
-
-void viommu_map(uint32_t domain, uint64_t first, uint64_t last, uint64_t gpa, uint32_t rights,
-                bool *failed)
-{
-    collect_map(domain, first, last, gpa, rights, failed);
-}
-
-void viommu_unmap(uint32_t domain, uint64_t first, uint64_t last, bool *failed)
-{
-    struct virtq *q = &unit->requests;
-    unsigned i = slot_of(q, q->available_index - 1);
-    struct request *before = &unit->request[i];
-
-    /* One request undoes many mappings (5.13.6.6): the one before grows where this follows. */
-    if (unit->collected > unit->posted && before->type == T_UNMAP && before->domain == domain &&
-        before->unmap.last + 1 == first && unit->flag[i] == failed)
-        before->unmap.last = last;
-    else
-        collect_unmap(domain, first, last, failed);
 }
 
 bool viommu_post(void)
@@ -263,9 +161,8 @@ bool viommu_post(void)
     if (!unit || !unit->prompt || !unit->alive)
         return false;
     q = &unit->requests;
-    unit->posted = unit->collected;
     /* Pairs with the device's read of the index: requests are seen before it (2.7.13.3). */
-    __atomic_store_n(&q->available[1], q->available_index, __ATOMIC_RELEASE);
+    __atomic_store_n(&q->available[1], (uint16_t)viommu_batch.next, __ATOMIC_RELEASE);
     return true;
 }
 
@@ -275,29 +172,29 @@ int viommu_run(void)
 
     if (!unit)
         return 0;
-    run_collected();
+    viommu_make_room();
     failed = unit->failed;
     unit->failed = 0;
     return failed;
 }
 
 /* Runs a request that was collected by itself: its status. */
-static int finish(const struct request *request)
+static int finish(const struct viommu_request *request)
 {
-    unit->collected = 0;
-    if (!run(&unit->requests) || request->status == UNANSWERED)
+    if (!run(&unit->requests) || request->status == VIOMMU_UNANSWERED)
         return -ABI_EIO;
     return request->status;
 }
 
-static int attach_or_detach(uint8_t type, uint32_t domain, uint32_t endpoint, uint32_t flags)
+static int attach_or_detach(enum viommu_type type, uint32_t domain, uint32_t endpoint,
+                            uint32_t flags)
 {
-    struct request *request;
+    struct viommu_request *request;
 
     if (!viommu_present())
         return -ABI_ENODEV;
-    run_collected();
-    request = collect(type, domain, ATTACH_BYTES, NULL);
+    viommu_make_room();
+    request = viommu_collect(type, domain, VIOMMU_ATTACH_BYTES, NULL);
     request->attach.endpoint = endpoint;
     request->attach.flags = flags;
     request->attach.reserved = 0;
@@ -306,28 +203,28 @@ static int attach_or_detach(uint8_t type, uint32_t domain, uint32_t endpoint, ui
 
 int viommu_attach_now(uint32_t domain, uint32_t endpoint, bool bypass)
 {
-    return attach_or_detach(T_ATTACH, domain, endpoint, bypass ? ATTACH_F_BYPASS : 0);
+    return attach_or_detach(VIOMMU_ATTACH, domain, endpoint, bypass ? ATTACH_F_BYPASS : 0);
 }
 
 int viommu_detach_now(uint32_t domain, uint32_t endpoint)
 {
-    return attach_or_detach(T_DETACH, domain, endpoint, 0);
+    return attach_or_detach(VIOMMU_DETACH, domain, endpoint, 0);
 }
 
 int viommu_map_now(uint32_t domain, uint64_t first, uint64_t last, uint64_t gpa, uint32_t rights)
 {
     if (!viommu_present())
         return -ABI_ENODEV;
-    run_collected();
-    return finish(collect_map(domain, first, last, gpa, rights, NULL));
+    viommu_make_room();
+    return finish(viommu_map(domain, first, last, gpa, rights, NULL));
 }
 
 int viommu_unmap_now(uint32_t domain, uint64_t first, uint64_t last)
 {
     if (!viommu_present())
         return -ABI_ENODEV;
-    run_collected();
-    return finish(collect_unmap(domain, first, last, NULL));
+    viommu_make_room();
+    return finish(viommu_unmap(domain, first, last, NULL));
 }
 
 /* ---- PROBE (5.13.6.7) ----------------------------------------------------- */
@@ -347,12 +244,12 @@ void viommu_reserved(uint32_t endpoint, void (*reserve)(void *owner, uint64_t fi
     if (!frame)
         return;
     page = frame_va(frame);
-    run_collected();
+    viommu_make_room();
     q = &unit->requests;
-    page[0] = T_PROBE;
+    page[0] = VIOMMU_PROBE;
     *(uint32_t *)(page + 4) = endpoint;
-    page[PROBE_HEAD + bytes] = UNANSWERED;
-    i = slot_of(q, q->available_index++);
+    page[PROBE_HEAD + bytes] = VIOMMU_UNANSWERED;
+    i = viommu_slot(viommu_batch.next++);
     q->descriptors[2 * i].address = frame << PAGE_SHIFT;
     q->descriptors[2 * i].bytes = PROBE_HEAD;
     q->descriptors[2 * i + 1].address = (frame << PAGE_SHIFT) + PROBE_HEAD;
@@ -381,8 +278,9 @@ static void post_event(uint16_t i)
 {
     struct virtq *q = &unit->events;
 
-    virtq_add(q, unit->gpa + REQUESTS * sizeof(struct request) + i * sizeof(struct event),
-              EVENT_BYTES, VIRTQ_WRITE, EVENT_BYTES, &unit->event[i]);
+    virtq_add(
+        q, unit->gpa + VIOMMU_REQUESTS * sizeof(struct viommu_request) + i * sizeof(struct event),
+        EVENT_BYTES, VIRTQ_WRITE, EVENT_BYTES, &unit->event[i]);
 }
 
 static void act(const struct viommu_fault *fault)
@@ -477,8 +375,8 @@ static int start(struct device *device)
     u->log = frame_va(log);
     u->device = device;
     u->prompt = device->prompt;
-    u->request = frame_va(buffers);
-    u->event = (struct event *)(u->request + REQUESTS);
+    viommu_batch.request = frame_va(buffers);
+    u->event = (struct event *)(viommu_batch.request + VIOMMU_REQUESTS);
     u->gpa = buffers << PAGE_SHIFT;
     u->last = UINT64_MAX;
     if (features & F_INPUT_RANGE) {
@@ -492,6 +390,8 @@ static int start(struct device *device)
         err = virtq_setup(&u->events, device, 1, EVENTS, features);
     if (err)
         return err;
+    viommu_batch.descriptors = u->requests.descriptors;
+    viommu_batch.slots = u->requests.size / 2u;
     virtio_ready(device);
     prepare(&u->requests, u->gpa);
     u->alive = true;

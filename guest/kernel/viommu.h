@@ -1,7 +1,7 @@
 /*
  * The virtio-iommu driver (virtio 1.2, 5.13). Requests are collected and go to the
- * device with one notification; their end is polled for, because whoever maps or unmaps
- * cannot go on without it. Faults come by interrupt, and are kept for SYS_DMA.
+ * device with one notification (viommu_batch.h); their end is polled for, because whoever maps or
+ * unmaps cannot go on without it. Faults come by interrupt, and are kept for SYS_DMA.
  */
 #ifndef STRATA_KERNEL_VIOMMU_H
 #define STRATA_KERNEL_VIOMMU_H
@@ -18,14 +18,6 @@ bool viommu_present(void);
 
 /* Addresses it translates. */
 void viommu_input(uint64_t *first, uint64_t *last);
-
-/*
- * The next request of the batch. *failed (may be NULL) is set if it goes wrong; it must
- * live until the batch has run. A full batch runs at once.
- */
-void viommu_map(uint32_t domain, uint64_t first, uint64_t last, uint64_t gpa, uint32_t rights,
-                bool *failed);
-void viommu_unmap(uint32_t domain, uint64_t first, uint64_t last, bool *failed);
 
 /*
  * Lets the IOMMU see what was collected, without waiting. True: it is carried out before

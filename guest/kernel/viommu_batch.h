@@ -1,0 +1,118 @@
+/*
+ * Requests to the IOMMU as they are collected, one slot each. Inline, because mapping and
+ * unmapping are part of every request to a device, and each instruction of the kernel costs
+ * a microsecond on a host that interprets it.
+ */
+#ifndef STRATA_KERNEL_VIOMMU_BATCH_H
+#define STRATA_KERNEL_VIOMMU_BATCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "guest/kernel/virtio.h"
+
+#define VIOMMU_REQUESTS (VIRTQ_SIZE_MAX / 2) /* each takes two descriptors */
+
+/* As the device reads it (virtio 1.2, 5.13.6); it writes the status. */
+struct viommu_request {
+    uint32_t type; /* and three reserved bytes */
+    uint32_t domain;
+    union {
+        struct {
+            uint32_t endpoint, flags, reserved;
+        } __attribute__((packed)) attach;
+        struct {
+            uint64_t first, last, gpa;
+            uint32_t flags;
+        } __attribute__((packed)) map;
+        struct {
+            uint64_t first, last;
+            uint32_t reserved;
+        } __attribute__((packed)) unmap;
+    };
+    /* 60: */
+    uint8_t room[24];
+    uint8_t status, tail[3];
+} __attribute__((packed, aligned(4)));
+
+/* Lengths without the tail, and what the status is before the answer. */
+#define VIOMMU_ATTACH_BYTES 20
+#define VIOMMU_MAP_BYTES    36
+#define VIOMMU_UNMAP_BYTES  28
+#define VIOMMU_UNANSWERED   0xff
+
+enum viommu_type {
+    VIOMMU_ATTACH = 1,
+    VIOMMU_DETACH = 2,
+    VIOMMU_MAP = 3,
+    VIOMMU_UNMAP = 4,
+    VIOMMU_PROBE = 5,
+};
+
+extern struct viommu_batch {
+    struct viommu_request *request;                /* slots; they go round */
+    volatile struct virtq_descriptor *descriptors; /* 2i and 2i + 1 are slot i's */
+    uint32_t slots;                                /* a power of two */
+    uint32_t next;                                 /* request, counted from the start */
+    uint32_t collected;                            /* of these: since the last run */
+    bool *failed[VIOMMU_REQUESTS];                 /* of each slot; set where it goes wrong */
+} viommu_batch;
+
+/* Runs what was collected; viommu_run tells later how it went. */
+void viommu_make_room(void);
+
+static inline unsigned viommu_slot(uint32_t request)
+{
+    return request & (viommu_batch.slots - 1);
+}
+
+/* The next request; the device sees it when the batch is posted or run. */
+static inline struct viommu_request *viommu_collect(enum viommu_type type, uint32_t domain,
+                                                    uint32_t bytes, bool *failed)
+{
+    struct viommu_batch *batch = &viommu_batch;
+    struct viommu_request *request;
+    unsigned slot;
+
+    if (batch->collected == batch->slots)
+        viommu_make_room();
+    batch->collected++;
+    slot = viommu_slot(batch->next++);
+    batch->descriptors[2 * slot].bytes = bytes;
+    batch->failed[slot] = failed;
+    request = &batch->request[slot];
+    request->type = type;
+    request->domain = domain;
+    request->status = VIOMMU_UNANSWERED;
+    return request;
+}
+
+/*
+ * *failed (may be NULL) is set if it goes wrong; it must live until the batch has run. A
+ * full batch runs at once.
+ */
+static inline struct viommu_request *viommu_map(uint32_t domain, uint64_t first, uint64_t last,
+                                                uint64_t gpa, uint32_t rights, bool *failed)
+{
+    struct viommu_request *request = viommu_collect(VIOMMU_MAP, domain, VIOMMU_MAP_BYTES, failed);
+
+    request->map.first = first;
+    request->map.last = last;
+    request->map.gpa = gpa;
+    request->map.flags = rights;
+    return request;
+}
+
+static inline struct viommu_request *viommu_unmap(uint32_t domain, uint64_t first, uint64_t last,
+                                                  bool *failed)
+{
+    struct viommu_request *request = viommu_collect(VIOMMU_UNMAP, domain, VIOMMU_UNMAP_BYTES,
+                                                    failed);
+
+    request->unmap.first = first;
+    request->unmap.last = last;
+    request->unmap.reserved = 0;
+    return request;
+}
+
+#endif
