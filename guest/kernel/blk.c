@@ -284,8 +284,10 @@ static void interrupt(struct device *device)
     bool trusting = device->flags & ABI_DEVICE_TRUSTING;
     struct blk *blk = device->state;
     uint32_t why = virtio_why(device);
+    bool again = device->poll;
 
-    if (!why || !blk || !blk->up)
+    device->poll = false;
+    if ((!why && !again) || !blk || !blk->up)
         return;
     if (why & 2) {
         if (virtio_is_broken(device)) {
@@ -295,13 +297,14 @@ static void interrupt(struct device *device)
         }
         read_config(blk);
     }
-    do {
-        if (!(trusting ? take_completions_trusting(blk) : take_completions(blk))) {
-            broke_the_rules(device);
-            return;
-        }
-        blk_job_go_on(blk);
-    } while (!virtq_arm(&blk->queue));
+    if (!(trusting ? take_completions_trusting(blk) : take_completions(blk))) {
+        broke_the_rules(device);
+        return;
+    }
+    blk_job_go_on(blk);
+    /* A device faster than this would keep us here for ever. */
+    if (!virtq_arm(&blk->queue))
+        device_poll(device);
     blk_watch(blk);
 }
 

@@ -225,6 +225,18 @@ void device_interrupt(uint64_t index)
         device->driver->interrupt(device);
 }
 
+void device_poll(struct device *device)
+{
+    struct cpu *cpu = cpu_self();
+
+    device->poll = true;
+    /* A program runs here: at the next tick. Nobody does: right after other interrupts. */
+    if (cpu->current)
+        device_expect(rdtsc());
+    else
+        lapic_send(cpu->apic_id, (uint8_t)(VECTOR_DEVICE + (device - devices)));
+}
+
 void device_reset(struct device *device, int error)
 {
     if (device->driver && device->driver->reset)
@@ -273,6 +285,8 @@ void device_check_time(void)
     for (unsigned i = 0; i < device_count; i++) {
         struct device *device = &devices[i];
 
+        if (device->poll)
+            device->driver->interrupt(device);
         if (!device->deadline)
             continue;
         if (now < device->deadline) {

@@ -52,6 +52,7 @@ struct device {
     uint64_t protocol_errors; /* things a device must not say */
     uint64_t deadline;        /* time stamp; 0: none */
     bool started;
+    bool poll;   /* its interrupt handler has more to do (device_poll) */
     bool prompt; /* an IOMMU that needs no notification (ABI_FDT_IOMMU_PROMPT) */
 };
 
@@ -68,6 +69,12 @@ int device_attach(struct device *device);
 struct device *device_at(uint64_t index);
 
 void device_interrupt(uint64_t index);
+
+/*
+ * For an interrupt handler that has done enough for once: it is called again, after others
+ * had their turn, programs included. It finds device->poll set.
+ */
+void device_poll(struct device *device);
 
 /* Stops the device and takes away its mappings; what waits for it fails with `error`. */
 void device_reset(struct device *device, int error);

@@ -31,11 +31,15 @@
 
 #define CPUS_MAX             16
 
-/* Interrupt vectors. */
-#define VECTOR_TIMER    0x20
-#define VECTOR_SERIAL   0x24
-#define VECTOR_WAKE     0x30
-#define VECTOR_DEVICE   0x40 /* and the next ones: memory-mapped devices */
+/*
+ * Interrupt vectors. Devices have the lowest priority (bits 7 to 4): one that never stops
+ * interrupting must not keep the clock and the console out.
+ */
+#define VECTOR_DEVICE   0x20 /* and the next ones: memory-mapped devices */
+#define VECTOR_DEVICES  16
+#define VECTOR_TIMER    0x30
+#define VECTOR_SERIAL   0x34
+#define VECTOR_WAKE     0x40
 #define VECTOR_STRAY    0x50 /* and the next ones: whoever sends them is up to no good */
 #define VECTOR_NO_MORE  0xf0
 #define VECTOR_SPURIOUS 0xff

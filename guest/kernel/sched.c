@@ -20,7 +20,8 @@ static bool may_run(const struct process *p, const struct cpu *cpu)
 
 static void wake_idle_cpu(const struct process *p)
 {
-    for (unsigned i = 0; i < cpu_count; i++) {
+    /* The first CPU last: the devices interrupt it. */
+    for (unsigned i = cpu_count; i-- > 0;) {
         if (!cpus[i].idle || !may_run(p, &cpus[i]))
             continue;
         /* Not idle any more: the next process wakes another one. */

@@ -118,7 +118,7 @@ static bool interrupt(uint64_t vector)
     if (vector >= VECTOR_STRAY) {
         kernel_info.stray_interrupts++;
         kernel_info.stray_vector = vector;
-    } else if (vector >= VECTOR_DEVICE) {
+    } else if (vector < VECTOR_DEVICE + VECTOR_DEVICES) {
         device_interrupt(vector - VECTOR_DEVICE);
     }
     lapic_end_of_interrupt();
@@ -170,4 +170,6 @@ void trap_kernel(struct regs *regs)
     kernel_lock();
     interrupt(regs->vector);
     kernel_unlock();
+    /* Not straight into the next one: a device that never stops would keep it from looking. */
+    regs->rflags &= ~(uint64_t)RFLAGS_IF;
 }
