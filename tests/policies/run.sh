@@ -8,7 +8,7 @@
 #     classes    every class of attack succeeds under one policy and is stopped by another
 #     edit       one permission changed changes the cells it should, and no others
 #     faults     a VMM with a seeded bug (make FAULT_INJECT=…) is found out, every one
-#     quick      two policies only, for slow hosts
+#     quick      four policies only, for slow hosts
 #     control    all tests must fail for a strata that does nothing and says all is well
 #
 # Without a group: misuse, policies, classes, edit. STRATA_SLOW multiplies all time limits.
@@ -150,6 +150,8 @@ group_misuse() {
 
 group_quick() {
     one_policy off
+    one_policy lazy
+    one_policy shared-domain
     one_policy page-exclusive
 }
 
