@@ -120,7 +120,8 @@ int blk_add(struct blk *blk, struct blk_request *request)
     int pieces = 0;
 
     if (request->mapping) {
-        pieces = dma_segments(request->mapping, segments, BLK_SEGMENTS_MAX);
+        pieces = dma_segments(request->mapping, request->offset, request->bytes, segments,
+                              BLK_SEGMENTS_MAX);
         if (pieces < 0)
             return pieces;
     }

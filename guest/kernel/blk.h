@@ -26,9 +26,10 @@ struct blk_job;
 struct dma_mapping;
 
 struct blk_request {
-    struct blk_request *next; /* free, or in a batch */
-    struct blk_job *job;      /* NULL: free */
-    struct dma_mapping *mapping;
+    struct blk_request *next;    /* free, or in a batch */
+    struct blk_job *job;         /* NULL: free */
+    struct dma_mapping *mapping; /* maybe shared with others of the same job */
+    uint64_t offset;             /* of its data in there */
     enum blk_type type;
     uint32_t bytes; /* of data */
     uint64_t sector;

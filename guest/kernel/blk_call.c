@@ -80,7 +80,7 @@ static void end_request(struct blk *blk, struct blk_request *request, int result
 
 void blk_job_ended(struct blk *blk, struct blk_request *request, int result, uint64_t written)
 {
-    if (request->mapping)
+    if (request->mapping && !--request->mapping->users)
         dma_unmap(request->mapping, written);
     if (!result) {
         request->job->call.done++;
@@ -89,34 +89,75 @@ void blk_job_ended(struct blk *blk, struct blk_request *request, int result, uin
     end_request(blk, request, result);
 }
 
+/*
+ * How many bytes from `va` on the next requests need, this one first, as far as their
+ * buffers follow each other: one mapping does for them. Copies are made for each alone.
+ */
+static uint64_t run_of(const struct blk *blk, const struct blk_job *job,
+                       const struct blk_request *request, uint64_t va)
+{
+    uint64_t most = DMA_PAGES_MAX * ABI_PAGE_BYTES - va % ABI_PAGE_BYTES;
+    uint64_t n = job->depth - (job->made - job->ended), left = job->count - job->made;
+
+    if (blk->device->buffers != ABI_DMA_IN_PLACE)
+        return request->bytes;
+    if (job->op == ABI_BLOCK_MANY && n > job->depth - job->made % job->depth)
+        n = job->depth - job->made % job->depth;
+    if (n > left)
+        n = left;
+    if (n > most / job->chunk)
+        n = most / job->chunk;
+    /* The last request of a READ or WRITE may be a short one. */
+    if (n > 1 && n == left && job->op != ABI_BLOCK_MANY)
+        n--;
+    return n > 1 ? n * job->chunk : request->bytes;
+}
+
+static int map(struct blk *blk, struct blk_job *job, struct blk_request *request, uint64_t va)
+{
+    uint32_t rights = job->type == BLK_IN ? DMA_WRITE : DMA_READ;
+    uint64_t bytes = run_of(blk, job, request, va);
+    int err = dma_map(blk->device, job->p, va, bytes, rights, DMA_BY_POLICY, &request->mapping);
+
+    if (err && bytes > request->bytes)
+        err = dma_map(blk->device, job->p, va, request->bytes, rights, DMA_BY_POLICY,
+                      &request->mapping);
+    if (!err)
+        request->mapping->held = true;
+    return err;
+}
+
 /* Takes and maps as many requests as there is room for: a list, in order. */
 static struct blk_request *prepare(struct blk *blk, struct blk_job *job)
 {
     struct blk_request *first = NULL, **link = &first, *request;
+    struct dma_mapping *run = NULL; /* of the requests before this one */
+    bool data = job->type == BLK_IN || job->type == BLK_OUT;
 
     while (wants(job) && (request = blk_take(blk))) {
         uint64_t va = place(job, request);
-        bool data = job->type == BLK_IN || job->type == BLK_OUT;
         int err = 0;
 
         request->job = job;
-        job->made++;
-        if (data)
-            err = dma_map(blk->device, job->p, va, request->bytes,
-                          job->type == BLK_IN ? DMA_WRITE : DMA_READ, DMA_BY_POLICY,
-                          &request->mapping);
-        if (err == -ABI_ENOMEM && job->made - job->ended > 1) {
+        if (run && va >= run->va && va + request->bytes <= run->va + run->bytes)
+            request->mapping = run;
+        else if (data)
+            err = map(blk, job, request, va);
+        if (err == -ABI_ENOMEM && job->made != job->ended) {
             /* No room now, in a bounce pool for one: when others have ended. */
-            job->made--;
             blk_put(blk, request);
             break;
         }
+        job->made++;
         if (err) {
             end_request(blk, request, err);
             continue;
         }
-        if (data)
-            request->mapping->held = true;
+        if (data) {
+            run = request->mapping;
+            run->users++;
+            request->offset = va - run->va;
+        }
         request->next = NULL;
         *link = request;
         link = &request->next;

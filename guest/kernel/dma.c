@@ -459,28 +459,34 @@ int dma_commit(void)
     return err;
 }
 
-int dma_segments(const struct dma_mapping *m, struct dma_segment *segments, unsigned max)
+int dma_segments(const struct dma_mapping *m, uint64_t offset, uint64_t bytes,
+                 struct dma_segment *segments, unsigned max)
 {
     const struct extents *pages = visible(m);
     const struct extent *extent = extents_all(pages);
-    uint64_t skew = m->va % ABI_PAGE_BYTES, left = m->bytes;
+    uint64_t skip = m->va % ABI_PAGE_BYTES + offset;
+    unsigned count = 0;
 
     if (m->base || m->buffers == ABI_DMA_BOUNCE || pages->count == 1) {
-        segments[0] = (struct dma_segment){ m->iova, (uint32_t)m->bytes };
+        segments[0] = (struct dma_segment){ m->iova + offset, (uint32_t)bytes };
         return 1;
     }
-    if (pages->count > max)
-        return -ABI_E2BIG;
-    for (uint32_t i = 0; i < pages->count; i++, skew = 0) {
-        uint64_t part = ((uint64_t)extent[i].pages << PAGE_SHIFT) - skew;
+    for (; bytes; extent++) {
+        uint64_t room = (uint64_t)extent->pages << PAGE_SHIFT, part;
 
-        if (part > left)
-            part = left;
-        segments[i].iova = ((uint64_t)extent[i].frame << PAGE_SHIFT) + skew;
-        segments[i].bytes = (uint32_t)part;
-        left -= part;
+        if (skip >= room) {
+            skip -= room;
+            continue;
+        }
+        if (count == max)
+            return -ABI_E2BIG;
+        part = room - skip < bytes ? room - skip : bytes;
+        segments[count].iova = ((uint64_t)extent->frame << PAGE_SHIFT) + skip;
+        segments[count++].bytes = (uint32_t)part;
+        bytes -= part;
+        skip = 0;
     }
-    return (int)pages->count;
+    return (int)count;
 }
 
 /* ---- Lazy unmaps ---------------------------------------------------------- */

@@ -45,6 +45,7 @@ struct dma_mapping {
     bool pinned;           /* holds references on `memory` */
     bool installed;        /* the IOMMU has been told */
     bool failed;           /* and has refused */
+    uint32_t users;        /* for its driver to count: requests that share it */
     uint32_t owner;        /* pid, 0: the kernel */
     uint64_t va;           /* the owner's address */
     uint32_t slot;         /* BOUNCE: the first one */
@@ -98,8 +99,12 @@ struct dma_segment {
     uint32_t bytes;
 };
 
-/* Where the device finds the buffer: how many pieces, or -ABI_E2BIG for more than max. */
-int dma_segments(const struct dma_mapping *mapping, struct dma_segment *segments, unsigned max);
+/*
+ * Where the device finds [offset, offset + bytes) of the buffer: how many pieces, or
+ * -ABI_E2BIG for more than max.
+ */
+int dma_segments(const struct dma_mapping *mapping, uint64_t offset, uint64_t bytes,
+                 struct dma_segment *segments, unsigned max);
 
 /* All lazy unmaps of the device's domain, at once. */
 void dma_flush(struct device *device);

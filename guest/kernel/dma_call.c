@@ -33,7 +33,7 @@ static int64_t finish_map(struct device *device, struct dma_mapping *m, struct a
     int64_t err = 0;
 
     /* One address is all a program gets. */
-    if (dma_segments(m, &segment, 1) != 1)
+    if (dma_segments(m, 0, m->bytes, &segment, 1) != 1)
         err = -ABI_EINVAL;
     dma_commit();
     if (!err && m->failed)
