@@ -71,6 +71,7 @@ static void end_request(struct blk *blk, struct blk_request *request, int result
 
     job->ended++;
     if (result) {
+        blk->device->errors++;
         job->call.errors++;
         if (!job->result)
             job->result = result;

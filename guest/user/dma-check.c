@@ -12,10 +12,11 @@
 
 #define FROM_MEMORY 1u
 #define TO_MEMORY   2u
+#define GIVE_UP     20000000000ul /* ticks */
 
 static struct abi_dma dma; /* of the device in work */
 static unsigned checks, failures;
-static bool demanding, bounced, unchecked, quarantined;
+static bool demanding, bounced, unchecked, quarantined, unpinned;
 
 static void check(bool good, const char *what, int64_t observed)
 {
@@ -180,6 +181,21 @@ static void check_reach(uint8_t *memory)
     check(map_dma(memory, ~0ull, FROM_MEMORY, &iova) == -ABI_EINVAL, "mapping everything", 0);
 }
 
+/* A lazy unmap takes effect by itself, without another call to the kernel's DMA API. */
+static void check_lazy(uint8_t *memory)
+{
+    uint64_t iova, start;
+
+    if (dma.mode != ABI_DMA_LAZY || bounced || quarantined)
+        return;
+    check(map_dma(memory, PAGE, FROM_MEMORY, &iova) == 0, "map", 0);
+    check(unmap_dma(iova) == 0, "unmap", 0);
+    start = ticks();
+    while (!transfer(iova, 64, FROM_MEMORY) && ticks() - start < GIVE_UP)
+        yield();
+    must_fail(iova, 64, FROM_MEMORY, "reading long after a lazy unmap");
+}
+
 static void check_attach(uint8_t *memory)
 {
     uint64_t iova;
@@ -233,7 +249,7 @@ static void check_quarantine(uint8_t *memory)
     round_trip(memory, memory + 4 * PAGE, PAGE);
 }
 
-static void check_ends(void)
+static void check_ends(uint8_t *memory)
 {
     uint8_t *page = map(NULL, PAGE, ABI_PROT_READ | ABI_PROT_WRITE, 0, 0);
     uint64_t before = held(), iova;
@@ -245,6 +261,21 @@ static void check_ends(void)
     check(unmap(page, PAGE) == 0, "munmap of a mapped page", 0);
     check(transfer(iova, PAGE, TO_MEMORY) == 0, "writing to it", 0);
     check(unmap_dma(iova) == 0, "unmap", 0);
+
+    /* After a fork the device and the program still mean the same page. */
+    page = map(NULL, PAGE, ABI_PROT_READ | ABI_PROT_WRITE, 0, 0);
+    fill(page, PAGE, 6);
+    check(map_dma(page, PAGE, FROM_MEMORY | TO_MEMORY, &iova) == 0, "map", 0);
+    check(transfer(iova, PAGE, FROM_MEMORY) == 0, "transfer from memory", 0);
+    pid = fork();
+    if (pid == 0)
+        exit(page[0] == page[PAGE - 1]);
+    memset(page, 0, PAGE);
+    check(transfer(iova, PAGE, TO_MEMORY) == 0, "transfer to memory", 0);
+    wait_for(pid);
+    check(unmap_dma(iova) == 0, "unmap", 0);
+    fill(memory, PAGE, 6);
+    check(unpinned || !memcmp(page, memory, PAGE), "the data of a page that was forked", 0);
 
     pid = fork();
     if (pid == 0) {
@@ -274,14 +305,16 @@ int main(int argc, char **argv)
             continue;
         probes++;
         bounced = dma.value == ABI_DMA_BOUNCE;
+        unpinned = dma.bytes & ABI_DEVICE_NO_PIN;
         /* A fault costs the device its domain: one check provokes one, the others none. */
         quarantined = dma.last != ABI_FAULT_REPORT;
         check(call(ABI_DMA_ATTACH) == 0, "attach", 0);
         check_data(memory);
         check_reach(memory);
+        check_lazy(memory);
         check_alias(memory);
         check_attach(memory);
-        check_ends();
+        check_ends(memory);
         if (quarantined)
             check_quarantine(memory);
     }
