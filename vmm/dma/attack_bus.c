@@ -33,12 +33,12 @@ static int send_message(struct lab *lab, unsigned device, unsigned vector,
 }
 
 /*
- * Interrupts by stray vectors that came to the guest while it did nothing; the last one.
- * One that is expected has its time to arrive.
+ * Interrupts by stray vectors that came to the guest since it had counted so many; the last
+ * one. One that is expected has its time to arrive.
  */
-static uint64_t strays(struct lab *lab, bool expected, uint64_t *vector)
+static uint64_t strays(struct lab *lab, uint64_t before, bool expected, uint64_t *vector)
 {
-    uint64_t before = lab->guest.view.kernel.stray_interrupts, came = 0;
+    uint64_t came = 0;
 
     for (unsigned i = 0; i < (expected ? STRAY_TRIES : 1) && !came; i++) {
         struct abi_lab_command nothing = { .op = ABI_LAB_WAIT, .operation = STRAY_MS };
@@ -66,12 +66,13 @@ void run_msi_spoof(struct lab *lab, struct lab_cell *cell, unsigned n)
     unsigned allowed = allowed_vector(lab->policy, cell->device);
     struct iommu_fault fault = { 0 };
     struct dma_outcome outcome;
-    uint64_t came, last = 0, before;
+    uint64_t came, last = 0, before, counted;
 
     (void)n;
     if (lab_guest_look(&lab->guest))
         return;
     before = lab_faults(lab, NULL);
+    counted = lab->guest.view.kernel.stray_interrupts;
     send_message(lab, cell->device, vector, &outcome);
     if (!cell->expected.succeeds) {
         lab_check(cell, outcome.error < 0, "the device must see an error, observed %d",
@@ -98,14 +99,15 @@ void run_msi_spoof(struct lab *lab, struct lab_cell *cell, unsigned n)
                   "map the interrupt window: expected a refusal, observed %lld, status %llu",
                   (long long)result, (unsigned long long)map.value);
     }
-    came = strays(lab, cell->expected.succeeds, &last);
+    came = strays(lab, counted, cell->expected.succeeds, &last);
     cell->observed.succeeds = came > 0 && last == vector;
     /* What it may signal, it can: the window is open for that. */
     if (allowed >= 0x50 && allowed < 0xf0) {
         lab_settle(lab);
         lab_guest_look(&lab->guest);
+        counted = lab->guest.view.kernel.stray_interrupts;
         send_message(lab, cell->device, allowed, &outcome);
-        came = strays(lab, true, &last);
+        came = strays(lab, counted, true, &last);
         lab_check(cell, !outcome.error && came == 1 && last == allowed,
                   "its own vector 0x%x: expected 1 interrupt, observed error %d, %llu, the last by "
                   "vector 0x%llx",
