@@ -147,6 +147,25 @@ START_TEST(quotas_end_in_nomem)
 }
 END_TEST
 
+/* One domain cannot take all that others need. */
+START_TEST(quota_of_a_domain_ends_in_nomem)
+{
+    remake(&(struct iommu_config){ .mappings_max = 8, .mappings_of_domain_max = 3 });
+    ck_assert_uint_eq(viommu_attach(&viommu, 1, ENDPOINT_A, 0), OK);
+    ck_assert_uint_eq(viommu_attach(&viommu, 2, ENDPOINT_B, 0), OK);
+    for (unsigned i = 0; i < 5; i++) {
+        uint64_t first = IOVA + i * PAGE;
+
+        ck_assert_uint_eq(viommu_map(&viommu, 1, first, first + PAGE - 1, DATA_GPA, READ),
+                          i < 3 ? OK : NOMEM);
+    }
+    ck_assert_uint_eq(viommu_map(&viommu, 2, IOVA, IOVA + PAGE - 1, DATA_GPA, READ), OK);
+    /* What is given back can be taken again. */
+    ck_assert_uint_eq(viommu_unmap(&viommu, 1, IOVA, IOVA + PAGE - 1), OK);
+    ck_assert_uint_eq(viommu_map(&viommu, 1, 0, PAGE - 1, DATA_GPA, READ), OK);
+}
+END_TEST
+
 /* 2.5.3 and 4.2.2.2: any width reads the same bytes. */
 START_TEST(config_reads_in_any_width)
 {
@@ -726,6 +745,7 @@ Suite *virtio_iommu_events_suite(void)
     tcase_add_test(config, domain_outside_its_range_is_refused);
     tcase_add_test(config, map_below_the_input_range_is_refused);
     tcase_add_test(config, quotas_end_in_nomem);
+    tcase_add_test(config, quota_of_a_domain_ends_in_nomem);
     tcase_add_test(config, config_reads_in_any_width);
     tcase_add_test(config, config_bypass_is_the_only_field_to_write);
     tcase_add_test(config, config_bypass_is_never_other_than_0_or_1);
