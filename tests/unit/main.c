@@ -39,6 +39,7 @@ static const struct {
     { "guest", guest_suite },
     { "disasm", disasm_suite },
     { "policy", policy_suite },
+    { "lab", lab_suite },
     { "dma-report", dma_report_suite },
     { "tour", tour_suite },
     { "virtio_iommu_requests", virtio_iommu_requests_suite },

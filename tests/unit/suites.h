@@ -26,6 +26,7 @@ Suite *iommu_model_suite(void);
 Suite *iommu_suite(void);
 Suite *iopt_suite(void);
 Suite *json_suite(void);
+Suite *lab_suite(void);
 Suite *memory_suite(void);
 Suite *options_suite(void);
 Suite *paging_suite(void);
