@@ -170,11 +170,3 @@ void measure_windows(struct lab *lab)
             measure_window(lab, device);
     }
 }
-
-/* ---- Random -------------------------------------------------------------------------------------
- */
-
-void measure_random(struct lab *lab)
-{
-    (void)lab;
-}

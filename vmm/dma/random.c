@@ -1,0 +1,359 @@
+/*
+ * Random requests while the guest maps and unmaps at random, each held against a naive
+ * model: which page of which device leads where, as the guest has said and the policy
+ * allows. Nothing of the model comes from the IOMMU.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "vmm/dma/measures.h"
+#include "vmm/machine/memory.h"
+
+#define BOTH            (RULES_READ | RULES_WRITE)
+#define ROUND           256 /* requests between two calls of the guest */
+#define REQUEST_MAX     (2 * ATTACK_PAGE_BYTES)
+#define STALE_MAX       16
+#define NOWHERE         (1ull << 41) /* no device has anything from here on */
+#define NOWHERE_BYTES   (1ull << 40)
+#define PAGES_OF_DEVICE (ABI_POLICY_USES_MAX * RULES_REGION_PAGES)
+
+/* What the model says of one page of a device's addresses. */
+enum fate {
+    REFUSED,
+    ALLOWED,
+    UNKNOWN, /* the kernel's own mappings, the interrupt window: no request goes there */
+};
+
+struct page_fate {
+    enum fate fate;
+    uint8_t *host; /* ALLOWED: the page; NULL: a slot of a pool, who knows which */
+};
+
+struct monkey {
+    struct lab *lab;
+    uint64_t stale[STALE_MAX]; /* addresses that led somewhere once */
+    unsigned nstale;
+};
+
+static uint64_t below(struct lab *lab, uint64_t limit)
+{
+    return lab_random(lab) % limit;
+}
+
+static void fail(struct lab *lab, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void fail(struct lab *lab, const char *format, ...)
+{
+    struct lab_result *result = lab->result;
+    va_list arguments;
+    size_t n;
+
+    if (result->random_failures++)
+        return;
+    n = (size_t)snprintf(result->random_failure, sizeof(result->random_failure),
+                         "request %llu: ", (unsigned long long)result->random_steps);
+    va_start(arguments, format);
+    vsnprintf(result->random_failure + n, sizeof(result->random_failure) - n, format, arguments);
+    va_end(arguments);
+}
+
+/* ---- The model ------------------------------------------------------------------------ */
+
+/* The page of the arena behind a page of a device's uses. */
+static struct lab_page *arena_page(struct lab *lab, unsigned device, unsigned use, unsigned k)
+{
+    unsigned region = rules_device(lab->policy, device)->use[use].region;
+
+    return &lab->arena[lab->first_page[region] + k];
+}
+
+/* What this device's own mappings make of an address. */
+static void by_mappings(struct lab *lab, unsigned device, uint64_t iova, uint32_t wanted,
+                        struct page_fate *page)
+{
+    const struct abi_policy_device *d = rules_device(lab->policy, device);
+
+    for (unsigned i = 0; i < lab->nbaseline[device]; i++) {
+        const struct iommu_range *range = &lab->baseline[device][i].iova;
+
+        if (iova <= range->last && iova + (ATTACK_PAGE_BYTES - 1) >= range->first)
+            page->fate = UNKNOWN;
+    }
+    for (unsigned use = 0; use < d->nuses && page->fate != UNKNOWN; use++) {
+        uint32_t rights = rules_lacks(lab->policy, IOMMU_WITHOUT_PERMISSION) ? BOTH
+                                                                             : d->use[use].rights;
+
+        for (unsigned k = 0; k < RULES_REGION_PAGES; k++) {
+            if (lab->iova[device][use][k] != iova || !iova)
+                continue;
+            page->fate = rights & wanted ? ALLOWED : REFUSED;
+            page->host = rules_bounces(lab->policy, device) ? NULL
+                                                            : arena_page(lab, device, use, k)->host;
+        }
+    }
+}
+
+/* The fate of an access to one page; iova is where it starts. */
+static struct page_fate fate_of(struct lab *lab, unsigned device, uint64_t iova, uint32_t wanted)
+{
+    struct page_fate page = { .fate = REFUSED };
+
+    if (iova <= IOMMU_MSI_LAST && iova + (ATTACK_PAGE_BYTES - 1) >= IOMMU_MSI_FIRST)
+        return (struct page_fate){ .fate = UNKNOWN };
+    if (rules_untranslated(lab->policy, device)) {
+        page.host = memory_at(lab->memory, iova, ATTACK_PAGE_BYTES);
+        /* Other devices' registers are left alone. */
+        page.fate = page.host ? ALLOWED : iova >= NOWHERE ? REFUSED : UNKNOWN;
+        return page;
+    }
+    by_mappings(lab, device, iova, wanted, &page);
+    for (unsigned other = 0; other < lab->policy->guest.ndevices && page.fate == REFUSED; other++) {
+        if (other != device && rules_same_domain(lab->policy, device, other))
+            by_mappings(lab, other, iova, wanted, &page);
+    }
+    return page;
+}
+
+/* ---- A request ------------------------------------------------------------------------ */
+
+struct attempt {
+    unsigned device;
+    enum dma_direction direction;
+    uint64_t iova, len;
+    struct page_fate page[REQUEST_MAX / ATTACK_PAGE_BYTES + 1];
+    uint64_t passes; /* bytes before the first page that is refused */
+    uint8_t data[REQUEST_MAX], before[REQUEST_MAX];
+};
+
+/* Host memory of the byte at an offset of the attempt; NULL: not known. */
+static uint8_t *host_at(const struct attempt *attempt, uint64_t offset)
+{
+    uint64_t at = attempt->iova % ATTACK_PAGE_BYTES + offset;
+    uint8_t *page = attempt->page[at / ATTACK_PAGE_BYTES].host;
+
+    return page ? page + at % ATTACK_PAGE_BYTES : NULL;
+}
+
+/* False: the model cannot tell, and the request must not be made. */
+static bool predict(struct lab *lab, struct attempt *attempt)
+{
+    uint64_t start = attempt->iova / ATTACK_PAGE_BYTES * ATTACK_PAGE_BYTES;
+    uint64_t end = attempt->iova + attempt->len;
+
+    attempt->passes = attempt->len;
+    for (uint64_t at = start; at < end; at += ATTACK_PAGE_BYTES) {
+        struct page_fate *page = &attempt->page[(at - start) / ATTACK_PAGE_BYTES];
+
+        *page = fate_of(lab, attempt->device, at, attempt->direction);
+        if (page->fate == UNKNOWN)
+            return false;
+        if (page->fate == REFUSED) {
+            attempt->passes = at > attempt->iova ? at - attempt->iova : 0;
+            break;
+        }
+    }
+    return true;
+}
+
+static void check_outcome(struct lab *lab, const struct attempt *attempt,
+                          const struct dma_outcome *outcome, uint64_t faults,
+                          const struct iommu_fault *fault)
+{
+    const struct abi_policy_device *d = rules_device(lab->policy, attempt->device);
+    bool passes = attempt->passes == attempt->len;
+    bool told = !lab->iommu || rules_untranslated(lab->policy, attempt->device);
+
+    if (outcome->done != attempt->passes || (outcome->error == 0) != passes) {
+        fail(lab, "%s: %s of %llu bytes at 0x%llx: expected %llu to pass, observed %llu, error %d",
+             d->name, attempt->direction == DMA_READ ? "read" : "write",
+             (unsigned long long)attempt->len, (unsigned long long)attempt->iova,
+             (unsigned long long)attempt->passes, (unsigned long long)outcome->done,
+             -outcome->error);
+        return;
+    }
+    if (!told && faults != !passes)
+        fail(lab, "%s: at 0x%llx: expected %d faults, observed %llu", d->name,
+             (unsigned long long)attempt->iova, !passes, (unsigned long long)faults);
+    else if (!told && !passes &&
+             (fault->endpoint != d->endpoint || fault->access != (uint32_t)attempt->direction ||
+              fault->iova != attempt->iova + attempt->passes))
+        fail(lab, "%s: at 0x%llx: a fault record of endpoint %u, 0x%llx, access %u", d->name,
+             (unsigned long long)attempt->iova, fault->endpoint, (unsigned long long)fault->iova,
+             fault->access);
+}
+
+/* What was read is what is there; what was written is there, and nothing else is. */
+static void check_memory(struct lab *lab, const struct attempt *attempt)
+{
+    for (uint64_t at = 0; at < attempt->len; at++) {
+        const uint8_t *host = at < attempt->passes ? host_at(attempt, at) : NULL;
+
+        if (host && *host != attempt->data[at]) {
+            fail(lab, "%s: %s at 0x%llx: byte %llu is not that of memory",
+                 rules_device(lab->policy, attempt->device)->name,
+                 attempt->direction == DMA_READ ? "read" : "write",
+                 (unsigned long long)attempt->iova, (unsigned long long)at);
+            return;
+        }
+    }
+}
+
+static void try_it(struct lab *lab, struct attempt *attempt)
+{
+    const struct dma_request request = { .iova = attempt->iova,
+                                         .len = attempt->len,
+                                         .direction = attempt->direction,
+                                         .data = attempt->data };
+    uint64_t before = lab_faults(lab, NULL), faults;
+    struct iommu_fault fault = { 0 };
+    struct dma_outcome outcome;
+
+    for (uint64_t at = 0; at < attempt->len; at++) {
+        uint8_t *host = at < attempt->passes ? host_at(attempt, at) : NULL;
+
+        attempt->before[at] = host ? *host : 0;
+        attempt->data[at] = (uint8_t)~attempt->before[at];
+    }
+    lab->result->random_steps++;
+    dma_perform(lab->door[attempt->device], &request, &outcome);
+    faults = lab_faults(lab, &fault) - before;
+    check_outcome(lab, attempt, &outcome, faults, &fault);
+    check_memory(lab, attempt);
+    for (uint64_t at = 0; at < attempt->passes && attempt->direction == DMA_WRITE; at++) {
+        uint8_t *host = host_at(attempt, at);
+
+        if (host)
+            *host = attempt->before[at];
+    }
+}
+
+/* ---- Where to go ------------------------------------------------------------------------ */
+
+/* A page that some device has, or had. */
+static uint64_t some_mapping(struct lab *lab, unsigned device)
+{
+    const struct abi_policy_device *d = rules_device(lab->policy, device);
+
+    if (!d->nuses)
+        return NOWHERE;
+    return lab->iova[device][below(lab, d->nuses)][below(lab, RULES_REGION_PAGES)];
+}
+
+static uint64_t choose_address(struct monkey *monkey, unsigned device)
+{
+    struct lab *lab = monkey->lab;
+    uint64_t page;
+
+    switch (below(lab, 8)) {
+    case 0:
+    case 1:
+    case 2: page = some_mapping(lab, device); break;
+    case 3: page = some_mapping(lab, (unsigned)below(lab, lab->policy->guest.ndevices)); break;
+    case 4: page = monkey->nstale ? monkey->stale[below(lab, monkey->nstale)] : NOWHERE; break;
+    case 5: page = lab->arena[below(lab, ABI_LAB_ARENA_PAGES)].gpa; break;
+    case 6: page = below(lab, lab->memory->bytes); break;
+    default: page = NOWHERE + below(lab, NOWHERE_BYTES);
+    }
+    page = page / ATTACK_PAGE_BYTES * ATTACK_PAGE_BYTES;
+    /* Sometimes from the page before into this one. */
+    if (page >= ATTACK_PAGE_BYTES && below(lab, 4) == 0)
+        page -= ATTACK_PAGE_BYTES;
+    return page + below(lab, ATTACK_PAGE_BYTES);
+}
+
+static void run_round(struct monkey *monkey)
+{
+    struct lab *lab = monkey->lab;
+    static struct attempt attempt;
+    unsigned wrong;
+
+    for (unsigned i = 0; i < ROUND; i++) {
+        attempt.device = (unsigned)below(lab, lab->policy->guest.ndevices);
+        attempt.direction = below(lab, 2) ? DMA_READ : DMA_WRITE;
+        attempt.iova = choose_address(monkey, attempt.device);
+        attempt.len = 1 + below(lab, below(lab, 4) ? 64 : REQUEST_MAX);
+        if (predict(lab, &attempt))
+            try_it(lab, &attempt);
+    }
+    wrong = lab_verify(lab);
+    if (wrong)
+        fail(lab, "%u pages that no request was to change have changed", wrong);
+}
+
+/* ---- What the guest does meanwhile ------------------------------------------------------- */
+
+static void note_stale(struct monkey *monkey, uint64_t iova)
+{
+    unsigned at = monkey->nstale < STALE_MAX ? monkey->nstale++
+                                             : (unsigned)below(monkey->lab, STALE_MAX);
+
+    monkey->stale[at] = iova;
+}
+
+/* Maps a page of a device's uses that is not mapped, or unmaps one that is. */
+static int change_mapping(struct monkey *monkey)
+{
+    struct lab *lab = monkey->lab;
+    unsigned device = (unsigned)below(lab, lab->policy->guest.ndevices), use, k;
+    const struct abi_policy_device *d = rules_device(lab->policy, device);
+    struct abi_lab_command commands[2];
+    uint64_t *iova;
+    int err;
+
+    if (!d->nuses)
+        return 0;
+    use = (unsigned)below(lab, d->nuses);
+    if (lab->policy->guest.region[d->use[use].region].kind != ABI_REGION_BUFFER)
+        return 0;
+    k = (unsigned)below(lab,
+                        rules_region_bytes(lab->policy, d->use[use].region) / ATTACK_PAGE_BYTES);
+    iova = &lab->iova[device][use][k];
+    if (*iova) {
+        commands[0] = lab_command(device, ABI_DMA_UNMAP);
+        commands[0].dma.iova = *iova;
+        /* So that a lazy unmap is not a matter of chance. */
+        commands[1] = lab_command(device, ABI_DMA_FLUSH);
+        err = lab_call(lab, commands, 2);
+        note_stale(monkey, *iova);
+        *iova = 0;
+        return err;
+    }
+    commands[0] = lab_map_command(lab, device, lab->first_page[d->use[use].region] + k,
+                                  d->use[use].rights);
+    err = lab_call(lab, commands, 1);
+    if (!err && !commands[0].result)
+        *iova = commands[0].dma.iova;
+    return err;
+}
+
+static uint64_t now_s(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec;
+}
+
+void measure_random(struct lab *lab)
+{
+    const struct lab_options *options = lab->options;
+    uint64_t start = now_s(), told = 0;
+    struct monkey monkey = { .lab = lab };
+
+    for (uint64_t gone = 0; gone < options->random_seconds; gone = now_s() - start) {
+        /* What the guest does about faults, it does in there. */
+        if (lab_settle(lab) || change_mapping(&monkey) || lab_settle(lab))
+            break;
+        /* What was bounced has come back, with what requests wrote to it. */
+        lab_verify(lab);
+        run_round(&monkey);
+        if (options->progress && gone > told)
+            options->progress(options->owner, (unsigned)gone, options->random_seconds);
+        told = gone;
+    }
+    if (options->progress)
+        options->progress(options->owner, options->random_seconds, options->random_seconds);
+}
