@@ -34,6 +34,7 @@ struct memory {
 #define MEMORY_BYTES    1024
 #define MEMORY_PER_PAGE (ABI_PAGE_BYTES / MEMORY_BYTES)
 #define STATUS_STRIDE   64
+#define ROUNDS_MAX      8 /* of completions and new requests, for one interrupt */
 
 _Static_assert(sizeof(struct memory) <= MEMORY_BYTES, "a request's memory");
 _Static_assert(BLK_REQUESTS * sizeof(struct blk_request) <= ABI_PAGE_BYTES, "one frame");
@@ -298,14 +299,20 @@ static void interrupt(struct device *device)
         }
         read_config(blk);
     }
-    if (!(trusting ? take_completions_trusting(blk) : take_completions(blk))) {
-        broke_the_rules(device);
-        return;
+    for (unsigned round = 0;; round++) {
+        if (!(trusting ? take_completions_trusting(blk) : take_completions(blk))) {
+            broke_the_rules(device);
+            return;
+        }
+        blk_job_go_on(blk);
+        if (virtq_arm(&blk->queue))
+            break;
+        /* A device faster than this would keep us here for ever. */
+        if (round == ROUNDS_MAX) {
+            device_poll(device);
+            break;
+        }
     }
-    blk_job_go_on(blk);
-    /* A device faster than this would keep us here for ever. */
-    if (!virtq_arm(&blk->queue))
-        device_poll(device);
     blk_watch(blk);
 }
 

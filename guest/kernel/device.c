@@ -94,6 +94,8 @@ static struct device *add(const struct boot_device *boot, enum abi_dma_mode mode
         printk("device at 0x%lx: out of reach\n", boot->gpa);
         return NULL;
     }
+    if (device_count == VECTOR_POLL - VECTOR_DEVICE)
+        return NULL;
     *device = (struct device){
         .gpa = boot->gpa,
         .registers = DIRECT_MAP + boot->gpa,
@@ -170,6 +172,8 @@ static void open_interrupt(unsigned index)
     const struct boot_device *boot = boot_of[index];
 
     cpu_open_vector(VECTOR_DEVICE + index);
+    /* Not the same: a local APIC takes a vector for level- or edge-triggered as it came last. */
+    cpu_open_vector(VECTOR_POLL + index);
     ioapic_route(boot->gsi, (uint8_t)(VECTOR_DEVICE + index), boot->level, cpus[0].apic_id);
 }
 
@@ -234,7 +238,7 @@ void device_poll(struct device *device)
     if (cpu->current)
         device_expect(rdtsc());
     else
-        lapic_send(cpu->apic_id, (uint8_t)(VECTOR_DEVICE + (device - devices)));
+        lapic_send(cpu->apic_id, (uint8_t)(VECTOR_POLL + (device - devices)));
 }
 
 void device_reset(struct device *device, int error)

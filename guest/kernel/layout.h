@@ -36,6 +36,7 @@
  * interrupting must not keep the clock and the console out.
  */
 #define VECTOR_DEVICE   0x20 /* and the next ones: memory-mapped devices */
+#define VECTOR_POLL     0x28 /* and the next ones: the same by device_poll */
 #define VECTOR_DEVICES  16
 #define VECTOR_TIMER    0x30
 #define VECTOR_SERIAL   0x34

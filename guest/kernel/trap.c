@@ -119,7 +119,7 @@ static bool interrupt(uint64_t vector)
         kernel_info.stray_interrupts++;
         kernel_info.stray_vector = vector;
     } else if (vector < VECTOR_DEVICE + VECTOR_DEVICES) {
-        device_interrupt(vector - VECTOR_DEVICE);
+        device_interrupt((vector - VECTOR_DEVICE) % (VECTOR_POLL - VECTOR_DEVICE));
     }
     lapic_end_of_interrupt();
     if (vector == VECTOR_SERIAL)
