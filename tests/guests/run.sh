@@ -408,9 +408,9 @@ hammer() { # ARGUMENT…
 
 group_windows() {
     limit=30
-    steps=2000
-    [ "$SLOW" -lt 10 ] || steps=200
-    for seed in 1 2 3; do
+    steps=2000 seeds="1 2 3"
+    [ "$SLOW" -lt 10 ] || steps=200 seeds=1
+    for seed in $seeds; do
         hammer --iommu strict --append "seed=$seed steps=$steps"
         verdict "a guest that hammers every device's window, seed $seed" \
             "$(wrong 0 'windows: kicks .* damaged 0$' -)"
