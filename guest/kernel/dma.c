@@ -235,8 +235,11 @@ int dma_attach(struct device *device)
     if (device->mode == ABI_DMA_OFF) {
         device->domain = &direct;
     } else {
-        struct dma_domain *domain = dma_domain_of(device->domain_number, translates(device));
+        struct dma_domain *domain;
 
+        if (!viommu_present())
+            return -ABI_ENODEV;
+        domain = dma_domain_of(device->domain_number, translates(device));
         if (!domain)
             return -ABI_ENOMEM;
         err = viommu_attach_now(domain->number, device->endpoint, !domain->translates);
@@ -356,6 +359,8 @@ int dma_map(struct device *device, struct process *p, uint64_t va, uint64_t byte
     if (!bytes || bytes > DMA_PAGES_MAX * ABI_PAGE_BYTES || pages > DMA_PAGES_MAX || !rights ||
         rights & ~(DMA_READ | DMA_WRITE))
         return -ABI_EINVAL;
+    if (va >= USER_END || bytes > USER_END - va)
+        return -ABI_EFAULT;
     if (!device->domain)
         return -ABI_ENODEV;
     m = dma_record(device->domain, translates(device) && !bounced ? pages : 0);

@@ -179,6 +179,10 @@ static void check_reach(uint8_t *memory)
     check(map_dma(NULL, PAGE, FROM_MEMORY, &iova) == -ABI_EFAULT, "mapping what is not there", 0);
     check(map_dma(memory, 0, FROM_MEMORY, &iova) == -ABI_EINVAL, "mapping nothing", 0);
     check(map_dma(memory, ~0ull, FROM_MEMORY, &iova) == -ABI_EINVAL, "mapping everything", 0);
+    check(map_dma((void *)-PAGE, 2 * PAGE, FROM_MEMORY, &iova) == -ABI_EFAULT,
+          "mapping around the end", 0);
+    check(map_dma((void *)ABI_GATE_VA, 16, TO_MEMORY, &iova) == -ABI_EFAULT,
+          "mapping for writing what may only be read", 0);
 }
 
 /* A lazy unmap takes effect by itself, without another call to the kernel's DMA API. */
