@@ -7,11 +7,12 @@
 #     policies   each is as it promises; weak ones leak what they are there for
 #     classes    every class of attack succeeds under one policy and is stopped by another
 #     edit       one permission changed changes the cells it should, and no others
+#     random     random requests while the guest maps and unmaps
 #     faults     a VMM with a seeded bug (make FAULT_INJECT=…) is found out, every one
 #     quick      four policies only, for slow hosts
 #     control    all tests must fail for a strata that does nothing and says all is well
 #
-# Without a group: misuse, policies, classes, edit. STRATA_SLOW multiplies all time limits.
+# Without a group: misuse, policies, classes, edit, random. STRATA_SLOW multiplies all time limits.
 cd "$(dirname "$0")/../.." || exit 2
 
 STRATA=${STRATA:-build/strata}
@@ -206,6 +207,17 @@ group_edit() {
     one_edit page-exclusive 's/^};/\/* the same *\/ &/' ''
 }
 
+group_random() {
+    for name in off page-exclusive lazy shared-domain bounce-pool quarantine; do
+        attack "tests/policies/$name.dts" "$work/random.cells" --attack ats --random 3s --seed 1
+        did=$(sed -n 's/^ok .* \([0-9]*\) random accesses.*/\1/p' "$work/tap")
+        why=$([ "$status" = 0 ] || echo "exit status $status, should be 0; ")
+        # Fewer would mean that it does something else than it should.
+        verdict "random requests under $name: $did, all as promised" \
+            "$why$([ "${did:-0}" -ge 500 ] || echo "only ${did:-none}")"
+    done
+}
+
 # Where each seeded bug is looked for; under page-exclusive unless said here.
 fault_policy() { # FAULT
     case $1 in
@@ -240,16 +252,16 @@ group_faults() {
 group_control() {
     printf '#!/bin/sh\necho 1..0\nexit 0\n' >"$work/nothing"
     chmod +x "$work/nothing"
-    STRATA=$work/nothing sh tests/policies/run.sh policies classes edit >"$work/control"
+    STRATA=$work/nothing sh tests/policies/run.sh policies classes edit random >"$work/control"
     grep -E '^ok .*' "$work/control" | grep -v 'every weak policy is there' >"$work/told"
     verdict "a strata that does nothing fails $(grep -c '^not ok' "$work/control") tests" \
         "$([ ! -s "$work/told" ] || echo "but passes: $(head -n 1 "$work/told")")"
 }
 
-[ $# -gt 0 ] || set -- misuse policies classes edit
+[ $# -gt 0 ] || set -- misuse policies classes edit random
 for group; do
     case $group in
-    misuse | policies | classes | edit | faults | quick | control) "group_$group" ;;
+    misuse | policies | classes | edit | random | faults | quick | control) "group_$group" ;;
     *) echo "run.sh: no group '$group'" >&2; exit 2 ;;
     esac
 done
