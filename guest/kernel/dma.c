@@ -448,7 +448,7 @@ int dma_commit(void)
     int err;
 
     flush_unmapping();
-    err = viommu_run();
+    err = viommu_batch.collected ? viommu_run() : 0;
     lost = unmap_failed;
     unmap_failed = false;
     while (dying) {

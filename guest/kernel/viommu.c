@@ -51,7 +51,6 @@ struct viommu {
     struct virtq requests, events;
     struct event *event; /* behind the requests, on the same page */
     uint64_t gpa;        /* of that page */
-    bool prompt;         /* looks for requests by itself, see ABI_FDT_IOMMU_PROMPT */
     int failed;          /* 0 or -ABI_EIO, since the last viommu_run */
     bool alive;
     uint64_t first, last;
@@ -101,17 +100,11 @@ static void prepare(struct virtq *q, uint64_t gpa)
     virtq_quiet(q);
 }
 
-/* Waits until all that was collected is used; notifies the device if that is still to come. */
-static bool run(struct virtq *q)
+/* Waits until all is used up to `end`: false if the device is dead. */
+static bool wait(struct virtq *q, uint16_t end)
 {
-    uint16_t end = q->used_index = q->available_index = (uint16_t)viommu_batch.next;
     uint64_t limit = 0;
 
-    viommu_batch.collected = 0;
-    if (__atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE) == end) {
-        q->kicked_index = end;
-        return true;
-    }
     virtq_kick(q);
     /* Mostly the device has answered before the notification returns. */
     for (unsigned tries = 1; __atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE) != end; tries++) {
@@ -123,10 +116,23 @@ static bool run(struct virtq *q)
             limit = rdtsc() + device_ticks(WAIT_MS * 1000);
         else if (rdtsc() > limit) {
             unit->alive = false;
+            viommu_batch.index = NULL;
             printk("iommu: does not answer\n");
             return false;
         }
     }
+    return true;
+}
+
+/* Runs what was collected; where it was posted, it may have been answered already. */
+static inline bool run(struct virtq *q)
+{
+    uint16_t end = q->used_index = q->available_index = (uint16_t)viommu_batch.next;
+
+    viommu_batch.collected = 0;
+    if (__atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE) != end)
+        return wait(q, end);
+    q->kicked_index = end;
     return true;
 }
 
@@ -152,18 +158,6 @@ void viommu_make_room(void)
         if (batch->request[viommu_slot(i)].status || !ran)
             refused(viommu_slot(i));
     }
-}
-
-bool viommu_post(void)
-{
-    struct virtq *q;
-
-    if (!unit || !unit->prompt || !unit->alive)
-        return false;
-    q = &unit->requests;
-    /* Pairs with the device's read of the index: requests are seen before it (2.7.13.3). */
-    __atomic_store_n(&q->available[1], (uint16_t)viommu_batch.next, __ATOMIC_RELEASE);
-    return true;
 }
 
 int viommu_run(void)
@@ -374,7 +368,6 @@ static int start(struct device *device)
     u = frame_va(frame);
     u->log = frame_va(log);
     u->device = device;
-    u->prompt = device->prompt;
     viommu_batch.request = frame_va(buffers);
     u->event = (struct event *)(viommu_batch.request + VIOMMU_REQUESTS);
     u->gpa = buffers << PAGE_SHIFT;
@@ -392,6 +385,7 @@ static int start(struct device *device)
         return err;
     viommu_batch.descriptors = u->requests.descriptors;
     viommu_batch.slots = u->requests.size / 2u;
+    viommu_batch.index = device->prompt ? &u->requests.available[1] : NULL;
     virtio_ready(device);
     prepare(&u->requests, u->gpa);
     u->alive = true;

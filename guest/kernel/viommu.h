@@ -19,13 +19,6 @@ bool viommu_present(void);
 /* Addresses it translates. */
 void viommu_input(uint64_t *first, uint64_t *last);
 
-/*
- * Lets the IOMMU see what was collected, without waiting. True: it is carried out before
- * the next notification of a device behind it (ABI_FDT_IOMMU_PROMPT), and viommu_run tells
- * how it went. False: it may not be, viommu_run has to come first.
- */
-bool viommu_post(void);
-
 /* Runs what was collected: 0, or -ABI_EIO if a request failed since the last call. */
 int viommu_run(void);
 

@@ -55,7 +55,8 @@ extern struct viommu_batch {
     uint32_t slots;                                /* a power of two */
     uint32_t next;                                 /* request, counted from the start */
     uint32_t collected;                            /* of these: since the last run */
-    bool *failed[VIOMMU_REQUESTS];                 /* of each slot; set where it goes wrong */
+    volatile uint16_t *index;      /* in the available ring; NULL: see viommu_post */
+    bool *failed[VIOMMU_REQUESTS]; /* of each slot; set where it goes wrong */
 } viommu_batch;
 
 /* Runs what was collected; viommu_run tells later how it went. */
@@ -113,6 +114,20 @@ static inline struct viommu_request *viommu_unmap(uint32_t domain, uint64_t firs
     request->unmap.last = last;
     request->unmap.reserved = 0;
     return request;
+}
+
+/*
+ * Lets the IOMMU see what was collected, without waiting. True: it is carried out before
+ * the next notification of a device behind it (ABI_FDT_IOMMU_PROMPT), and viommu_run tells
+ * how it went. False: it may not be, viommu_run has to come first.
+ */
+static inline bool viommu_post(void)
+{
+    if (!viommu_batch.index)
+        return false;
+    /* Pairs with the device's read of the index: requests are seen before it (2.7.13.3). */
+    __atomic_store_n(viommu_batch.index, (uint16_t)viommu_batch.next, __ATOMIC_RELEASE);
+    return true;
 }
 
 #endif
