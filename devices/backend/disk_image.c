@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "devices/backend/block.h"
@@ -14,6 +16,7 @@
 /* What it is and how large: 0, or -errno for what is no disk, *why where there is more to say. */
 static int measure(struct disk_image *image, const char **why)
 {
+    struct statfs fs;
     struct stat st;
 
     if (fstat(image->fd, &st) < 0)
@@ -23,6 +26,8 @@ static int measure(struct disk_image *image, const char **why)
         return -EISDIR;
     }
     image->is_device = S_ISBLK(st.st_mode);
+    image->in_memory = fstatfs(image->fd, &fs) == 0 &&
+                       (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
     if (!image->is_device && !S_ISREG(st.st_mode)) {
         *why = "is neither a file nor a block device";
         return -EINVAL;

@@ -11,6 +11,7 @@
 struct disk_image {
     int fd;
     bool is_device;
+    bool in_memory; /* of the host: no access waits for a disk */
     uint64_t bytes; /* at least a sector */
 };
 

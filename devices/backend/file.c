@@ -22,6 +22,10 @@
 /* A request's next step where it takes several; BLOCK_ZERO goes from one to the next. */
 enum { STEP_FALLOCATE, STEP_WRITE_ZEROES };
 
+struct queue {
+    struct block_request *first, **end;
+};
+
 struct file {
     struct block block;
     struct file_facts facts;
@@ -35,7 +39,8 @@ struct file {
     /* Under the user's lock. */
     struct io_uring ring;
     struct block_request *in_ring;
-    struct block_request *queue, **queue_end; /* for the thread, in this order */
+    struct queue queue; /* for the thread */
+    struct queue now;   /* for whoever kicks */
     unsigned under_way;
     bool watching; /* the thread knows that it has to wait for the ring */
 };
@@ -65,21 +70,32 @@ static void list_add(struct block_request **list, struct block_request *request)
     *list = request;
 }
 
-static void list_remove(struct file *file, struct block_request *request)
+static void list_remove(struct block_request *request)
 {
     *request->link = request->next;
     if (request->next)
         request->next->link = request->link;
-    else if (file->queue_end == &request->next)
-        file->queue_end = request->link;
 }
 
-static void queue_add(struct file *file, struct block_request *request)
+static void queue_init(struct queue *queue)
+{
+    queue->first = NULL;
+    queue->end = &queue->first;
+}
+
+static void queue_add(struct queue *queue, struct block_request *request)
 {
     request->next = NULL;
-    request->link = file->queue_end;
-    *file->queue_end = request;
-    file->queue_end = &request->next;
+    request->link = queue->end;
+    *queue->end = request;
+    queue->end = &request->next;
+}
+
+static void queue_remove(struct queue *queue, struct block_request *request)
+{
+    if (!request->next)
+        queue->end = request->link;
+    list_remove(request);
 }
 
 static void finish(struct file *file, struct block_request *request, int result)
@@ -208,12 +224,36 @@ static void run_queue(struct file *file)
     struct block_request *request;
     int result;
 
-    while ((request = file->queue)) {
-        list_remove(file, request);
+    while ((request = file->queue.first)) {
+        queue_remove(&file->queue, request);
         user->leave(user->owner);
         while (!step_done(request, step_by_call(file, request), &result))
             ;
         user->enter(user->owner);
+        finish(file, request, result);
+    }
+}
+
+/*
+ * Files in memory: io_uring gives them to a thread of its own, while the copy itself takes
+ * less than waking that. They are done right here.
+ */
+static bool goes_now(const struct file *file, const struct block_request *request)
+{
+    return file->image.in_memory && (request->op == BLOCK_READ || request->op == BLOCK_WRITE);
+}
+
+static void run_now(struct file *file)
+{
+    struct block_request *request;
+    int result;
+
+    while ((request = file->now.first)) {
+        queue_remove(&file->now, request);
+        result = -ECANCELED;
+        while (!atomic_load(&request->cancelled) &&
+               !step_done(request, step_by_call(file, request), &result))
+            ;
         finish(file, request, result);
     }
 }
@@ -254,14 +294,19 @@ static void prepare(struct file *file, struct block_request *request, struct io_
 /* Queues the request's next step. */
 static void step(struct file *file, struct block_request *request)
 {
-    struct io_uring_sqe *sqe = goes_through_ring(file, request) ? io_uring_get_sqe(&file->ring)
-                                                                : NULL;
+    struct io_uring_sqe *sqe = NULL;
 
+    if (goes_now(file, request)) {
+        queue_add(&file->now, request);
+        return;
+    }
+    if (goes_through_ring(file, request))
+        sqe = io_uring_get_sqe(&file->ring);
     if (sqe) {
         prepare(file, request, sqe);
         list_add(&file->in_ring, request);
     } else {
-        queue_add(file, request);
+        queue_add(&file->queue, request);
     }
 }
 
@@ -277,9 +322,9 @@ static void reap(struct file *file)
         io_uring_cqe_seen(&file->ring, cqe);
         if (!request) /* the answer to a cancellation; the request has its own */
             continue;
-        list_remove(file, request);
+        list_remove(request);
         if (result == -EAGAIN)
-            queue_add(file, request); /* the ring could not: it is done by hand */
+            queue_add(&file->queue, request); /* the ring could not: it is done by hand */
         else if (step_done(request, result, &result))
             finish(file, request, result);
         else
@@ -316,9 +361,10 @@ static void file_kick(struct block *block)
 {
     struct file *file = file_of(block);
 
+    run_now(file);
     if (file->facts.uring)
         advance_ring(file);
-    if (file->queue || unsubmitted(file) || (file->under_way && !file->watching)) {
+    if (file->queue.first || unsubmitted(file) || (file->under_way && !file->watching)) {
         file->watching = true;
         wake(file);
     }
@@ -354,10 +400,10 @@ static void run_cancels(struct file *file)
         io_uring_prep_cancel(sqe, request, 0);
         io_uring_sqe_set_data(sqe, NULL);
     }
-    for (request = file->queue; request; request = next) {
+    for (request = file->queue.first; request; request = next) {
         next = request->next;
         if (atomic_load(&request->cancelled)) {
-            list_remove(file, request);
+            queue_remove(&file->queue, request);
             finish(file, request, -ECANCELED);
         }
     }
@@ -390,6 +436,7 @@ static void *run(void *arg)
             continue;
         user->enter(user->owner);
         run_cancels(file);
+        run_now(file);
         if (file->facts.uring) {
             reap(file);
             advance_ring(file);
@@ -508,7 +555,8 @@ int file_open(struct block **block, const char *path, const struct file_options 
                                   .read_only = options->read_only };
     file->facts.bytes = file->image.bytes;
     file->facts.unused_bytes = file->image.bytes % BLOCK_SECTOR_BYTES;
-    file->queue_end = &file->queue;
+    queue_init(&file->queue);
+    queue_init(&file->now);
     file->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (file->wake_fd < 0) {
         err = -errno;
