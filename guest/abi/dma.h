@@ -89,7 +89,7 @@ enum abi_block_op {
     ABI_BLOCK_DISCARD, /* bytes from sector on */
     /*
      * count requests of `bytes`, depth at a time (at most 32), from `sector` on (step sectors
-     * apart): a bench. Memory of depth * bytes from va on; each request maps its part anew.
+     * apart): a bench. Memory of depth * bytes from va on, mapped anew for each round of requests.
      */
     ABI_BLOCK_MANY,
 };
