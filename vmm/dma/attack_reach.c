@@ -180,15 +180,6 @@ void attack_guests_view(struct lab *lab, unsigned device)
                   reports ? "go on" : "take the device off its domain");
 }
 
-/* What was found out before makes part of a cell. */
-static void merge(struct lab_cell *cell, const struct lab_cell *part)
-{
-    if (part->failed && !cell->failed)
-        memcpy(cell->failure, part->failure, sizeof(cell->failure));
-    cell->checks += part->checks;
-    cell->failed += part->failed;
-}
-
 void run_probe_scan(struct lab *lab, struct lab_cell *cell, unsigned n)
 {
     const struct lab_request request = { .device = cell->device, .gate = LAB_SHUT };
@@ -207,7 +198,7 @@ void run_probe_scan(struct lab *lab, struct lab_cell *cell, unsigned n)
         lab_victim_page(&victim, secret);
         lab_attack(lab, cell, &request, &victim, BOTH);
         page = (unsigned)(secret - lab->arena);
-        merge(cell, &lab->guests_view[cell->device]);
+        lab_merge(cell, &lab->guests_view[cell->device]);
     } else {
         attack_region(lab, cell, n, BOTH, false);
         page = lab->first_page[n];

@@ -130,6 +130,7 @@ void run_deferred_invalidation(struct lab *lab, struct lab_cell *cell, unsigned 
     unsigned tries = cell->expected.succeeds ? LAZY_TRIES : 1;
 
     (void)n;
+    lab_merge(cell, &lab->unmapping[cell->device]);
     for (unsigned i = 0; i < tries && !cell->observed.succeeds; i++) {
         struct lab_request request = { .device = cell->device, .gate = LAB_OPEN };
         uint8_t old[ATTACK_PAGE_BYTES];
@@ -370,7 +371,5 @@ void run_pre_init(struct lab *lab, struct lab_cell *cell, unsigned n)
     cell->observed.succeeds = boot->observed.succeeds;
     cell->observed.read_bytes = boot->observed.read_bytes;
     cell->observed.write_bytes = boot->observed.write_bytes;
-    cell->checks = boot->checks;
-    cell->failed = boot->failed;
-    memcpy(cell->failure, boot->failure, sizeof(cell->failure));
+    lab_merge(cell, boot);
 }

@@ -47,6 +47,14 @@ bool lab_check(struct lab_cell *cell, bool ok, const char *format, ...)
     return false;
 }
 
+void lab_merge(struct lab_cell *cell, const struct lab_cell *part)
+{
+    if (part->failed && !cell->failed)
+        memcpy(cell->failure, part->failure, sizeof(cell->failure));
+    cell->checks += part->checks;
+    cell->failed += part->failed;
+}
+
 void lab_conclude(struct lab_cell *cell)
 {
     if (cell->observed.read_bytes || cell->observed.write_bytes)
@@ -84,17 +92,24 @@ static void look(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t ri
     lookup->whole = iova.last - lookup->iova >= lookup->len - 1;
 }
 
-uint8_t *lab_host(struct lab *lab, unsigned device, uint64_t iova, uint64_t len)
+/* Where an address of the device leads: false if nowhere, or not for all of len. */
+static bool find_gpa(struct lab *lab, unsigned device, uint64_t iova, uint64_t len, uint64_t *gpa)
 {
     struct lookup lookup = { .iova = iova, .len = len };
     bool bypass = !lab->iommu;
 
     if (lab->iommu && iommu_each_mapping(lab->iommu, rules_device(lab->policy, device)->endpoint,
                                          &bypass, look, &lookup))
-        return NULL;
-    if (bypass)
-        return memory_at(lab->memory, iova, len);
-    return lookup.found && lookup.whole ? memory_at(lab->memory, lookup.gpa, len) : NULL;
+        return false;
+    *gpa = bypass ? iova : lookup.gpa;
+    return bypass || (lookup.found && lookup.whole);
+}
+
+uint8_t *lab_host(struct lab *lab, unsigned device, uint64_t iova, uint64_t len)
+{
+    uint64_t gpa;
+
+    return find_gpa(lab, device, iova, len, &gpa) ? memory_at(lab->memory, gpa, len) : NULL;
 }
 
 bool lab_mapped(struct lab *lab, unsigned device, uint64_t iova)
@@ -344,6 +359,23 @@ void lab_victim_page(struct lab_victim *victim, struct lab_page *page)
                                    .naddresses = 1 };
 }
 
+/* A device's copy of the page: a place too, if it goes back, and others may reach it. */
+static void add_copy(struct lab *lab, struct lab_victim *victim, uint64_t gpa, bool goes_back)
+{
+    uint8_t *copy = memory_at(lab->memory, gpa, ATTACK_PAGE_BYTES);
+
+    if (!copy || copy == victim->place[0])
+        return;
+    if (goes_back && victim->nplaces < LAB_PLACES_MAX)
+        victim->place[victim->nplaces++] = copy;
+    for (unsigned device = 0; device < lab->policy->guest.ndevices; device++) {
+        uint64_t iova;
+
+        if (lab_iova_of(lab, device, gpa, &iova))
+            lab_victim_add(victim, iova, rules_device(lab->policy, device)->endpoint);
+    }
+}
+
 void lab_victim_region(struct lab *lab, struct lab_victim *victim, unsigned region, unsigned k)
 {
     lab_victim_page(victim, &lab->arena[lab->first_page[region] + k]);
@@ -351,17 +383,13 @@ void lab_victim_region(struct lab *lab, struct lab_victim *victim, unsigned regi
         const struct abi_policy_device *d = rules_device(lab->policy, device);
 
         for (unsigned use = 0; use < d->nuses; use++) {
-            uint64_t iova = lab->iova[device][use][k];
-            uint8_t *copy;
+            uint64_t iova = lab->iova[device][use][k], gpa;
 
             if (d->use[use].region != region || !iova)
                 continue;
             lab_victim_add(victim, iova, d->endpoint);
-            copy = lab_host(lab, device, iova, ATTACK_PAGE_BYTES);
-            /* A copy counts only if it goes back to where it is from. */
-            if (copy && copy != victim->place[0] && victim->nplaces < LAB_PLACES_MAX &&
-                (d->use[use].rights & RULES_WRITE))
-                victim->place[victim->nplaces++] = copy;
+            if (find_gpa(lab, device, iova, ATTACK_PAGE_BYTES, &gpa))
+                add_copy(lab, victim, gpa, d->use[use].rights & RULES_WRITE);
         }
     }
 }

@@ -17,7 +17,7 @@
 #define LAB_FAULTS_MAX   64
 #define LAB_BASELINE_MAX 64
 #define LAB_PLACES_MAX   (ABI_POLICY_DEVICES_MAX + 1)
-#define LAB_ADDRESSES    (2 * ABI_POLICY_DEVICES_MAX + 2)
+#define LAB_ADDRESSES    (ABI_POLICY_DEVICES_MAX * ABI_POLICY_DEVICES_MAX + 2)
 #define LAB_NOBODY       (~0u)        /* owner of an address that is physical */
 #define LAB_HIGH_IOVA    (1ull << 40) /* far from what drivers map */
 #define LAB_CALL_MS      20000
@@ -77,6 +77,7 @@ struct lab {
     struct lab_cell boot[ABI_POLICY_DEVICES_MAX]; /* what pre-init got before drivers attach */
 
     struct lab_cell guests_view[ABI_POLICY_DEVICES_MAX]; /* of one fault */
+    struct lab_cell unmapping[ABI_POLICY_DEVICES_MAX];   /* what measure_windows had to check */
 
     pthread_mutex_t faults_lock; /* what iommu_watch_faults saw */
     uint64_t nfaults;
@@ -176,6 +177,9 @@ uint64_t lab_write(struct lab *lab, struct lab_cell *cell, const struct lab_requ
  */
 void lab_attack(struct lab *lab, struct lab_cell *cell, const struct lab_request *forged,
                 const struct lab_victim *victim, uint32_t wanted);
+
+/* What was found out beforehand becomes part of a cell. */
+void lab_merge(struct lab_cell *cell, const struct lab_cell *part);
 
 /* The observed effect has its final form: it succeeded if anything got through. */
 void lab_conclude(struct lab_cell *cell);

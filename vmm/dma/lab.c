@@ -213,9 +213,9 @@ static void investigate(struct lab *lab)
         if (wanted(lab->options, ATTACK_PROBE_SCAN))
             attack_guests_view(lab, device);
     }
-    run_cells(lab);
-    if (!lab->guest.failure[0])
+    if (!lab->guest.failure[0] && wanted(lab->options, ATTACK_DEFERRED_INVALIDATION))
         measure_windows(lab);
+    run_cells(lab);
     if (!lab->guest.failure[0] && lab->options->random_seconds)
         measure_random(lab);
     result->guest_lives = !lab->guest.failure[0];

@@ -155,6 +155,10 @@ static void measure_window(struct lab *lab, unsigned device)
     window->samples = n;
     window->accesses_median = samples[n / 2].accesses;
     window->accesses_max = samples[n - 1].accesses;
+    lab_check(&lab->unmapping[device],
+              rules_device(lab->policy, device)->mode == ABI_DMA_LAZY || !window->accesses_max,
+              "strict: expected no access after unmap has returned, observed %llu",
+              (unsigned long long)window->accesses_max);
     qsort(samples, n, sizeof(samples[0]), by_ns);
     window->ns_median = samples[n / 2].ns;
     window->ns_p99 = samples[(n * 99 - 1) / 100].ns;
