@@ -18,8 +18,8 @@
 #define IMAGE_BYTES (64u << 20)
 #define CHUNK_BYTES (1u << 20)
 #define TIMEOUT_MS  60000
-#define PAIRS_MAX   21
-#define BATCH_NS    40000000.0 /* about so long a batch without the IOMMU */
+#define PAIRS_MAX   61
+#define BATCH_NS    15000000.0 /* about so long a batch without the IOMMU */
 #define LEAST       0.90       /* of the throughput without it */
 
 static const struct pattern {
