@@ -1,10 +1,7 @@
 #include "devices/backend/file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <liburing.h>
-#include <linux/falloc.h>
-#include <linux/fs.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -12,15 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "devices/backend/disk_image.h"
+#include "devices/backend/file_step.h"
 
 #define DEPTH_MAX 1024
-
-/* A request's next step where it takes several; BLOCK_ZERO goes from one to the next. */
-enum { STEP_FALLOCATE, STEP_WRITE_ZEROES };
 
 struct queue {
     struct block_request *first, **end;
@@ -44,9 +38,6 @@ struct file {
     unsigned under_way;
     bool watching; /* the thread knows that it has to wait for the ring */
 };
-
-/* What io_uring and pwrite take zeroes from. Nobody writes to it: it stays one zero page. */
-static uint8_t zeroes[64 << 10];
 
 static struct file *file_of(struct block *block)
 {
@@ -105,118 +96,6 @@ static void finish(struct file *file, struct block_request *request, int result)
     file->block.user.done(file->block.user.owner, request);
 }
 
-/* ---- One step of a request, and what its result means ---- */
-
-/* The rest of a zeroing in writes: where the file system cannot do it by itself. */
-static size_t zeroes_left(const struct block_request *request)
-{
-    uint64_t left = request->bytes - request->transfer;
-
-    return left < sizeof(zeroes) ? left : sizeof(zeroes);
-}
-
-/* Both ways leave the file as long as it is, and what was in the range reads as zeroes. */
-static int fallocate_mode(const struct block_request *request)
-{
-    bool punch = request->op == BLOCK_DISCARD || request->unmap;
-
-    return FALLOC_FL_KEEP_SIZE | (punch ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
-}
-
-/* Drops the first `bytes` of what is still to be moved. */
-static void advance(struct block_request *request, size_t bytes)
-{
-    request->transfer += bytes;
-    while (request->niov && bytes >= request->iov->iov_len) {
-        bytes -= request->iov->iov_len;
-        request->iov++;
-        request->niov--;
-    }
-    if (request->niov) {
-        request->iov->iov_base = (char *)request->iov->iov_base + bytes;
-        request->iov->iov_len -= bytes;
-    }
-}
-
-/* Takes a step's result in. True: *result is the request's; false: another step follows. */
-static bool is_over(struct block_request *request, int step, int *result)
-{
-    *result = step;
-    if (step == -EINTR)
-        return false;
-    switch (request->op) {
-    case BLOCK_FLUSH: return true;
-    case BLOCK_DISCARD:
-        /* A hint: storage that cannot give space back keeps it. */
-        if (step == -EOPNOTSUPP)
-            *result = 0;
-        return true;
-    case BLOCK_ZERO:
-        if (request->step == STEP_FALLOCATE) {
-            request->step = STEP_WRITE_ZEROES;
-            return step != -EOPNOTSUPP;
-        }
-        break;
-    case BLOCK_READ:
-    case BLOCK_WRITE: break;
-    }
-    if (step < 0)
-        return true;
-    advance(request, (size_t)step);
-    *result = 0;
-    if (request->transfer == request->bytes)
-        return true;
-    /* Nothing moved although something is left: the file has shrunk under us. */
-    if (step == 0)
-        *result = -EIO;
-    return step == 0;
-}
-
-/* The same, for a request that somebody may have cancelled meanwhile. */
-static bool step_done(struct block_request *request, int step, int *result)
-{
-    if (is_over(request, step, result))
-        return true;
-    *result = -ECANCELED;
-    return atomic_load(&request->cancelled);
-}
-
-/* ---- Steps by system calls, on the thread ---- */
-
-static int device_discard(struct file *file, const struct block_request *request)
-{
-    uint64_t range[2] = { request->offset, request->bytes };
-
-    return ioctl(file->image.fd, BLKDISCARD, range) < 0 ? -errno : 0;
-}
-
-static int step_by_call(struct file *file, struct block_request *request)
-{
-    off_t at = (off_t)(request->offset + request->transfer);
-    ssize_t n = 0;
-
-    switch (request->op) {
-    case BLOCK_READ: n = preadv(file->image.fd, request->iov, (int)request->niov, at); break;
-    case BLOCK_WRITE:
-        n = pwritev2(file->image.fd, request->iov, (int)request->niov, at,
-                     request->sync ? RWF_DSYNC : 0);
-        break;
-    case BLOCK_FLUSH: n = fdatasync(file->image.fd); break;
-    case BLOCK_DISCARD:
-        if (file->image.is_device)
-            return device_discard(file, request);
-        n = fallocate(file->image.fd, fallocate_mode(request), at, (off_t)request->bytes);
-        break;
-    case BLOCK_ZERO:
-        if (request->step == STEP_FALLOCATE)
-            n = fallocate(file->image.fd, fallocate_mode(request), at, (off_t)request->bytes);
-        else
-            n = pwrite(file->image.fd, zeroes, zeroes_left(request), at);
-        break;
-    }
-    return n < 0 ? -errno : (int)n;
-}
-
 /* Carries out what is queued, one at a time, with the lock given up meanwhile. */
 static void run_queue(struct file *file)
 {
@@ -227,7 +106,7 @@ static void run_queue(struct file *file)
     while ((request = file->queue.first)) {
         queue_remove(&file->queue, request);
         user->leave(user->owner);
-        while (!step_done(request, step_by_call(file, request), &result))
+        while (!file_step_over(request, file_step_call(&file->image, request), &result))
             ;
         user->enter(user->owner);
         finish(file, request, result);
@@ -252,7 +131,7 @@ static void run_now(struct file *file)
         queue_remove(&file->now, request);
         result = -ECANCELED;
         while (!atomic_load(&request->cancelled) &&
-               !step_done(request, step_by_call(file, request), &result))
+               !file_step_over(request, file_step_call(&file->image, request), &result))
             ;
         finish(file, request, result);
     }
@@ -264,31 +143,6 @@ static bool goes_through_ring(const struct file *file, const struct block_reques
 {
     /* A device's discard is an ioctl, which io_uring does not know. */
     return file->facts.uring && !(file->image.is_device && request->op == BLOCK_DISCARD);
-}
-
-static void prepare(struct file *file, struct block_request *request, struct io_uring_sqe *sqe)
-{
-    uint64_t at = request->offset + request->transfer;
-
-    switch (request->op) {
-    case BLOCK_READ:
-        io_uring_prep_readv(sqe, file->image.fd, request->iov, request->niov, at);
-        break;
-    case BLOCK_WRITE:
-        io_uring_prep_writev(sqe, file->image.fd, request->iov, request->niov, at);
-        sqe->rw_flags = request->sync ? RWF_DSYNC : 0;
-        break;
-    case BLOCK_FLUSH: io_uring_prep_fsync(sqe, file->image.fd, IORING_FSYNC_DATASYNC); break;
-    case BLOCK_DISCARD:
-    case BLOCK_ZERO:
-        if (request->step == STEP_FALLOCATE)
-            io_uring_prep_fallocate(sqe, file->image.fd, fallocate_mode(request), (off_t)at,
-                                    (off_t)request->bytes);
-        else
-            io_uring_prep_write(sqe, file->image.fd, zeroes, (unsigned)zeroes_left(request), at);
-        break;
-    }
-    io_uring_sqe_set_data(sqe, request);
 }
 
 /* Queues the request's next step. */
@@ -303,7 +157,7 @@ static void step(struct file *file, struct block_request *request)
     if (goes_through_ring(file, request))
         sqe = io_uring_get_sqe(&file->ring);
     if (sqe) {
-        prepare(file, request, sqe);
+        file_step_prepare(&file->image, request, sqe);
         list_add(&file->in_ring, request);
     } else {
         queue_add(&file->queue, request);
@@ -325,7 +179,7 @@ static void reap(struct file *file)
         list_remove(request);
         if (result == -EAGAIN)
             queue_add(&file->queue, request); /* the ring could not: it is done by hand */
-        else if (step_done(request, result, &result))
+        else if (file_step_over(request, result, &result))
             finish(file, request, result);
         else
             step(file, request);
@@ -350,9 +204,7 @@ static void file_submit(struct block *block, struct block_request *request)
 {
     struct file *file = file_of(block);
 
-    request->step = request->op == BLOCK_ZERO ? STEP_FALLOCATE : 0;
-    request->transfer = 0;
-    request->result = 0;
+    file_step_begin(request);
     file->under_way++;
     step(file, request);
 }

@@ -4,6 +4,7 @@
  * Reads, writes and flushes go through io_uring: they start on the thread that kicks, and
  * those that the page cache serves are done right there; one thread waits for the others.
  * Where the host has no io_uring, that thread does all of it with preadv(2) and the like.
+ * What lies in the host's memory anyway (tmpfs) is copied by whoever kicks.
  */
 #ifndef STRATA_BACKEND_FILE_H
 #define STRATA_BACKEND_FILE_H

@@ -588,6 +588,27 @@ START_TEST(test_permission)
 }
 END_TEST
 
+static void map_late(void *owner)
+{
+    if (!(*(unsigned *)owner)++)
+        map(DISK_DATA, 1, IOMMU_WRITE);
+}
+
+/* What the guest asked of the IOMMU before it kicked is done before the request is looked at. */
+START_TEST(test_settle)
+{
+    unsigned settled = 0;
+
+    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, 512, NULL), VIRTIO_BLK_S_IOERR);
+    iommu_on_settle(iommu, map_late, &settled);
+    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, 512, NULL), 0);
+    ck_assert_uint_eq(settled, 1);
+    iommu_on_settle(iommu, NULL, NULL);
+    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, 512, NULL), 0);
+    ck_assert_uint_eq(settled, 1);
+}
+END_TEST
+
 /* Pages that lie anywhere for one range of the device's addresses. */
 START_TEST(test_scattered)
 {
@@ -756,6 +777,7 @@ Suite *blk_suite(void)
     tcase_set_timeout(tc, 30);
     tcase_add_checked_fixture(tc, setup_iommu, teardown_iommu);
     tcase_add_test(tc, test_permission);
+    tcase_add_test(tc, test_settle);
     tcase_add_test(tc, test_scattered);
     tcase_add_loop_test(tc, test_unmap, 0, 2);
     tcase_add_test(tc, test_unmap_other);

@@ -146,6 +146,30 @@ START_TEST(framing_is_free)
 }
 END_TEST
 
+/* Strata's own promise (ABI_FDT_IOMMU_PROMPT): what a device's notification relies on is done. */
+START_TEST(requests_are_carried_out_when_the_unit_settles)
+{
+    uint8_t request[20] = { ATTACH, [4] = 1, [8] = ENDPOINT_A };
+    const struct ring_segment segments[] = { { REQUEST_GPA, sizeof(request), false },
+                                             { ANSWER_GPA, 4, true } };
+    uint32_t used, written;
+
+    memcpy(viommu.ram + REQUEST_GPA, request, sizeof(request));
+    viommu.ram[ANSWER_GPA] = 0xee;
+    ring_add(&viommu.requests, segments, 2);
+    ck_assert(!ring_take(&viommu.requests, &used, &written));
+    iommu_settle(viommu.iommu);
+    ck_assert(ring_take(&viommu.requests, &used, &written));
+    ck_assert_uint_eq(viommu.ram[ANSWER_GPA], OK);
+    /* Nothing to do, a device that does not work: nothing happens. */
+    iommu_settle(viommu.iommu);
+    ring_set_register(&viommu.device.mmio, VIRTIO_MMIO_STATUS, 0);
+    ring_add(&viommu.requests, segments, 2);
+    iommu_settle(viommu.iommu);
+    ck_assert(!ring_take(&viommu.requests, &used, &written));
+}
+END_TEST
+
 START_TEST(map_and_unmap_need_their_feature)
 {
     restart(VIOMMU_FEATURES & ~(1ull << F_MAP_UNMAP));
@@ -923,6 +947,7 @@ Suite *virtio_iommu_requests_suite(void)
     tcase_add_test(all, head_reserved_is_ignored);
     tcase_add_test(all, tail_reserved_is_zero);
     tcase_add_loop_test(all, framing_is_free, 2, 21);
+    tcase_add_test(all, requests_are_carried_out_when_the_unit_settles);
     tcase_add_test(all, map_and_unmap_need_their_feature);
 
     tcase_add_test(attach, attach_reserved_nonzero_is_inval);
