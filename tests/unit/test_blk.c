@@ -588,8 +588,9 @@ START_TEST(test_permission)
 }
 END_TEST
 
-static void map_late(void *owner)
+static void map_late(void *owner, struct vcpu *vcpu)
 {
+    (void)vcpu;
     if (!(*(unsigned *)owner)++)
         map(DISK_DATA, 1, IOMMU_WRITE);
 }

@@ -158,14 +158,14 @@ START_TEST(requests_are_carried_out_when_the_unit_settles)
     viommu.ram[ANSWER_GPA] = 0xee;
     ring_add(&viommu.requests, segments, 2);
     ck_assert(!ring_take(&viommu.requests, &used, &written));
-    iommu_settle(viommu.iommu);
+    iommu_settle(viommu.iommu, NULL);
     ck_assert(ring_take(&viommu.requests, &used, &written));
     ck_assert_uint_eq(viommu.ram[ANSWER_GPA], OK);
     /* Nothing to do, a device that does not work: nothing happens. */
-    iommu_settle(viommu.iommu);
+    iommu_settle(viommu.iommu, NULL);
     ring_set_register(&viommu.device.mmio, VIRTIO_MMIO_STATUS, 0);
     ring_add(&viommu.requests, segments, 2);
-    iommu_settle(viommu.iommu);
+    iommu_settle(viommu.iommu, NULL);
     ck_assert(!ring_take(&viommu.requests, &used, &written));
 }
 END_TEST
