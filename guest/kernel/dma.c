@@ -15,21 +15,16 @@ static struct dma_mapping *dying;
 static bool unmap_failed; /* of some of them */
 
 /* Devices without an IOMMU, and records without addresses. */
-static struct dma_domain direct = { .used = true };
+struct dma_domain dma_direct = { .used = true };
 
 static struct dma_domain *domain_of(const struct device *device)
 {
-    return device->domain ? device->domain : &direct;
-}
-
-static bool translates(const struct device *device)
-{
-    return device->mode == ABI_DMA_STRICT || device->mode == ABI_DMA_LAZY;
+    return device->domain ? device->domain : &dma_direct;
 }
 
 /* ---- Records -------------------------------------------------------------- */
 
-static void enlist(struct device *device, struct dma_mapping *m)
+void dma_enlist(struct device *device, struct dma_mapping *m)
 {
     m->device = device;
     m->next = device->mappings;
@@ -55,7 +50,7 @@ static const struct extents *visible(const struct dma_mapping *m)
 }
 
 /* Tells the IOMMU, run by run. */
-static void install(struct dma_mapping *m)
+void dma_install(struct dma_mapping *m)
 {
     const struct extents *pages = visible(m);
     const struct extent *extent = extents_all(pages);
@@ -97,7 +92,7 @@ static void flush_unmapping(void)
     unmapping.last = 0;
 }
 
-static void uninstall(struct dma_mapping *m)
+void dma_uninstall(struct dma_mapping *m)
 {
     uint32_t domain = m->device->domain->number;
 
@@ -138,161 +133,11 @@ static void release(struct dma_mapping *m)
     extents_drop(&m->memory, m->pinned ? EXTENTS_PINNED : EXTENTS_NONE);
 }
 
-/* ---- Attaching ------------------------------------------------------------ */
-
-static void reserve(void *owner, uint64_t first, uint64_t last)
-{
-    dma_domain_reserve(owner, first, last);
-}
-
-/* A mapping for good, at the address that a region asks for. */
-static int map_region(struct device *device, uint32_t region, uint64_t iova)
-{
-    struct dma_mapping *m = dma_record(&direct, 0);
-    uint64_t pages = region_pages(region);
-
-    if (!m)
-        return -ABI_ENOMEM;
-    m->rights = DMA_READ | DMA_WRITE;
-    m->permanent = true;
-    m->pages = (uint32_t)pages;
-    m->bytes = pages << PAGE_SHIFT;
-    m->base = m->iova = iova;
-    extents_add(&m->memory, region_frame(region), pages, false);
-    enlist(device, m);
-    return 0;
-}
-
-/* Whether somebody on the device's domain has this hole already. */
-static bool has_hole(const struct device *device, uint64_t iova)
-{
-    for (unsigned i = 0; i < device_count; i++) {
-        if (devices[i].domain != device->domain)
-            continue;
-        for (const struct dma_mapping *m = devices[i].mappings; m; m = m->next) {
-            if (m->permanent && m->base == iova)
-                return true;
-        }
-    }
-    return false;
-}
-
-/* What the policy has for the device beside its driver's buffers. */
-static int prepare(struct device *device)
-{
-    struct dma_domain *domain = device->domain;
-    int err = 0;
-
-    viommu_reserved(device->endpoint, reserve, domain);
-    for (uint32_t i = 0; i < boot_info.policy.nregions; i++) {
-        const struct abi_policy_region *region = &boot_info.policy.region[i];
-        uint64_t iova = region_iova(i);
-
-        if (!(device->regions >> i & 1) ||
-            (region->kind != ABI_REGION_HOLE && region->kind != ABI_REGION_CARVE))
-            continue;
-        dma_domain_reserve(domain, iova, iova + region->bytes - 1);
-        if (region->kind == ABI_REGION_HOLE && region_frame(i) && !has_hole(device, iova))
-            err = map_region(device, i, iova);
-        if (err)
-            return err;
-    }
-    return 0;
-}
-
-static int prepare_pool(struct device *device)
-{
-    uint64_t iova;
-
-    device->bounce = bounce_pool_of(device->pool, device->flags & ABI_DEVICE_BOUNCE_META);
-    if (!device->bounce)
-        return -ABI_ENOMEM;
-    if (!translates(device))
-        return map_region(device, device->pool, region_frame(device->pool) << PAGE_SHIFT);
-    iova = device->regions >> device->pool & 1
-               ? region_iova(device->pool)
-               : dma_domain_take(device->domain, region_pages(device->pool));
-    return iova ? map_region(device, device->pool, iova) : -ABI_ENOMEM;
-}
-
-static struct dma_mapping *pool_mapping(const struct device *device)
-{
-    struct dma_mapping *m = device->mappings;
-
-    while (m && !(m->permanent && m->memory.count &&
-                  m->memory.inside[0].frame == region_frame(device->pool)))
-        m = m->next;
-    return m;
-}
-
-int dma_attach(struct device *device)
-{
-    bool first = !device->nmappings;
-    int err = 0;
-
-    if (device->domain)
-        return 0;
-    if (device->mode == ABI_DMA_OFF) {
-        device->domain = &direct;
-    } else {
-        struct dma_domain *domain;
-
-        if (!viommu_present())
-            return -ABI_ENODEV;
-        domain = dma_domain_of(device->domain_number, translates(device));
-        if (!domain)
-            return -ABI_ENOMEM;
-        err = viommu_attach_now(domain->number, device->endpoint, !domain->translates);
-        if (err) {
-            printk("%s: the IOMMU does not attach endpoint %u to domain %u: %d\n", device->name,
-                   device->endpoint, domain->number, err);
-            device->errors++;
-            return err < 0 ? err : -ABI_EIO;
-        }
-        domain->attached++;
-        device->domain = domain;
-    }
-    if (first && translates(device))
-        err = prepare(device);
-    if (!err && first && device->buffers == ABI_DMA_BOUNCE)
-        err = prepare_pool(device);
-    if (translates(device)) {
-        for (struct dma_mapping *m = device->mappings; m; m = m->next) {
-            if (m->permanent)
-                install(m);
-        }
-    }
-    if (!err)
-        err = dma_commit();
-    if (err)
-        dma_detach(device);
-    return err;
-}
-
-void dma_detach(struct device *device)
-{
-    struct dma_domain *domain = device->domain;
-
-    if (!domain || domain == &direct)
-        return;
-    dma_revoke(device);
-    for (struct dma_mapping *m = device->mappings; m; m = m->next) {
-        if (m->installed && domain->attached > 1)
-            uninstall(m);
-        m->installed = false;
-    }
-    dma_commit();
-    if (viommu_detach_now(domain->number, device->endpoint))
-        device->errors++;
-    domain->attached--;
-    device->domain = NULL;
-}
-
 /* ---- Mapping -------------------------------------------------------------- */
 
 void *dma_alloc_page(struct device *device, uint32_t rights, uint64_t *iova)
 {
-    struct dma_mapping *m = dma_record(domain_of(device), translates(device));
+    struct dma_mapping *m = dma_record(domain_of(device), dma_translates(device));
     uint64_t frame = m ? frame_alloc(ABI_FRAME_KERNEL, true) : 0;
 
     if (!frame) {
@@ -305,16 +150,26 @@ void *dma_alloc_page(struct device *device, uint32_t rights, uint64_t *iova)
     m->pages = 1;
     m->bytes = ABI_PAGE_BYTES;
     extents_add(&m->memory, frame, 1, false);
-    enlist(device, m);
+    dma_enlist(device, m);
     m->iova = frame << PAGE_SHIFT;
-    if (translates(device)) {
+    if (dma_translates(device)) {
         m->iova = m->base;
         if (device->domain)
-            install(m);
+            dma_install(m);
         dma_commit();
     }
     *iova = m->iova;
     return m->failed ? NULL : frame_va(frame);
+}
+
+static struct dma_mapping *pool_mapping(const struct device *device)
+{
+    struct dma_mapping *m = device->mappings;
+
+    while (m && !(m->permanent && m->memory.count &&
+                  m->memory.inside[0].frame == region_frame(device->pool)))
+        m = m->next;
+    return m;
 }
 
 /* Which pages the device is to have. */
@@ -363,7 +218,7 @@ int dma_map(struct device *device, struct process *p, uint64_t va, uint64_t byte
         return -ABI_EFAULT;
     if (!device->domain)
         return -ABI_ENODEV;
-    m = dma_record(device->domain, translates(device) && !bounced ? pages : 0);
+    m = dma_record(device->domain, dma_translates(device) && !bounced ? pages : 0);
     if (!m)
         return -ABI_ENOMEM;
     m->va = va;
@@ -379,13 +234,13 @@ int dma_map(struct device *device, struct process *p, uint64_t va, uint64_t byte
     err = choose(device, m, how);
     if (err)
         goto drop_memory;
-    enlist(device, m);
+    dma_enlist(device, m);
     if (m->buffers != ABI_DMA_BOUNCE) {
-        m->iova = translates(device)
+        m->iova = dma_translates(device)
                       ? m->base + skew
                       : ((uint64_t)extents_all(visible(m))->frame << PAGE_SHIFT) + skew;
-        if (translates(device))
-            install(m);
+        if (dma_translates(device))
+            dma_install(m);
     }
     *mapping = m;
     return 0;
@@ -429,7 +284,7 @@ void dma_unmap(struct dma_mapping *m, uint64_t copied)
         if (domain->nlazy == DMA_LAZY_MAX)
             dma_flush(device);
     } else {
-        uninstall(m);
+        dma_uninstall(m);
         m->next = dying;
         dying = m;
     }
@@ -543,7 +398,7 @@ void dma_revoke(struct device *device)
     for (; m; m = next) {
         next = m->next;
         if (m->held && m->installed)
-            uninstall(m);
+            dma_uninstall(m);
         else if (!m->held && !m->permanent)
             dma_unmap(m, 0);
     }

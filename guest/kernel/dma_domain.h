@@ -1,6 +1,6 @@
 /*
  * Domains of the IOMMU as the kernel keeps them: which devices share one, and which
- * addresses are free in it. Used by dma.c only.
+ * addresses are free in it. For dma.c and dma_attach.c only.
  */
 #ifndef STRATA_KERNEL_DMA_DOMAIN_H
 #define STRATA_KERNEL_DMA_DOMAIN_H
@@ -58,5 +58,22 @@ static inline uint64_t dma_record_pages(const struct dma_mapping *mapping)
 }
 
 void dma_record_free(struct dma_mapping *mapping);
+
+/* ---- dma.c ---------------------------------------------------------------- */
+
+/* Devices without an IOMMU, and records without addresses. */
+extern struct dma_domain dma_direct;
+
+static inline bool dma_translates(const struct device *device)
+{
+    return device->mode == ABI_DMA_STRICT || device->mode == ABI_DMA_LAZY;
+}
+
+/* Puts a record on the device's list. */
+void dma_enlist(struct device *device, struct dma_mapping *mapping);
+
+/* Tells the IOMMU, true with the next dma_commit. */
+void dma_install(struct dma_mapping *mapping);
+void dma_uninstall(struct dma_mapping *mapping);
 
 #endif
