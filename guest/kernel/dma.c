@@ -49,23 +49,36 @@ static const struct extents *visible(const struct dma_mapping *m)
     return m->shadow.count ? &m->shadow : &m->memory;
 }
 
-/* Tells the IOMMU, run by run. */
-void dma_install(struct dma_mapping *m)
+static void install_runs(struct dma_mapping *m, const struct extent *extent, uint32_t count)
 {
-    const struct extents *pages = visible(m);
-    const struct extent *extent = extents_all(pages);
-    uint32_t domain = m->device->domain->number, count = pages->count;
     uint64_t at = m->base;
 
-    m->installed = true;
-    do {
+    for (; count; count--, extent++) {
         uint64_t bytes = (uint64_t)extent->pages << PAGE_SHIFT;
 
-        viommu_map(domain, at, at + bytes - 1, (uint64_t)extent->frame << PAGE_SHIFT, m->rights,
-                   &m->failed);
+        viommu_room();
+        viommu_map(m->device->domain->number, at, at + bytes - 1,
+                   (uint64_t)extent->frame << PAGE_SHIFT, m->rights, &m->failed);
         at += bytes;
-        extent++;
-    } while (--count);
+    }
+}
+
+/* Tells the IOMMU, run by run; mostly there is one. */
+void dma_install(struct dma_mapping *m)
+{
+    const struct extents *pages;
+    const struct extent *extent;
+
+    viommu_room();
+    m->installed = true;
+    pages = visible(m);
+    extent = extents_all(pages);
+    if (pages->count != 1)
+        install_runs(m, extent, pages->count);
+    else
+        viommu_map(m->device->domain->number, m->base,
+                   m->base + ((uint64_t)extent->pages << PAGE_SHIFT) - 1,
+                   (uint64_t)extent->frame << PAGE_SHIFT, m->rights, &m->failed);
 }
 
 /*
@@ -87,8 +100,10 @@ static struct {
 
 static void flush_unmapping(void)
 {
-    if (unmapping.last)
-        viommu_unmap(unmapping.domain, unmapping.first, unmapping.last, &unmap_failed);
+    if (!unmapping.last)
+        return;
+    viommu_room();
+    viommu_unmap(unmapping.domain, unmapping.first, unmapping.last, &unmap_failed);
     unmapping.last = 0;
 }
 
@@ -359,9 +374,11 @@ static void flush(struct dma_domain *domain)
         return;
     domain->lazy = NULL;
     domain->nlazy = 0;
-    for (m = list; m && domain->attached; m = m->next)
+    for (m = list; m && domain->attached; m = m->next) {
+        viommu_room();
         viommu_unmap(domain->number, m->base, m->base + ((uint64_t)m->pages << PAGE_SHIFT) - 1,
                      &m->failed);
+    }
     viommu_run();
     while ((m = list)) {
         list = m->next;

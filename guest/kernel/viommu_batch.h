@@ -67,31 +67,32 @@ static inline unsigned viommu_slot(uint32_t request)
     return request & (viommu_batch.slots - 1);
 }
 
+/* Before each of the following: a full batch runs now. */
+static inline void viommu_room(void)
+{
+    if (__builtin_expect(viommu_batch.collected == viommu_batch.slots, 0))
+        viommu_make_room();
+}
+
 /* The next request; the device sees it when the batch is posted or run. */
 static inline struct viommu_request *viommu_collect(enum viommu_type type, uint32_t domain,
                                                     uint32_t bytes, bool *failed)
 {
     struct viommu_batch *batch = &viommu_batch;
-    struct viommu_request *request;
-    unsigned slot;
+    unsigned slot = viommu_slot(batch->next);
+    struct viommu_request *request = &batch->request[slot];
 
-    if (batch->collected == batch->slots)
-        viommu_make_room();
+    batch->next++;
     batch->collected++;
-    slot = viommu_slot(batch->next++);
     batch->descriptors[2 * slot].bytes = bytes;
     batch->failed[slot] = failed;
-    request = &batch->request[slot];
     request->type = type;
     request->domain = domain;
     request->status = VIOMMU_UNANSWERED;
     return request;
 }
 
-/*
- * *failed (may be NULL) is set if it goes wrong; it must live until the batch has run. A
- * full batch runs at once.
- */
+/* *failed (may be NULL) is set if it goes wrong; it must live until the batch has run. */
 static inline struct viommu_request *viommu_map(uint32_t domain, uint64_t first, uint64_t last,
                                                 uint64_t gpa, uint32_t rights, bool *failed)
 {
