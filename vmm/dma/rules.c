@@ -104,11 +104,13 @@ uint32_t rules_reach(const struct policy *policy, unsigned device, unsigned regi
             if (gives & ~reach)
                 *because = other == device ? "pool: a slot holds the buffer, whatever its direction"
                                            : "pool: another device's slots are in the same pool";
-        } else if (rules_same_domain(policy, device, other) && other != device) {
+        } else if (rules_same_domain(policy, device, other)) {
             if (rules_lacks(policy, IOMMU_WITHOUT_PERMISSION))
                 gives = RULES_READ | RULES_WRITE;
             if (gives & ~reach)
-                *because = "shared: another device's mappings are in the same page table";
+                *because = other == device
+                               ? "lacks permission: READ and WRITE are not looked at"
+                               : "shared: another device's mappings are in the same page table";
         } else {
             continue;
         }
