@@ -144,17 +144,34 @@ static void refused(unsigned slot)
         *viommu_batch.failed[slot] = true;
 }
 
+/* The common end of a batch: posted, and all of it answered well. */
+static inline bool went_well(struct virtq *q)
+{
+    const struct viommu_batch *batch = &viommu_batch;
+    uint32_t i = batch->next, left = batch->collected;
+
+    if (__atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE) != (uint16_t)i)
+        return false;
+    while (left--) {
+        if (batch->request[viommu_slot(--i)].status)
+            return false;
+    }
+    q->used_index = q->available_index = q->kicked_index = (uint16_t)batch->next;
+    viommu_batch.collected = 0;
+    return true;
+}
+
 void viommu_make_room(void)
 {
     struct viommu_batch *batch = &viommu_batch;
-    uint32_t count = batch->collected, first = batch->next - count;
+    uint32_t i = batch->next - batch->collected;
     bool ran;
 
-    if (!count)
+    if (!batch->collected)
         return;
     ran = unit->alive && run(&unit->requests);
     batch->collected = 0;
-    for (uint32_t i = first; i != batch->next; i++) {
+    for (; i != batch->next; i++) {
         if (batch->request[viommu_slot(i)].status || !ran)
             refused(viommu_slot(i));
     }
@@ -166,7 +183,8 @@ int viommu_run(void)
 
     if (!unit)
         return 0;
-    viommu_make_room();
+    if (!went_well(&unit->requests))
+        viommu_make_room();
     failed = unit->failed;
     unit->failed = 0;
     return failed;
