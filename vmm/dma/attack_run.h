@@ -27,4 +27,16 @@ void attack_before_attach(struct lab *lab, unsigned device, uint64_t gpa, bool b
 /* probe-scan's first part, while the guest has not yet been told of many faults. */
 void attack_guests_view(struct lab *lab, unsigned device);
 
+/* ---- What several attacks on a mapping's life begin and end with ---------------------------- */
+
+/* Maps this page, with fresh canaries, for the device: its address, 0 if that failed. */
+uint64_t attack_map_scratch(struct lab *lab, struct lab_cell *cell, struct lab_page *page);
+
+/* The page at this address, and where nothing translates, at its own too. */
+struct lab_victim attack_page_at(struct lab *lab, unsigned device, struct lab_page *page,
+                                 uint64_t iova);
+
+/* What the door must say once the page is unmapped. */
+enum lab_gate attack_after_unmap(struct lab *lab, unsigned device);
+
 #endif
