@@ -64,6 +64,8 @@ enum abi_fork_cow_step {
     ABI_FORK_COW_REAPED,
     /* Timing of the sweep: arg: abi_fork_cow_time. */
     ABI_FORK_COW_TIMED,
+    /* A child that got its copies at once has written all pages. As SHARED. */
+    ABI_FORK_COW_BULK,
     ABI_FORK_COW_STEPS,
 };
 

@@ -542,6 +542,14 @@ group_tour() {
             '"control_failed_as_it_should": *true'; do
             [ -n "$why" ] || grep -q "$field" "$work/tour.json" || why="its JSON lacks $field"
         done
+        # It says whether copy-on-write paid, from its own figures.
+        if [ -z "$why" ] && [ "$name" = fork-cow ]; then
+            ratio=$(sed -n 's/.*"cascade_to_bulk_ratio": *\([0-9.]*\).*/\1/p' "$work/tour.json")
+            words=$(awk -v r="${ratio:-x}" 'BEGIN {
+                print r + 0 <= 0 ? "none" : r > 1 ? "COW backfired" : "COW helped even so" }')
+            matches "$out" " COW faults take .*: $words" ||
+                why="the row does not say what the ratio ${ratio:-(none)} means"
+        fi
         verdict "tour $name" "$why"
         # The negative control, by hand: status 1, and what was expected and observed.
         expect "tour --break $name" 1 'failed: .*expected .*, observed' '' tour --break "$name"
