@@ -12,6 +12,11 @@ KERNEL_SRCS := $(sort $(wildcard guest/kernel/*.c guest/kernel/*.S))
 KERNEL_OBJS := $(patsubst guest/%,$G/%.o,$(filter-out %/programs.S,$(KERNEL_SRCS)))
 LIB_OBJS    := $(patsubst guest/%,$G/%.o,$(sort $(wildcard guest/lib/*.c guest/lib/*.S)))
 PROGRAMS    := $(patsubst guest/user/%.c,$G/user/%,$(sort $(wildcard guest/user/*.c)))
+# Programs that a shared library is loaded into at run time, and that library.
+LIBRARY     := $G/user/libfigures.so
+LOADER_OBJS := $G/dynamic/loader.c.o $G/dynamic/member.c.o
+DYNAMIC     := $(patsubst guest/dynamic/%.c,$G/user/%,$(sort $(wildcard guest/dynamic/figures-*.c)))
+BUNDLED     := $(PROGRAMS) $(DYNAMIC) $(LIBRARY)
 
 $G/kernel/%.o: guest/kernel/%
 	@mkdir -p $(@D)
@@ -25,9 +30,24 @@ $G/user/%.c.o: guest/user/%.c
 $G/user/%: $G/user/%.c.o $(LIB_OBJS) guest/user/user.ld
 	ld -static -nostdlib -z noexecstack -T guest/user/user.ld -o $@ $(filter %.o,$^)
 
-# The programs, stripped and page-aligned, with a table of their names.
-$G/programs.S: $(PROGRAMS) guest/programs.sh
-	sh guest/programs.sh $(PROGRAMS) >$@
+$G/dynamic/figures-%.c.o $G/dynamic/member.c.o $G/figures/%.c.o: USER_CFLAGS += -fPIC
+$G/dynamic/%.c.o: guest/dynamic/%.c
+	@mkdir -p $(@D)
+	gcc $(USER_CFLAGS) -c -o $@ $<
+$G/figures/%.c.o: guest/figures/%.c
+	@mkdir -p $(@D)
+	gcc $(USER_CFLAGS) -c -o $@ $<
+$(LIBRARY): $G/figures/figures.c.o guest/figures/library.ld
+	@mkdir -p $(@D)
+	ld -shared -nostdlib -z now -z relro -z noexecstack -z max-page-size=4096 --hash-style=sysv \
+	    -soname $(@F) -T guest/figures/library.ld -o $@ $<
+$(DYNAMIC): $G/user/%: $G/dynamic/%.c.o $(LOADER_OBJS) $(LIB_OBJS) $(LIBRARY) guest/dynamic/program.ld
+	ld -nostdlib -z now -z noexecstack --no-dynamic-linker --hash-style=sysv \
+	    -T guest/dynamic/program.ld -o $@ $(filter %.o %.so,$^)
+
+# The programs and the library, stripped and page-aligned, with tables of their names.
+$G/programs.S: $(BUNDLED) guest/programs.sh
+	sh guest/programs.sh $(BUNDLED) >$@
 $G/programs.o: $G/programs.S
 	gcc -c -o $@ $<
 

@@ -20,6 +20,7 @@ enum abi_exercise {
     ABI_FORK_COW = 2,
     ABI_SHARED_MEMORY = 3,
     ABI_DMA = 4,
+    ABI_LIBRARY = 5,
     ABI_DMA_LAB = 16, /* not of the tour: lab.h */
 };
 
@@ -30,6 +31,7 @@ enum abi_exercise {
 #define ABI_BREAK_PROTECTION 1u /* leaf entries lose NX and are always writable */
 #define ABI_BREAK_COW        2u /* fork leaves mmapped pages writable on both sides */
 #define ABI_BREAK_SHARED     4u /* mapping a shared object maps a private copy of it */
+#define ABI_BREAK_FILE       8u /* a page of a file is copied when it is first touched */
 
 #define ABI_CHECKPOINT_MAGIC 0x4b434843u /* "CHCK" */
 #define ABI_CHECKPOINT_ARGS  16
@@ -62,6 +64,14 @@ struct abi_fault {
     uint64_t rip;
 };
 
+/* A write that made the kernel copy the page at va; made by the instruction at rip. */
+struct abi_cow {
+    uint64_t va;
+    uint64_t rip;
+};
+
+#define ABI_COWS 8
+
 enum abi_process_state {
     ABI_PROCESS_FREE = 0,
     ABI_PROCESS_RUNNABLE = 1,
@@ -82,10 +92,11 @@ struct abi_process {
     uint64_t faults;     /* page faults taken, all kinds */
     uint64_t demand_zero;
     uint64_t file_mapped;
-    uint64_t cow_copies;         /* COW breaks that copied */
-    uint64_t cow_reuses;         /* COW breaks where the frame had no other user any more */
-    uint64_t bad_faults;         /* accesses the mapping forbids */
-    struct abi_fault last_fault; /* the last of those */
+    uint64_t cow_copies;          /* COW breaks that copied */
+    uint64_t cow_reuses;          /* COW breaks where the frame had no other user any more */
+    uint64_t bad_faults;          /* accesses the mapping forbids */
+    struct abi_fault last_fault;  /* the last of those */
+    struct abi_cow cow[ABI_COWS]; /* the last copies: copy n, from 0, is at n % ABI_COWS */
     char name[24];
 };
 

@@ -150,6 +150,36 @@ struct abi_slot {
 #define ABI_SHARED_WORD(n, i)      (((n) + 1) * 0x9e3779b97f4a7c15ull ^ ((uint64_t)(i) << 56))
 #define ABI_SHARED_DIGEST(d, word) (((d) ^ (word)) * 0x100000001b3ull)
 
+/* ---- shared-library ------------------------------------------------------- */
+
+/* Processes, each of a program of its own, that share libfigures.so. */
+#define ABI_LIBRARY_MEMBERS 3
+
+enum abi_library_step {
+    /* All have mapped the library and read each page of it; nothing is relocated. */
+    ABI_LIBRARY_MAPPED = 1,
+    /* The dynamic loader has relocated it in each; nothing was called. */
+    ABI_LIBRARY_BOUND,
+    /* Each has called its functions, which count calls. */
+    ABI_LIBRARY_WRITTEN,
+    /* All have ended. */
+    ABI_LIBRARY_GONE,
+    ABI_LIBRARY_STEPS,
+};
+
+/* Of each step. Bytes: of the library, from its base to the end of what is from the file. */
+enum abi_library_arg {
+    ABI_LIBRARY_BYTES,
+    ABI_LIBRARY_CALLS_VA, /* va of the count of calls in the first process; from BOUND on */
+    ABI_LIBRARY_PID,      /* of each */
+    ABI_LIBRARY_BASE = ABI_LIBRARY_PID + ABI_LIBRARY_MEMBERS, /* va, of each */
+    ABI_LIBRARY_NARGS = ABI_LIBRARY_BASE + ABI_LIBRARY_MEMBERS,
+};
+
+/* Calls that process i makes, and where the count begins. */
+#define ABI_LIBRARY_CALLS(i)    (10 * ((i) + 1ull))
+#define ABI_LIBRARY_FIRST_COUNT 0x1000ull
+
 /* ---- dma ------------------------------------------------------------------ */
 
 /*

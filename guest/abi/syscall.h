@@ -46,6 +46,7 @@ enum abi_syscall {
     SYS_DMA,            /* (op, struct abi_dma *), see dma.h */
     SYS_BLOCK,          /* (op, struct abi_block *) */
     SYS_RANDOM,         /* (buf, len) -> len: bytes from the entropy device */
+    SYS_MAP_FILE,       /* (name, offset, bytes, prot, addr or 0) -> va: a bundled file, private */
     SYS_COUNT,
 };
 

@@ -1,6 +1,7 @@
 #include "guest/kernel/program.h"
 
 #include "guest/kernel/frame.h"
+#include "guest/kernel/kstring.h"
 #include "guest/kernel/vma.h"
 
 /* ELF-64 (System V gABI ch. 4, 5), as far as a static program goes. */
@@ -22,7 +23,18 @@ enum { PT_LOAD = 1, PF_X = 1, PF_W = 2, PF_R = 4 };
 
 extern const struct program program_table[];
 extern const uint64_t program_count;
+extern const struct file file_table[];
+extern const uint64_t file_count;
 extern char gate_page[];
+
+const struct file *file_of(const char *name)
+{
+    for (uint64_t i = 0; i < file_count; i++) {
+        if (!strcmp(file_table[i].name, name))
+            return &file_table[i];
+    }
+    return NULL;
+}
 
 const struct program *program_at(uint64_t index)
 {

@@ -12,6 +12,16 @@ struct program {
     uint64_t bytes;
 };
 
+/* What else is bundled: shared libraries. */
+struct file {
+    const char *name;
+    const char *image; /* page-aligned */
+    uint64_t bytes;
+};
+
+/* The file of this name; NULL if there is none. */
+const struct file *file_of(const char *name);
+
 /* The program that the first word of a command line names; NULL if there is none. */
 const struct program *program_of(const char *command_line);
 

@@ -4,6 +4,7 @@
 #include "guest/kernel/kernel.h"
 #include "guest/kernel/kstring.h"
 #include "guest/kernel/paging.h"
+#include "guest/kernel/program.h"
 #include "guest/kernel/shared.h"
 #include "guest/kernel/vma.h"
 
@@ -45,6 +46,27 @@ int64_t space_mmap(struct process *p, uint64_t addr, uint64_t bytes, uint32_t pr
         return flags & ABI_MAP_FIXED ? -ABI_EINVAL : -ABI_ENOMEM;
     vma.start = addr;
     vma.end = addr + bytes;
+    result = vma_add(p, &vma);
+    return result ? result : (int64_t)addr;
+}
+
+int64_t space_map_file(struct process *p, const struct file *file, uint64_t offset, uint64_t bytes,
+                       uint32_t prot, uint64_t addr)
+{
+    struct vma vma = { .prot = (uint8_t)prot, .kind = VMA_FILE, .file_bytes = bytes };
+    uint64_t room = (bytes + ABI_PAGE_BYTES - 1) & ~(ABI_PAGE_BYTES - 1);
+    int result;
+
+    if (bytes == 0 || prot & ~7u || offset % ABI_PAGE_BYTES || addr % ABI_PAGE_BYTES ||
+        offset > file->bytes || bytes > file->bytes - offset)
+        return -ABI_EINVAL;
+    if (!addr)
+        addr = vma_gap(p, room, ABI_PAGE_BYTES);
+    if (addr < ABI_PAGE_BYTES || addr >= USER_END || room > USER_END - addr)
+        return -ABI_ENOMEM;
+    vma.start = addr;
+    vma.end = addr + room;
+    vma.file_frame = frame_of_image(file->image + offset);
     result = vma_add(p, &vma);
     return result ? result : (int64_t)addr;
 }
@@ -207,6 +229,9 @@ static uint64_t file_frame(struct process *p, const struct vma *vma, uint64_t va
     uint64_t frame;
 
     p->pub.file_mapped++;
+    /* Broken on purpose: nothing of a file is shared. */
+    if (p->breaks & ABI_BREAK_FILE)
+        write = true;
     /* Behind the end of the file's data, writable memory must read zero. */
     if (!write && (valid >= ABI_PAGE_BYTES || !(vma->prot & ABI_PROT_WRITE))) {
         frame_get(from);
@@ -245,7 +270,9 @@ static int first_touch(struct process *p, const struct vma *vma, uint64_t va, bo
     return 0;
 }
 
-static int cow_break(struct process *p, const struct vma *vma, uint64_t va, uint64_t *entry)
+/* `at` was to be written, on the page at va. */
+static int cow_break(struct process *p, const struct vma *vma, uint64_t va, uint64_t at,
+                     uint64_t *entry)
 {
     uint64_t old = frame_of(*entry), frame = old;
 
@@ -256,7 +283,9 @@ static int cow_break(struct process *p, const struct vma *vma, uint64_t va, uint
         if (!frame)
             return -ABI_ENOMEM;
         frame_put(old, false);
-        p->pub.cow_copies++;
+        /* Where the kernel itself writes for a system call, rip is behind the gate's instruction.
+         */
+        p->pub.cow[p->pub.cow_copies++ % ABI_COWS] = (struct abi_cow){ at, p->regs.rip };
     }
     paging_set(entry, leaf(p, vma, frame));
     if (read_cr3() == p->pub.root)
@@ -269,7 +298,7 @@ int space_fault(struct process *p, uint64_t va, uint32_t error)
     struct vma *vma = va < USER_END ? vma_at(p, va) : NULL;
     bool write = error & ABI_PF_WRITE;
     uint32_t need = error & ABI_PF_FETCH ? ABI_PROT_EXEC : write ? ABI_PROT_WRITE : ABI_PROT_READ;
-    uint64_t bytes, *entry;
+    uint64_t bytes, *entry, at = va;
 
     p->pub.faults++;
     /* There is no write-only or execute-only memory on x86-64. */
@@ -280,7 +309,7 @@ int space_fault(struct process *p, uint64_t va, uint32_t error)
     if (!entry)
         return first_touch(p, vma, va, write);
     if (write && (*entry & PTE_COW))
-        return cow_break(p, vma, va, entry);
+        return cow_break(p, vma, va, at, entry);
     /* The tables allow it: the CPU had an older entry in its TLB. */
     if (read_cr3() == p->pub.root)
         invlpg(va);

@@ -8,6 +8,8 @@
 
 #include "guest/kernel/process.h"
 
+struct file;
+
 /* SYS_MMAP: an address, or -ABI_E*. */
 int64_t space_mmap(struct process *p, uint64_t addr, uint64_t bytes, uint32_t prot, uint32_t flags,
                    uint64_t object);
@@ -34,6 +36,13 @@ void *space_reach(struct process *p, uint64_t va, bool write);
 
 /* The same, and how many bytes of its page, 4K or 2M, lie from va on. */
 void *space_reach_page(struct process *p, uint64_t va, bool write, uint64_t *rest);
+
+/*
+ * SYS_MAP_FILE: maps [offset, offset + bytes), which lies in the file, and zeroes to the end
+ * of its last page. Private: the file's own frames until they are written.
+ */
+int64_t space_map_file(struct process *p, const struct file *file, uint64_t offset, uint64_t bytes,
+                       uint32_t prot, uint64_t addr);
 
 /* Maps frames of reserved memory, read-write and shared: an address, or -ABI_E*. */
 int64_t space_map_region(struct process *p, uint64_t frame, uint64_t pages);

@@ -314,6 +314,17 @@ static int64_t sys_random(struct process *p, const uint64_t *arg)
     return rng_call(p, arg[0], arg[1]);
 }
 
+static int64_t sys_map_file(struct process *p, const uint64_t *arg)
+{
+    char name[24];
+    int64_t result = space_read_string(p, name, sizeof(name), arg[0]);
+    const struct file *file = result ? NULL : file_of(name);
+
+    if (!file)
+        return result ? result : -ABI_ENOENT;
+    return space_map_file(p, file, arg[1], arg[2], (uint32_t)arg[3], arg[4]);
+}
+
 typedef int64_t handler(struct process *p, const uint64_t *arg);
 
 static handler *const table[SYS_COUNT] = {
@@ -348,6 +359,7 @@ static handler *const table[SYS_COUNT] = {
     [SYS_DMA] = sys_dma,
     [SYS_BLOCK] = sys_block,
     [SYS_RANDOM] = sys_random,
+    [SYS_MAP_FILE] = sys_map_file,
 };
 
 void syscall(struct process *p)

@@ -1,5 +1,7 @@
 #include "guest/lib/lib.h"
 
+#include "guest/dynamic/loader.h"
+
 #define ARGS_MAX 16
 
 void lib_start(char *line) __attribute__((noreturn));
@@ -17,6 +19,8 @@ void lib_start(char *line)
         while (*line && *line != ' ')
             line++;
     }
+    if (loader_run)
+        loader_run(argc, argv);
     exit(main(argc, argv));
 }
 
