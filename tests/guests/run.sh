@@ -532,7 +532,7 @@ group_tour() {
     strata tour --list
     verdict "tour --list" "$(wrong 0 '^paging' -)"
     exercises=$(sed 's/[[:space:]].*//' "$out")
-    for name in paging fork-cow shared-memory dma; do
+    for name in paging fork-cow shared-memory dma shared-library; do
         echo "$exercises" | grep -qx "$name" || not_ok "exercise $name" "tour --list does not name it"
     done
     for name in $exercises; do

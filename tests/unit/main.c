@@ -42,6 +42,7 @@ static const struct {
     { "lab", lab_suite },
     { "dma-report", dma_report_suite },
     { "tour", tour_suite },
+    { "library", library_suite },
     { "virtio_iommu_requests", virtio_iommu_requests_suite },
     { "virtio_iommu_events", virtio_iommu_events_suite },
     { "options", options_suite },

@@ -33,6 +33,7 @@ Suite *paging_suite(void);
 Suite *policy_suite(void);
 Suite *probe_suite(void);
 Suite *tour_suite(void);
+Suite *library_suite(void);
 Suite *translate_suite(void);
 Suite *virtio_devices_suite(void);
 Suite *virtio_mmio_suite(void);

@@ -68,7 +68,8 @@ struct tour_exercise {
     size_t state_bytes; /* of what the exercise remembers from step to step */
 };
 
-extern const struct tour_exercise tour_paging, tour_fork_cow, tour_shared_memory, tour_dma;
+extern const struct tour_exercise tour_paging, tour_fork_cow, tour_shared_memory, tour_dma,
+    tour_shared_library;
 
 /* All of them, in the order of the tour. */
 extern const struct tour_exercise *const tour_exercises[];
