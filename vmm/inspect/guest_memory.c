@@ -16,7 +16,13 @@ static int read_entry(void *owner, uint64_t gpa, uint64_t *entry)
     return 0;
 }
 
+static const uint64_t *read_table(void *owner, uint64_t gpa)
+{
+    return memory_at(owner, gpa, MEMORY_PAGE_BYTES);
+}
+
 struct paging_reader guest_memory_reader(const struct memory *memory)
 {
-    return (struct paging_reader){ .read = read_entry, .owner = (void *)memory };
+    return (
+        struct paging_reader){ .read = read_entry, .table = read_table, .owner = (void *)memory };
 }

@@ -5,12 +5,13 @@
 
 #include "guest/abi/checkpoint.h"
 
-#define CR0_PG     (1ull << 31)
-#define CR4_PAE    (1ull << 5)
-#define CR4_LA57   (1ull << 12)
-#define EFER_LMA   (1ull << 10)
-#define EFER_NXE   (1ull << 11)
-#define BITS(h, l) (((2ull << (h)) - 1) & ~((1ull << (l)) - 1)) /* h < 63 */
+#define CR0_PG        (1ull << 31)
+#define CR4_PAE       (1ull << 5)
+#define CR4_LA57      (1ull << 12)
+#define EFER_LMA      (1ull << 10)
+#define EFER_NXE      (1ull << 11)
+#define TABLE_ENTRIES 512
+#define BITS(h, l)    (((2ull << (h)) - 1) & ~((1ull << (l)) - 1)) /* h < 63 */
 
 /*
  * SDM vol. 3A, tables 4-14 to 4-20. A large page's frame starts at bit 21 or 30;
@@ -219,6 +220,9 @@ static int visit_table(struct each *e, unsigned i, uint64_t gpa, uint64_t linear
     const struct paging_format *f = e->format;
     const struct paging_level *level = &f->level[i];
     uint64_t entries = 1ull << level->bits;
+    const uint64_t *whole = e->reader->table && entries == TABLE_ENTRIES
+                                ? e->reader->table(e->reader->owner, gpa)
+                                : NULL;
     uint64_t index = e->first > linear ? (e->first - linear) >> level->shift : 0;
     bool told = false;
     int err;
@@ -235,7 +239,9 @@ static int visit_table(struct each *e, unsigned i, uint64_t gpa, uint64_t linear
         e->budget--;
 
         /* A table lies in one page, so it is in memory as a whole or not at all. */
-        if (e->reader->read(e->reader->owner, gpa + 8 * index, &entry) < 0)
+        if (whole)
+            entry = __atomic_load_n(&whole[index], __ATOMIC_RELAXED);
+        else if (e->reader->read(e->reader->owner, gpa + 8 * index, &entry) < 0)
             return report_broken(e, at, f->nlevels - i, PAGING_OUTSIDE_MEMORY);
         if (!told && e->visitor->table) {
             err = e->visitor->table(e->visitor->owner,
@@ -273,8 +279,16 @@ int paging_each(const struct paging_format *f, const struct paging_reader *reade
                 uint64_t va_first, uint64_t va_last, uint64_t budget,
                 const struct paging_visitor *visitor)
 {
-    struct each e = { .format = f, .reader = reader, .visitor = visitor, .budget = budget };
+    return paging_each_within(f, reader, root, va_first, va_last, &budget, visitor);
+}
+
+int paging_each_within(const struct paging_format *f, const struct paging_reader *reader,
+                       uint64_t root, uint64_t va_first, uint64_t va_last, uint64_t *budget,
+                       const struct paging_visitor *visitor)
+{
+    struct each e = { .format = f, .reader = reader, .visitor = visitor, .budget = *budget };
     uint64_t half = 1ull << (f->va_bits - 1);
+    int err;
 
     if (va_first > va_last)
         return 0;
@@ -292,7 +306,9 @@ int paging_each(const struct paging_format *f, const struct paging_reader *reade
 
     e.first = va_first & va_mask(f);
     e.last = va_last & va_mask(f);
-    return visit_table(&e, 0, root & f->root, 0, all_rights);
+    err = visit_table(&e, 0, root & f->root, 0, all_rights);
+    *budget = e.budget;
+    return err;
 }
 
 uint32_t paging_fault_code(const struct paging_walk *walk, enum paging_access access, bool user,

@@ -76,11 +76,15 @@ const struct paging_format *paging_format_of(uint64_t cr0, uint64_t cr4, uint64_
 
 /*
  * Where entries come from. `read` stores the 8 bytes at gpa (8-aligned), read by
- * one load, and returns 0, or -errno where there is no memory. The other fields
- * say what this CPU reserves beyond the format; all 0 is a CPU that has it all.
+ * one load, and returns 0, or -errno where there is no memory. `table` may be NULL, or
+ * returns all 4096 bytes of the table at gpa (4K-aligned), NULL where there is no
+ * memory; iterations then read entries there, one load each, without a call for each.
+ * The other fields say what this CPU reserves beyond the format; all 0 is a CPU that
+ * has it all.
  */
 struct paging_reader {
     int (*read)(void *owner, uint64_t gpa, uint64_t *entry);
+    const uint64_t *(*table)(void *owner, uint64_t gpa);
     void *owner;
     unsigned phys_bits;      /* MAXPHYADDR: address bits above are reserved; 0 means 52 */
     uint64_t leaf_bytes_max; /* largest page, e.g. 2 MiB on a CPU without 1G pages; 0: any */
@@ -170,6 +174,11 @@ struct paging_visitor {
 int paging_each(const struct paging_format *format, const struct paging_reader *reader,
                 uint64_t root, uint64_t va_first, uint64_t va_last, uint64_t budget,
                 const struct paging_visitor *visitor);
+
+/* The same with a budget that several iterations share: what is left of it is in *budget. */
+int paging_each_within(const struct paging_format *format, const struct paging_reader *reader,
+                       uint64_t root, uint64_t va_first, uint64_t va_last, uint64_t *budget,
+                       const struct paging_visitor *visitor);
 
 enum paging_access {
     PAGING_READ,
