@@ -50,6 +50,9 @@ struct abi_checkpoint {
     uint32_t reserved;
 };
 
+/* The kernel's own bit of a page-table entry: read-only now, a copy is due on write. */
+#define ABI_PTE_COW 0x200ull
+
 /* Error code bits of a page fault (Intel SDM vol. 3, 4.7; AMD APM vol. 2, 8.4.2). */
 #define ABI_PF_PRESENT 1u
 #define ABI_PF_WRITE   2u

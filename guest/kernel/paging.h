@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "guest/abi/checkpoint.h"
+
 #define PTE_PRESENT  0x001ull
 #define PTE_WRITE    0x002ull
 #define PTE_USER     0x004ull
@@ -18,7 +20,7 @@
 #define PTE_DIRTY    0x040ull
 #define PTE_HUGE     0x080ull
 #define PTE_GLOBAL   0x100ull
-#define PTE_COW      0x200ull /* ours: read-only now, a copy is due on write */
+#define PTE_COW      ABI_PTE_COW
 #define PTE_NX       0x8000000000000000ull
 #define PTE_FRAME    0x000ffffffffff000ull
 
