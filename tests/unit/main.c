@@ -36,6 +36,8 @@ static const struct {
     { "boot", boot_suite },
     { "paging", paging_suite },
     { "translate", translate_suite },
+    { "inspect", inspect_suite },
+    { "inspect_kvm", inspect_kvm_suite },
     { "guest", guest_suite },
     { "disasm", disasm_suite },
     { "policy", policy_suite },

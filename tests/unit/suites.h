@@ -23,6 +23,8 @@ Suite *file_suite(void);
 Suite *guest_suite(void);
 Suite *hostile_suite(void);
 Suite *iommu_model_suite(void);
+Suite *inspect_suite(void);
+Suite *inspect_kvm_suite(void);
 Suite *iommu_suite(void);
 Suite *iopt_suite(void);
 Suite *json_suite(void);

@@ -1,0 +1,85 @@
+#include "vmm/inspect/resident.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/machine/memory.h"
+
+/* Whether [start, end) of this process lies in a slot. Mappings of RAM are never merged
+ * with others: each has address space that nobody touches around it, or is a file. */
+static bool in_slot(const struct memory *memory, uint64_t start, uint64_t end)
+{
+    for (unsigned i = 0; i < memory->nslots; i++) {
+        uint64_t hva = (uintptr_t)memory->slots[i].hva;
+
+        if (start < hva + memory->slots[i].bytes && hva < end)
+            return true;
+    }
+    return false;
+}
+
+/* "NAME:   123 kB" as bytes. */
+static bool field(const char *line, const char *name, uint64_t *bytes)
+{
+    size_t length = strlen(name);
+    uint64_t kib;
+
+    if (strncmp(line, name, length) || line[length] != ':' ||
+        sscanf(line + length + 1, "%" SCNu64, &kib) != 1)
+        return false;
+    *bytes = kib << 10;
+    return true;
+}
+
+static int find_field(const char *path, const char *name, uint64_t *bytes)
+{
+    FILE *file = fopen(path, "re");
+    char line[256];
+    int err = -ENOENT;
+
+    if (!file)
+        return -errno;
+    while (err && fgets(line, sizeof(line), file))
+        err = field(line, name, bytes) ? 0 : -ENOENT;
+    fclose(file);
+    return err;
+}
+
+int resident_look(const struct memory *memory, struct resident *resident)
+{
+    FILE *file = fopen("/proc/self/smaps", "re");
+    bool inside = false;
+    char line[512];
+
+    *resident = (struct resident){ 0 };
+    if (!file)
+        return -errno;
+    while (fgets(line, sizeof(line), file)) {
+        uint64_t start, end, bytes;
+
+        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &start, &end) == 2)
+            inside = in_slot(memory, start, end);
+        else if (!inside)
+            continue;
+        else if (field(line, "Rss", &bytes))
+            resident->rss_bytes += bytes;
+        else if (field(line, "Swap", &bytes))
+            resident->swap_bytes += bytes;
+        else if (field(line, "AnonHugePages", &bytes) || field(line, "ShmemPmdMapped", &bytes))
+            resident->huge_bytes += bytes;
+        else if (field(line, "Private_Hugetlb", &bytes) || field(line, "Shared_Hugetlb", &bytes)) {
+            /* Not part of Rss. */
+            resident->rss_bytes += bytes;
+            resident->huge_bytes += bytes;
+        }
+    }
+    fclose(file);
+    return find_field("/proc/self/status", "VmPTE", &resident->table_bytes);
+}
+
+int resident_second_stage(uint64_t *bytes)
+{
+    return find_field("/proc/meminfo", "SecPageTables", bytes);
+}
