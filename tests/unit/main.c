@@ -49,6 +49,7 @@ static const struct {
     { "virtio_iommu_events", virtio_iommu_events_suite },
     { "options", options_suite },
     { "json", json_suite },
+    { "control", control_suite },
 };
 
 #define NSUITES (sizeof(suites) / sizeof(suites[0]))

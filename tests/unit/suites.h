@@ -11,6 +11,7 @@ Suite *blk_suite(void);
 Suite *board_suite(void);
 Suite *boot_suite(void);
 Suite *bus_suite(void);
+Suite *control_suite(void);
 Suite *cpuid_suite(void);
 Suite *devices_suite(void);
 Suite *disasm_suite(void);

@@ -6,6 +6,7 @@
 
 int cmd_doctor(int argc, char **argv);
 int cmd_dma(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_tour(int argc, char **argv);
 

@@ -18,6 +18,7 @@ static const struct {
 } commands[] = {
     { "tour", cmd_tour, "run every exercise on the bundled guest and check it from the host" },
     { "run", cmd_run, "start the bundled guest, or a kernel of your own" },
+    { "inspect", cmd_inspect, "look at the memory of a running machine through all layers" },
     { "dma", cmd_dma, "test a DMA policy: attack it from hostile devices and see what gives" },
     { "doctor", cmd_doctor, "what this host offers for virtual machines, and what it lacks" },
 };

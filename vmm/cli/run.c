@@ -14,6 +14,8 @@
 #include "vmm/boot/boot.h"
 #include "vmm/boot/layout.h"
 #include "vmm/cli/commands.h"
+#include "vmm/cli/control.h"
+#include "vmm/cli/inspector.h"
 #include "vmm/cli/json.h"
 #include "vmm/cli/keeper.h"
 #include "vmm/cli/kvm_access.h"
@@ -32,6 +34,7 @@ enum {
     OPT_DMA_PROBE,
     OPT_IOMMU,
     OPT_EXEC,
+    OPT_CONTROL,
     OPT_JSON
 };
 
@@ -54,6 +57,8 @@ static const struct option_entry option_entries[] = {
                     "IOMMU that the guest puts to bypass, strict or lazy" },
     [OPT_EXEC] = { "exec", "COMMAND",
                    "let the bundled guest run one command and halt with its status" },
+    [OPT_CONTROL] = { "control", "SOCK",
+                      "make a socket through which strata inspect looks at the machine" },
     [OPT_JSON] = { "json", "FILE",
                    "write how the run ended to FILE (- for standard output;\n"
                    "the console then goes to standard error)" },
@@ -70,7 +75,7 @@ static const struct command_line run_line = {
 struct run_options {
     struct vm_config config;
     struct board_device devices[ABI_MMIO_DEVICES_MAX];
-    const char *append, *exec, *json;
+    const char *append, *exec, *json, *control;
     char *boot_args; /* owned */
 };
 
@@ -207,6 +212,7 @@ static void parse_options(struct run_options *options, int argc, char **argv)
             break;
         case OPT_IOMMU: config->dma_mode = parse_iommu(value); break;
         case OPT_EXEC: options->exec = value; break;
+        case OPT_CONTROL: options->control = value; break;
         case OPT_JSON: options->json = value; break;
         case OPT_PAGES:
             if (parse_backing(value, &config->huge_pages))
@@ -421,12 +427,33 @@ static int conclude(const struct vm *vm, const struct board *board, struct kvm_h
     return status;
 }
 
-static int run(struct kvm_host *host, const struct run_options *options, struct json_output *json)
+/* What goes on beside the boot CPU: the keeper, and the control socket if there is one. */
+struct beside {
+    struct keeper *keeper;
+    struct control *control; /* NULL: none */
+    struct inspector *inspector;
+};
+
+static void run_beside(void *arg)
+{
+    struct beside *beside = arg;
+    int err = beside->control ? control_start(beside->control, inspector_answer, beside->inspector)
+                              : 0;
+
+    if (err)
+        fprintf(stderr, "strata run: --control: no thread for it: %s\n", strerror(-err));
+    keeper_watch(beside->keeper);
+}
+
+static int run(struct kvm_host *host, const struct run_options *options, struct json_output *json,
+               struct control *control)
 {
     struct vm_shape shape = boot_shape(&options->config);
     struct boot_error error;
     struct board_config board_config = boot_board(&options->config);
+    struct inspector inspector;
     struct keeper keeper;
+    struct beside beside = { &keeper, control, &inspector };
     struct board board;
     struct vm vm;
     uint64_t started_ns;
@@ -459,7 +486,12 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
         goto destroy_board;
     }
     started_ns = now_ns();
-    err = vm_run(&vm, keeper_watch, &keeper);
+    if (control)
+        inspector_init(&inspector, &vm, &board, !options->config.kernel_path, &control->stopping);
+    err = vm_run(&vm, run_beside, &beside);
+    /* Nobody may look at a VM that is taken apart. */
+    if (control)
+        control_close(control);
     if (err) {
         status = explain_create(host, &options->config, err);
         goto destroy_board;
@@ -476,9 +508,26 @@ destroy_keeper:
     return status;
 }
 
+/* The socket, before there is a machine; NULL after saying why not. Owned. */
+static struct control *open_control(const char *path)
+{
+    struct control *control = malloc(sizeof(*control));
+    char error[CONTROL_ERROR_BYTES] = "no memory";
+
+    if (control && control_open(control, path, error) == 0) {
+        control->busy = inspector_busy;
+        control->too_long = inspector_too_long;
+        return control;
+    }
+    fprintf(stderr, "strata run: --control: %s\n", error);
+    free(control);
+    return NULL;
+}
+
 int cmd_run(int argc, char **argv)
 {
     struct run_options options;
+    struct control *control;
     struct json_output json;
     struct kvm_host host;
     int status, err;
@@ -491,7 +540,11 @@ int cmd_run(int argc, char **argv)
                     strerror(-err));
     }
     kvm_open_or_exit(&host, false);
-    status = run(&host, &options, &json);
+    control = options.control ? open_control(options.control) : NULL;
+    status = options.control && !control ? STATUS_USAGE : run(&host, &options, &json, control);
+    if (control)
+        control_close(control);
+    free(control);
     kvm_close(&host);
     json_output_close(&json);
     free(options.boot_args);

@@ -1,0 +1,274 @@
+#!/bin/sh
+# strata inspect on running machines: every command and every error that there is. The
+# same on each of the three hosts; needs build/ and busybox sh. Prints TAP.
+#
+#   tests/guests/inspect.sh [--control]    --control: every check must fail for a strata
+#                                          that does nothing and says so
+#
+# STRATA_SLOW multiplies all time limits.
+cd "$(dirname "$0")/../.." || exit 2
+
+STRATA=${STRATA:-build/strata}
+SLOW=${STRATA_SLOW:-1}
+work=$(mktemp -d) || exit 2
+pid=
+trap '[ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null; rm -rf "$work"' EXIT
+trap 'exit 2' INT TERM
+n=0 failed=0
+out=$work/out err=$work/err sock=$work/sock
+
+verdict() { # NAME WHY-NOT, which is empty if all is well
+    n=$((n + 1))
+    if [ -z "$2" ]; then
+        echo "ok $n - inspect: $1"
+        return
+    fi
+    failed=$((failed + 1))
+    echo "not ok $n - inspect: $1"
+    echo "# $2"
+    head -n 40 "$out" "$err" 2>/dev/null | tr -cd '\11\12\40-\176' | cut -c 1-300 | sed 's/^/#   /'
+}
+
+if [ "${1-}" = --control ]; then
+    for answer in true false; do
+        printf '#!/bin/sh\n%s\n' $answer >"$work/$answer"
+        chmod +x "$work/$answer"
+        passed=$(STRATA=$work/$answer "$0" 2>/dev/null | grep '^ok' | grep -v '# SKIP')
+        why=
+        [ -z "$passed" ] || why="these pass: $passed"
+        verdict "control: no check passes for $answer in place of strata" "$why"
+    done
+    echo "1..$n"
+    exit $((failed > 0))
+fi
+[ -x "$STRATA" ] || { echo "Bail out! $STRATA is not built"; exit 2; }
+
+# Runs strata inspect SOCK with the arguments; sets status.
+look() {
+    timeout -s KILL $((20 * SLOW)) "$STRATA" inspect "$sock" "$@" >"$out" 2>"$err" </dev/null
+    status=$?
+}
+
+# A look with this status, and this on standard output; or, with !, on standard error.
+expect() { # NAME STATUS PATTERN ARGUMENT…
+    name=$1 want=$2 pattern=$3
+    shift 3
+    look "$@"
+    why= file=$out
+    case $pattern in
+    !*) file=$err pattern=${pattern#!} ;;
+    esac
+    [ "$status" -eq "$want" ] || why="status $status, not $want"
+    [ -n "$why" ] || grep -Eq -e "$pattern" "$file" || why="nothing matches /$pattern/"
+    [ -n "$why" ] || [ "$file" = "$out" ] || [ "$(wc -l <"$err")" -eq 1 ] || why="not one line on stderr"
+    verdict "$name" "$why"
+}
+
+and() { # NAME PATTERN: what the last look printed as well
+    why=
+    grep -Eq -e "$2" "$out" || why="nothing matches /$2/"
+    verdict "$1" "$why"
+}
+
+# A machine in the background; its console in and out of files.
+start() { # ARGUMENT…
+    rm -f "$work/in" "$work/console"
+    mkfifo "$work/in"
+    "$STRATA" run --control "$sock" "$@" <"$work/in" >"$work/console" 2>"$work/stderr" &
+    pid=$!
+    exec 8>"$work/in"
+}
+
+await() { # PATTERN on the console
+    i=0
+    while [ $i -lt $((200 * SLOW)) ]; do
+        grep -Eqa -e "$1" "$work/console" 2>/dev/null && return 0
+        kill -0 "$pid" 2>/dev/null || return 1
+        sleep 0.1
+        i=$((i + 1))
+    done
+    return 1
+}
+
+finish() { # SIGNAL: ends the machine, sets ended
+    [ -z "$1" ] || kill "-$1" "$pid"
+    exec 8>&-
+    wait "$pid" 2>/dev/null
+    ended=$?
+    pid=
+}
+
+# --- the bundled guest
+
+start --iommu strict --rng
+why=
+await '[>] *$' || why="no prompt"
+verdict "a machine with a control socket comes to its prompt" "$why"
+why=
+case $(ls -l "$sock" 2>/dev/null) in
+srw-------*) ;;
+*) why="not a socket of mode 0600" ;;
+esac
+verdict "the socket is there, for its owner only" "$why"
+
+echo 'run shared-memory 2000000000 &' >&8
+await 'started'
+sleep 1
+
+expect "maps: the init process" 0 '^pid 1 init, root 0x[0-9a-f]+' maps
+and "maps: its text, executable and not writable" '^  0000000000400000-[0-9a-f]+ .* r-xu  4K '
+and "maps: memory that two processes share" 'rw-u  4K shared'
+and "maps: the kernel's half, once" 'upper half as pid 1 init'
+and "maps: the direct map in large pages" '^  ffffff8000400000-[0-9a-f]+ .* rw-k  2M kernel'
+and "maps: how long the guest stood still" '^guest paused for [0-9.]+ ms$'
+why=
+grep -q 'kernel pages writable\|rwx' "$out" && why="something is writable and executable"
+[ -s "$out" ] || why="nothing was printed"
+verdict "maps: nothing writable and executable" "$why"
+
+expect "walk: a symbol" 0 '^GVA +0x[0-9a-f]+ \(kernel_info\)' walk kernel_info
+and "walk: the first of four levels" '^  PML4 \[511\] at gpa 0x[0-9a-f]+ +='
+and "walk: the last, with its bits" '^  PT   \[ *[0-9]+\] at gpa .* P .*NX'
+and "walk: GPA and rights" '^GPA    0x[0-9a-f]+, guest page of 4K, rw-k'
+and "walk: the memory slot" '^slot   0: gpa 0x0, 256M, at hva 0x'
+and "walk: the host's address" '^HVA    0x'
+and "walk: the host's frame, or why not" '^PFN    (0x|not available here, because)'
+and "walk: the host's page size, or why not" 'host page (of (4K|2M)|size not available here)'
+expect "walk: a number, in a process" 0 'r-xu' walk 0x400000 --pid 1
+expect "walk: a register" 0 '^GVA    0x[0-9a-f]+' walk rip
+expect "walk: symbol and offset" 0 '\(kernel_main\+0x4\)' walk kernel_main+4
+expect "walk: what is not mapped is told, with status 1" 1 '^not mapped: not present' walk 0x10000 --pid 1
+expect "walk: no canonical address" 1 '^not mapped: not canonical' walk 0x800000000000
+
+expect "pages: free memory" 0 ' pages .* free$' pages
+and "pages: what the host has of it" '^guest RAM 256M, of which the host has [0-9.]+[KM] resident'
+and "pages: shared by two" ' shared by 2,'
+and "pages: pinned for DMA" '^pinned for DMA: [0-9]+ pages under [0-9]+ mappings'
+and "pages: guest tables" '^table memory: guest [0-9]+K'
+and "pages: second-stage tables, or why not" 'second stage \((software|npt|ept|shadow)\): (at least|not available here)'
+# A kernel stopped in the middle of a change may disagree for that moment.
+tries=0
+until grep -q 'frame table agrees with the walks' "$out" || [ $tries -eq 20 ]; do
+    tries=$((tries + 1))
+    look pages
+done
+and "pages: the guest's frame table agrees with the walks" 'agrees with the walks of its [0-9]+ address'
+
+expect "shared: whose" 0 'pid [0-9]+ shared-memory at 0x[0-9a-f]+ rw, pid [0-9]+ shared-memory at' shared
+expect "find: hex, with the addresses that map it" 0 '^gpa 0x[0-9a-f]+: kernel 0xffff' find 0x7f454c460201
+expect "find: text" 0 '^[0-9]+ found in' find "bundled guest"
+expect "find: nothing, with status 1" 1 '^0 found in' find 0x5ca1ab1e5ca1ab1e5ca1ab1e00
+expect "disasm: from a symbol on" 0 ' kernel_main$' disasm kernel_main 3
+why=
+[ "$(grep -c '^ffffffff' "$out")" -eq 3 ] || why="not three instructions"
+verdict "disasm: as many as were asked for" "$why"
+expect "regs: both vCPUs" 0 '^vCPU 1: 64-bit, CPL [03]' regs
+expect "dump: of guest memory" 0 '^20480 bytes from gpa 0x20f000 on' dump 0x20f000 20K "$work/dump"
+why=
+[ "$(head -c 4 "$work/dump" | tail -c 3)" = ELF ] || why="no program at its start"
+[ "$(wc -c <"$work/dump")" -eq 20480 ] || why="it is of another length"
+verdict "dump: what is in the file" "$why"
+expect "dump: of more than one piece" 0 'in 2 pieces' dump 0 17M "$work/dump"
+
+expect "--json: to a file" 0 '' maps --json "$work/json"
+why=
+grep -q '"schema": *"strata.inspect"' "$work/json" && grep -q '"upper_as"' "$work/json" ||
+    why="no result in it"
+verdict "--json: what is in it" "$why"
+expect "--json -: and no text" 0 '^{' walk rip --json -
+
+expect "no such symbol" 1 '!nosuch: not a number, a register or a symbol' walk nosuch
+expect "no such vCPU" 1 '!the VM has 2' regs --vcpu 7
+expect "no such process" 1 '!no such process' walk 0 --pid 4000
+expect "dump beyond memory" 1 '!not all of .* is RAM' dump 0xfffffff 4K "$work/none"
+expect "code that is not mapped" 1 '!is not mapped' disasm 0x10000 --pid 1
+expect "a file that cannot be written" 1 '!No such file' dump 0 1 "$work/none/none"
+expect "no such command" 2 '!unknown command' frobnicate
+expect "an argument too few" 2 '!needs more' walk
+expect "an argument too many" 2 '!unexpected' maps now
+expect "a pattern that is none" 2 '!even number of hex digits' find 0x123
+expect "a length that is none" 2 '!not a length' dump 0 many "$work/none"
+
+# Several at once, one of them watching.
+timeout -s KILL $((30 * SLOW)) "$STRATA" inspect "$sock" pages --watch >"$work/watch" 2>"$work/watch.err" &
+watcher=$!
+i=0
+while [ $i -lt 5 ]; do
+    "$STRATA" inspect "$sock" find 0x7f454c460201 >"$work/find.$i" 2>&1 &
+    finders="$finders $!"
+    i=$((i + 1))
+done
+why=
+for finder in $finders; do
+    wait "$finder" || why="one of five finds failed"
+done
+verdict "six clients at once" "$why"
+
+# A second machine does not take the socket away.
+"$STRATA" run --control "$sock" --exec 'run hello' >"$out" 2>"$err" </dev/null
+status=$?
+why=
+[ $status -eq 2 ] || why="status $status"
+grep -q 'another process listens' "$err" || why="it does not say so"
+verdict "a socket that somebody listens on stays" "$why"
+
+# The guest is none the worse for it.
+echo 'run hello' >&8
+why=
+await 'hello' || why="no answer"
+verdict "the guest goes on" "$why"
+echo halt >&8
+finish ''
+why=
+[ $ended -eq 0 ] || why="status $ended"
+[ ! -e "$sock" ] || why="the socket is still there"
+verdict "it ends as ever, and removes its socket" "$why"
+wait "$watcher"
+status=$?
+why=
+[ $status -eq 0 ] || why="status $status"
+[ "$(grep -c '^guest RAM' "$work/watch")" -ge 1 ] || why="it showed nothing"
+grep -q 'the VM has ended' "$work/watch.err" || why="it does not say why it stopped"
+verdict "--watch shows until the machine ends" "$why"
+expect "a socket that is not there" 2 '!no such socket' maps
+: >"$sock"
+expect "a file that is no socket" 2 '!not a socket' maps
+"$STRATA" run --control "$sock" --exec 'run hello' >"$out" 2>"$err" </dev/null
+status=$?
+why=
+[ $status -eq 2 ] && grep -q 'is no socket' "$err" && [ -f "$sock" ] || why="status $status"
+verdict "run does not replace a file that is no socket" "$why"
+rm -f "$sock"
+
+# --- a kernel that strata knows nothing of: whatever CR3 the vCPUs have
+
+start --kernel build/guest/kernel.elf
+await '[>] *$'
+echo 'run spin 600000 &' >&8
+await 'started'
+expect "another kernel: what its vCPUs have loaded" 0 '^0x[0-9a-f]+, root 0x[0-9a-f]+.* on vCPU' maps
+and "another kernel: and that this is all that is known" '^not the bundled guest'
+expect "another kernel: no symbols" 1 '!symbols are known of the bundled guest only' walk kernel_info
+expect "another kernel: its pages" 0 ' page tables$' pages
+expect "another kernel: a walk" 0 '^GPA ' walk rip
+# Killed: the socket stays behind, and the next one replaces it.
+finish KILL
+expect "a machine that is gone" 1 '!the VM is gone' maps
+
+# --- no paging at all
+
+start --kernel build/tests/idle.elf --cpus 1
+i=0
+until look regs && [ "$status" -eq 0 ] || [ $i -eq $((50 * SLOW)) ]; do
+    sleep 0.1
+    i=$((i + 1))
+done
+expect "a stale socket is replaced; a guest without paging" 0 '^1 vCPUs have paging off' maps
+expect "no paging: addresses are guest-physical" 0 '^GPA .* paging is off' walk rip
+finish TERM
+why=
+[ $ended -eq 143 ] && [ ! -e "$sock" ] || why="status $ended, or the socket is still there"
+verdict "a signal ends it and removes the socket" "$why"
+
+echo "1..$n"
+exit $((failed > 0))

@@ -1,0 +1,29 @@
+/*
+ * What inspection found as JSON (strata(1), CONTROL SOCKET). Addresses are strings with
+ * 0x, since JSON's numbers end at 2^53; counts are numbers.
+ */
+#ifndef STRATA_CLI_INSPECT_JSON_H
+#define STRATA_CLI_INSPECT_JSON_H
+
+#include <jansson.h>
+
+#include "vmm/inspect/find.h"
+#include "vmm/inspect/frames.h"
+#include "vmm/inspect/maps.h"
+#include "vmm/inspect/spaces.h"
+#include "vmm/inspect/translate.h"
+
+json_t *json_hex(uint64_t number);
+
+/* {"pid", "name", "root", "format", "cpus"} */
+json_t *json_space(const struct spaces *spaces, unsigned space);
+
+/* Each adds its fields to a reply. */
+void json_add_maps(json_t *reply, const struct spaces *spaces, const struct maps *maps);
+void json_add_walk(json_t *reply, const struct translation *translation, bool bundled);
+void json_add_totals(json_t *reply, const struct spaces *spaces, const struct frame_map *map,
+                     const struct frame_totals *totals);
+void json_add_shared(json_t *reply, const struct spaces *spaces, const struct shared_list *list);
+void json_add_find(json_t *reply, const struct spaces *spaces, const struct find *find);
+
+#endif

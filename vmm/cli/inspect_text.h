@@ -1,0 +1,15 @@
+/*
+ * A reply of the control socket as text for people.
+ */
+#ifndef STRATA_CLI_INSPECT_TEXT_H
+#define STRATA_CLI_INSPECT_TEXT_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "vmm/cli/inspect_request.h"
+
+/* What is not in the reply is passed over. */
+void inspect_print(FILE *out, enum inspect_command command, const json_t *reply);
+
+#endif
