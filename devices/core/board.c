@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "devices/hostile/probe.h"
+#include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/iommu.h"
@@ -11,6 +12,8 @@
 #include "guest/abi/machine.h"
 #include "guest/abi/probe.h"
 #include "vmm/machine/vm.h"
+
+#define BALLOON_PAGE_SHIFT 12 /* virtio 1.2, 5.5.6: always 4K */
 
 struct board_slot {
     const struct board_device *device; /* NULL: the IOMMU's own device */
@@ -23,6 +26,7 @@ struct board_slot {
         struct virtio_blk *blk;
         struct virtio_rng rng;
         struct virtio_console console;
+        struct virtio_balloon balloon;
     };
 };
 
@@ -35,8 +39,9 @@ static int open_slot(struct board *board, unsigned window, const struct board_de
     slot->device = device;
     slot->gpa = ABI_MMIO_GPA + window * ABI_MMIO_BYTES;
     slot->gsi = ABI_MMIO_GSI + window;
-    /* The IOMMU's own accesses are not translated. */
-    err = dma_create(&slot->door, &board->vm->memory, device ? board->iommu : NULL,
+    /* The accesses of the IOMMU itself and of a balloon are not translated. */
+    err = dma_create(&slot->door, &board->vm->memory,
+                     device && device->kind != BOARD_BALLOON ? board->iommu : NULL,
                      device ? device->endpoint : 0);
     slot->door.vm = board->vm;
     return err;
@@ -58,6 +63,10 @@ static int create_device(struct board *board, struct board_slot *slot)
     case BOARD_CONSOLE:
         return virtio_console_create(&slot->console, vm, door, &board->serial.console,
                                      board->serial.room_fd, slot->gpa, slot->gsi);
+    case BOARD_BALLOON:
+        return virtio_balloon_create(&slot->balloon, vm, door, board->iommu,
+                                     (uint32_t)(slot->device->bytes >> BALLOON_PAGE_SHIFT),
+                                     slot->gpa, slot->gsi);
     }
     return -EINVAL;
 }
@@ -176,6 +185,13 @@ struct virtio_blk *board_blk(const struct board *board, unsigned device)
     return slot && slot->device->kind == BOARD_BLK ? slot->blk : NULL;
 }
 
+struct virtio_balloon *board_balloon(const struct board *board, unsigned device)
+{
+    struct board_slot *slot = slot_of(board, device);
+
+    return slot && slot->device->kind == BOARD_BALLOON ? &slot->balloon : NULL;
+}
+
 static struct virtio_mmio *virtio_of(struct board_slot *slot)
 {
     if (!slot->device)
@@ -185,6 +201,7 @@ static struct virtio_mmio *virtio_of(struct board_slot *slot)
     case BOARD_BLK: return &slot->blk->device;
     case BOARD_RNG: return &slot->rng.mmio;
     case BOARD_CONSOLE: return &slot->console.mmio;
+    case BOARD_BALLOON: return &slot->balloon.mmio;
     }
     return NULL;
 }
@@ -205,6 +222,8 @@ bool board_report(const struct board *board, unsigned window, struct board_repor
         report->iommu = &slot->iommu;
     else if (slot->device->kind == BOARD_BLK)
         report->disk = slot->blk;
+    else if (slot->device->kind == BOARD_BALLOON)
+        report->balloon = &slot->balloon;
     if (mmio) {
         report->name = mmio->class->name;
         report->kicks = mmio->kicks;

@@ -19,6 +19,7 @@
 
 struct dma;
 struct probe;
+struct virtio_balloon;
 struct virtio_blk;
 struct virtio_iommu;
 struct vm;
@@ -28,6 +29,7 @@ enum board_kind {
     BOARD_BLK,
     BOARD_RNG,
     BOARD_CONSOLE,
+    BOARD_BALLOON, /* bypasses the IOMMU (balloon.h), which its endpoint then is unknown to */
 };
 
 /* One memory-mapped device; they get windows and GSIs in the order of the list. */
@@ -36,6 +38,7 @@ struct board_device {
     uint32_t endpoint; /* its id for the IOMMU; no two the same */
     const char *path;  /* BOARD_BLK: the disk's file */
     bool read_only;
+    uint64_t bytes; /* BOARD_BALLOON: what the guest should do without, at first */
 };
 
 struct board_config {
@@ -103,6 +106,8 @@ struct dma *board_door(const struct board *board, unsigned device);       /* NUL
 struct probe *board_probe(const struct board *board, unsigned device);    /* NULL: not a probe */
 struct virtio_blk *board_blk(const struct board *board, unsigned device); /* NULL: not a disk */
 
+struct virtio_balloon *board_balloon(const struct board *board, unsigned device); /* NULL: none */
+
 /* What there is to tell of one memory-mapped device after a run. */
 struct board_report {
     const char *name; /* "virtio-blk", ... */
@@ -110,11 +115,12 @@ struct board_report {
     bool translated; /* its DMA went through the IOMMU, as `endpoint` */
     uint32_t endpoint;
     uint64_t kicks, interrupts, bad_accesses;
-    uint64_t dma_faults;           /* accesses to memory that were refused */
-    uint64_t needed_resets;        /* how often DEVICE_NEEDS_RESET was set */
-    const char *needed_reset;      /* why, the last time; NULL: never */
-    const struct virtio_blk *disk; /* NULL: it is none */
-    struct virtio_iommu *iommu;    /* NULL: it is none */
+    uint64_t dma_faults;                  /* accesses to memory that were refused */
+    uint64_t needed_resets;               /* how often DEVICE_NEEDS_RESET was set */
+    const char *needed_reset;             /* why, the last time; NULL: never */
+    const struct virtio_blk *disk;        /* NULL: it is none */
+    struct virtio_iommu *iommu;           /* NULL: it is none */
+    const struct virtio_balloon *balloon; /* NULL: it is none */
 };
 
 /* The window-th device, the IOMMU's own first; false: no such. While no vCPU runs. */

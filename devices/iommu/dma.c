@@ -272,6 +272,32 @@ void *dma_window(struct dma *dma, struct dma_window *window, uint64_t iova, uint
     return window->host;
 }
 
+int64_t dma_discard(struct dma *dma, const struct iommu *iommu, uint64_t gpa, uint64_t len,
+                    uint64_t *pinned)
+{
+    uint64_t at = (gpa + IOPT_PAGE_BYTES - 1) & ~(IOPT_PAGE_BYTES - 1), free_from = at, end;
+    int64_t given = 0, part;
+
+    *pinned = 0;
+    if (!memory_at(dma->memory, gpa, len))
+        return -EFAULT;
+    end = (gpa + len) & ~(IOPT_PAGE_BYTES - 1);
+    if (!iommu || !iommu_pinned(iommu, gpa, len))
+        return at < end ? memory_discard(dma->memory, at, end - at) : 0;
+    for (; at < end; at += IOPT_PAGE_BYTES) {
+        if (!iommu_pinned(iommu, at, IOPT_PAGE_BYTES))
+            continue;
+        ++*pinned;
+        part = free_from < at ? memory_discard(dma->memory, free_from, at - free_from) : 0;
+        if (part < 0)
+            return part;
+        given += part;
+        free_from = at + IOPT_PAGE_BYTES;
+    }
+    part = free_from < end ? memory_discard(dma->memory, free_from, end - free_from) : 0;
+    return part < 0 ? part : given + part;
+}
+
 /* What dma_request.c asks. */
 
 int door_resolve(struct dma *dma, uint64_t iova, enum dma_direction direction, bool ats,

@@ -91,6 +91,16 @@ int dma_read(struct dma *dma, uint64_t iova, void *to, size_t len);
 int dma_write(struct dma *dma, uint64_t iova, const void *from, size_t len);
 
 /*
+ * For the balloon: gives the whole pages of guest-physical [gpa, gpa + len) back to the host
+ * (memory_discard), but for those that `iommu` (NULL: none) has mapped for a device. How many
+ * bytes were given, and in *pinned how many pages were kept; -EFAULT, and nothing is given,
+ * where it is not all RAM in one slot. Whatever the guest says of a page, it loses only its
+ * contents: host addresses stay good.
+ */
+int64_t dma_discard(struct dma *dma, const struct iommu *iommu, uint64_t gpa, uint64_t len,
+                    uint64_t *pinned);
+
+/*
  * A translation that a device keeps from one use to the next, for one contiguous piece
  * of host memory (a ring). Zero it before the first use, and when the device is reset.
  */

@@ -16,6 +16,7 @@ static const struct {
     { "bus", bus_suite },
     { "cpuid", cpuid_suite },
     { "backend", backend_suite },
+    { "balloon", balloon_suite },
     { "vm", vm_suite },
     { "devices", devices_suite },
     { "virtqueue", virtqueue_suite },

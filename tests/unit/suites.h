@@ -7,6 +7,7 @@
 #include <check.h>
 
 Suite *backend_suite(void);
+Suite *balloon_suite(void);
 Suite *blk_suite(void);
 Suite *board_suite(void);
 Suite *boot_suite(void);

@@ -130,6 +130,32 @@ void *memory_at(const struct memory *memory, uint64_t gpa, uint64_t len)
     return NULL;
 }
 
+/* Whether memory_create made it: only then is a private page that is gone a page of zeroes. */
+static bool is_own(const struct memory *memory, uintptr_t at)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        if (memory->mapping[i] && at - (uintptr_t)memory->mapping[i] < memory->mapping_bytes[i])
+            return true;
+    }
+    return false;
+}
+
+int64_t memory_discard(const struct memory *memory, uint64_t gpa, uint64_t len)
+{
+    uint64_t page = memory->backing == MEMORY_HUGETLB ? MEMORY_HUGE_BYTES : MEMORY_PAGE_BYTES;
+    uintptr_t host = (uintptr_t)memory_at(memory, gpa, len), first, end;
+
+    if (!host || !is_own(memory, host))
+        return -EFAULT;
+    first = (host + page - 1) & ~(page - 1);
+    end = (host + len) & ~(page - 1);
+    if (first >= end)
+        return 0;
+    if (madvise((void *)first, end - first, MADV_DONTNEED))
+        return -errno;
+    return (int64_t)(end - first);
+}
+
 uint64_t memory_low_end(const struct memory *memory)
 {
     return memory->bytes < ABI_RAM_LOW_END ? memory->bytes : ABI_RAM_LOW_END;

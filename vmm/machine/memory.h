@@ -63,6 +63,14 @@ int memory_add(struct memory *memory, uint64_t gpa, uint64_t bytes, void *hva, u
  */
 void *memory_at(const struct memory *memory, uint64_t gpa, uint64_t len);
 
+/*
+ * Gives the whole host pages within [gpa, gpa + len) back to the host: whoever touches them
+ * next, guest or host, finds zeroes. How many bytes that were, fewer where the ends are not
+ * page-aligned; -EFAULT, and nothing is given, unless all of it is RAM that memory_create
+ * made, in one slot; -errno of madvise. Any thread, the guest running or not.
+ */
+int64_t memory_discard(const struct memory *memory, uint64_t gpa, uint64_t len);
+
 /* First address after RAM below the 3 GiB hole, the limit for what is loaded low. */
 uint64_t memory_low_end(const struct memory *memory);
 

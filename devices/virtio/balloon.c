@@ -1,0 +1,238 @@
+#include "devices/virtio/balloon.h"
+
+#include <errno.h>
+#include <linux/virtio_balloon.h>
+#include <linux/virtio_ids.h>
+#include <string.h>
+
+#include "devices/iommu/dma.h"
+
+#define QUEUE_SIZE   128
+#define PIECE_PAGES  64u /* page numbers read at once */
+#define CONFIG_BYTES 8   /* num_pages, actual */
+#define PFN_BYTES    ((uint64_t)1 << VIRTIO_BALLOON_PFN_SHIFT)
+
+enum queue { INFLATE, DEFLATE, STATS, REPORTING };
+
+_Static_assert(sizeof(struct virtio_balloon_stat) == 10, "packed (5.5.6.3)");
+
+/*
+ * Inflate and deflate are always there. The specification numbers the statistics queue 2 and
+ * the reporting queue 4 (5.5.2); drivers in use (Linux) count only the queues that they have
+ * negotiated. We offer no hints, whose queue 3 would be, so both ways can be understood.
+ */
+static enum queue queue_of(const struct virtio_balloon *balloon, unsigned index)
+{
+    if (index < STATS)
+        return (enum queue)index;
+    return index == STATS && virtio_has(&balloon->mmio, VIRTIO_BALLOON_F_STATS_VQ) ? STATS
+                                                                                   : REPORTING;
+}
+
+static uint64_t discard(struct virtio_balloon *balloon, uint64_t gpa, uint64_t bytes)
+{
+    uint64_t pinned;
+    int64_t given = dma_discard(balloon->mmio.dma, balloon->iommu, gpa, bytes, &pinned);
+
+    balloon->pinned_pages += pinned;
+    if (given >= 0)
+        return (uint64_t)given;
+    balloon->bad_ranges++;
+    return 0;
+}
+
+/*
+ * Free pages: the buffers themselves are what is given (5.5.6.5). When all of it was, all of
+ * it has been written, with zeroes: then that is how many bytes the used element says.
+ */
+static uint32_t report(struct virtio_balloon *balloon)
+{
+    const struct virtqueue_chain *chain = &balloon->chain;
+    uint64_t given = 0;
+
+    /* What the device may only read it may not throw away either. */
+    for (unsigned i = 0; i < chain->nwritable; i++) {
+        const struct virtqueue_segment *segment = &chain->segments[chain->nreadable + i];
+
+        given += discard(balloon, segment->iova, segment->len);
+    }
+    balloon->reported_bytes += given;
+    return given == chain->writable_bytes && given <= UINT32_MAX ? (uint32_t)given : 0;
+}
+
+/* Page numbers, of which neighbours, up or down, are given together. */
+static void inflate(struct virtio_balloon *balloon, struct virtqueue *queue)
+{
+    uint32_t pfn[PIECE_PAGES];
+    uint64_t first = 0, count = 0;
+    unsigned done = 0;
+    int64_t bytes;
+
+    while (done < VIRTIO_BALLOON_PAGES_MAX &&
+           (bytes = virtqueue_read(queue, &balloon->chain, done * sizeof(pfn[0]), pfn,
+                                   sizeof(pfn))) >= (int64_t)sizeof(pfn[0])) {
+        unsigned n = (unsigned)bytes / sizeof(pfn[0]);
+
+        for (unsigned i = 0; i < n; i++) {
+            if (count && pfn[i] == first + count) {
+                count++;
+            } else if (count && (uint64_t)pfn[i] + 1 == first) {
+                first = pfn[i];
+                count++;
+            } else {
+                if (count)
+                    balloon->inflated_bytes += discard(balloon, first * PFN_BYTES,
+                                                       count * PFN_BYTES);
+                first = pfn[i];
+                count = 1;
+            }
+        }
+        done += n;
+    }
+    if (count)
+        balloon->inflated_bytes += discard(balloon, first * PFN_BYTES, count * PFN_BYTES);
+}
+
+/* The buffer stays here until the host wants to know again (5.5.6.3). */
+static int take_stats(struct virtio_balloon *balloon, struct virtqueue *queue)
+{
+    struct virtio_balloon_stat stat[VIRTIO_BALLOON_STATS];
+    int64_t bytes = virtqueue_read(queue, &balloon->chain, 0, stat, sizeof(stat));
+    int err = 0;
+
+    /* A second one is more than a driver should offer: the first goes back. */
+    if (balloon->state.stats_held)
+        err = virtqueue_push(queue, balloon->state.stats_head, 0);
+    balloon->state.stats_held = true;
+    balloon->state.stats_head = balloon->chain.head;
+    for (unsigned i = 0; bytes > 0 && i < (uint64_t)bytes / sizeof(stat[0]); i++) {
+        if (stat[i].tag >= VIRTIO_BALLOON_STATS)
+            continue;
+        balloon->stats[stat[i].tag] = stat[i].val;
+        balloon->stats_known |= 1ull << stat[i].tag;
+    }
+    balloon->stats_updates++;
+    return err;
+}
+
+/* One buffer; 0 or an error of virtqueue_push. */
+static int carry_out(struct virtio_balloon *balloon, struct virtqueue *queue, unsigned index)
+{
+    uint32_t written = 0;
+
+    switch (queue_of(balloon, index)) {
+    case INFLATE: inflate(balloon, queue); break;
+    case DEFLATE:
+        /* Nothing to do for the pages: they are there when they are touched. */
+        balloon->deflated_pages += balloon->chain.readable_bytes / sizeof(uint32_t);
+        break;
+    case STATS: return take_stats(balloon, queue);
+    case REPORTING: written = report(balloon); break;
+    }
+    return virtqueue_push(queue, balloon->chain.head, written);
+}
+
+static void notify(void *owner, unsigned index)
+{
+    struct virtio_balloon *balloon = owner;
+    struct virtqueue *queue = &balloon->mmio.queues[index];
+    unsigned turn = 0;
+    int taken = 0;
+
+    while (turn++ < VIRTIO_BALLOON_TURN && (taken = virtqueue_pop(queue, &balloon->chain)) > 0) {
+        int err = carry_out(balloon, queue, index);
+
+        if (err < 0) {
+            taken = err;
+            break;
+        }
+    }
+    if (taken < 0)
+        virtio_broken(&balloon->mmio, queue->broken);
+    else if (taken > 0)
+        virtio_again(&balloon->mmio, index);
+    virtio_used(&balloon->mmio, index);
+}
+
+static void reset(void *owner)
+{
+    struct virtio_balloon *balloon = owner;
+
+    balloon->state.stats_held = false;
+    balloon->state.actual_pages = 0;
+}
+
+static void stop(void *owner, unsigned index)
+{
+    struct virtio_balloon *balloon = owner;
+
+    if (index == STATS)
+        balloon->state.stats_held = false;
+}
+
+static uint64_t config_read(void *owner, uint32_t offset, unsigned size)
+{
+    const struct virtio_balloon *balloon = owner;
+    const uint32_t config[] = { balloon->state.target_pages, balloon->state.actual_pages };
+    uint64_t value = 0;
+
+    _Static_assert(sizeof(config) == CONFIG_BYTES, "5.5.4");
+    memcpy(&value, (const char *)config + offset, size);
+    return value;
+}
+
+/* Of the configuration the driver may write `actual` alone (5.5.4). */
+static void config_write(void *owner, uint32_t offset, unsigned size, uint64_t value)
+{
+    struct virtio_balloon *balloon = owner;
+
+    if (offset == offsetof(struct virtio_balloon_config, actual) && size == sizeof(uint32_t))
+        balloon->state.actual_pages = (uint32_t)value;
+}
+
+static const struct virtio_class balloon_class = {
+    .name = "virtio-balloon",
+    .device_id = VIRTIO_ID_BALLOON,
+    .features = 1ull << VIRTIO_BALLOON_F_STATS_VQ | 1ull << VIRTIO_BALLOON_F_REPORTING,
+    .nqueues = 5,
+    .queue_max = QUEUE_SIZE,
+    .config_bytes = CONFIG_BYTES,
+    .notify = notify,
+    .reset = reset,
+    .stop = stop,
+    .config_read = config_read,
+    .config_write = config_write,
+};
+
+int virtio_balloon_create(struct virtio_balloon *balloon, struct vm *vm, struct dma *door,
+                          const struct iommu *iommu, uint32_t target_pages, uint64_t base,
+                          unsigned gsi)
+{
+    *balloon = (struct virtio_balloon){ .iommu = iommu, .state.target_pages = target_pages };
+    return virtio_mmio_create(&balloon->mmio, &balloon_class, balloon, vm, door, base, gsi);
+}
+
+void virtio_balloon_set_target(struct virtio_balloon *balloon, uint32_t pages)
+{
+    dma_lock(balloon->mmio.dma);
+    balloon->state.target_pages = pages;
+    virtio_config_changed(&balloon->mmio);
+    dma_unlock(balloon->mmio.dma);
+}
+
+int virtio_balloon_ask_stats(struct virtio_balloon *balloon)
+{
+    int err = -EAGAIN;
+
+    dma_lock(balloon->mmio.dma);
+    if (balloon->state.stats_held && !balloon->mmio.broken) {
+        balloon->state.stats_held = false;
+        err = virtqueue_push(&balloon->mmio.queues[STATS], balloon->state.stats_head, 0);
+        if (err)
+            virtio_broken(&balloon->mmio, balloon->mmio.queues[STATS].broken);
+        else
+            virtio_used(&balloon->mmio, STATS);
+    }
+    dma_unlock(balloon->mmio.dma);
+    return err;
+}

@@ -1,0 +1,66 @@
+/*
+ * virtio-balloon (virtio 1.2, 5.5): memory that the guest does without goes back to the
+ * host. Page reporting (5.5.6.5) tells of free pages, which the guest may use again at any
+ * time and finds zero then; the balloon itself holds as many pages as the host asks for.
+ *
+ * All addresses are guest-physical, whatever IOMMU there is: page numbers could not be
+ * anything else, and drivers (Linux's too) take the device as one that bypasses it. A page
+ * that is mapped for another device is never given away, whatever the driver says.
+ */
+#ifndef STRATA_VIRTIO_BALLOON_H
+#define STRATA_VIRTIO_BALLOON_H
+
+#include <stdint.h>
+
+#include "devices/core/virtio_mmio.h"
+
+/* Page numbers looked at in one buffer of the balloon; drivers send at most 256 or so. */
+#define VIRTIO_BALLOON_PAGES_MAX 4096u
+/* Buffers carried out before others get their turn. */
+#define VIRTIO_BALLOON_TURN 16u
+/* Statistics by tag (5.5.6.3); others are ignored. */
+#define VIRTIO_BALLOON_STATS 16u
+
+struct iommu;
+struct vm;
+
+/* What the guest can see or has set. */
+struct virtio_balloon_state {
+    uint32_t target_pages; /* num_pages: how many the host wants */
+    uint32_t actual_pages; /* how many the driver says there are */
+    bool stats_held;       /* a buffer of the statistics queue, until the host asks again */
+    uint16_t stats_head;
+};
+
+struct virtio_balloon {
+    struct virtio_mmio mmio;
+    const struct iommu *iommu; /* whose mappings pin pages; NULL: none */
+    struct virtio_balloon_state state;
+    uint64_t reported_bytes; /* free pages given to the host; those of the balloon: */
+    uint64_t inflated_bytes;
+    uint64_t deflated_pages;
+    uint64_t pinned_pages; /* kept, because a device has them */
+    uint64_t bad_ranges;   /* not RAM */
+    uint64_t stats[VIRTIO_BALLOON_STATS], stats_known, stats_updates; /* known: a bit for a tag */
+    struct virtqueue_chain chain;
+};
+
+/*
+ * Puts the device on the VM's memory bus (vm NULL: on no bus, no interrupts); `door` is an
+ * untranslated one and the caller's; it and `iommu` outlive the device. 0 or -errno of
+ * virtio_mmio_create.
+ */
+int virtio_balloon_create(struct virtio_balloon *balloon, struct vm *vm, struct dma *door,
+                          const struct iommu *iommu, uint32_t target_pages, uint64_t base,
+                          unsigned gsi);
+
+/* So many 4K pages should be in the balloon. Any thread, without the door's lock. */
+void virtio_balloon_set_target(struct virtio_balloon *balloon, uint32_t pages);
+
+/*
+ * Asks the driver for new statistics, which are there when stats_updates has gone up:
+ * 0, or -EAGAIN while it has not answered (or never offered a buffer). As above.
+ */
+int virtio_balloon_ask_stats(struct virtio_balloon *balloon);
+
+#endif
