@@ -21,6 +21,7 @@ enum abi_exercise {
     ABI_SHARED_MEMORY = 3,
     ABI_DMA = 4,
     ABI_LIBRARY = 5,
+    ABI_RECLAIM = 6,
     ABI_DMA_LAB = 16, /* not of the tour: lab.h */
 };
 
@@ -28,10 +29,11 @@ enum abi_exercise {
  * Mechanisms the kernel can be told to break, so that a check can be seen to
  * fail. Given to the system call of that name; a new process inherits them.
  */
-#define ABI_BREAK_PROTECTION 1u /* leaf entries lose NX and are always writable */
-#define ABI_BREAK_COW        2u /* fork leaves mmapped pages writable on both sides */
-#define ABI_BREAK_SHARED     4u /* mapping a shared object maps a private copy of it */
-#define ABI_BREAK_FILE       8u /* a page of a file is copied when it is first touched */
+#define ABI_BREAK_PROTECTION 1u  /* leaf entries lose NX and are always writable */
+#define ABI_BREAK_COW        2u  /* fork leaves mmapped pages writable on both sides */
+#define ABI_BREAK_SHARED     4u  /* mapping a shared object maps a private copy of it */
+#define ABI_BREAK_FILE       8u  /* a page of a file is copied when it is first touched */
+#define ABI_BREAK_MADVISE    16u /* advice is taken, and nothing done */
 
 #define ABI_CHECKPOINT_MAGIC 0x4b434843u /* "CHCK" */
 #define ABI_CHECKPOINT_ARGS  16
@@ -157,6 +159,7 @@ struct abi_kernel {
     uint64_t timer_ticks;
     uint64_t stray_interrupts; /* by vectors that nobody uses; counted where there is a policy */
     uint64_t stray_vector;     /* of the last one */
+    uint64_t given_frames;     /* free frames that the host has back */
 };
 
 enum abi_gate {

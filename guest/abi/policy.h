@@ -54,6 +54,7 @@ enum abi_device_kind {
     ABI_DEVICE_RNG = 3,
     ABI_DEVICE_CONSOLE = 4,
     ABI_DEVICE_IOMMU = 5,
+    ABI_DEVICE_BALLOON = 6,
 };
 
 struct abi_policy_use {

@@ -47,6 +47,7 @@ enum abi_syscall {
     SYS_BLOCK,          /* (op, struct abi_block *) */
     SYS_RANDOM,         /* (buf, len) -> len: bytes from the entropy device */
     SYS_MAP_FILE,       /* (name, offset, bytes, prot, addr or 0) -> va: a bundled file, private */
+    SYS_MADVISE,        /* (addr, bytes, ABI_MADV_*): as madvise(2), without what is said there */
     SYS_COUNT,
 };
 
@@ -59,20 +60,30 @@ enum abi_syscall {
 #define ABI_MAP_SHARED 2u /* the frames of a shared object */
 #define ABI_MAP_HUGE   4u /* 2M pages; address and length multiples of 2M */
 
-#define ABI_FORK_EAGER 1u /* copy private pages now instead of on write */
+/*
+ * WILLNEED maps what can be had without waiting, DONTNEED gives pages back: what was private is
+ * zero, or the file's, when touched again. FREE may wait with that, and here does not.
+ * -ABI_EINVAL: another advice, or part of a 2M page; -ABI_ENOMEM: nothing is mapped somewhere
+ * in the range, and everything before it has been done.
+ */
+#define ABI_MADV_WILLNEED 3u
+#define ABI_MADV_DONTNEED 4u
+#define ABI_MADV_FREE     8u
 
-#define ABI_EPERM      1
-#define ABI_ENOENT     2
-#define ABI_ESRCH      3
-#define ABI_E2BIG      7
-#define ABI_ENOEXEC    8
-#define ABI_ECHILD     10
-#define ABI_EAGAIN     11
-#define ABI_ENOMEM     12
-#define ABI_EFAULT     14
-#define ABI_EEXIST     17
-#define ABI_EINVAL     22
-#define ABI_ENOSYS     38
+#define ABI_FORK_EAGER    1u /* copy private pages now instead of on write */
+
+#define ABI_EPERM         1
+#define ABI_ENOENT        2
+#define ABI_ESRCH         3
+#define ABI_E2BIG         7
+#define ABI_ENOEXEC       8
+#define ABI_ECHILD        10
+#define ABI_EAGAIN        11
+#define ABI_ENOMEM        12
+#define ABI_EFAULT        14
+#define ABI_EEXIST        17
+#define ABI_EINVAL        22
+#define ABI_ENOSYS        38
 
 /* Exit status of a process that a fault or SYS_KILL ended. */
 #define ABI_STATUS_FAULT  139
@@ -82,6 +93,7 @@ struct abi_sysinfo {
     uint64_t tsc_hz; /* 0 if unknown */
     uint64_t total_frames;
     uint64_t free_frames;
+    uint64_t given_frames; /* of them, those that the host has back */
     uint32_t ncpus;
     uint32_t host_cpus;
     uint32_t gate;       /* enum abi_gate */

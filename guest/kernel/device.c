@@ -2,6 +2,7 @@
 
 #include "guest/abi/dma.h"
 #include "guest/abi/machine.h"
+#include "guest/kernel/balloon.h"
 #include "guest/kernel/blk.h"
 #include "guest/kernel/cpu.h"
 #include "guest/kernel/dma.h"
@@ -63,6 +64,7 @@ static bool kind_of(struct device *device, const struct boot_device *boot)
         { VIRTIO_ID_BLK, ABI_DEVICE_BLK, &blk_driver, "blk" },
         { VIRTIO_ID_CONSOLE, ABI_DEVICE_CONSOLE, &vconsole_driver, "console" },
         { VIRTIO_ID_RNG, ABI_DEVICE_RNG, &rng_driver, "rng" },
+        { VIRTIO_ID_BALLOON, ABI_DEVICE_BALLOON, &balloon_driver, "balloon" },
         { VIRTIO_ID_IOMMU, ABI_DEVICE_IOMMU, &viommu_driver, "iommu" },
     };
     uint32_t id;

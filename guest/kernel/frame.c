@@ -6,8 +6,13 @@
 
 struct abi_frame *frames;
 
-/* Heads of the free lists, linked by frame number. */
+/* Heads of the free lists, linked by frame number. Idle ones: */
 static uint32_t clean, dirty, huge;
+static uint64_t idle;
+/* What the host has back, or never had to give: zero; and what it has taken and not said so. */
+static uint32_t given, given_huge, unknown;
+
+void (*frame_many_idle)(void);
 
 static void push(uint32_t *list, uint64_t frame)
 {
@@ -21,6 +26,52 @@ static uint64_t pop(uint32_t *list)
 
     if (frame)
         *list = frames[frame].link;
+    return frame;
+}
+
+static void push_idle(uint32_t *list, uint64_t frame, uint64_t count)
+{
+    bool few = idle < FRAMES_MANY;
+
+    push(list, frame);
+    idle += count;
+    if (few && idle >= FRAMES_MANY && frame_many_idle)
+        frame_many_idle();
+}
+
+static uint64_t pop_idle(uint32_t *list, uint64_t count)
+{
+    uint64_t frame = pop(list);
+
+    if (frame)
+        idle -= count;
+    return frame;
+}
+
+static void push_given(uint64_t frame)
+{
+    push(&given, frame);
+    kernel_info.given_frames++;
+}
+
+static uint64_t pop_given(void)
+{
+    uint64_t frame = given ? 0 : pop(&given_huge);
+
+    for (unsigned i = 0; frame && i < HUGE_FRAMES; i++)
+        push(&given, frame + i);
+    frame = pop(&given);
+    if (frame)
+        kernel_info.given_frames--;
+    return frame;
+}
+
+static uint64_t pop_given_huge(void)
+{
+    uint64_t frame = pop(&given_huge);
+
+    if (frame)
+        kernel_info.given_frames -= HUGE_FRAMES;
     return frame;
 }
 
@@ -57,16 +108,20 @@ static void split_huge(void)
 
 uint64_t frame_alloc(enum abi_frame_kind kind, bool zeroed)
 {
-    uint64_t frame = zeroed ? 0 : pop(&dirty);
+    uint64_t frame = zeroed ? 0 : pop_idle(&dirty, 1);
 
     if (!frame)
-        frame = pop(&clean);
+        frame = pop_idle(&clean, 1);
+    if (!frame)
+        frame = pop_given();
     if (!frame)
         frame = pop_fresh();
     if (!frame) {
         if (!dirty)
             split_huge();
-        frame = pop(&dirty);
+        frame = pop_idle(&dirty, 1);
+        if (!frame)
+            frame = pop(&unknown);
         if (!frame)
             return 0;
         if (zeroed)
@@ -87,7 +142,7 @@ static uint64_t pop_fresh_huge(void)
         if (end < fresh->start + HUGE_FRAMES)
             continue;
         while (fresh->end > end)
-            push(&clean, --fresh->end);
+            push_given(--fresh->end);
         fresh->end -= HUGE_FRAMES;
         return fresh->end;
     }
@@ -96,10 +151,12 @@ static uint64_t pop_fresh_huge(void)
 
 uint64_t frame_alloc_huge(bool zeroed)
 {
-    uint64_t frame = pop_fresh_huge();
+    uint64_t frame = pop_given_huge();
 
+    if (!frame)
+        frame = pop_fresh_huge();
     if (!frame) {
-        frame = pop(&huge);
+        frame = pop_idle(&huge, HUGE_FRAMES);
         if (!frame)
             return 0;
         if (zeroed)
@@ -126,10 +183,10 @@ void frame_put(uint64_t frame, bool is_clean)
         return;
     frames[frame].kind = ABI_FRAME_FREE;
     if (kind == ABI_FRAME_HUGE) {
-        push(&huge, frame);
+        push_idle(&huge, frame, HUGE_FRAMES);
         kernel_info.free_frames += HUGE_FRAMES;
     } else {
-        push(is_clean ? &clean : &dirty, frame);
+        push_idle(is_clean ? &clean : &dirty, frame, 1);
         kernel_info.free_frames++;
     }
 }
@@ -137,6 +194,56 @@ void frame_put(uint64_t frame, bool is_clean)
 uint64_t frame_free_count(void)
 {
     return kernel_info.free_frames;
+}
+
+uint64_t frame_idle_count(void)
+{
+    return idle;
+}
+
+/* Neighbours often lie one behind the other on a list, up or down: freed in order. */
+static uint64_t take_run(uint32_t *list, uint64_t most, uint64_t *first)
+{
+    uint64_t count = 1;
+
+    *first = pop_idle(list, 1);
+    if (!*first)
+        return 0;
+    while (count < most && *list && *list == *first - 1) {
+        *first = pop_idle(list, 1);
+        count++;
+    }
+    while (count < most && *list && *list == *first + count) {
+        pop_idle(list, 1);
+        count++;
+    }
+    return count;
+}
+
+uint64_t frame_take_idle(uint64_t most, uint64_t *first)
+{
+    uint64_t count;
+
+    *first = pop_idle(&huge, HUGE_FRAMES);
+    if (*first)
+        return HUGE_FRAMES;
+    count = take_run(&dirty, most, first);
+    return count ? count : take_run(&clean, most, first);
+}
+
+void frame_given(uint64_t first, uint64_t count, bool zero)
+{
+    for (uint64_t frame = first, end = first + count; frame < end;) {
+        if (!zero) {
+            push(&unknown, frame++);
+        } else if (frame % HUGE_FRAMES || end - frame < HUGE_FRAMES) {
+            push_given(frame++);
+        } else {
+            push(&given_huge, frame);
+            kernel_info.given_frames += HUGE_FRAMES;
+            frame += HUGE_FRAMES;
+        }
+    }
 }
 
 bool frame_reserve(uint64_t frame, uint64_t count)

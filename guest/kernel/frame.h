@@ -3,7 +3,8 @@
  *
  * Frames that were never used are known to read zero and are kept as ranges;
  * freed ones go on a list of clean (all zero) or dirty frames. So a zeroed frame
- * costs a memset only when nothing clean is left.
+ * costs a memset only when nothing clean is left. Where there is a balloon, free
+ * frames go back to the host after a while, and are clean then.
  */
 #ifndef STRATA_KERNEL_FRAME_H
 #define STRATA_KERNEL_FRAME_H
@@ -43,6 +44,23 @@ void frame_get(uint64_t frame);
 void frame_put(uint64_t frame, bool clean);
 
 uint64_t frame_free_count(void);
+
+/* ---- For the balloon ------------------------------------------------------ */
+
+/* Frames that were used and are free now, and that the host still has memory behind. */
+uint64_t frame_idle_count(void);
+
+/* Called once whenever idle frames grow to so many; NULL: nobody asks. */
+extern void (*frame_many_idle)(void);
+#define FRAMES_MANY 256
+
+/*
+ * Takes a run of idle frames, that follow each other, out of the allocator, of at most `most`
+ * (at least HUGE_FRAMES): their number, 0 when there are none. They count as free still; but
+ * until frame_given nobody gets them. zero: they are known to read so from now on.
+ */
+uint64_t frame_take_idle(uint64_t most, uint64_t *first);
+void frame_given(uint64_t first, uint64_t count, bool zero);
 
 /*
  * Takes fresh frames for good: those of reserved memory. They keep one reference, a pin.

@@ -127,7 +127,7 @@ static uint64_t frames_in(uint64_t bytes)
     return bytes / ABI_PAGE_BYTES;
 }
 
-static void drop_leaves(struct process *p, uint64_t start, uint64_t end)
+void space_drop(struct process *p, uint64_t start, uint64_t end)
 {
     uint64_t va = start, bytes, last = 0;
     uint64_t *entry;
@@ -156,7 +156,7 @@ int space_unmap(struct process *p, uint64_t start, uint64_t bytes)
 
     if (result)
         return result;
-    drop_leaves(p, start, end);
+    space_drop(p, start, end);
     for (vma = vma_after(p, start); !vma_is_end(p, vma) && vma->start < end;)
         vma_forget(p, vma);
     flush(p);
@@ -168,7 +168,7 @@ void space_clear(struct process *p)
     while (p->nvmas) {
         struct vma *last = &p->vma[p->nvmas - 1];
 
-        drop_leaves(p, last->start, last->end);
+        space_drop(p, last->start, last->end);
         vma_forget(p, last);
     }
     flush(p);

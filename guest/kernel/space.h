@@ -16,6 +16,12 @@ int64_t space_mmap(struct process *p, uint64_t addr, uint64_t bytes, uint32_t pr
 int space_unmap(struct process *p, uint64_t start, uint64_t bytes);
 int space_protect(struct process *p, uint64_t start, uint64_t bytes, uint32_t prot);
 
+/* SYS_MADVISE (advise.c). */
+int space_advise(struct process *p, uint64_t start, uint64_t bytes, uint32_t advice);
+
+/* Drops the pages of [start, end), not the mapping. The TLB is the caller's business. */
+void space_drop(struct process *p, uint64_t start, uint64_t end);
+
 /* Unmaps all, tables included; the root stays. */
 void space_clear(struct process *p);
 

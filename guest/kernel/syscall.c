@@ -114,6 +114,11 @@ static int64_t sys_mprotect(struct process *p, const uint64_t *arg)
     return space_protect(p, arg[0], arg[1], (uint32_t)arg[2]);
 }
 
+static int64_t sys_madvise(struct process *p, const uint64_t *arg)
+{
+    return space_advise(p, arg[0], arg[1], (uint32_t)arg[2]);
+}
+
 static int64_t sys_shared_create(struct process *p, const uint64_t *arg)
 {
     return shared_create(p->pub.pid, arg[0]);
@@ -184,6 +189,7 @@ static int64_t sys_sysinfo(struct process *p, const uint64_t *arg)
         .tsc_hz = boot_info.tsc_hz,
         .total_frames = boot_info.low_frames + boot_info.high_frames,
         .free_frames = frame_free_count(),
+        .given_frames = kernel_info.given_frames,
         .ncpus = cpu_count,
         .host_cpus = boot_info.host_cpus,
         .gate = kernel_info.gate,
@@ -360,6 +366,7 @@ static handler *const table[SYS_COUNT] = {
     [SYS_BLOCK] = sys_block,
     [SYS_RANDOM] = sys_random,
     [SYS_MAP_FILE] = sys_map_file,
+    [SYS_MADVISE] = sys_madvise,
 };
 
 void syscall(struct process *p)

@@ -19,6 +19,7 @@
 #define VIRTIO_ID_BLK            2
 #define VIRTIO_ID_CONSOLE        3
 #define VIRTIO_ID_RNG            4
+#define VIRTIO_ID_BALLOON        5
 #define VIRTIO_ID_IOMMU          23
 
 #define VIRTIO_F_INDIRECT        (1ull << 28)

@@ -160,6 +160,9 @@ group_misuse() {
     head -c 4096 /dev/zero >"$work/twice"
     misuse "one disk for two" "in use" run --disk "$work/twice" --disk "$work/twice"
     misuse "unknown way to use the IOMMU" "sometimes.*off, bypass, strict or lazy" run --iommu sometimes
+    misuse "a balloon that is no size" "not a size" run --balloon much
+    misuse "a balloon as large as memory" "give less than 256M" run --balloon 256M
+    misuse "two balloons" "a machine has one" run --balloon 0 --balloon 1M
     misuse "more devices than there is room for" "8 devices" run --rng --rng --rng --rng --rng --rng \
         --rng --rng --virtio-console
     misuse "more devices than there is room for beside the IOMMU" "7 devices" run --iommu strict \
@@ -389,6 +392,13 @@ group_driver() {
             verdict "iommu $mode: $command: every request of the driver is in order" "$why"
         done
     done
+    strata run --balloon 4M --json "$work/run.json" --exec "run fork-cow 64 1"
+    why=$(wrong 0 '' '')
+    for field in '"actual_pages": 1024,' '"inflated_bytes": 4194304,' '"bad_ranges": 0$' \
+        '"needed_resets": 0,'; do
+        [ -n "$why" ] || report_of virtio-balloon | grep -q "$field" || why="its JSON lacks $field"
+    done
+    verdict "a balloon of 4 MiB is filled" "$why"
     # The control: mistakes would be counted.
     hammer --iommu strict --append "seed=1 steps=200" --json "$work/run.json"
     why=
@@ -532,7 +542,7 @@ group_tour() {
     strata tour --list
     verdict "tour --list" "$(wrong 0 '^paging' -)"
     exercises=$(sed 's/[[:space:]].*//' "$out")
-    for name in paging fork-cow shared-memory dma shared-library; do
+    for name in paging fork-cow shared-memory dma shared-library reclaim; do
         echo "$exercises" | grep -qx "$name" || not_ok "exercise $name" "tour --list does not name it"
     done
     for name in $exercises; do

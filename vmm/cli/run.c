@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "devices/core/board.h"
+#include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/iommu.h"
 #include "guest/abi/machine.h"
@@ -31,6 +32,7 @@ enum {
     OPT_DISK,
     OPT_RNG,
     OPT_VIRTIO_CONSOLE,
+    OPT_BALLOON,
     OPT_DMA_PROBE,
     OPT_IOMMU,
     OPT_EXEC,
@@ -51,6 +53,9 @@ static const struct option_entry option_entries[] = {
     [OPT_VIRTIO_CONSOLE] = { "virtio-console", NULL,
                              "a second console, beside the serial port; it gets the input\n"
                              "while a driver reads from it" },
+    [OPT_BALLOON] = { "balloon", "SIZE",
+                      "a balloon: the guest gives free memory back to the host, and does without\n"
+                      "SIZE of it altogether (0: without nothing)" },
     [OPT_DMA_PROBE] = { "dma-probe", NULL, "a device that can be told to misbehave" },
     [OPT_IOMMU] = { "iommu", "MODE",
                     "how devices reach memory: off (directly, the default), or through an\n"
@@ -147,6 +152,29 @@ static void add_disk(struct run_options *options, char *text)
     add_device(options, disk);
 }
 
+/* Checked against --memory when that is known. */
+static void add_balloon(struct run_options *options, const char *text)
+{
+    struct board_device balloon = { .kind = BOARD_BALLOON };
+
+    if (strcmp(text, "0") && parse_size(text, &balloon.bytes))
+        usage_error(&run_line, "--balloon %s: not a size; say for example 64M, or 0", text);
+    for (unsigned i = 0; i < options->config.ndevices; i++) {
+        if (options->devices[i].kind == BOARD_BALLOON)
+            usage_error(&run_line, "--balloon twice: a machine has one; give one of them");
+    }
+    add_device(options, balloon);
+}
+
+static void check_balloon(const struct run_options *options)
+{
+    for (unsigned i = 0; i < options->config.ndevices; i++) {
+        if (options->devices[i].bytes >= options->config.memory_bytes)
+            usage_error(&run_line, "--balloon: as much as there is memory; give less than %lluM",
+                        (unsigned long long)(options->config.memory_bytes >> 20));
+    }
+}
+
 /* As the guest's kernel is told (guest/abi/machine.h). */
 static const char *parse_iommu(const char *text)
 {
@@ -210,6 +238,7 @@ static void parse_options(struct run_options *options, int argc, char **argv)
         case OPT_VIRTIO_CONSOLE:
             add_device(options, (struct board_device){ .kind = BOARD_CONSOLE });
             break;
+        case OPT_BALLOON: add_balloon(options, value); break;
         case OPT_IOMMU: config->dma_mode = parse_iommu(value); break;
         case OPT_EXEC: options->exec = value; break;
         case OPT_CONTROL: options->control = value; break;
@@ -223,6 +252,7 @@ static void parse_options(struct run_options *options, int argc, char **argv)
     }
     if (config->huge_pages == MEMORY_HUGETLB && config->memory_bytes % MEMORY_HUGE_BYTES)
         usage_error(&run_line, "--pages hugetlb: --memory must be a multiple of 2M; round it");
+    check_balloon(options);
     number_devices(options);
     config->devices = options->devices;
     options->boot_args = join_boot_args(options->append, options->exec);
@@ -297,9 +327,19 @@ static json_t *describe_driver(struct virtio_iommu *iommu)
                      "short_event_buffers", (json_int_t)counts.short_buffers);
 }
 
+static json_t *describe_balloon(const struct virtio_balloon *balloon)
+{
+    return json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I}", "target_pages", (json_int_t)balloon->state.target_pages,
+        "actual_pages", (json_int_t)balloon->state.actual_pages, "reported_bytes",
+        (json_int_t)balloon->reported_bytes, "inflated_bytes", (json_int_t)balloon->inflated_bytes,
+        "pinned_pages", (json_int_t)balloon->pinned_pages, "bad_ranges",
+        (json_int_t)balloon->bad_ranges);
+}
+
 static json_t *describe_device(const struct board_report *report)
 {
-    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s?, s:o, s:o}", "name",
+    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s?, s:o, s:o, s:o}", "name",
                      report->name, "gpa", (json_int_t)report->gpa, "endpoint",
                      report->translated ? json_integer(report->endpoint) : json_null(), "kicks",
                      (json_int_t)report->kicks, "interrupts", (json_int_t)report->interrupts,
@@ -307,7 +347,8 @@ static json_t *describe_device(const struct board_report *report)
                      (json_int_t)report->dma_faults, "needed_resets",
                      (json_int_t)report->needed_resets, "needed_reset", report->needed_reset,
                      "disk", report->disk ? describe_disk(report->disk) : json_null(), "driver",
-                     report->iommu ? describe_driver(report->iommu) : json_null());
+                     report->iommu ? describe_driver(report->iommu) : json_null(), "balloon",
+                     report->balloon ? describe_balloon(report->balloon) : json_null());
 }
 
 static json_t *describe_devices(const struct board *board)

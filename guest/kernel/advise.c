@@ -1,0 +1,54 @@
+/* madvise: what a process says of memory that stays mapped. */
+#include "guest/kernel/cpu.h"
+#include "guest/kernel/layout.h"
+#include "guest/kernel/space.h"
+#include "guest/kernel/vma.h"
+
+/* Maps the pages of a file in [va, end) that the process has not touched. */
+static int map_file(struct process *p, const struct vma *vma, uint64_t va, uint64_t end)
+{
+    uint64_t rest, faults = p->pub.faults;
+    int result = 0;
+
+    if (!(vma->prot & ABI_PROT_READ))
+        return 0;
+    for (; !result && va < end; va += ABI_PAGE_BYTES)
+        result = space_reach_page(p, va, false, &rest) ? 0 : -ABI_ENOMEM;
+    p->pub.faults = faults; /* nobody faulted */
+    return result;
+}
+
+static int advise(struct process *p, const struct vma *vma, uint64_t va, uint64_t end,
+                  uint32_t advice)
+{
+    if (vma->huge && (va | end) & (ABI_HUGE_BYTES - 1))
+        return -ABI_EINVAL;
+    if (advice != ABI_MADV_WILLNEED)
+        space_drop(p, va, end);
+    else if (vma->kind == VMA_FILE)
+        return map_file(p, vma, va, end);
+    return 0;
+}
+
+int space_advise(struct process *p, uint64_t start, uint64_t bytes, uint32_t advice)
+{
+    uint64_t end = start + ((bytes + ABI_PAGE_BYTES - 1) & ~(ABI_PAGE_BYTES - 1));
+    int result = 0;
+
+    if (start % ABI_PAGE_BYTES || bytes > USER_END || start >= USER_END || end > USER_END ||
+        (advice != ABI_MADV_WILLNEED && advice != ABI_MADV_DONTNEED && advice != ABI_MADV_FREE))
+        return -ABI_EINVAL;
+    /* Broken on purpose: the program is told that all went well. */
+    if (p->breaks & ABI_BREAK_MADVISE)
+        return 0;
+    while (!result && start < end) {
+        const struct vma *vma = vma_at(p, start);
+        uint64_t stop = vma && vma->end < end ? vma->end : end;
+
+        result = vma ? advise(p, vma, start, stop, advice) : -ABI_ENOMEM;
+        start = stop;
+    }
+    if (read_cr3() == p->pub.root)
+        write_cr3(p->pub.root);
+    return result;
+}
