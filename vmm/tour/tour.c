@@ -18,7 +18,8 @@
 #define TOUR_CPUS       2
 
 const struct tour_exercise *const tour_exercises[] = {
-    &tour_paging, &tour_fork_cow, &tour_shared_memory, &tour_dma, &tour_shared_library,
+    &tour_paging, &tour_fork_cow,       &tour_shared_memory,
+    &tour_dma,    &tour_shared_library, &tour_reclaim,
 };
 const size_t tour_exercises_count = sizeof(tour_exercises) / sizeof(tour_exercises[0]);
 
@@ -95,19 +96,17 @@ static int run_vm(struct tour_run *run, int console_fd, char *error, size_t erro
         .vcpu_count = TOUR_CPUS,
         .huge_pages = MEMORY_4K,
     };
-    const struct vm_shape shape = boot_shape(&config);
-    struct board_config board_config = boot_board(&config);
+    struct board_config board_config;
+    struct vm_shape shape;
     struct boot_error boot_error;
     struct board board;
     struct vm vm;
     int err, waited;
 
-    board_config.console_out_fd = console_fd;
-    board_config.checkpoint = on_checkpoint;
-    board_config.checkpoint_owner = run;
     snprintf(boot_args, sizeof(boot_args), "exec=%s", run->command);
     if (run->exercise->machine)
         run->exercise->machine(run, &config);
+    shape = boot_shape(&config);
     board_config = boot_board(&config);
     board_config.console_out_fd = console_fd;
     board_config.checkpoint = on_checkpoint;
