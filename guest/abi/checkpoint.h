@@ -22,6 +22,7 @@ enum abi_exercise {
     ABI_DMA = 4,
     ABI_LIBRARY = 5,
     ABI_RECLAIM = 6,
+    ABI_LEAK = 7,
     ABI_DMA_LAB = 16, /* not of the tour: lab.h */
 };
 
@@ -34,6 +35,7 @@ enum abi_exercise {
 #define ABI_BREAK_SHARED     4u  /* mapping a shared object maps a private copy of it */
 #define ABI_BREAK_FILE       8u  /* a page of a file is copied when it is first touched */
 #define ABI_BREAK_MADVISE    16u /* advice is taken, and nothing done */
+#define ABI_BREAK_EXIT       32u /* a process's end forgets a page of each range, and a table */
 
 #define ABI_CHECKPOINT_MAGIC 0x4b434843u /* "CHCK" */
 #define ABI_CHECKPOINT_ARGS  16
@@ -89,10 +91,11 @@ enum abi_process_state {
 struct abi_process {
     uint32_t pid;
     uint32_t parent;
-    uint32_t state; /* enum abi_process_state */
-    uint32_t cpu;   /* where it runs, or ran last */
-    uint64_t root;  /* page table root (CR3's address bits), 0 if none */
-    uint64_t vsz_bytes;
+    uint32_t state;      /* enum abi_process_state */
+    uint32_t cpu;        /* where it runs, or ran last */
+    uint64_t root;       /* page table root (CR3's address bits), 0 if none */
+    uint64_t vsz_bytes;  /* address space in use */
+    uint64_t vsz_limit;  /* that it may have, 0: all that addresses reach */
     uint64_t rss_frames; /* 4K frames mapped to user, a 2M page counts 512 */
     uint64_t faults;     /* page faults taken, all kinds */
     uint64_t demand_zero;

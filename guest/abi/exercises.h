@@ -180,6 +180,47 @@ enum abi_library_arg {
 #define ABI_LIBRARY_CALLS(i)    (10 * ((i) + 1ull))
 #define ABI_LIBRARY_FIRST_COUNT 0x1000ull
 
+/* ---- leak ----------------------------------------------------------------- */
+
+/*
+ * Two processes lose all memory they map: one maps and touches nothing until there is no
+ * address space left, the other has a limit (SYS_LIMIT) and touches what it maps.
+ */
+enum abi_leak_step {
+    /* Neither is there. No arguments. */
+    ABI_LEAK_BEFORE = 1,
+    /* The first is there, and has mapped nothing. arg: abi_leak_arg, as in all that follow. */
+    ABI_LEAK_STARTED,
+    /* Not even one more page can be mapped. */
+    ABI_LEAK_RESERVED,
+    /* It has ended. */
+    ABI_LEAK_RETURNED,
+    /* The second has come to its limit. */
+    ABI_LEAK_TOUCHED,
+    /* It has ended. */
+    ABI_LEAK_AFTER,
+    ABI_LEAK_STEPS,
+};
+
+enum abi_leak_arg {
+    ABI_LEAK_PID,
+    ABI_LEAK_COUNT, /* of mappings; TOUCHED: those of ABI_LEAK_CHUNK */
+    ABI_LEAK_BYTES, /* mapped by them, all in all */
+    ABI_LEAK_ERROR, /* of the one that failed: -ABI_E* */
+    ABI_LEAK_FIRST, /* TOUCHED: va of the first; they follow each other */
+    ABI_LEAK_NARGS,
+};
+
+/* RESERVED: the first mappings are so large, then half as large, … down to one page. */
+#define ABI_LEAK_LARGEST (1ull << 40)
+
+/* TOUCHED: bytes of a mapping; its first pages are written, so many of mapping i, with this. */
+#define ABI_LEAK_CHUNK    (1ull << 20)
+#define ABI_LEAK_PAGES(i) ((i) % 4 + 1)
+#define ABI_LEAK_WORD(i)  (0x6c65616b00000000ull + (i))
+/* And, besides, a 2M page and a shared object of so many pages. */
+#define ABI_LEAK_OBJECT_PAGES 8
+
 /* ---- dma ------------------------------------------------------------------ */
 
 /*

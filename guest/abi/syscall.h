@@ -48,6 +48,7 @@ enum abi_syscall {
     SYS_RANDOM,         /* (buf, len) -> len: bytes from the entropy device */
     SYS_MAP_FILE,       /* (name, offset, bytes, prot, addr or 0) -> va: a bundled file, private */
     SYS_MADVISE,        /* (addr, bytes, ABI_MADV_*): as madvise(2), without what is said there */
+    SYS_LIMIT,          /* (bytes, 0 for none): address space of this process and its children */
     SYS_COUNT,
 };
 

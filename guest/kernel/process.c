@@ -121,6 +121,7 @@ int64_t process_fork(struct process *parent, uint32_t flags)
     child->pub.parent = parent->pub.pid;
     child->cpu = parent->cpu;
     child->breaks = parent->breaks;
+    child->pub.vsz_limit = parent->pub.vsz_limit;
     child->fault_handler = parent->fault_handler;
     child->regs = parent->regs;
     child->regs.rax = 0;
@@ -144,7 +145,9 @@ void process_exit(struct process *p, uint32_t status)
     /* Off the tables before they go. */
     if (read_cr3() == p->pub.root)
         write_cr3(paging_kernel_root());
-    paging_free_root(p->pub.root);
+    /* Broken on purpose: nobody gives the table back. */
+    if (!(p->breaks & ABI_BREAK_EXIT))
+        paging_free_root(p->pub.root);
     p->pub.root = 0;
     p->pub.state = ABI_PROCESS_ZOMBIE;
     p->status = status;

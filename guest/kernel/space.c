@@ -137,7 +137,9 @@ void space_drop(struct process *p, uint64_t start, uint64_t end)
         /* The tables of a 2M stretch are looked at when it is left. */
         if (any && (last ^ va) >= ABI_HUGE_BYTES)
             paging_prune(p->pub.root, last);
-        frame_put(frame_of(*entry), false);
+        /* Broken on purpose: the first page of the range is lost. */
+        if (any || !(p->breaks & ABI_BREAK_EXIT))
+            frame_put(frame_of(*entry), false);
         paging_set(entry, 0);
         p->pub.rss_frames -= frames_in(bytes);
         any = true;

@@ -331,6 +331,12 @@ static int64_t sys_map_file(struct process *p, const uint64_t *arg)
     return space_map_file(p, file, arg[1], arg[2], (uint32_t)arg[3], arg[4]);
 }
 
+static int64_t sys_limit(struct process *p, const uint64_t *arg)
+{
+    p->pub.vsz_limit = arg[0];
+    return 0;
+}
+
 typedef int64_t handler(struct process *p, const uint64_t *arg);
 
 static handler *const table[SYS_COUNT] = {
@@ -367,6 +373,7 @@ static handler *const table[SYS_COUNT] = {
     [SYS_RANDOM] = sys_random,
     [SYS_MAP_FILE] = sys_map_file,
     [SYS_MADVISE] = sys_madvise,
+    [SYS_LIMIT] = sys_limit,
 };
 
 void syscall(struct process *p)

@@ -98,16 +98,20 @@ void vma_merge(struct process *p, uint64_t start, uint64_t end)
 int vma_add(struct process *p, const struct vma *vma)
 {
     struct vma *at = vma_after(p, vma->start);
+    uint64_t bytes = vma->end - vma->start, limit = p->pub.vsz_limit;
 
     if (!vma_is_end(p, at) && at->start < vma->end)
         return -ABI_EEXIST;
     if (p->nvmas == VMAS_MAX)
         return -ABI_ENOMEM;
+    /* As RLIMIT_AS: what counts is what is reserved, touched or not. */
+    if (limit && (bytes > limit || p->pub.vsz_bytes > limit - bytes))
+        return -ABI_ENOMEM;
     vma_open(p, at);
     *at = *vma;
     if (vma->kind == VMA_SHARED)
         shared_get(vma->object);
-    p->pub.vsz_bytes += vma->end - vma->start;
+    p->pub.vsz_bytes += bytes;
     vma_merge(p, vma->start, vma->end);
     return 0;
 }

@@ -17,7 +17,8 @@ bool vma_is_end(const struct process *p, const struct vma *vma);
 /* Size of the pages it is mapped by. */
 uint64_t vma_page_bytes(const struct vma *vma);
 
-/* Adds one: -ABI_EEXIST where something is there, -ABI_ENOMEM when there are too many. */
+/* Adds one: -ABI_EEXIST where something is there, -ABI_ENOMEM when there are too many, or at the
+ * limit. */
 int vma_add(struct process *p, const struct vma *vma);
 
 /* Removes one, and its hold on its object. */
