@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/core/board.h"
 #include "guest/abi/exercises.h"
 #include "vmm/machine/memory.h"
 #include "vmm/machine/vm.h"
@@ -16,6 +17,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static struct board no_devices;
 static const struct tour_host host = { .cpus = 2, .timeout_s = 1, .memory_bytes = MEMORY_BYTES };
 
 enum { RECORD_FRAME, KERNEL_FRAME, PML4_FRAME, PDPT_FRAME, PD_FRAME, PT_FRAME, PROCESS_FRAME };
@@ -72,6 +74,7 @@ static void look(const struct tour_exercise *exercise, const struct abi_checkpoi
     run->exercise = exercise;
     run->host = &host;
     run->vm = vm;
+    run->board = &no_devices;
     run->state = calloc(1, exercise->state_bytes);
     for (uint32_t i = 0; i < ROUNDS; i++) {
         rung.step = 1 + (record->step + i) % (exercise->steps - 1);
