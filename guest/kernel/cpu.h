@@ -65,6 +65,7 @@ static inline struct cpu *cpu_self(void)
 
 void regs_return(struct regs *regs) __attribute__((noreturn));
 void idle_wait(void);
+extern char idle_halt[], idle_over[]; /* its instruction that waits, and the next */
 
 static inline void outb(uint16_t port, uint8_t value)
 {

@@ -135,7 +135,11 @@ regs_return:
     .globl idle_wait
 idle_wait:
     sti
+    .globl idle_halt
+idle_halt:
     hlt
+    .globl idle_over
+idle_over:
     cli
     ret
 

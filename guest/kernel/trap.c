@@ -172,4 +172,10 @@ void trap_kernel(struct regs *regs)
     kernel_unlock();
     /* Not straight into the next one: a device that never stops would keep it from looking. */
     regs->rflags &= ~(uint64_t)RFLAGS_IF;
+    /*
+     * `sti` holds interrupts off until `hlt` is under way, but an emulated CPU may forget
+     * that when the host takes it away in between: halting now would be for good.
+     */
+    if (regs->rip == (uint64_t)idle_halt)
+        regs->rip = (uint64_t)idle_over;
 }
