@@ -556,7 +556,7 @@ group_tour() {
         if [ -z "$why" ] && [ "$name" = fork-cow ]; then
             ratio=$(sed -n 's/.*"cascade_to_bulk_ratio": *\([0-9.]*\).*/\1/p' "$work/tour.json")
             words=$(awk -v r="${ratio:-x}" 'BEGIN {
-                print r + 0 <= 0 ? "none" : r > 1 ? "COW backfired" : "COW helped even so" }')
+                print(r + 0 <= 0 ? "none" : r + 0 > 1 ? "COW backfired" : "COW helped even so") }')
             matches "$out" " COW faults take .*: $words" ||
                 why="the row does not say what the ratio ${ratio:-(none)} means"
         fi
