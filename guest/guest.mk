@@ -14,8 +14,8 @@ LIB_OBJS    := $(patsubst guest/%,$G/%.o,$(sort $(wildcard guest/lib/*.c guest/l
 PROGRAMS    := $(patsubst guest/user/%.c,$G/user/%,$(sort $(wildcard guest/user/*.c)))
 # Programs that a shared library is loaded into at run time, and that library.
 LIBRARY     := $G/user/libfigures.so
-LOADER_OBJS := $G/dynamic/loader.c.o $G/dynamic/member.c.o
-DYNAMIC     := $(patsubst guest/dynamic/%.c,$G/user/%,$(sort $(wildcard guest/dynamic/figures-*.c)))
+DYNAMIC     := $(patsubst guest/dynamic/%.c,$G/user/%,$(sort $(wildcard guest/dynamic/*-*.c)))
+LINK_WITH   = $(LIBRARY)
 BUNDLED     := $(PROGRAMS) $(DYNAMIC) $(LIBRARY)
 
 $G/kernel/%.o: guest/kernel/%
@@ -41,9 +41,19 @@ $(LIBRARY): $G/figures/figures.c.o guest/figures/library.ld
 	@mkdir -p $(@D)
 	ld -shared -nostdlib -z now -z relro -z noexecstack -z max-page-size=4096 --hash-style=sysv \
 	    -soname $(@F) -T guest/figures/library.ld -o $@ $<
-$(DYNAMIC): $G/user/%: $G/dynamic/%.c.o $(LOADER_OBJS) $(LIB_OBJS) $(LIBRARY) guest/dynamic/program.ld
+$(DYNAMIC): $G/user/%: $G/dynamic/%.c.o $G/dynamic/loader.c.o $(LIB_OBJS) $(LIBRARY) guest/dynamic/program.ld
 	ld -nostdlib -z now -z noexecstack --no-dynamic-linker --hash-style=sysv \
-	    -T guest/dynamic/program.ld -o $@ $(filter %.o %.so,$^)
+	    -T guest/dynamic/program.ld -o $@ $(filter %.o,$^) $(LINK_WITH)
+
+# These go through an exercise together; the others show what the loader refuses.
+$(filter $G/user/figures-%,$(DYNAMIC)): $G/dynamic/member.c.o
+# As if built for a newer version of the library, which has more than the one bundled.
+$G/user/link-missing: LINK_WITH = $G/newer/libfigures.so
+$G/user/link-missing: $G/newer/libfigures.so
+$G/newer/libfigures.so:
+	@mkdir -p $(@D)
+	echo 'void figures_missing(void) {}' | \
+	    gcc -shared -nostdlib -fPIC -Wl,-soname,$(@F) -x c -o $@ -
 
 # The programs and the library, stripped and page-aligned, with tables of their names.
 $G/programs.S: $(BUNDLED) guest/programs.sh

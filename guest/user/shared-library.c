@@ -71,6 +71,24 @@ static void ring(enum abi_library_step step)
     checkpoint(ABI_LIBRARY, step, arg, ABI_LIBRARY_NARGS);
 }
 
+/* What SYS_MAP_FILE must refuse. */
+static bool refuses(void)
+{
+    static const char name[] = "libfigures.so";
+    const uint64_t far = 1ul << 30, taken = (uint64_t)members;
+
+    return syscall(SYS_MAP_FILE, "no such file", 0ul, PAGE, 1ul, 0ul) == -ABI_ENOENT &&
+           syscall(SYS_MAP_FILE, 0x1000ul, 0ul, PAGE, 1ul, 0ul) == -ABI_EFAULT &&
+           syscall(SYS_MAP_FILE, name, 1ul, PAGE, 1ul, 0ul) == -ABI_EINVAL &&
+           syscall(SYS_MAP_FILE, name, far, PAGE, 1ul, 0ul) == -ABI_EINVAL &&
+           syscall(SYS_MAP_FILE, name, 0ul, far, 1ul, 0ul) == -ABI_EINVAL &&
+           syscall(SYS_MAP_FILE, name, PAGE, -PAGE, 1ul, 0ul) == -ABI_EINVAL &&
+           syscall(SYS_MAP_FILE, name, 0ul, 0ul, 1ul, 0ul) == -ABI_EINVAL &&
+           syscall(SYS_MAP_FILE, name, 0ul, PAGE, 8ul, 0ul) == -ABI_EINVAL &&
+           syscall(SYS_MAP_FILE, name, 0ul, PAGE, 1ul, -PAGE) == -ABI_ENOMEM &&
+           syscall(SYS_MAP_FILE, name, 0ul, PAGE, 1ul, taken) == -ABI_EEXIST;
+}
+
 int main(int argc, char **argv)
 {
     int64_t object = syscall(SYS_SHARED_CREATE, PAGE);
@@ -79,6 +97,10 @@ int main(int argc, char **argv)
     members = map(NULL, PAGE, ABI_PROT_READ | ABI_PROT_WRITE, ABI_MAP_SHARED, (uint64_t)object);
     if (object < 0 || !members)
         return 1;
+    if (!refuses()) {
+        printf("SYS_MAP_FILE takes what it should not\n");
+        return 1;
+    }
     members->go = 0;
     if (argc > 1 && !strcmp(argv[1], "break"))
         syscall(SYS_BREAK, ABI_BREAK_FILE);

@@ -352,6 +352,10 @@ group_bundled() {
     expect "a forbidden access ends a program, not the guest" 139 'crash.*exception 14' '' \
         run --exec 'run crash'
     expect "an unknown program" 127 'no such program' '' run --exec 'run nothing'
+    expect "a program the loader cannot copy a variable for" 126 'link-copy: R_X86_64_COPY at 0x' \
+        '' run --exec 'run link-copy'
+    expect "a program that needs what no library has" 126 "link-missing: nobody has 'figures_missing'" \
+        '' run --exec 'run link-missing'
     expect "little memory" 0 'total 8192 KiB' '' run --memory 8M --exec mem
     name="memory on both sides of the hole below 4 GiB"
     if [ "$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)" -gt 3300000 ]; then
