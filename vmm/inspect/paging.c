@@ -117,36 +117,35 @@ static enum paging_status judge(const struct paging_format *f, const struct pagi
     return entry & reserved ? PAGING_RESERVED : PAGING_MAPPED;
 }
 
-/* Rights on the way down: W and U must be set at every level, NX at any (SDM 4.6). */
-struct rights {
-    bool writable, user, nx;
-};
+/* Rights on the way down: W and U must be set at every level, NX at any (SDM 4.6). One
+ * word: a struct of three bools goes through memory, at each of a million pages. */
+#define RIGHT_W    1u
+#define RIGHT_U    2u
+#define RIGHT_NX   4u
+#define ALL_RIGHTS (RIGHT_W | RIGHT_U)
 
-static const struct rights all_rights = { .writable = true, .user = true };
-
-static struct rights narrowed(const struct paging_format *f, struct rights above, uint64_t entry)
+static inline unsigned narrowed(const struct paging_format *f, unsigned above, uint64_t entry)
 {
-    return (struct rights){
-        .writable = above.writable && (entry & f->writable) == f->writable,
-        .user = above.user && (entry & f->user) == f->user,
-        .nx = above.nx || entry & f->nx,
-    };
+    unsigned here = ((entry & f->writable) == f->writable ? RIGHT_W : 0) |
+                    ((entry & f->user) == f->user ? RIGHT_U : 0);
+
+    return (above & (here | RIGHT_NX)) | (entry & f->nx ? RIGHT_NX : 0);
 }
 
-static struct paging_leaf leaf_of(const struct paging_format *f, unsigned i, uint64_t va,
-                                  uint64_t entry, struct rights rights)
+static inline void leaf_of(struct paging_leaf *leaf, const struct paging_format *f, unsigned i,
+                           uint64_t va, uint64_t entry, unsigned rights)
 {
     uint64_t bytes = 1ull << f->level[i].shift;
 
-    return (struct paging_leaf){
+    *leaf = (struct paging_leaf){
         .va = va & ~(bytes - 1),
         .gpa = entry & f->level[i].frame,
         .page_bytes = bytes,
         .level = f->nlevels - i,
         .entry = entry,
-        .writable = rights.writable,
-        .user = rights.user,
-        .nx = rights.nx,
+        .writable = rights & RIGHT_W,
+        .user = rights & RIGHT_U,
+        .nx = rights & RIGHT_NX,
         .accessed = entry & f->accessed,
         .dirty = entry & f->dirty,
         .global = entry & f->global,
@@ -157,7 +156,7 @@ static struct paging_leaf leaf_of(const struct paging_format *f, unsigned i, uin
 int paging_walk(const struct paging_format *f, const struct paging_reader *reader, uint64_t root,
                 uint64_t va, struct paging_walk *out)
 {
-    struct rights rights = all_rights;
+    unsigned rights = ALL_RIGHTS;
     uint64_t table = root & f->root;
     unsigned i;
 
@@ -184,7 +183,7 @@ int paging_walk(const struct paging_format *f, const struct paging_reader *reade
 
         rights = narrowed(f, rights, step->entry);
         if (is_leaf(level, step->entry)) {
-            out->leaf = leaf_of(f, i, va, step->entry, rights);
+            leaf_of(&out->leaf, f, i, va, step->entry, rights);
             out->gpa = out->leaf.gpa | (va & (out->leaf.page_bytes - 1));
             return 0;
         }
@@ -214,8 +213,7 @@ static int report_broken(const struct each *e, uint64_t linear, unsigned level,
 
 /* Visit the table at `gpa`, which translates from `linear` on. Recursion is at most nlevels deep.
  */
-static int visit_table(struct each *e, unsigned i, uint64_t gpa, uint64_t linear,
-                       struct rights above)
+static int visit_table(struct each *e, unsigned i, uint64_t gpa, uint64_t linear, unsigned above)
 {
     const struct paging_format *f = e->format;
     const struct paging_level *level = &f->level[i];
@@ -263,8 +261,9 @@ static int visit_table(struct each *e, unsigned i, uint64_t gpa, uint64_t linear
                 continue;
             err = visit_table(e, i + 1, entry & level->table, at, narrowed(f, above, entry));
         } else if (e->visitor->leaf) {
-            struct paging_leaf leaf = leaf_of(f, i, to_canonical(f, at), entry,
-                                              narrowed(f, above, entry));
+            struct paging_leaf leaf;
+
+            leaf_of(&leaf, f, i, to_canonical(f, at), entry, narrowed(f, above, entry));
             err = e->visitor->leaf(e->visitor->owner, &leaf);
         } else {
             err = 0;
@@ -306,7 +305,7 @@ int paging_each_within(const struct paging_format *f, const struct paging_reader
 
     e.first = va_first & va_mask(f);
     e.last = va_last & va_mask(f);
-    err = visit_table(&e, 0, root & f->root, 0, all_rights);
+    err = visit_table(&e, 0, root & f->root, 0, ALL_RIGHTS);
     *budget = e.budget;
     return err;
 }
