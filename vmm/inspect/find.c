@@ -157,14 +157,24 @@ static size_t first_from(const struct find *find, uint64_t gpa)
     return low;
 }
 
+/* Pages that hold many hits are as much work as many pages. */
+struct placing {
+    struct find *find;
+    uint64_t work;
+};
+
 static int place_leaf(void *owner, unsigned space, const struct paging_leaf *leaf)
 {
-    struct find *find = owner;
+    struct placing *placing = owner;
+    struct find *find = placing->find;
 
     for (size_t i = first_from(find, leaf->gpa);
          i < find->n && find->hit[i].gpa - leaf->gpa < leaf->page_bytes; i++) {
         struct find_hit *hit = &find->hit[i];
 
+        if (!placing->work)
+            return -E2BIG;
+        placing->work--;
         if (hit->nplaces == FIND_PLACES_MAX) {
             hit->more++;
             continue;
@@ -178,7 +188,8 @@ static int place_leaf(void *owner, unsigned space, const struct paging_leaf *lea
 
 int find_places(struct find *find, const struct spaces *spaces, uint64_t *budget)
 {
-    const struct spaces_visitor visitor = { .owner = find, .leaf = place_leaf };
+    struct placing placing = { .find = find, .work = *budget };
+    const struct spaces_visitor visitor = { .owner = &placing, .leaf = place_leaf };
 
     if (!find->n)
         return 0;

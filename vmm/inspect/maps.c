@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define FIRST_ROOM 64 /* a power of two, as MAPS_RANGES_MAX is */
+
 struct folding {
     struct maps *maps;
     const struct spaces *spaces;
@@ -39,13 +41,33 @@ static enum map_sharing sharing_of(const struct folding *f, const struct paging_
 static struct map_range *last_alike(const struct folding *f, const struct paging_leaf *leaf,
                                     enum map_sharing sharing)
 {
-    struct map_range *last = &f->maps->range[f->maps->n - 1];
+    struct map_range *last;
 
-    if (f->maps->n == f->start || last->last + 1 != leaf->va ||
-        last->page_bytes != leaf->page_bytes || last->writable != leaf->writable ||
-        last->user != leaf->user || last->nx != leaf->nx || last->sharing != sharing)
+    if (f->maps->n == f->start)
+        return NULL;
+    last = &f->maps->range[f->maps->n - 1];
+    if (last->last + 1 != leaf->va || last->page_bytes != leaf->page_bytes ||
+        last->writable != leaf->writable || last->user != leaf->user || last->nx != leaf->nx ||
+        last->sharing != sharing)
         return NULL;
     return last;
+}
+
+/* Room for one more range: 0, -E2BIG or -ENOMEM. */
+static int make_room(struct maps *maps)
+{
+    struct map_range *grown;
+
+    if (maps->n < maps->room)
+        return 0;
+    if (maps->n == MAPS_RANGES_MAX)
+        return -E2BIG;
+    grown = realloc(maps->range, 2 * maps->room * sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    maps->range = grown;
+    maps->room *= 2;
+    return 0;
 }
 
 static int fold_leaf(void *owner, unsigned space, const struct paging_leaf *leaf)
@@ -54,10 +76,13 @@ static int fold_leaf(void *owner, unsigned space, const struct paging_leaf *leaf
     enum map_sharing sharing = sharing_of(f, leaf);
     struct map_range *range = last_alike(f, leaf, sharing);
 
+    int err;
+
     (void)space;
     if (!range) {
-        if (f->maps->n == f->maps->room)
-            return -E2BIG;
+        err = make_room(f->maps);
+        if (err)
+            return err;
         range = &f->maps->range[f->maps->n++];
         *range = (struct map_range){
             .first = leaf->va,
@@ -85,8 +110,7 @@ int maps_make(struct maps *maps, const struct spaces *spaces, const struct frame
     const struct spaces_visitor visitor = { .owner = &f, .leaf = fold_leaf };
     int err = 0;
 
-    *maps = (struct maps){ .room = MAPS_RANGES_MAX };
-    /* Address space only, until a range is written there. */
+    *maps = (struct maps){ .room = FIRST_ROOM };
     maps->range = malloc(maps->room * sizeof(*maps->range));
     if (!maps->range)
         return -ENOMEM;
@@ -99,7 +123,7 @@ int maps_make(struct maps *maps, const struct spaces *spaces, const struct frame
         maps->end[i] = maps->n;
     }
     maps->complete = !err && frames->complete;
-    return 0;
+    return err == -ENOMEM ? err : 0;
 }
 
 void maps_destroy(struct maps *maps)

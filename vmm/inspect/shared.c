@@ -6,6 +6,7 @@
 
 /* As many mappings are listed at most; a guest decides how many there are. */
 #define MAPPINGS_MAX (1u << 18)
+#define FIRST_ROOM   256 /* a power of two, as that is */
 
 struct mapping {
     uint64_t gpa, va;
@@ -17,8 +18,26 @@ struct gathering {
     const struct frame_map *map;
     const struct spaces *spaces;
     struct mapping *mapping;
-    size_t n;
+    size_t n, room;
+    uint64_t work; /* frames still to be looked at: large pages have many */
 };
+
+/* Room for one more mapping: 0, -E2BIG or -ENOMEM. */
+static int make_room(struct gathering *g)
+{
+    struct mapping *grown;
+
+    if (g->n < g->room)
+        return 0;
+    if (g->n == MAPPINGS_MAX)
+        return -E2BIG;
+    grown = realloc(g->mapping, 2 * g->room * sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    g->mapping = grown;
+    g->room *= 2;
+    return 0;
+}
 
 static int gather(void *owner, unsigned space, const struct paging_leaf *leaf)
 {
@@ -28,14 +47,19 @@ static int gather(void *owner, unsigned space, const struct paging_leaf *leaf)
         return 0;
     for (uint64_t at = 0; at < leaf->page_bytes; at += MEMORY_PAGE_BYTES) {
         const struct frame *frame = frame_map_at(g->map, leaf->gpa + at);
+        int err;
 
         /* Beyond RAM there may be a gigabyte of nothing. */
         if (!frame)
             return 0;
+        if (!g->work)
+            return -E2BIG;
+        g->work--;
         if (frame->mappings < 2)
             continue;
-        if (g->n == MAPPINGS_MAX)
-            return -E2BIG;
+        err = make_room(g);
+        if (err)
+            return err;
         g->mapping[g->n++] = (struct mapping){
             .gpa = leaf->gpa + at,
             .va = leaf->va + at,
@@ -121,17 +145,18 @@ static int fold(struct shared_list *list, const struct gathering *g)
 int shared_list_make(struct shared_list *list, const struct frame_map *map,
                      const struct spaces *spaces, uint64_t *budget)
 {
-    struct gathering g = { .map = map, .spaces = spaces };
+    struct gathering g = { .map = map, .spaces = spaces, .room = FIRST_ROOM, .work = *budget };
     const struct spaces_visitor visitor = { .owner = &g, .leaf = gather };
     int err;
 
     *list = (struct shared_list){ 0 };
-    g.mapping = malloc(MAPPINGS_MAX * sizeof(*g.mapping));
+    g.mapping = malloc(g.room * sizeof(*g.mapping));
     if (!g.mapping)
         return -ENOMEM;
-    list->complete = !spaces_each(spaces, SPACES_LOWER, budget, &visitor) && map->complete;
+    err = spaces_each(spaces, SPACES_LOWER, budget, &visitor);
+    list->complete = !err && map->complete;
     qsort(g.mapping, g.n, sizeof(*g.mapping), by_frame);
-    err = fold(list, &g);
+    err = err == -ENOMEM ? err : fold(list, &g);
     free(g.mapping);
     return err;
 }
