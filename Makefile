@@ -24,6 +24,8 @@ CORE      := $(filter-out $(REST)/obj/vmm/cli/main.o,$(OBJS))
 # What stands for itself, without a VM.
 IOMMU     := $(filter-out %/dma_request.o,$(filter $B/obj/devices/iommu/%,$(OBJS))) \
     $(REST)/obj/vmm/machine/memory.o
+# All of inspection but the disassembler.
+INSPECT   := $(filter-out %/disasm.o,$(filter $(REST)/obj/vmm/inspect/%,$(OBJS)))
 UNIT_OBJS := $(patsubst %.c,$(REST)/obj/%.o,$(sort $(wildcard tests/unit/*.c)))
 FUZZERS   := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/*.c))
 BENCH_OBJS := $(patsubst %.c,$B/obj/%.o,$(filter-out %/floor.c %/iommu_main.c,$(sort $(wildcard tests/bench/*.c))))
@@ -85,9 +87,9 @@ $B/fuzz/%: $B/obj/tests/fuzz/%.o $(CORE)
 	$(CC) $(SANITIZE) -fsanitize=fuzzer -no-pie -pthread -o $@ $^ $(LIBS)
 	ln -sf ../fuzz-obj/fuzz/$* build/fuzz/$*
 
-$B/bench/bench: $(BENCH_OBJS)
+$B/bench/bench: $(BENCH_OBJS) $(INSPECT) $(IOMMU)
 	@mkdir -p $(@D)
-	$(CC) $(SANITIZE) $(LINK) -o $@ $^
+	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^
 $B/obj/tests/bench/iommu_main.o: ALL_CFLAGS += $(GLIB)
 $B/bench/iommu: $B/obj/tests/bench/iommu_main.o $(IOMMU)
 	@mkdir -p $(@D)

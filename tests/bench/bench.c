@@ -25,7 +25,7 @@ static const struct part {
 } parts[] = {
     { .name = "start", .run = bench_start },       { .name = "exits", .run = bench_exits },
     { .name = "overhead", .run = bench_overhead }, { .name = "iommu", .run = bench_iommu },
-    { .name = "blk", .run = bench_blk },
+    { .name = "blk", .run = bench_blk },           { .name = "inspect", .run = bench_inspect },
 };
 
 #define NPARTS      (sizeof(parts) / sizeof(parts[0]))

@@ -26,6 +26,7 @@ int bench_exits(const struct bench *bench);
 int bench_overhead(const struct bench *bench);
 int bench_iommu(const struct bench *bench);
 int bench_blk(const struct bench *bench);
+int bench_inspect(const struct bench *bench);
 
 /* One result, the median or total of n samples; falls short if value > limit. */
 void bench_report(const char *name, double value, const char *unit, double limit, size_t n);
