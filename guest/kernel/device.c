@@ -174,7 +174,11 @@ static void open_interrupt(unsigned index)
     const struct boot_device *boot = boot_of[index];
 
     cpu_open_vector(VECTOR_DEVICE + index);
-    /* Not the same: a local APIC takes a vector for level- or edge-triggered as it came last. */
+    /*
+     * Not the same: a local APIC takes a vector for level- or edge-triggered as it came last.
+     * One that this CPU sends itself is edge-triggered; while the device's own is in service,
+     * its end would not get to the I/O APIC, which then never sends the device's again.
+     */
     cpu_open_vector(VECTOR_POLL + index);
     ioapic_route(boot->gsi, (uint8_t)(VECTOR_DEVICE + index), boot->level, cpus[0].apic_id);
 }
