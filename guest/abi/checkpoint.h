@@ -23,6 +23,7 @@ enum abi_exercise {
     ABI_LIBRARY = 5,
     ABI_RECLAIM = 6,
     ABI_LEAK = 7,
+    ABI_REMANENCE = 8,
     ABI_DMA_LAB = 16, /* not of the tour: lab.h */
 };
 

@@ -49,6 +49,7 @@ enum abi_syscall {
     SYS_MAP_FILE,       /* (name, offset, bytes, prot, addr or 0) -> va: a bundled file, private */
     SYS_MADVISE,        /* (addr, bytes, ABI_MADV_*): as madvise(2), without what is said there */
     SYS_LIMIT,          /* (bytes, 0 for none): address space of this process and its children */
+    SYS_ZEROING,        /* (enum abi_zeroing) -> the policy before: for all frames from now on */
     SYS_COUNT,
 };
 
@@ -71,20 +72,28 @@ enum abi_syscall {
 #define ABI_MADV_DONTNEED 4u
 #define ABI_MADV_FREE     8u
 
-#define ABI_FORK_EAGER    1u /* copy private pages now instead of on write */
+/* When frames that were used are zeroed. */
+enum abi_zeroing {
+    ABI_ZERO_NEEDED = 0, /* when they are allocated, if they must read zero and no others do */
+    ABI_ZERO_ON_FREE,    /* when they are freed */
+    ABI_ZERO_ON_ALLOC,   /* when they are allocated, whatever for, and those first */
+    ABI_ZERO_COUNT,
+};
 
-#define ABI_EPERM         1
-#define ABI_ENOENT        2
-#define ABI_ESRCH         3
-#define ABI_E2BIG         7
-#define ABI_ENOEXEC       8
-#define ABI_ECHILD        10
-#define ABI_EAGAIN        11
-#define ABI_ENOMEM        12
-#define ABI_EFAULT        14
-#define ABI_EEXIST        17
-#define ABI_EINVAL        22
-#define ABI_ENOSYS        38
+#define ABI_FORK_EAGER 1u /* copy private pages now instead of on write */
+
+#define ABI_EPERM      1
+#define ABI_ENOENT     2
+#define ABI_ESRCH      3
+#define ABI_E2BIG      7
+#define ABI_ENOEXEC    8
+#define ABI_ECHILD     10
+#define ABI_EAGAIN     11
+#define ABI_ENOMEM     12
+#define ABI_EFAULT     14
+#define ABI_EEXIST     17
+#define ABI_EINVAL     22
+#define ABI_ENOSYS     38
 
 /* Exit status of a process that a fault or SYS_KILL ended. */
 #define ABI_STATUS_FAULT  139

@@ -13,6 +13,7 @@ static uint64_t idle;
 static uint32_t given, given_huge, unknown;
 
 void (*frame_many_idle)(void);
+enum abi_zeroing frame_zeroing;
 
 static void push(uint32_t *list, uint64_t frame)
 {
@@ -108,8 +109,11 @@ static void split_huge(void)
 
 uint64_t frame_alloc(enum abi_frame_kind kind, bool zeroed)
 {
-    uint64_t frame = zeroed ? 0 : pop_idle(&dirty, 1);
+    bool on_alloc = frame_zeroing == ABI_ZERO_ON_ALLOC;
+    uint64_t frame = zeroed && !on_alloc ? 0 : pop_idle(&dirty, 1);
 
+    if (frame && on_alloc)
+        memset(frame_va(frame), 0, ABI_PAGE_BYTES);
     if (!frame)
         frame = pop_idle(&clean, 1);
     if (!frame)
@@ -124,7 +128,7 @@ uint64_t frame_alloc(enum abi_frame_kind kind, bool zeroed)
             frame = pop(&unknown);
         if (!frame)
             return 0;
-        if (zeroed)
+        if (zeroed || on_alloc)
             memset(frame_va(frame), 0, ABI_PAGE_BYTES);
     }
     frames[frame] = (struct abi_frame){ .refs = 1, .kind = (uint8_t)kind };
@@ -159,7 +163,7 @@ uint64_t frame_alloc_huge(bool zeroed)
         frame = pop_idle(&huge, HUGE_FRAMES);
         if (!frame)
             return 0;
-        if (zeroed)
+        if (zeroed || frame_zeroing == ABI_ZERO_ON_ALLOC)
             memset(frame_va(frame), 0, ABI_HUGE_BYTES);
     }
     frames[frame] = (struct abi_frame){ .refs = 1, .kind = ABI_FRAME_HUGE };
@@ -182,6 +186,10 @@ void frame_put(uint64_t frame, bool is_clean)
     if (--frames[frame].refs > 0 || frame < kernel_info.first_frame)
         return;
     frames[frame].kind = ABI_FRAME_FREE;
+    if (frame_zeroing == ABI_ZERO_ON_FREE && !is_clean) {
+        memset(frame_va(frame), 0, kind == ABI_FRAME_HUGE ? ABI_HUGE_BYTES : ABI_PAGE_BYTES);
+        is_clean = true;
+    }
     if (kind == ABI_FRAME_HUGE) {
         push_idle(&huge, frame, HUGE_FRAMES);
         kernel_info.free_frames += HUGE_FRAMES;

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "guest/abi/checkpoint.h"
+#include "guest/abi/syscall.h"
 #include "guest/kernel/layout.h"
 
 #define PAGE_SHIFT  12
@@ -44,6 +45,9 @@ void frame_get(uint64_t frame);
 void frame_put(uint64_t frame, bool clean);
 
 uint64_t frame_free_count(void);
+
+/* Of frames that are freed, or allocated, from now on. */
+extern enum abi_zeroing frame_zeroing;
 
 /* ---- For the balloon ------------------------------------------------------ */
 

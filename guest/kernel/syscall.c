@@ -119,6 +119,17 @@ static int64_t sys_madvise(struct process *p, const uint64_t *arg)
     return space_advise(p, arg[0], arg[1], (uint32_t)arg[2]);
 }
 
+static int64_t sys_zeroing(struct process *p, const uint64_t *arg)
+{
+    int64_t before = frame_zeroing;
+
+    (void)p;
+    if (arg[0] >= ABI_ZERO_COUNT)
+        return -ABI_EINVAL;
+    frame_zeroing = (enum abi_zeroing)arg[0];
+    return before;
+}
+
 static int64_t sys_shared_create(struct process *p, const uint64_t *arg)
 {
     return shared_create(p->pub.pid, arg[0]);
@@ -374,6 +385,7 @@ static handler *const table[SYS_COUNT] = {
     [SYS_MAP_FILE] = sys_map_file,
     [SYS_MADVISE] = sys_madvise,
     [SYS_LIMIT] = sys_limit,
+    [SYS_ZEROING] = sys_zeroing,
 };
 
 void syscall(struct process *p)

@@ -18,7 +18,7 @@
 
 #define TOUR_CHECKS_MAX  192
 #define TOUR_FIGURES_MAX 48
-#define TOUR_STEPS_MAX   8
+#define TOUR_STEPS_MAX   16
 #define TOUR_TEXT_BYTES  192
 
 struct board;
@@ -69,7 +69,7 @@ struct tour_exercise {
 };
 
 extern const struct tour_exercise tour_paging, tour_fork_cow, tour_shared_memory, tour_dma,
-    tour_shared_library, tour_reclaim, tour_leak;
+    tour_shared_library, tour_reclaim, tour_leak, tour_remanence;
 
 /* All of them, in the order of the tour. */
 extern const struct tour_exercise *const tour_exercises[];

@@ -1,0 +1,270 @@
+/*
+ * remanence: a program "erases" a secret with a memset that the compiler has removed, and
+ * frees it: the host finds it in a free frame, by searching all of guest RAM. After a wipe
+ * that the compiler must leave, it finds nothing; nor where the kernel zeroes what it frees;
+ * where it zeroes what it allocates, nothing once the frame is used again. Once the host has
+ * the frame back the secret is gone too, and another machine has none of it.
+ *
+ * The host's view goes through the processor's caches, which are coherent: that the lines
+ * were written back to memory is not seen, only that the instructions for it are there.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "devices/core/board.h"
+#include "guest/abi/remanence.h"
+#include "guest/abi/syscall.h"
+#include "vmm/boot/config.h"
+#include "vmm/inspect/disasm.h"
+#include "vmm/inspect/find.h"
+#include "vmm/machine/vm.h"
+#include "vmm/tour/resident.h"
+#include "vmm/tour/tour.h"
+
+#define MACHINE_FIRST 0
+/* One word alone may be in the registers that the kernel saved; so 16 bytes are looked for. */
+#define PIECE_WORDS 2
+#define PIECES      (ABI_SECRET_WORDS / PIECE_WORDS)
+_Static_assert(ABI_REMANENCE_STEPS <= TOUR_STEPS_MAX, "steps");
+
+#define CODE_BYTES 96 /* of a function, more than any of the two has */
+
+struct state {
+    uint64_t left; /* GPA of secret 1 after it was freed */
+    double ticks[ABI_ZERO_COUNT];
+    uint64_t searched;
+};
+
+static const struct board_device devices[] = { { .kind = BOARD_BALLOON } };
+
+static void command(const struct tour_host *host, bool control, char *text, size_t bytes)
+{
+    (void)host;
+    snprintf(text, bytes, "remanence%s", control ? " break" : "");
+}
+
+static void machine(const struct tour_run *run, struct vm_config *config)
+{
+    if (run->machine != MACHINE_FIRST)
+        return;
+    config->devices = devices;
+    config->ndevices = sizeof(devices) / sizeof(devices[0]);
+}
+
+/* ---- Searching ------------------------------------------------------------- */
+
+/* Places in guest RAM that hold one of the secret's pieces; in *gpa the first of all. */
+static uint64_t places(struct tour_run *run, const struct guest_view *view, unsigned secret,
+                       uint64_t *gpa)
+{
+    struct state *state = run->state;
+    uint64_t n = 0;
+
+    *gpa = 0;
+    for (unsigned piece = 0; piece < PIECES; piece++) {
+        uint64_t word[PIECE_WORDS];
+        struct find find;
+        int err;
+
+        for (unsigned i = 0; i < PIECE_WORDS; i++)
+            word[i] = ABI_SECRET_WORD(secret, piece * PIECE_WORDS + i);
+        err = find_create(&find, view->memory, word, sizeof(word));
+        if (err) {
+            expect_true(run, false, "memory", strerror(-err), "search for secret %u", secret);
+            return n;
+        }
+        find_scan(&find, NULL, NULL);
+        if (find.n && !*gpa)
+            *gpa = find.hit[0].gpa;
+        n += find.n;
+        state->searched = find.searched_bytes;
+        find_destroy(&find);
+    }
+    return n;
+}
+
+/* Whole and in one place, a free frame; or nowhere. */
+static uint64_t expect_found(struct tour_run *run, const struct guest_view *view, unsigned secret,
+                             const char *when)
+{
+    uint64_t gpa, n = places(run, view, secret, &gpa);
+    struct abi_frame frame = guest_frame(view, gpa);
+
+    expect_equal(run, PIECES, n, "%s: pieces of secret %u in guest RAM", when, secret);
+    expect_true(run, n && frame.kind == ABI_FRAME_FREE && !frame.refs, "free",
+                n && frame.kind == ABI_FRAME_FREE ? "free" : "none, or in use", "%s: its frame",
+                when);
+    return gpa;
+}
+
+static void expect_gone(struct tour_run *run, const struct guest_view *view, unsigned secret,
+                        const char *when)
+{
+    uint64_t gpa;
+
+    expect_equal(run, 0, places(run, view, secret, &gpa), "%s: pieces of secret %u in guest RAM",
+                 when, secret);
+}
+
+/* ---- The code --------------------------------------------------------------- */
+
+struct code {
+    unsigned stores, flushes, fences, calls;
+    uint64_t end; /* where its last jump leads */
+    char text[TOUR_TEXT_BYTES];
+};
+
+/* Whether an instruction's first operand, which it writes, is memory. */
+static bool is_store(const char *text)
+{
+    const char *operand = strstr(text, " ptr ["), *comma = strchr(text, ',');
+
+    return !strncmp(text, "rep stos", 8) ||
+           (operand && comma && operand < comma && strncmp(text, "cmp", 3) != 0 &&
+            strncmp(text, "test", 4) != 0);
+}
+
+/* From the function's start, as it lies in guest memory, to the jump that ends it. */
+static void read_code(struct tour_run *run, const struct guest_view *view,
+                      const struct abi_checkpoint *record, uint64_t va, const char *which,
+                      struct code *code)
+{
+    uint64_t root = vcpu_root(run, record->vcpu);
+    uint8_t bytes[CODE_BYTES];
+    unsigned at = 0;
+    char text[DISASM_TEXT_BYTES];
+    int length;
+
+    memset(code, 0, sizeof(*code));
+    if (guest_read(view, root, va, bytes, sizeof(bytes))) {
+        expect_true(run, false, "readable", "not readable", "code of %s", which);
+        return;
+    }
+    while ((length = disasm_one(bytes + at, sizeof(bytes) - at, va + at, 64, text, sizeof(text))) >
+           0) {
+        size_t used = strlen(code->text);
+
+        snprintf(code->text + used, sizeof(code->text) - used, "%s%s", used ? "; " : "", text);
+        at += (unsigned)length;
+        code->stores += is_store(text);
+        code->flushes += !strncmp(text, "clflush", 7) || !strncmp(text, "clwb", 4);
+        code->fences += !strncmp(text, "mfence", 6);
+        code->calls += !strncmp(text, "call", 4);
+        if (!strncmp(text, "ret", 3))
+            return;
+        if (sscanf(text, "jmp 0x%" SCNx64, &code->end) == 1)
+            return;
+    }
+}
+
+static void look_at_forget(struct tour_run *run, const struct guest_view *view,
+                           const struct abi_checkpoint *record)
+{
+    struct code code;
+
+    read_code(run, view, record, record->arg[ABI_REMANENCE_FORGET], "what should erase", &code);
+    expect_true(run, code.text[0] && !code.stores && !code.calls, "no store, no call", code.text,
+                "left: the function with the memset, as it lies in memory");
+    expect_hex(run, record->arg[ABI_REMANENCE_FREE], code.end, "left: where it goes on: free");
+}
+
+static void look_at_wipe(struct tour_run *run, const struct guest_view *view,
+                         const struct abi_checkpoint *record)
+{
+    struct code code;
+
+    read_code(run, view, record, record->arg[ABI_REMANENCE_WIPE], "what does erase", &code);
+    expect_true(run, code.stores && code.flushes && code.fences,
+                "stores, then lines written back, then a fence", code.text,
+                "wiped: the function with the barrier, as it lies in memory");
+    expect_hex(run, record->arg[ABI_REMANENCE_FREE], code.end, "wiped: where it goes on: free");
+}
+
+/* ---- The steps -------------------------------------------------------------- */
+
+/* The page itself: the host has nothing behind it, and who looks at it sees zeroes. */
+static void given(struct tour_run *run, const struct guest_view *view)
+{
+    const struct state *state = run->state;
+    uint64_t page = state->left & ~(ABI_PAGE_BYTES - 1), nonzero = 0;
+    const uint64_t *word = memory_at(view->memory, page, ABI_PAGE_BYTES);
+
+    expect_equal(run, 0, (uint64_t)resident_pages(view->memory, &page, 1),
+                 "given: its page, in the host's memory");
+    expect_gone(run, view, 1, "given");
+    for (unsigned i = 0; word && i < ABI_PAGE_BYTES / 8; i++)
+        nonzero += word[i] != 0;
+    expect_equal(run, 0, nonzero, "given: words of its page that are not zero");
+}
+
+static void cost(struct tour_run *run, const uint64_t *arg)
+{
+    static const char *const name[ABI_ZERO_COUNT] = { "needed", "on_free", "on_alloc" };
+    struct state *state = run->state;
+
+    for (unsigned i = 0; i < ABI_ZERO_COUNT; i++) {
+        state->ticks[i] = (double)arg[ABI_REMANENCE_TICKS + i] / (double)arg[ABI_REMANENCE_PAGES];
+        add_figure(run, state->ticks[i], "zero_%s_page_tsc", name[i]);
+    }
+    for (unsigned i = 1; i < ABI_ZERO_COUNT; i++)
+        add_figure(run, state->ticks[i] / state->ticks[ABI_ZERO_NEEDED], "zero_%s_ratio", name[i]);
+}
+
+static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
+                       const struct guest_view *view)
+{
+    struct state *state = run->state;
+    char searched[32];
+
+    switch (record->step) {
+    case ABI_REMANENCE_LEFT:
+        state->left = expect_found(run, view, 1, "left");
+        look_at_forget(run, view, record);
+        break;
+    case ABI_REMANENCE_WIPED:
+        expect_gone(run, view, 2, "wiped");
+        look_at_wipe(run, view, record);
+        /* The search would have found it: it finds the other one still. */
+        expect_hex(run, state->left, expect_found(run, view, 1, "wiped"),
+                   "wiped: where secret 1 is still");
+        break;
+    case ABI_REMANENCE_GIVEN: given(run, view); break;
+    case ABI_REMANENCE_ON_FREE: expect_gone(run, view, 3, "zeroed when freed"); break;
+    case ABI_REMANENCE_ON_ALLOC: expect_found(run, view, 4, "to be zeroed when allocated"); break;
+    case ABI_REMANENCE_REUSED: expect_gone(run, view, 4, "allocated again"); break;
+    case ABI_REMANENCE_COST: cost(run, record->arg); break;
+    case ABI_REMANENCE_ELSEWHERE:
+        for (unsigned secret = 1; secret <= ABI_REMANENCE_SECRETS; secret++)
+            expect_gone(run, view, secret, "another machine");
+        snprintf(searched, sizeof(searched), "%" PRIu64 " bytes", state->searched);
+        expect_true(run, state->searched >= ABI_REMANENCE_ELSEWHERE_PAGES * ABI_PAGE_BYTES,
+                    "what it touched or more", searched, "another machine: memory searched");
+        break;
+    default: break;
+    }
+}
+
+static void conclude(struct tour_run *run, char *key, size_t bytes)
+{
+    const struct state *state = run->state;
+    double needed = state->ticks[ABI_ZERO_NEEDED];
+
+    snprintf(key, bytes,
+             "zeroing a frame when freed makes its use %.2f x as long, when allocated %.2f x",
+             state->ticks[ABI_ZERO_ON_FREE] / needed, state->ticks[ABI_ZERO_ON_ALLOC] / needed);
+}
+
+const struct tour_exercise tour_remanence = {
+    .name = "remanence",
+    .shows = "a secret that outlives memset and free, until it is wiped in earnest",
+    .breaks = "the wipe is one the compiler removes, the kernel zeroes nothing",
+    .id = ABI_REMANENCE,
+    .steps = ABI_REMANENCE_STEPS,
+    .machines = 2,
+    .machine = machine,
+    .command = command,
+    .checkpoint = checkpoint,
+    .conclude = conclude,
+    .state_bytes = sizeof(struct state),
+};
