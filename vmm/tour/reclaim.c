@@ -354,6 +354,11 @@ static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record
     struct abi_process now;
     struct region region[2];
 
+    if (run->machine == MACHINE_BALLOON &&
+        (!board_balloon(run->board, BALLOON) || !board_iommu(run->board))) {
+        expect_true(run, false, "a balloon and an IOMMU", "none", "the machine");
+        return;
+    }
     if (guest_process(view, record->pid, &now) || !regions(run, record->arg, region))
         return;
     if (record->step == ABI_RECLAIM_FILLED)
