@@ -24,6 +24,7 @@ enum abi_exercise {
     ABI_RECLAIM = 6,
     ABI_LEAK = 7,
     ABI_REMANENCE = 8,
+    ABI_SNAPSHOT = 10,
     ABI_DMA_LAB = 16, /* not of the tour: lab.h */
 };
 

@@ -95,6 +95,60 @@ enum abi_fork_cow_time {
 #define ABI_FORK_COW_PARENT_WORD(i) (0x706172656e740000ull + (i))
 #define ABI_FORK_COW_CHILD_WORD(i)  (0x6368696c64000000ull + (i))
 
+/* ---- snapshot-consistency ------------------------------------------------- */
+
+/*
+ * A writer publishes version after version of a structure of ABI_SNAPSHOT_PAGES pages that
+ * its child, the reader, checks. Rung by the writer; arg of all but the results:
+ * abi_snapshot_arg.
+ */
+enum abi_snapshot_step {
+    /* Just forked: both have the same frames, and what they hold is `version`. */
+    ABI_SNAPSHOT_SHARED = 1,
+    /* Versions were written in place. arg: abi_snapshot_result. */
+    ABI_SNAPSHOT_NAIVE,
+    /* `version` is written, where only the writer sees it. */
+    ABI_SNAPSHOT_PREPARED,
+    /* The reader is kept out, with the frames it had. */
+    ABI_SNAPSHOT_BLINDED,
+    /* The frames have changed places, or (on the way) some of them; still kept out. */
+    ABI_SNAPSHOT_SWAPPED,
+    /* The reader may read `version`. */
+    ABI_SNAPSHOT_PUBLISHED,
+    /* All publications are made. arg: abi_snapshot_result. */
+    ABI_SNAPSHOT_DONE,
+    ABI_SNAPSHOT_STEPS,
+};
+
+enum abi_snapshot_arg {
+    ABI_SNAPSHOT_VA, /* in both processes */
+    ABI_SNAPSHOT_WRITER,
+    ABI_SNAPSHOT_READER,
+    ABI_SNAPSHOT_VERSION,
+    ABI_SNAPSHOT_NARGS,
+};
+
+enum abi_snapshot_result {
+    ABI_SNAPSHOT_R_PUBLICATIONS,
+    ABI_SNAPSHOT_R_CAUGHT,   /* publications that began with the reader halfway through */
+    ABI_SNAPSHOT_R_READS,    /* of the whole structure */
+    ABI_SNAPSHOT_R_TORN,     /* reads that found more than one version */
+    ABI_SNAPSHOT_R_STALE,    /* reads of a version older than what was published before */
+    ABI_SNAPSHOT_R_FAULTS,   /* the reader met the barrier, */
+    ABI_SNAPSHOT_R_RESTARTS, /* and began a read again for it */
+    ABI_SNAPSHOT_R_TICKS,    /* of a publication, median */
+    ABI_SNAPSHOT_R_READER,   /* pid; of DONE only, as what follows: */
+    ABI_SNAPSHOT_R_LOCKED,   /* publications by copying under a lock */
+    ABI_SNAPSHOT_R_LOCKED_READS,
+    ABI_SNAPSHOT_R_LOCKED_TORN,
+    ABI_SNAPSHOT_R_LOCKED_TICKS,
+    ABI_SNAPSHOT_R_NARGS,
+};
+
+#define ABI_SNAPSHOT_PAGES 64
+/* The first and the last word of each page. */
+#define ABI_SNAPSHOT_WORD(version, page) ((uint64_t)(version) << 8 | (page))
+
 /* ---- shared-memory -------------------------------------------------------- */
 
 enum abi_shared_step {

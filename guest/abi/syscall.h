@@ -50,6 +50,8 @@ enum abi_syscall {
     SYS_MADVISE,        /* (addr, bytes, ABI_MADV_*): as madvise(2), without what is said there */
     SYS_LIMIT,          /* (bytes, 0 for none): address space of this process and its children */
     SYS_ZEROING,        /* (enum abi_zeroing) -> the policy before: for all frames from now on */
+    SYS_PROTECT_CHILD,  /* (pid, addr, bytes, prot): SYS_MPROTECT of a child's memory */
+    SYS_SWAP_CHILD,     /* (pid, its addr, own addr, bytes): private pages change places */
     SYS_COUNT,
 };
 

@@ -2,6 +2,7 @@
 #ifndef STRATA_KERNEL_CPU_H
 #define STRATA_KERNEL_CPU_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "guest/kernel/layout.h"
@@ -26,6 +27,8 @@ struct cpu {
     uint32_t apic_id;
     volatile uint32_t online;
     volatile uint32_t idle;
+    uint32_t in_user; /* it may use its TLB; set and looked at with the lock held */
+    bool flush_due;   /* its TLB, before it goes back to user mode; under the lock */
     struct process *current;
     uint64_t gdt[7];
     struct {

@@ -24,6 +24,13 @@ static struct process *process_of(uint64_t pid)
     return NULL;
 }
 
+struct process *process_child(const struct process *parent, uint64_t pid)
+{
+    struct process *p = process_of(pid);
+
+    return p && p->pub.root && p->pub.parent == parent->pub.pid ? p : NULL;
+}
+
 /* A fresh process with an empty address space, not yet on the run queue. */
 static struct process *process_new(void)
 {

@@ -63,6 +63,9 @@ int64_t process_exec(struct process *p, const char *command_line);
 int64_t process_wait(struct process *p, uint64_t pid, uint64_t status_va);
 int64_t process_kill(struct process *by, uint64_t pid);
 
+/* A child that has memory still; NULL if there is none of that number. */
+struct process *process_child(const struct process *parent, uint64_t pid);
+
 /* Ends it: memory back, parent told. It must not be running on another CPU. */
 void process_exit(struct process *p, uint32_t status);
 

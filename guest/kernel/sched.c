@@ -91,6 +91,13 @@ static void load(struct process *p)
 
 void sched_resume(struct process *p)
 {
+    struct cpu *cpu = cpu_self();
+
+    if (cpu->flush_due) {
+        cpu->flush_due = false;
+        write_cr3(p->pub.root);
+    }
+    cpu->in_user = 1;
     kernel_unlock();
     regs_return(&p->regs);
 }

@@ -55,3 +55,24 @@ void smp_start(void)
     }
     kernel_info.ncpus = cpu_count;
 }
+
+/*
+ * The other CPU need not answer, only be in the kernel: there it waits for the lock that
+ * this one holds, and on its way out it sees that a flush is due. So nobody waits for a
+ * CPU that has its interrupts off. (The kernel itself reaches user memory by the direct
+ * map, whose entries do not change.)
+ */
+void smp_flush(struct cpu *cpu)
+{
+    cpu->flush_due = true;
+    if (!__atomic_load_n(&cpu->in_user, __ATOMIC_ACQUIRE))
+        return;
+    lapic_send(cpu->apic_id, VECTOR_WAKE);
+    /* Pairs with the release in trap_user: what user code read before, it has read. */
+    for (unsigned tries = 1; __atomic_load_n(&cpu->in_user, __ATOMIC_ACQUIRE); tries++) {
+        /* It may not have a host CPU at all. */
+        if (tries % 64 == 0)
+            host_yield();
+        cpu_relax();
+    }
+}

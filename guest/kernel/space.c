@@ -6,6 +6,7 @@
 #include "guest/kernel/paging.h"
 #include "guest/kernel/program.h"
 #include "guest/kernel/shared.h"
+#include "guest/kernel/smp.h"
 #include "guest/kernel/vma.h"
 
 /* Checks [start, start + bytes) and splits VMAs at its ends. */
@@ -120,6 +121,21 @@ static void flush(const struct process *p)
 {
     if (read_cr3() == p->pub.root)
         write_cr3(p->pub.root);
+    else if (p->pub.state == ABI_PROCESS_RUNNING)
+        smp_flush(&cpus[p->pub.cpu]);
+}
+
+/*
+ * The entry of va, found from that of the page before it (NULL: from the root) if they
+ * share a table. NULL if there is none.
+ */
+static uint64_t *leaf_after(const struct process *p, uint64_t *before, uint64_t va)
+{
+    uint64_t bytes;
+
+    if (!before || va % ABI_HUGE_BYTES == 0)
+        return paging_find(p->pub.root, va, &bytes);
+    return before[1] ? before + 1 : NULL;
 }
 
 static uint64_t frames_in(uint64_t bytes)
@@ -176,11 +192,37 @@ void space_clear(struct process *p)
     flush(p);
 }
 
+/*
+ * Makes the entries of a VMA what it says. True if one was present: what was not is in
+ * no TLB (Intel SDM vol. 3, 4.10.2.3).
+ */
+static bool reprotect(struct process *p, const struct vma *vma)
+{
+    /* Without the right to write, all entries get the same bits. */
+    uint64_t same = vma->prot & ABI_PROT_WRITE ? 0 : leaf(p, vma, 0);
+    uint64_t kept = PTE_ACCESSED | PTE_DIRTY | (same ? PTE_FRAME : 0);
+    uint64_t *entry = NULL, page = 0;
+    bool cached = false;
+
+    for (uint64_t va = vma->start; va < vma->end; va += page) {
+        /* The next page of the same table is next to it. */
+        if (entry && page == ABI_PAGE_BYTES && va % ABI_HUGE_BYTES && entry[1])
+            entry++;
+        else
+            entry = paging_next(p->pub.root, &va, vma->end, &page);
+        if (!entry)
+            break;
+        cached |= *entry & PTE_PRESENT;
+        *entry = (*entry & kept) | (same ? same : leaf(p, vma, frame_of(*entry)));
+    }
+    return cached;
+}
+
 int space_protect(struct process *p, uint64_t start, uint64_t bytes, uint32_t prot)
 {
-    uint64_t end, va, page;
-    uint64_t *entry;
+    uint64_t end, va;
     struct vma *vma;
+    bool cached = false;
     int result = prot & ~7u ? -ABI_EINVAL : range_prepare(p, start, bytes, &end);
 
     if (result)
@@ -192,16 +234,61 @@ int space_protect(struct process *p, uint64_t start, uint64_t bytes, uint32_t pr
     }
     for (vma = vma_at(p, start); !vma_is_end(p, vma) && vma->start < end; vma++) {
         vma->prot = (uint8_t)prot;
-        va = vma->start;
-        while ((entry = paging_next(p->pub.root, &va, vma->end, &page))) {
-            uint64_t kept = *entry & (PTE_ACCESSED | PTE_DIRTY);
-
-            paging_set(entry, leaf(p, vma, frame_of(*entry)) | kept);
-            va += page;
-        }
+        cached |= reprotect(p, vma);
     }
     vma_merge(p, start, end);
-    flush(p);
+    if (cached)
+        flush(p);
+    return 0;
+}
+
+/* The VMA that holds all of a range of private 4K pages, or NULL. */
+static struct vma *private_vma(struct process *p, uint64_t va, uint64_t bytes)
+{
+    struct vma *vma = va < USER_END ? vma_at(p, va) : NULL;
+
+    if (!vma || vma->kind != VMA_ZERO || vma->huge || va % ABI_PAGE_BYTES || bytes > vma->end - va)
+        return NULL;
+    return vma;
+}
+
+/* A page whose frame can be given away: there is one, and nobody else has it. */
+static bool swappable(const uint64_t *entry)
+{
+    uint64_t frame = entry ? frame_of(*entry) : 0;
+
+    return frame >= kernel_info.first_frame && frames[frame].refs == 1 && !frames[frame].pins;
+}
+
+int space_swap(struct process *p, uint64_t va, struct process *other, uint64_t other_va,
+               uint64_t bytes)
+{
+    const uint64_t moves = PTE_FRAME, used = PTE_ACCESSED | PTE_DIRTY;
+    struct vma *vma = private_vma(p, va, bytes), *other_vma = private_vma(other, other_va, bytes);
+    uint64_t *one = NULL, *two = NULL;
+
+    if (!vma || !other_vma || p == other || bytes == 0 || bytes % ABI_PAGE_BYTES)
+        return -ABI_EINVAL;
+    for (uint64_t at = 0; at < bytes; at += ABI_PAGE_BYTES) {
+        one = leaf_after(p, one, va + at);
+        two = leaf_after(other, two, other_va + at);
+        if (!swappable(one) || !swappable(two))
+            return -ABI_EINVAL;
+    }
+    one = two = NULL;
+    for (uint64_t at = 0; at < bytes; at += ABI_PAGE_BYTES) {
+        uint64_t difference;
+
+        one = leaf_after(p, one, va + at);
+        two = leaf_after(other, two, other_va + at);
+        difference = (*one ^ *two) & moves;
+        *one = (*one ^ difference) & ~used;
+        *two = (*two ^ difference) & ~used;
+    }
+    if (vma->prot)
+        flush(p);
+    if (other_vma->prot)
+        flush(other);
     return 0;
 }
 

@@ -2,6 +2,7 @@
  * The address space of a process: its VMAs, and the page tables that follow them
  * on demand. Results are 0 or -ABI_E*. Every function leaves the TLB of the running
  * process right; a process runs on one CPU at a time, so no other holds its entries.
+ * space_protect and space_swap may be given a process that runs on another CPU.
  */
 #ifndef STRATA_KERNEL_SPACE_H
 #define STRATA_KERNEL_SPACE_H
@@ -21,6 +22,15 @@ int space_advise(struct process *p, uint64_t start, uint64_t bytes, uint32_t adv
 
 /* Drops the pages of [start, end), not the mapping. The TLB is the caller's business. */
 void space_drop(struct process *p, uint64_t start, uint64_t end);
+
+/*
+ * The frames behind [va, va + bytes) of p and [other_va, …) of other, two processes,
+ * change places, all or none; what may be done with them stays with the ranges. Both are
+ * private memory in 4K pages, of one VMA each, all there and nobody else's, neither by
+ * copy-on-write nor by DMA; else -ABI_EINVAL.
+ */
+int space_swap(struct process *p, uint64_t va, struct process *other, uint64_t other_va,
+               uint64_t bytes);
 
 /* Unmaps all, tables included; the root stays. */
 void space_clear(struct process *p);

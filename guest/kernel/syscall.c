@@ -130,6 +130,20 @@ static int64_t sys_zeroing(struct process *p, const uint64_t *arg)
     return before;
 }
 
+static int64_t sys_protect_child(struct process *p, const uint64_t *arg)
+{
+    struct process *child = process_child(p, arg[0]);
+
+    return child ? space_protect(child, arg[1], arg[2], (uint32_t)arg[3]) : -ABI_ESRCH;
+}
+
+static int64_t sys_swap_child(struct process *p, const uint64_t *arg)
+{
+    struct process *child = process_child(p, arg[0]);
+
+    return child ? space_swap(child, arg[1], p, arg[2], arg[3]) : -ABI_ESRCH;
+}
+
 static int64_t sys_shared_create(struct process *p, const uint64_t *arg)
 {
     return shared_create(p->pub.pid, arg[0]);
@@ -382,6 +396,8 @@ static handler *const table[SYS_COUNT] = {
     [SYS_DMA] = sys_dma,
     [SYS_BLOCK] = sys_block,
     [SYS_RANDOM] = sys_random,
+    [SYS_PROTECT_CHILD] = sys_protect_child,
+    [SYS_SWAP_CHILD] = sys_swap_child,
     [SYS_MAP_FILE] = sys_map_file,
     [SYS_MADVISE] = sys_madvise,
     [SYS_LIMIT] = sys_limit,

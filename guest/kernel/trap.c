@@ -138,6 +138,8 @@ void trap_user(struct regs *regs)
     /* Before anything can fault again. */
     uint64_t va = vector == VECTOR_PAGE_FAULT ? read_cr2() : 0;
 
+    /* Pairs with the acquire in smp_flush, which may hold the lock. */
+    __atomic_store_n(&cpu_self()->in_user, 0, __ATOMIC_RELEASE);
     kernel_lock();
     p = cpu_self()->current;
     if (probe_answered(p))

@@ -18,8 +18,8 @@
 #define TOUR_CPUS       2
 
 const struct tour_exercise *const tour_exercises[] = {
-    &tour_paging,         &tour_fork_cow, &tour_shared_memory, &tour_dma,
-    &tour_shared_library, &tour_reclaim,  &tour_leak,          &tour_remanence,
+    &tour_paging,  &tour_fork_cow, &tour_shared_memory, &tour_dma,      &tour_shared_library,
+    &tour_reclaim, &tour_leak,     &tour_remanence,     &tour_snapshot,
 };
 const size_t tour_exercises_count = sizeof(tour_exercises) / sizeof(tour_exercises[0]);
 

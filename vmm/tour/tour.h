@@ -69,7 +69,7 @@ struct tour_exercise {
 };
 
 extern const struct tour_exercise tour_paging, tour_fork_cow, tour_shared_memory, tour_dma,
-    tour_shared_library, tour_reclaim, tour_leak, tour_remanence;
+    tour_shared_library, tour_reclaim, tour_leak, tour_remanence, tour_snapshot;
 
 /* All of them, in the order of the tour. */
 extern const struct tour_exercise *const tour_exercises[];
