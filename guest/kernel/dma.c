@@ -49,34 +49,37 @@ static const struct extents *visible(const struct dma_mapping *m)
     return m->shadow.count ? &m->shadow : &m->memory;
 }
 
-static void install_runs(struct dma_mapping *m, const struct extent *extent, uint32_t count)
+/* Whatever it takes. */
+static __attribute__((noinline)) void install_runs(struct dma_mapping *m)
 {
+    const struct extents *pages = visible(m);
+    const struct extent *extent = extents_all(pages);
     uint64_t at = m->base;
 
-    for (; count; count--, extent++) {
+    for (uint32_t left = pages->count; left; left--, extent++) {
         uint64_t bytes = (uint64_t)extent->pages << PAGE_SHIFT;
 
         viommu_room();
-        viommu_map(m->device->domain->number, at, at + bytes - 1,
+        viommu_map(m->device->domain_number, at, at + bytes - 1,
                    (uint64_t)extent->frame << PAGE_SHIFT, m->rights, &m->failed);
         at += bytes;
     }
 }
 
-/* Tells the IOMMU, run by run; mostly there is one. */
+/*
+ * Tells the IOMMU, run by run. Mostly there is one, and room: that calls nothing, so that no
+ * registers are saved.
+ */
 void dma_install(struct dma_mapping *m)
 {
-    const struct extents *pages;
-    const struct extent *extent;
+    const struct extents *pages = visible(m);
+    const struct extent *extent = pages->inside;
 
-    viommu_room();
     m->installed = true;
-    pages = visible(m);
-    extent = extents_all(pages);
-    if (pages->count != 1)
-        install_runs(m, extent, pages->count);
+    if (pages->count != 1 || viommu_is_full())
+        install_runs(m);
     else
-        viommu_map(m->device->domain->number, m->base,
+        viommu_map(m->device->domain_number, m->base,
                    m->base + ((uint64_t)extent->pages << PAGE_SHIFT) - 1,
                    (uint64_t)extent->frame << PAGE_SHIFT, m->rights, &m->failed);
 }
@@ -87,37 +90,52 @@ void dma_install(struct dma_mapping *m)
  */
 static uint64_t last_of(const struct dma_mapping *m)
 {
-    uint64_t pages = m->home ? dma_record_pages(m) : m->pages;
-
-    return m->base + (pages << PAGE_SHIFT) - 1;
+    if (m->home)
+        return m->base + (ABI_PAGE_BYTES << m->size) + ABI_PAGE_BYTES - 1;
+    return m->base + ((uint64_t)m->pages << PAGE_SHIFT) - 1;
 }
 
-/* One request undoes many mappings (virtio 1.2, 5.13.6.6): it waits for those that follow. */
+/*
+ * One request undoes many mappings (virtio 1.2, 5.13.6.6): the last unmap is extended by
+ * what follows it, as long as no other request has, and the IOMMU has not seen it.
+ */
 static struct {
-    uint32_t domain;
-    uint64_t first, last; /* last 0: none waits */
+    struct viommu_request *request;
+    uint32_t domain, next; /* the request's; what viommu_batch.next was then */
+    uint64_t last;         /* address; 0: it has been posted */
 } unmapping;
 
-static void flush_unmapping(void)
+static bool extend_unmap(uint32_t domain, uint64_t last)
 {
-    if (!unmapping.last)
-        return;
-    viommu_room();
-    viommu_unmap(unmapping.domain, unmapping.first, unmapping.last, &unmap_failed);
-    unmapping.last = 0;
+    if (unmapping.next != viommu_batch.next || !viommu_batch.collected ||
+        unmapping.domain != domain)
+        return false;
+    unmapping.last = unmapping.request->unmap.last = last;
+    return true;
+}
+
+static __attribute__((noinline)) void uninstall_with_room(struct dma_mapping *m)
+{
+    viommu_make_room();
+    dma_uninstall(m);
 }
 
 void dma_uninstall(struct dma_mapping *m)
 {
-    uint32_t domain = m->device->domain->number;
+    uint32_t domain = m->device->domain_number;
+    uint64_t last = last_of(m);
 
     m->installed = false;
-    if (m->base != unmapping.last + 1 || domain != unmapping.domain) {
-        flush_unmapping();
-        unmapping.domain = domain;
-        unmapping.first = m->base;
+    if (m->base == unmapping.last + 1 && extend_unmap(domain, last))
+        return;
+    if (viommu_is_full()) {
+        uninstall_with_room(m);
+        return;
     }
-    unmapping.last = last_of(m);
+    unmapping.request = viommu_unmap(domain, m->base, last, &unmap_failed);
+    unmapping.domain = domain;
+    unmapping.next = viommu_batch.next;
+    unmapping.last = last;
 }
 
 /* Between the buffer and the pages that stand for it. */
@@ -307,18 +325,16 @@ void dma_unmap(struct dma_mapping *m, uint64_t copied)
 
 void dma_post(void)
 {
-    flush_unmapping();
+    unmapping.last = 0;
     if (!viommu_post())
         dma_commit();
 }
 
 int dma_commit(void)
 {
+    int err = viommu_batch.collected && !viommu_went_well() ? viommu_run() : 0;
     bool lost;
-    int err;
 
-    flush_unmapping();
-    err = viommu_batch.collected ? viommu_run() : 0;
     lost = unmap_failed;
     unmap_failed = false;
     while (dying) {

@@ -107,28 +107,33 @@ static struct dma_mapping *take_blank(void)
     return mapping;
 }
 
+/* One with addresses that were never given out; out of the way of those that were. */
+static __attribute__((noinline)) struct dma_mapping *fresh(struct dma_domain *domain, unsigned size)
+{
+    uint64_t base = dma_domain_take(domain, 1ull << size);
+    struct dma_mapping *mapping = base ? take_blank() : NULL;
+
+    if (mapping) {
+        mapping->home = domain;
+        mapping->base = base;
+        mapping->size = (uint8_t)size;
+    }
+    return mapping;
+}
+
 struct dma_mapping *dma_record(struct dma_domain *domain, uint64_t pages)
 {
     struct dma_mapping *mapping;
     unsigned size;
-    uint64_t base;
 
     if (!pages)
         return take_blank();
     /* log2, rounded up. */
     size = pages > 1 ? 64 - (unsigned)__builtin_clzll(pages - 1) : 0;
     mapping = domain->free[size];
-    if (mapping) {
-        domain->free[size] = mapping->next;
-        return mapping;
-    }
-    base = dma_domain_take(domain, 1ull << size);
-    mapping = base ? take_blank() : NULL;
-    if (mapping) {
-        mapping->home = domain;
-        mapping->base = base;
-        mapping->size = (uint8_t)size;
-    }
+    if (!mapping)
+        return fresh(domain, size);
+    domain->free[size] = mapping->next;
     return mapping;
 }
 

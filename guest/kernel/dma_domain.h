@@ -51,11 +51,6 @@ uint64_t dma_domain_take(struct dma_domain *domain, uint64_t pages);
 
 /* A record with room for so many pages (0: with no addresses of its own); NULL. */
 struct dma_mapping *dma_record(struct dma_domain *domain, uint64_t pages);
-/* Pages of address space that a record with addresses has, the gap behind it included. */
-static inline uint64_t dma_record_pages(const struct dma_mapping *mapping)
-{
-    return (1ull << mapping->size) + 1;
-}
 
 void dma_record_free(struct dma_mapping *mapping);
 

@@ -51,7 +51,6 @@ struct viommu {
     struct virtq requests, events;
     struct event *event; /* behind the requests, on the same page */
     uint64_t gpa;        /* of that page */
-    int failed;          /* 0 or -ABI_EIO, since the last viommu_run */
     bool alive;
     uint64_t first, last;
     uint32_t probe_bytes;
@@ -105,6 +104,9 @@ static bool wait(struct virtq *q, uint16_t end)
 {
     uint64_t limit = 0;
 
+    /* Some of it may have been posted; anyhow there is something new. */
+    q->available_index = end;
+    q->kicked_index = (uint16_t)(end - 1);
     virtq_kick(q);
     /* Mostly the device has answered before the notification returns. */
     for (unsigned tries = 1; __atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE) != end; tries++) {
@@ -127,38 +129,18 @@ static bool wait(struct virtq *q, uint16_t end)
 /* Runs what was collected; where it was posted, it may have been answered already. */
 static inline bool run(struct virtq *q)
 {
-    uint16_t end = q->used_index = q->available_index = (uint16_t)viommu_batch.next;
+    uint16_t end = (uint16_t)viommu_batch.next;
 
     viommu_batch.collected = 0;
-    if (__atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE) != end)
-        return wait(q, end);
-    q->kicked_index = end;
-    return true;
+    return __atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE) == end || wait(q, end);
 }
 
-static void refused(unsigned slot)
+static void refused(uint64_t slot)
 {
-    unit->failed = -ABI_EIO;
+    viommu_batch.error = -ABI_EIO;
     unit->device->errors++;
     if (viommu_batch.failed[slot])
         *viommu_batch.failed[slot] = true;
-}
-
-/* The common end of a batch: posted, and all of it answered well. */
-static inline bool went_well(struct virtq *q)
-{
-    const struct viommu_batch *batch = &viommu_batch;
-    uint32_t i = batch->next, left = batch->collected;
-
-    if (__atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE) != (uint16_t)i)
-        return false;
-    while (left--) {
-        if (batch->request[viommu_slot(--i)].status)
-            return false;
-    }
-    q->used_index = q->available_index = q->kicked_index = (uint16_t)batch->next;
-    viommu_batch.collected = 0;
-    return true;
 }
 
 void viommu_make_room(void)
@@ -183,10 +165,9 @@ int viommu_run(void)
 
     if (!unit)
         return 0;
-    if (!went_well(&unit->requests))
-        viommu_make_room();
-    failed = unit->failed;
-    unit->failed = 0;
+    viommu_make_room();
+    failed = viommu_batch.error;
+    viommu_batch.error = 0;
     return failed;
 }
 
@@ -248,7 +229,7 @@ void viommu_reserved(uint32_t endpoint, void (*reserve)(void *owner, uint64_t fi
     uint64_t frame;
     struct virtq *q;
     uint8_t *page;
-    unsigned i;
+    uint64_t i;
 
     if (!viommu_present() || !bytes || PROBE_HEAD + bytes + TAIL_BYTES > ABI_PAGE_BYTES)
         return;
@@ -401,8 +382,9 @@ static int start(struct device *device)
         err = virtq_setup(&u->events, device, 1, EVENTS, features);
     if (err)
         return err;
-    viommu_batch.descriptors = u->requests.descriptors;
-    viommu_batch.slots = u->requests.size / 2u;
+    viommu_batch.descriptors = (volatile struct virtq_descriptor(*)[2])u->requests.descriptors;
+    viommu_batch.mask = u->requests.size / 2u - 1;
+    viommu_batch.answered = &u->requests.used[1];
     viommu_batch.index = device->prompt ? &u->requests.available[1] : NULL;
     virtio_ready(device);
     prepare(&u->requests, u->gpa);

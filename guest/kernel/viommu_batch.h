@@ -50,27 +50,34 @@ enum viommu_type {
 };
 
 extern struct viommu_batch {
-    struct viommu_request *request;                /* slots; they go round */
-    volatile struct virtq_descriptor *descriptors; /* 2i and 2i + 1 are slot i's */
-    uint32_t slots;                                /* a power of two */
-    uint32_t next;                                 /* request, counted from the start */
-    uint32_t collected;                            /* of these: since the last run */
-    volatile uint16_t *index;      /* in the available ring; NULL: see viommu_post */
-    bool *failed[VIOMMU_REQUESTS]; /* of each slot; set where it goes wrong */
+    struct viommu_request *request;                     /* slots; they go round */
+    volatile struct virtq_descriptor (*descriptors)[2]; /* of each slot */
+    uint32_t mask;                                      /* slots - 1; they are a power of two */
+    uint32_t next;                                      /* request, counted from the start */
+    uint32_t collected;                                 /* of these: since the last run */
+    int error;                         /* 0 or -ABI_EIO, since the last viommu_run */
+    volatile uint16_t *index;          /* in the available ring; NULL: see viommu_post */
+    const volatile uint16_t *answered; /* in the used ring: the device's index */
+    bool *failed[VIOMMU_REQUESTS];     /* of each slot; set where it goes wrong */
 } viommu_batch;
 
 /* Runs what was collected; viommu_run tells later how it went. */
 void viommu_make_room(void);
 
-static inline unsigned viommu_slot(uint32_t request)
+static inline uint64_t viommu_slot(uint32_t request)
 {
-    return request & (viommu_batch.slots - 1);
+    return request & viommu_batch.mask;
+}
+
+static inline bool viommu_is_full(void)
+{
+    return __builtin_expect(viommu_batch.collected > viommu_batch.mask, 0);
 }
 
 /* Before each of the following: a full batch runs now. */
 static inline void viommu_room(void)
 {
-    if (__builtin_expect(viommu_batch.collected == viommu_batch.slots, 0))
+    if (viommu_is_full())
         viommu_make_room();
 }
 
@@ -79,12 +86,12 @@ static inline struct viommu_request *viommu_collect(enum viommu_type type, uint3
                                                     uint32_t bytes, bool *failed)
 {
     struct viommu_batch *batch = &viommu_batch;
-    unsigned slot = viommu_slot(batch->next);
+    uint64_t slot = viommu_slot(batch->next);
     struct viommu_request *request = &batch->request[slot];
 
     batch->next++;
     batch->collected++;
-    batch->descriptors[2 * slot].bytes = bytes;
+    batch->descriptors[slot][0].bytes = bytes;
     batch->failed[slot] = failed;
     request->type = type;
     request->domain = domain;
@@ -128,6 +135,26 @@ static inline bool viommu_post(void)
         return false;
     /* Pairs with the device's read of the index: requests are seen before it (2.7.13.3). */
     __atomic_store_n(viommu_batch.index, (uint16_t)viommu_batch.next, __ATOMIC_RELEASE);
+    return true;
+}
+
+/*
+ * The common end of a batch: posted, all of it answered, and answered well; that is all
+ * there is to do then. False: viommu_run finds out. Only after something was collected.
+ */
+static inline bool viommu_went_well(void)
+{
+    struct viommu_batch *batch = &viommu_batch;
+    uint32_t i = batch->next, first = i - batch->collected;
+
+    /* Pairs with the device's release of the index: statuses are seen after it. */
+    if (__atomic_load_n(batch->answered, __ATOMIC_ACQUIRE) != (uint16_t)i || batch->error)
+        return false;
+    do {
+        if (batch->request[viommu_slot(--i)].status)
+            return false;
+    } while (i != first);
+    batch->collected = 0;
     return true;
 }
 
