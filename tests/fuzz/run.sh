@@ -3,7 +3,7 @@
 # Prints TAP. The corpus in the tree is only read; what a fuzzer finds goes to a
 # directory of its own, which is kept (and named) when one fails.
 cd "$(dirname "$0")/../.." || exit 1
-runs=${FUZZ_RUNS:-20000}
+runs=${FUZZ_RUNS:-8000}
 work=$(mktemp -d) || exit 1
 n=0
 failed=0
