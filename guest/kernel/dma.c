@@ -100,17 +100,17 @@ static uint64_t last_of(const struct dma_mapping *m)
  * what follows it, as long as no other request has, and the IOMMU has not seen it.
  */
 static struct {
-    struct viommu_request *request;
-    uint32_t domain, next; /* the request's; what viommu_batch.next was then */
-    uint64_t last;         /* address; 0: it has been posted */
+    uint32_t next; /* what viommu_batch.next was then */
+    uint64_t last; /* address; 0: it has been posted */
 } unmapping;
 
 static bool extend_unmap(uint32_t domain, uint64_t last)
 {
-    if (unmapping.next != viommu_batch.next || !viommu_batch.collected ||
-        unmapping.domain != domain)
+    struct viommu_request *request = &viommu_batch.request[viommu_slot(unmapping.next - 1)];
+
+    if (unmapping.next != viommu_batch.next || !viommu_collected() || request->domain != domain)
         return false;
-    unmapping.last = unmapping.request->unmap.last = last;
+    unmapping.last = request->unmap.last = last;
     return true;
 }
 
@@ -132,8 +132,7 @@ void dma_uninstall(struct dma_mapping *m)
         uninstall_with_room(m);
         return;
     }
-    unmapping.request = viommu_unmap(domain, m->base, last, &unmap_failed);
-    unmapping.domain = domain;
+    viommu_unmap(domain, m->base, last, &unmap_failed);
     unmapping.next = viommu_batch.next;
     unmapping.last = last;
 }
@@ -332,7 +331,7 @@ void dma_post(void)
 
 int dma_commit(void)
 {
-    int err = viommu_batch.collected && !viommu_went_well() ? viommu_run() : 0;
+    int err = viommu_collected() && !viommu_went_well() ? viommu_run() : 0;
     bool lost;
 
     lost = unmap_failed;

@@ -131,7 +131,7 @@ static inline bool run(struct virtq *q)
 {
     uint16_t end = (uint16_t)viommu_batch.next;
 
-    viommu_batch.collected = 0;
+    viommu_batch.ran = viommu_batch.next;
     return __atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE) == end || wait(q, end);
 }
 
@@ -146,13 +146,13 @@ static void refused(uint64_t slot)
 void viommu_make_room(void)
 {
     struct viommu_batch *batch = &viommu_batch;
-    uint32_t i = batch->next - batch->collected;
+    uint32_t i = batch->ran;
     bool ran;
 
-    if (!batch->collected)
+    if (!viommu_collected())
         return;
     ran = unit->alive && run(&unit->requests);
-    batch->collected = 0;
+    batch->ran = batch->next;
     for (; i != batch->next; i++) {
         if (batch->request[viommu_slot(i)].status || !ran)
             refused(viommu_slot(i));

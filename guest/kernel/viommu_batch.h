@@ -54,7 +54,7 @@ extern struct viommu_batch {
     volatile struct virtq_descriptor (*descriptors)[2]; /* of each slot */
     uint32_t mask;                                      /* slots - 1; they are a power of two */
     uint32_t next;                                      /* request, counted from the start */
-    uint32_t collected;                                 /* of these: since the last run */
+    uint32_t ran;                      /* those before this one; the others are collected */
     int error;                         /* 0 or -ABI_EIO, since the last viommu_run */
     volatile uint16_t *index;          /* in the available ring; NULL: see viommu_post */
     const volatile uint16_t *answered; /* in the used ring: the device's index */
@@ -69,9 +69,15 @@ static inline uint64_t viommu_slot(uint32_t request)
     return request & viommu_batch.mask;
 }
 
+/* How many wait to be run. */
+static inline uint32_t viommu_collected(void)
+{
+    return viommu_batch.next - viommu_batch.ran;
+}
+
 static inline bool viommu_is_full(void)
 {
-    return __builtin_expect(viommu_batch.collected > viommu_batch.mask, 0);
+    return __builtin_expect(viommu_collected() > viommu_batch.mask, 0);
 }
 
 /* Before each of the following: a full batch runs now. */
@@ -90,7 +96,6 @@ static inline struct viommu_request *viommu_collect(enum viommu_type type, uint3
     struct viommu_request *request = &batch->request[slot];
 
     batch->next++;
-    batch->collected++;
     batch->descriptors[slot][0].bytes = bytes;
     batch->failed[slot] = failed;
     request->type = type;
@@ -145,7 +150,7 @@ static inline bool viommu_post(void)
 static inline bool viommu_went_well(void)
 {
     struct viommu_batch *batch = &viommu_batch;
-    uint32_t i = batch->next, first = i - batch->collected;
+    uint32_t i = batch->next, first = batch->ran;
 
     /* Pairs with the device's release of the index: statuses are seen after it. */
     if (__atomic_load_n(batch->answered, __ATOMIC_ACQUIRE) != (uint16_t)i || batch->error)
@@ -154,7 +159,7 @@ static inline bool viommu_went_well(void)
         if (batch->request[viommu_slot(--i)].status)
             return false;
     } while (i != first);
-    batch->collected = 0;
+    batch->ran = batch->next;
     return true;
 }
 
