@@ -1,6 +1,6 @@
 #include "guest/dynamic/loader.h"
 
-#include "guest/dynamic/elf.h"
+#include "guest/abi/elf.h"
 #include "guest/lib/lib.h"
 
 #define LINKED_MAX 4

@@ -1,25 +1,9 @@
 #include "guest/kernel/program.h"
 
+#include "guest/abi/elf.h"
 #include "guest/kernel/frame.h"
 #include "guest/kernel/kstring.h"
 #include "guest/kernel/vma.h"
-
-/* ELF-64 (System V gABI ch. 4, 5), as far as a static program goes. */
-struct elf_header {
-    uint8_t ident[16];
-    uint16_t type, machine;
-    uint32_t version;
-    uint64_t entry, phoff, shoff;
-    uint32_t flags;
-    uint16_t ehsize, phentsize, phnum, shentsize, shnum, shstrndx;
-};
-
-struct elf_segment {
-    uint32_t type, flags;
-    uint64_t offset, va, pa, filesz, memsz, align;
-};
-
-enum { PT_LOAD = 1, PF_X = 1, PF_W = 2, PF_R = 4 };
 
 extern const struct program program_table[];
 extern const uint64_t program_count;

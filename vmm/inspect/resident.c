@@ -1,11 +1,18 @@
 #include "vmm/inspect/resident.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "vmm/machine/memory.h"
+
+/* Documentation/admin-guide/mm/pagemap.rst */
+#define WINDOW          512u /* entries read at once */
+#define PAGEMAP_SWAPPED (1ull << 62)
+#define PAGEMAP_PRESENT (1ull << 63)
 
 /* Whether [start, end) of this process lies in a slot. Mappings of RAM are never merged
  * with others: each has address space that nobody touches around it, or is a file. */
@@ -77,6 +84,31 @@ int resident_look(const struct memory *memory, struct resident *resident)
     }
     fclose(file);
     return find_field("/proc/self/status", "VmPTE", &resident->table_bytes);
+}
+
+int64_t resident_pages(const struct memory *memory, const uint64_t *gpa, uint64_t n)
+{
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    int64_t count = fd < 0 ? -errno : 0;
+    uint64_t entry[WINDOW], window = 0; /* the last part read: window * WINDOW pages from 0 on */
+
+    for (uint64_t i = 0; i < n && count >= 0; i++) {
+        uintptr_t host = (uintptr_t)memory_at(memory, gpa[i], 1);
+        uintptr_t page = host / MEMORY_PAGE_BYTES;
+
+        if (!host)
+            count = -EFAULT;
+        else if (page / WINDOW != window &&
+                 pread(fd, entry, sizeof(entry), (off_t)(page / WINDOW * sizeof(entry))) !=
+                     sizeof(entry))
+            count = -EIO;
+        else
+            count += (entry[page % WINDOW] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) != 0;
+        window = page / WINDOW;
+    }
+    if (fd >= 0)
+        close(fd);
+    return count;
 }
 
 int resident_second_stage(uint64_t *bytes)

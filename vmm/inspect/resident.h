@@ -20,6 +20,12 @@ struct resident {
 /* 0, or -errno where /proc cannot be read. */
 int resident_look(const struct memory *memory, struct resident *resident);
 
+/*
+ * How many of n pages of guest RAM, by address, are there or swapped out, by
+ * /proc/self/pagemap; or -errno. Looking makes none of them resident.
+ */
+int64_t resident_pages(const struct memory *memory, const uint64_t *gpa, uint64_t n);
+
 /* Bytes that the host's kernel uses for second-stage tables of all VMs, from
  * /proc/meminfo (SecPageTables, Linux 6.1): 0, or -ENOENT where it does not tell. */
 int resident_second_stage(uint64_t *bytes);

@@ -13,8 +13,8 @@
 #include "devices/virtio/balloon.h"
 #include "guest/abi/reclaim.h"
 #include "vmm/boot/config.h"
+#include "vmm/inspect/resident.h"
 #include "vmm/machine/vm.h"
-#include "vmm/tour/resident.h"
 #include "vmm/tour/tour.h"
 
 #define MACHINE_BALLOON 0 /* with a balloon, an IOMMU and a probe, */
@@ -121,14 +121,14 @@ static bool next_page(const struct guest_view *view, uint64_t root, uint64_t va,
     return true;
 }
 
-static int64_t resident(struct tour_run *run, const char *when)
+static int64_t resident_ram(struct tour_run *run, const char *when)
 {
-    int64_t bytes = resident_bytes(&run->vm->memory);
+    struct resident resident;
+    int err = resident_look(&run->vm->memory, &resident);
 
-    if (bytes < 0)
-        expect_true(run, false, "a number", strerror((int)-bytes), "%s: Rss of guest RAM in smaps",
-                    when);
-    return bytes;
+    if (err)
+        expect_true(run, false, "a number", strerror(-err), "%s: Rss of guest RAM in smaps", when);
+    return err ? err : (int64_t)resident.rss_bytes;
 }
 
 static void filled(struct tour_run *run, const struct guest_view *view, const uint64_t *arg,
@@ -159,7 +159,7 @@ static void filled(struct tour_run *run, const struct guest_view *view, const ui
     expect_equal(run, all_pages(run), found, "filled: pages mapped");
     expect_equal(run, all_pages(run) * (ABI_PAGE_BYTES / ABI_RECLAIM_STRIDE), right,
                  "filled: words as the program wrote them");
-    state->resident = resident(run, "filled");
+    state->resident = resident_ram(run, "filled");
     expect_true(
         run, state->resident >= (int64_t)(all_pages(run) * ABI_PAGE_BYTES), "as much or more",
         state->resident >= (int64_t)(all_pages(run) * ABI_PAGE_BYTES) ? "as much or more" : "less",
@@ -210,7 +210,7 @@ static void expect_fell(struct tour_run *run)
 {
     struct state *state = run->state;
     double bytes = (double)(state->n - (state->pinned ? 1 : 0)) * ABI_PAGE_BYTES;
-    double fell = (double)(state->resident - resident(run, "given"));
+    double fell = (double)(state->resident - resident_ram(run, "given"));
     bool falls = run->machine == MACHINE_BALLOON;
     char expected[64], observed[64];
 

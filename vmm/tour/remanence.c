@@ -18,8 +18,8 @@
 #include "vmm/boot/config.h"
 #include "vmm/inspect/disasm.h"
 #include "vmm/inspect/find.h"
+#include "vmm/inspect/resident.h"
 #include "vmm/machine/vm.h"
-#include "vmm/tour/resident.h"
 #include "vmm/tour/tour.h"
 
 #define MACHINE_FIRST 0

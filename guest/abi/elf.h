@@ -1,6 +1,7 @@
-/* ELF-64 as far as dynamic linking goes (System V gABI ch. 4, 5; x86-64 psABI 4.4). */
-#ifndef STRATA_GUEST_ELF_H
-#define STRATA_GUEST_ELF_H
+/* ELF-64 as far as the guest's programs and their dynamic linking go (System V gABI ch. 4, 5;
+ * x86-64 psABI 4.4). */
+#ifndef STRATA_ABI_ELF_H
+#define STRATA_ABI_ELF_H
 
 #include <stdint.h>
 
