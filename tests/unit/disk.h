@@ -19,6 +19,8 @@
 #define DISK_RING      0x1000ull /* the queue */
 #define DISK_HEADERS   0x8000ull /* headers and status bytes of requests */
 #define DISK_DATA      0x10000ull
+#define DISK_PAGE      4096ull
+#define DISK_DOMAIN    5 /* of the IOMMU's, for a disk behind one */
 
 struct disk_store {
     struct block block;
@@ -36,6 +38,7 @@ struct disk {
     struct disk_store store;
     struct memory memory;
     uint8_t *ram;
+    struct iommu *iommu; /* NULL: none */
     struct dma dma;
     struct virtio_blk *blk;
     struct ring ring;
@@ -174,6 +177,34 @@ static inline void disk_destroy(struct disk *disk)
 {
     virtio_blk_destroy(disk->blk);
     dma_destroy(&disk->dma);
+}
+
+/* Pages of memory, mapped for the device one to one. */
+static inline void disk_map(struct disk *disk, uint64_t first, uint64_t pages, uint32_t rights)
+{
+    ck_assert_int_eq(
+        iommu_map(disk->iommu, DISK_DOMAIN, first, first + pages * DISK_PAGE - 1, first, rights),
+        0);
+}
+
+/* A disk behind an IOMMU, started: its ring and headers are mapped, data is not. */
+static inline void disk_setup_iommu(struct disk *disk)
+{
+    const struct iommu_config plain = { 0 };
+
+    disk_memory(disk);
+    ck_assert_int_eq(iommu_create(&disk->iommu, &disk->memory, &plain), 0);
+    disk_create(disk, false, disk->iommu);
+    ck_assert_int_eq(iommu_attach(disk->iommu, 1, DISK_DOMAIN, false), 0);
+    disk_map(disk, DISK_RING, 15, IOMMU_READ | IOMMU_WRITE);
+    disk_start(disk, 0, 64);
+}
+
+static inline void disk_teardown_iommu(struct disk *disk)
+{
+    disk_destroy(disk);
+    iommu_destroy(disk->iommu);
+    memory_destroy(&disk->memory);
 }
 
 /* Puts a request's header at slot `n` of DISK_HEADERS; its status byte lies behind it. */

@@ -528,41 +528,21 @@ END_TEST
 
 /* ---- Behind an IOMMU ---- */
 
-#define DOMAIN 5
-#define PAGE   4096ull
-
-static struct iommu *iommu;
-
-static void map(uint64_t first, uint64_t pages, uint32_t rights)
-{
-    ck_assert_int_eq(iommu_map(iommu, DOMAIN, first, first + pages * PAGE - 1, first, rights), 0);
-}
-
-/* Ring and headers are mapped for good, one to one; data is mapped by each test. */
 static void setup_iommu(void)
 {
-    const struct iommu_config plain = { 0 };
-
-    disk_memory(&disk);
-    ck_assert_int_eq(iommu_create(&iommu, &disk.memory, &plain), 0);
-    disk_create(&disk, false, iommu);
-    ck_assert_int_eq(iommu_attach(iommu, 1, DOMAIN, false), 0);
-    map(DISK_RING, 15, IOMMU_READ | IOMMU_WRITE);
-    disk_start(&disk, 0, 64);
+    disk_setup_iommu(&disk);
 }
 
 static void teardown_iommu(void)
 {
-    disk_destroy(&disk);
-    iommu_destroy(iommu);
-    memory_destroy(&disk.memory);
+    disk_teardown_iommu(&disk);
 }
 
 static uint64_t faults(void)
 {
     struct iommu_counts counts;
 
-    iommu_count(iommu, &counts);
+    iommu_count(disk.iommu, &counts);
     return counts.faults;
 }
 
@@ -570,20 +550,21 @@ START_TEST(test_permission)
 {
     ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, 512, NULL), VIRTIO_BLK_S_IOERR);
     ck_assert_uint_eq(faults(), 1);
-    map(DISK_DATA, 1, IOMMU_READ);
+    disk_map(&disk, DISK_DATA, 1, IOMMU_READ);
     ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_OUT, 0, DISK_DATA, 512, NULL), 0);
     ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 1, DISK_DATA, 512, NULL), VIRTIO_BLK_S_IOERR);
     ck_assert_uint_eq(faults(), 2);
-    map(DISK_DATA + PAGE, 1, IOMMU_WRITE);
-    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 1, DISK_DATA + PAGE, 512, NULL), 0);
-    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_OUT, 1, DISK_DATA + PAGE, 512, NULL),
+    disk_map(&disk, DISK_DATA + DISK_PAGE, 1, IOMMU_WRITE);
+    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 1, DISK_DATA + DISK_PAGE, 512, NULL), 0);
+    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_OUT, 1, DISK_DATA + DISK_PAGE, 512, NULL),
                       VIRTIO_BLK_S_IOERR);
     /* All or nothing: the part of a request that could be reached stays as it was. */
-    memset(disk.ram + DISK_DATA + PAGE, 0x77, PAGE);
-    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 1, DISK_DATA + PAGE, 2 * PAGE, NULL),
-                      VIRTIO_BLK_S_IOERR);
-    for (unsigned i = 0; i < PAGE; i++)
-        ck_assert_uint_eq(disk.ram[DISK_DATA + PAGE + i], 0x77);
+    memset(disk.ram + DISK_DATA + DISK_PAGE, 0x77, DISK_PAGE);
+    ck_assert_uint_eq(
+        disk_do(&disk, VIRTIO_BLK_T_IN, 1, DISK_DATA + DISK_PAGE, 2 * DISK_PAGE, NULL),
+        VIRTIO_BLK_S_IOERR);
+    for (unsigned i = 0; i < DISK_PAGE; i++)
+        ck_assert_uint_eq(disk.ram[DISK_DATA + DISK_PAGE + i], 0x77);
     ck_assert(!needs_reset());
 }
 END_TEST
@@ -592,7 +573,7 @@ static void map_late(void *owner, struct vcpu *vcpu)
 {
     (void)vcpu;
     if (!(*(unsigned *)owner)++)
-        map(DISK_DATA, 1, IOMMU_WRITE);
+        disk_map(&disk, DISK_DATA, 1, IOMMU_WRITE);
 }
 
 /* What the guest asked of the IOMMU before it kicked is done before the request is looked at. */
@@ -601,10 +582,10 @@ START_TEST(test_settle)
     unsigned settled = 0;
 
     ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, 512, NULL), VIRTIO_BLK_S_IOERR);
-    iommu_on_settle(iommu, map_late, &settled);
+    iommu_on_settle(disk.iommu, map_late, &settled);
     ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, 512, NULL), 0);
     ck_assert_uint_eq(settled, 1);
-    iommu_on_settle(iommu, NULL, NULL);
+    iommu_on_settle(disk.iommu, NULL, NULL);
     ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, 512, NULL), 0);
     ck_assert_uint_eq(settled, 1);
 }
@@ -617,12 +598,13 @@ START_TEST(test_scattered)
     static uint8_t all[16 * 4096];
 
     for (unsigned i = 0; i < 16; i++)
-        ck_assert_int_eq(iommu_map(iommu, DOMAIN, iova + i * PAGE, iova + (i + 1) * PAGE - 1,
-                                   DISK_DATA + (i * 7 % 16) * PAGE, IOMMU_WRITE),
+        ck_assert_int_eq(iommu_map(disk.iommu, DISK_DOMAIN, iova + i * DISK_PAGE,
+                                   iova + (i + 1) * DISK_PAGE - 1,
+                                   DISK_DATA + (i * 7 % 16) * DISK_PAGE, IOMMU_WRITE),
                          0);
     ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 2, iova + 512, 15 * 4096, NULL), 0);
     for (unsigned i = 0; i < 16; i++)
-        memcpy(all + i * PAGE, disk.ram + DISK_DATA + (i * 7 % 16) * PAGE, PAGE);
+        memcpy(all + i * DISK_PAGE, disk.ram + DISK_DATA + (i * 7 % 16) * DISK_PAGE, DISK_PAGE);
     ck_assert_int_eq(memcmp(all + 512, sector(2), 15 * 4096), 0);
 }
 END_TEST
@@ -631,7 +613,7 @@ static void *unmap_now(void *arg)
 {
     atomic_bool *answered = arg;
 
-    ck_assert_int_eq(iommu_unmap(iommu, DOMAIN, DISK_DATA, DISK_DATA + PAGE - 1), 0);
+    ck_assert_int_eq(iommu_unmap(disk.iommu, DISK_DOMAIN, DISK_DATA, DISK_DATA + DISK_PAGE - 1), 0);
     atomic_store(answered, true);
     return NULL;
 }
@@ -647,8 +629,8 @@ START_TEST(test_unmap)
     uint32_t head, written;
     pthread_t thread;
 
-    map(DISK_DATA, 1, IOMMU_WRITE);
-    memset(disk.ram + DISK_DATA, 0x77, PAGE);
+    disk_map(&disk, DISK_DATA, 1, IOMMU_WRITE);
+    memset(disk.ram + DISK_DATA, 0x77, DISK_PAGE);
     disk.store.held = true;
     disk_offer(&disk, 0, VIRTIO_BLK_T_IN, 0, DISK_DATA, 4096);
     ring_kick(&disk.ring);
@@ -669,7 +651,7 @@ START_TEST(test_unmap)
 
     /* From now on it is out of reach. */
     disk.store.held = false;
-    memset(disk.ram + DISK_DATA, 0x55, PAGE);
+    memset(disk.ram + DISK_DATA, 0x55, DISK_PAGE);
     ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, 4096, NULL),
                       VIRTIO_BLK_S_IOERR);
     ck_assert_uint_eq(disk.ram[DISK_DATA], 0x55);
@@ -681,12 +663,14 @@ START_TEST(test_unmap_other)
 {
     uint32_t head, written;
 
-    map(DISK_DATA, 1, IOMMU_WRITE);
-    map(DISK_DATA + PAGE, 1, IOMMU_WRITE);
+    disk_map(&disk, DISK_DATA, 1, IOMMU_WRITE);
+    disk_map(&disk, DISK_DATA + DISK_PAGE, 1, IOMMU_WRITE);
     disk.store.held = true;
     disk_offer(&disk, 0, VIRTIO_BLK_T_IN, 0, DISK_DATA, 4096);
     ring_kick(&disk.ring);
-    ck_assert_int_eq(iommu_unmap(iommu, DOMAIN, DISK_DATA + PAGE, DISK_DATA + 2 * PAGE - 1), 0);
+    ck_assert_int_eq(
+        iommu_unmap(disk.iommu, DISK_DOMAIN, DISK_DATA + DISK_PAGE, DISK_DATA + 2 * DISK_PAGE - 1),
+        0);
     ck_assert_uint_eq(disk.store.cancels, 0);
     disk_release(&disk);
     ck_assert(ring_take(&disk.ring, &head, &written));
@@ -701,12 +685,12 @@ START_TEST(test_unmap_status)
     const struct ring_segment segments[] = { { header, 16, false }, { DISK_DATA, 1, true } };
     uint32_t head, written;
 
-    map(DISK_DATA, 1, IOMMU_WRITE);
+    disk_map(&disk, DISK_DATA, 1, IOMMU_WRITE);
     disk.ram[DISK_DATA] = 0x77;
     disk.store.held = true;
     ring_add(&disk.ring, segments, 2);
     ring_kick(&disk.ring);
-    ck_assert_int_eq(iommu_unmap(iommu, DOMAIN, DISK_DATA, DISK_DATA + PAGE - 1), 0);
+    ck_assert_int_eq(iommu_unmap(disk.iommu, DISK_DOMAIN, DISK_DATA, DISK_DATA + DISK_PAGE - 1), 0);
     disk_release(&disk);
     ck_assert(ring_take(&disk.ring, &head, &written));
     ck_assert_uint_eq(disk.ram[DISK_DATA], 0x77);
@@ -721,12 +705,13 @@ START_TEST(test_unmap_ring)
     disk.store.held = true;
     disk_offer(&disk, 0, VIRTIO_BLK_T_FLUSH, 0, 0, 0);
     ring_kick(&disk.ring);
-    ck_assert_int_eq(iommu_unmap(iommu, DOMAIN, DISK_RING, DISK_RING + 15 * PAGE - 1), 0);
+    ck_assert_int_eq(
+        iommu_unmap(disk.iommu, DISK_DOMAIN, DISK_RING, DISK_RING + 15 * DISK_PAGE - 1), 0);
     disk_release(&disk);
     ck_assert(needs_reset());
     ck_assert_uint_eq(disk.blk->under_way, 0);
     disk.store.held = false;
-    map(DISK_RING, 16, IOMMU_READ | IOMMU_WRITE);
+    disk_map(&disk, DISK_RING, 16, IOMMU_READ | IOMMU_WRITE);
     disk_start(&disk, 0, 64);
     ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, 512, NULL), 0);
 }

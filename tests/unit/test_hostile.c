@@ -11,36 +11,19 @@
 #include "tests/unit/disk.h"
 #include "tests/unit/suites.h"
 
-#define DOMAIN 5
-#define PAGE   4096ull
-#define SECRET (DISK_DATA + 4 * PAGE) /* memory that no request is about */
+#define SECRET (DISK_DATA + 4 * DISK_PAGE) /* memory that no request is about */
 
 static struct disk disk;
-static struct iommu *iommu;
-
-static void map(uint64_t first, uint64_t pages, uint32_t rights)
-{
-    ck_assert_int_eq(iommu_map(iommu, DOMAIN, first, first + pages * PAGE - 1, first, rights), 0);
-}
 
 static void setup(void)
 {
-    const struct iommu_config plain = { 0 };
-
-    disk_memory(&disk);
-    ck_assert_int_eq(iommu_create(&iommu, &disk.memory, &plain), 0);
-    disk_create(&disk, false, iommu);
-    ck_assert_int_eq(iommu_attach(iommu, 1, DOMAIN, false), 0);
-    map(DISK_RING, 15, IOMMU_READ | IOMMU_WRITE);
-    map(DISK_DATA, 1, IOMMU_READ | IOMMU_WRITE);
-    disk_start(&disk, 0, 64);
+    disk_setup_iommu(&disk);
+    disk_map(&disk, DISK_DATA, 1, IOMMU_READ | IOMMU_WRITE);
 }
 
 static void teardown(void)
 {
-    disk_destroy(&disk);
-    iommu_destroy(iommu);
-    memory_destroy(&disk.memory);
+    disk_teardown_iommu(&disk);
 }
 
 static void turn(struct hostile_blk_plan plan)
@@ -128,22 +111,22 @@ END_TEST
 START_TEST(test_outside)
 {
     struct hostile_blk_plan plan = { .mode = HOSTILE_BLK_WRITE_OUTSIDE,
-                                     .bytes = PAGE,
+                                     .bytes = DISK_PAGE,
                                      .fill = 0xbb };
-    uint64_t end = DISK_DATA + PAGE;
+    uint64_t end = DISK_DATA + DISK_PAGE;
 
     turn(plan);
-    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, PAGE, NULL), 0);
+    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, DISK_PAGE, NULL), 0);
     ck_assert_uint_eq(outcome().acts, 1);
-    ck_assert_uint_eq(outcome().tried_bytes, PAGE);
+    ck_assert_uint_eq(outcome().tried_bytes, DISK_PAGE);
     ck_assert_uint_eq(outcome().done_bytes, 0);
     ck_assert_uint_eq(outcome().faults, 1);
     ck_assert_uint_eq(disk.ram[end], 0);
-    map(end, 1, IOMMU_WRITE);
-    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, PAGE, NULL), 0);
-    ck_assert_uint_eq(outcome().done_bytes, PAGE);
+    disk_map(&disk, end, 1, IOMMU_WRITE);
+    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, DISK_PAGE, NULL), 0);
+    ck_assert_uint_eq(outcome().done_bytes, DISK_PAGE);
     ck_assert_uint_eq(disk.ram[end], 0xbb);
-    ck_assert_uint_eq(disk.ram[end + PAGE - 1], 0xbb);
+    ck_assert_uint_eq(disk.ram[end + DISK_PAGE - 1], 0xbb);
     /* What shares the last page with the buffer lies open whatever is mapped beyond. */
     ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, 512, NULL), 0);
     ck_assert_uint_eq(disk.ram[DISK_DATA + 512], 0xbb);
@@ -158,11 +141,11 @@ START_TEST(test_anywhere)
     ck_assert_uint_eq(outcome().faults, 1);
     ck_assert_int_eq(outcome().last.error, -EFAULT);
     ck_assert_uint_eq(disk.ram[SECRET], 0);
-    map(SECRET, 1, IOMMU_READ);
+    disk_map(&disk, SECRET, 1, IOMMU_READ);
     ck_assert_uint_eq(read_sector(), 0);
     ck_assert_uint_eq(disk.ram[SECRET], 0);
-    ck_assert_int_eq(iommu_unmap(iommu, DOMAIN, SECRET, SECRET + PAGE - 1), 0);
-    map(SECRET, 1, IOMMU_WRITE);
+    ck_assert_int_eq(iommu_unmap(disk.iommu, DISK_DOMAIN, SECRET, SECRET + DISK_PAGE - 1), 0);
+    disk_map(&disk, SECRET, 1, IOMMU_WRITE);
     ck_assert_uint_eq(read_sector(), 0);
     ck_assert_uint_eq(disk.ram[SECRET + 63], 0xbb);
     ck_assert_uint_eq(disk.ram[SECRET + 64], 0);
@@ -176,13 +159,13 @@ START_TEST(test_replay)
     ck_assert_int_eq(hostile_blk_replay(disk.blk, &dma), -ENOENT);
     turn((struct hostile_blk_plan){ .mode = HOSTILE_BLK_REPLAY, .fill = 0xbb });
     ck_assert_int_eq(hostile_blk_replay(disk.blk, &dma), -ENOENT);
-    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, PAGE, NULL), 0);
-    memset(disk.ram + DISK_DATA, 0x11, PAGE);
+    ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_IN, 0, DISK_DATA, DISK_PAGE, NULL), 0);
+    memset(disk.ram + DISK_DATA, 0x11, DISK_PAGE);
     ck_assert_int_eq(hostile_blk_replay(disk.blk, &dma), 0);
-    ck_assert_uint_eq(dma.done, PAGE);
-    ck_assert_uint_eq(disk.ram[DISK_DATA + PAGE - 1], 0xbb);
-    ck_assert_int_eq(iommu_unmap(iommu, DOMAIN, DISK_DATA, DISK_DATA + PAGE - 1), 0);
-    memset(disk.ram + DISK_DATA, 0x11, PAGE);
+    ck_assert_uint_eq(dma.done, DISK_PAGE);
+    ck_assert_uint_eq(disk.ram[DISK_DATA + DISK_PAGE - 1], 0xbb);
+    ck_assert_int_eq(iommu_unmap(disk.iommu, DISK_DOMAIN, DISK_DATA, DISK_DATA + DISK_PAGE - 1), 0);
+    memset(disk.ram + DISK_DATA, 0x11, DISK_PAGE);
     ck_assert_int_eq(hostile_blk_replay(disk.blk, &dma), 0);
     ck_assert_uint_eq(dma.done, 0);
     ck_assert(dma.faulted);
@@ -262,7 +245,7 @@ static void set_descriptor(unsigned n, uint64_t iova, uint32_t len, uint16_t fla
 static struct naive_queue_plan naive(void)
 {
     return (struct naive_queue_plan){ .queue = disk.blk->device.queues[0].state,
-                                      .len_max = PAGE,
+                                      .len_max = DISK_PAGE,
                                       .fill = 0xcc };
 }
 
@@ -353,8 +336,8 @@ START_TEST(test_naive_changed)
     ck_assert_uint_eq(walk.checked_bytes, 16 + 512 + 1);
     ck_assert_uint_eq(walk.used_bytes, 16 + 0x10000 + 1);
     /* Beyond what it had checked, up to where the door said no. */
-    ck_assert_uint_eq(walk.done_bytes, 16 + PAGE + 1);
-    ck_assert_uint_eq(disk.ram[DISK_DATA + PAGE - 1], 0xcc);
+    ck_assert_uint_eq(walk.done_bytes, 16 + DISK_PAGE + 1);
+    ck_assert_uint_eq(disk.ram[DISK_DATA + DISK_PAGE - 1], 0xcc);
     ck_assert_int_eq(walk.error, -EFAULT);
 }
 END_TEST
