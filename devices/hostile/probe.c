@@ -193,8 +193,3 @@ int probe_create(struct probe *probe, struct vm *vm, struct dma *dma, uint64_t b
                                          .write = probe_write };
     return vm ? bus_add(&vm->mmio, &probe->region) : 0;
 }
-
-void probe_destroy(struct probe *probe)
-{
-    (void)probe;
-}

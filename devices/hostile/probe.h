@@ -43,9 +43,6 @@ struct probe {
 /* Puts a probe on the VM's memory bus at `base` (vm NULL: on no bus). 0 or -errno. */
 int probe_create(struct probe *probe, struct vm *vm, struct dma *dma, uint64_t base, unsigned gsi);
 
-/* After the VM has ended. */
-void probe_destroy(struct probe *probe);
-
 /*
  * Carries out an attack function with the parameters in probe->state, as a write to
  * ABI_PROBE_ATTACK does; result, error and first say what came of it. Without the door's

@@ -38,8 +38,6 @@ static void setup(void)
 
 static void teardown(void)
 {
-    probe_destroy(&peer);
-    probe_destroy(&probe);
     dma_destroy(&peer_door);
     dma_destroy(&door);
     memory_destroy(&memory);
