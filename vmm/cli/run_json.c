@@ -1,0 +1,116 @@
+#include "vmm/cli/run_json.h"
+
+#include "devices/core/board.h"
+#include "devices/virtio/balloon.h"
+#include "devices/virtio/blk.h"
+#include "devices/virtio/iommu.h"
+#include "vmm/cli/json.h"
+#include "vmm/machine/vm.h"
+
+static json_t *describe_disk(const struct virtio_blk *disk)
+{
+    const struct virtio_blk_counts *counts = &disk->counts;
+
+    return json_pack("{s:I, s:I, s:b, s:s?, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "sectors",
+                     (json_int_t)disk->block->sectors, "unused_bytes",
+                     (json_int_t)disk->file.unused_bytes, "io_uring", disk->file.uring, "lack",
+                     disk->file.why_not, "reads", (json_int_t)counts->reads, "read_bytes",
+                     (json_int_t)counts->read_bytes, "writes", (json_int_t)counts->writes,
+                     "write_bytes", (json_int_t)counts->write_bytes, "flushes",
+                     (json_int_t)counts->flushes, "failed", (json_int_t)counts->failed,
+                     "unreachable", (json_int_t)counts->unreachable);
+}
+
+/* What the guest's driver did to the IOMMU: `refused` and the two after it mean mistakes. */
+static json_t *describe_driver(struct virtio_iommu *iommu)
+{
+    struct virtio_iommu_counts counts;
+    uint64_t refused = 0;
+
+    virtio_iommu_count(iommu, &counts);
+    for (unsigned i = 1; i < VIRTIO_IOMMU_STATUSES; i++)
+        refused += counts.answered[i];
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "requests", (json_int_t)counts.answered[0],
+                     "refused", (json_int_t)refused, "unanswered", (json_int_t)counts.unanswered,
+                     "careless", (json_int_t)counts.careless, "events", (json_int_t)counts.events,
+                     "short_event_buffers", (json_int_t)counts.short_buffers);
+}
+
+static json_t *describe_balloon(const struct virtio_balloon *balloon)
+{
+    return json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I}", "target_pages", (json_int_t)balloon->state.target_pages,
+        "actual_pages", (json_int_t)balloon->state.actual_pages, "reported_bytes",
+        (json_int_t)balloon->reported_bytes, "inflated_bytes", (json_int_t)balloon->inflated_bytes,
+        "pinned_pages", (json_int_t)balloon->pinned_pages, "bad_ranges",
+        (json_int_t)balloon->bad_ranges);
+}
+
+static json_t *describe_device(const struct board_report *report)
+{
+    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s?, s:o, s:o, s:o}", "name",
+                     report->name, "gpa", (json_int_t)report->gpa, "endpoint",
+                     report->translated ? json_integer(report->endpoint) : json_null(), "kicks",
+                     (json_int_t)report->kicks, "interrupts", (json_int_t)report->interrupts,
+                     "bad_accesses", (json_int_t)report->bad_accesses, "dma_faults",
+                     (json_int_t)report->dma_faults, "needed_resets",
+                     (json_int_t)report->needed_resets, "needed_reset", report->needed_reset,
+                     "disk", report->disk ? describe_disk(report->disk) : json_null(), "driver",
+                     report->iommu ? describe_driver(report->iommu) : json_null(), "balloon",
+                     report->balloon ? describe_balloon(report->balloon) : json_null());
+}
+
+static json_t *describe_devices(const struct board *board)
+{
+    json_t *devices = json_array();
+    struct board_report report;
+
+    for (unsigned i = 0; board_report(board, i, &report); i++)
+        json_array_append_new(devices, describe_device(&report));
+    return devices;
+}
+
+static json_t *describe_iommu(const struct board *board)
+{
+    struct iommu_counts counts;
+
+    if (!board_iommu(board))
+        return json_null();
+    iommu_count(board_iommu(board), &counts);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "faults",
+                     (json_int_t)counts.faults, "faults_dropped", (json_int_t)counts.faults_dropped,
+                     "maps", (json_int_t)counts.maps, "unmaps", (json_int_t)counts.unmaps,
+                     "invalidations", (json_int_t)counts.invalidations, "tlb_hits",
+                     (json_int_t)counts.tlb_hits, "tlb_misses", (json_int_t)counts.tlb_misses,
+                     "domains", (json_int_t)counts.domains, "mappings", (json_int_t)counts.mappings,
+                     "table_bytes", (json_int_t)counts.table_bytes, "pinned_pages",
+                     (json_int_t)counts.pinned_pages);
+}
+
+json_t *run_json(const struct vm *vm, const struct board *board, const char *backend,
+                 uint64_t elapsed_ns)
+{
+    json_t *result = json_result("strata.run", 1), *exits = json_object();
+
+    for (unsigned reason = 0; reason < VCPU_EXIT_REASONS; reason++) {
+        uint64_t count = 0;
+
+        for (unsigned i = 0; i < vm->ncpus; i++)
+            count += vm->vcpus[i].exits[reason];
+        if (count)
+            json_object_set_new(exits, vcpu_exit_name(reason), json_integer((json_int_t)count));
+    }
+    json_object_set_new(result, "host", json_pack("{s:s}", "kvm", backend));
+    json_object_set_new(
+        result, "end",
+        json_pack("{s:s, s:i, s:o}", "reason", vm_end_name(vm->end.reason), "status",
+                  vm->end.status, "vcpu",
+                  vm->end.vcpu == VM_NO_VCPU ? json_null() : json_integer(vm->end.vcpu)));
+    json_object_set_new(result, "memory_bytes", json_integer((json_int_t)vm->memory.bytes));
+    json_object_set_new(result, "cpus", json_integer(vm->ncpus));
+    json_object_set_new(result, "exits", exits);
+    json_object_set_new(result, "devices", describe_devices(board));
+    json_object_set_new(result, "iommu", describe_iommu(board));
+    json_object_set_new(result, "elapsed_ns", json_integer((json_int_t)elapsed_ns));
+    return result;
+}

@@ -1,0 +1,246 @@
+#include "vmm/cli/run_options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "vmm/boot/boot.h"
+#include "vmm/boot/layout.h"
+
+enum {
+    OPT_KERNEL,
+    OPT_APPEND,
+    OPT_MEMORY,
+    OPT_CPUS,
+    OPT_PAGES,
+    OPT_DISK,
+    OPT_RNG,
+    OPT_VIRTIO_CONSOLE,
+    OPT_BALLOON,
+    OPT_DMA_PROBE,
+    OPT_IOMMU,
+    OPT_EXEC,
+    OPT_CONTROL,
+    OPT_JSON
+};
+
+static const struct option_entry option_entries[] = {
+    [OPT_KERNEL] = { "kernel", "FILE",
+                     "an ELF kernel with a PVH entry instead of the bundled guest" },
+    [OPT_APPEND] = { "append", "TEXT", "boot arguments" },
+    [OPT_MEMORY] = { "memory", "SIZE", "guest memory, e.g. 256M (the default) or 2G" },
+    [OPT_CPUS] = { "cpus", "N", "virtual CPUs (default 2)" },
+    [OPT_PAGES] = { "pages", "KIND", "host pages behind guest memory: 4k (default), thp, hugetlb" },
+    [OPT_DISK] = { "disk", "FILE[,ro]",
+                   "a disk with the contents of FILE, read-only with ,ro; may be repeated" },
+    [OPT_RNG] = { "rng", NULL, "an entropy device" },
+    [OPT_VIRTIO_CONSOLE] = { "virtio-console", NULL,
+                             "a second console, beside the serial port; it gets the input\n"
+                             "while a driver reads from it" },
+    [OPT_BALLOON] = { "balloon", "SIZE",
+                      "a balloon: the guest gives free memory back to the host, and does without\n"
+                      "SIZE of it altogether (0: without nothing)" },
+    [OPT_DMA_PROBE] = { "dma-probe", NULL, "a device that can be told to misbehave" },
+    [OPT_IOMMU] = { "iommu", "MODE",
+                    "how devices reach memory: off (directly, the default), or through an\n"
+                    "IOMMU that the guest puts to bypass, strict or lazy" },
+    [OPT_EXEC] = { "exec", "COMMAND",
+                   "let the bundled guest run one command and halt with its status" },
+    [OPT_CONTROL] = { "control", "SOCK",
+                      "make a socket through which strata inspect looks at the machine" },
+    [OPT_JSON] = { "json", "FILE",
+                   "write how the run ended to FILE (- for standard output;\n"
+                   "the console then goes to standard error)" },
+};
+
+const struct command_line run_line = {
+    .command = "run",
+    .summary = "Starts a virtual machine with its console on standard input and output. The exit\n"
+               "status is the guest's; 1 after a crash, with a report on standard error.",
+    .options = option_entries,
+    .noptions = sizeof(option_entries) / sizeof(option_entries[0]),
+};
+
+static uint64_t host_memory_bytes(void)
+{
+    struct sysinfo info;
+
+    return sysinfo(&info) == 0 ? (uint64_t)info.totalram * info.mem_unit : UINT64_MAX;
+}
+
+static uint64_t parse_memory(const char *text)
+{
+    uint64_t host = host_memory_bytes(), bytes;
+    int err = parse_size(text, &bytes);
+
+    if (err == -EINVAL)
+        usage_error(&run_line, "--memory %s: not a size; say for example 256M or 1G", text);
+    if (err || bytes > host)
+        usage_error(&run_line, "--memory %s: more than the host's %llu MiB; give less", text,
+                    (unsigned long long)(host >> 20));
+    if (bytes < LAYOUT_MEMORY_BYTES_MIN)
+        usage_error(&run_line, "--memory %s: too little to boot; give %lluM or more", text,
+                    LAYOUT_MEMORY_BYTES_MIN >> 20);
+    if (bytes % MEMORY_PAGE_BYTES)
+        usage_error(&run_line, "--memory %s: not a multiple of 4K; round it", text);
+    return bytes;
+}
+
+static unsigned parse_cpus(const char *text)
+{
+    unsigned count;
+    int err = parse_count(text, VM_CPUS_MAX, &count);
+
+    if (err == -EINVAL)
+        usage_error(&run_line, "--cpus %s: not a number; say for example 2", text);
+    if (err)
+        usage_error(&run_line, "--cpus %s: more than %u; give less", text, VM_CPUS_MAX);
+    if (!count)
+        usage_error(&run_line, "--cpus 0: a machine needs a CPU; give 1 or more");
+    return count;
+}
+
+static void add_device(struct run_options *options, struct board_device device)
+{
+    unsigned *count = &options->config.ndevices;
+
+    if (*count == ABI_MMIO_DEVICES_MAX)
+        usage_error(&run_line, "more than %d devices; give fewer --disk, --rng, --virtio-console",
+                    ABI_MMIO_DEVICES_MAX);
+    options->devices[(*count)++] = device;
+}
+
+/* FILE, or FILE,ro; the text stays where it is, but for the comma. */
+static void add_disk(struct run_options *options, char *text)
+{
+    char *comma = strrchr(text, ',');
+    struct board_device disk = { .kind = BOARD_BLK, .path = text };
+
+    if (comma && !strcmp(comma, ",ro")) {
+        *comma = 0;
+        disk.read_only = true;
+    }
+    if (access(text, disk.read_only ? R_OK : R_OK | W_OK)) {
+        if (errno == EACCES || errno == EROFS)
+            usage_error(&run_line, "--disk %s: %s; %s", text, strerror(errno),
+                        access(text, R_OK) ? "make the file readable" : "say --disk FILE,ro");
+        usage_error(&run_line, "--disk %s: %s; give a file that exists", text, strerror(errno));
+    }
+    add_device(options, disk);
+}
+
+/* Checked against --memory when that is known. */
+static void add_balloon(struct run_options *options, const char *text)
+{
+    struct board_device balloon = { .kind = BOARD_BALLOON };
+
+    if (strcmp(text, "0") && parse_size(text, &balloon.bytes))
+        usage_error(&run_line, "--balloon %s: not a size; say for example 64M, or 0", text);
+    for (unsigned i = 0; i < options->config.ndevices; i++) {
+        if (options->devices[i].kind == BOARD_BALLOON)
+            usage_error(&run_line, "--balloon twice: a machine has one; give one of them");
+    }
+    add_device(options, balloon);
+}
+
+static void check_balloon(const struct run_options *options)
+{
+    for (unsigned i = 0; i < options->config.ndevices; i++) {
+        if (options->devices[i].bytes >= options->config.memory_bytes)
+            usage_error(&run_line, "--balloon: as much as there is memory; give less than %lluM",
+                        (unsigned long long)(options->config.memory_bytes >> 20));
+    }
+}
+
+/* As the guest's kernel is told (guest/abi/machine.h). */
+static const char *parse_iommu(const char *text)
+{
+    static const char *const modes[][2] = {
+        { "off", "off" }, { "bypass", "identity" }, { "strict", "DMA" }, { "lazy", "DMA-FQ" }
+    };
+
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        if (!strcmp(text, modes[i][0]))
+            return modes[i][1];
+    }
+    usage_error(&run_line, "--iommu %s: unknown; say off, bypass, strict or lazy", text);
+}
+
+/* The number of a device's window is its endpoint. */
+static void number_devices(struct run_options *options)
+{
+    struct vm_config *config = &options->config;
+    unsigned first = boot_board(config).iommu ? 1 : 0;
+
+    if (first + config->ndevices > ABI_MMIO_DEVICES_MAX)
+        usage_error(&run_line,
+                    "more than %d devices beside the IOMMU; give fewer --disk, --rng, "
+                    "--virtio-console",
+                    ABI_MMIO_DEVICES_MAX - 1);
+    for (unsigned i = 0; i < config->ndevices; i++)
+        options->devices[i].endpoint = first + i;
+}
+
+/* Everything after exec= to the end of the string is the command, so it comes last. */
+static char *join_boot_args(const char *append, const char *exec)
+{
+    char *joined;
+
+    if (asprintf(&joined, "%s%s%s%s", append ? append : "", append && exec ? " " : "",
+                 exec ? "exec=" : "", exec ? exec : "") < 0)
+        return NULL;
+    return joined;
+}
+
+void run_options_parse(struct run_options *options, int argc, char **argv)
+{
+    struct vm_config *config = &options->config;
+    const char *value;
+    int option;
+
+    *options = (struct run_options){ .config = { .memory_bytes = VM_CONFIG_MEMORY_BYTES,
+                                                 .vcpu_count = VM_CONFIG_CPUS } };
+
+    while ((option = options_next(&run_line, argc, argv, &value)) >= 0) {
+        switch (option) {
+        case OPT_KERNEL: config->kernel_path = value; break;
+        case OPT_APPEND: options->append = value; break;
+        case OPT_MEMORY: config->memory_bytes = parse_memory(value); break;
+        case OPT_CPUS: config->vcpu_count = parse_cpus(value); break;
+        case OPT_DISK: add_disk(options, optarg); break;
+        case OPT_RNG: add_device(options, (struct board_device){ .kind = BOARD_RNG }); break;
+        case OPT_DMA_PROBE:
+            add_device(options, (struct board_device){ .kind = BOARD_PROBE });
+            break;
+        case OPT_VIRTIO_CONSOLE:
+            add_device(options, (struct board_device){ .kind = BOARD_CONSOLE });
+            break;
+        case OPT_BALLOON: add_balloon(options, value); break;
+        case OPT_IOMMU: config->dma_mode = parse_iommu(value); break;
+        case OPT_EXEC: options->exec = value; break;
+        case OPT_CONTROL: options->control = value; break;
+        case OPT_JSON: options->json = value; break;
+        case OPT_PAGES:
+            if (parse_backing(value, &config->huge_pages))
+                usage_error(&run_line, "--pages %s: unknown; say 4k, thp or hugetlb", value);
+            break;
+        default: break;
+        }
+    }
+    if (config->huge_pages == MEMORY_HUGETLB && config->memory_bytes % MEMORY_HUGE_BYTES)
+        usage_error(&run_line, "--pages hugetlb: --memory must be a multiple of 2M; round it");
+    check_balloon(options);
+    number_devices(options);
+    config->devices = options->devices;
+    options->boot_args = join_boot_args(options->append, options->exec);
+    config->boot_args = options->boot_args;
+}
+
+void run_options_free(struct run_options *options)
+{
+    free(options->boot_args);
+}

@@ -1,0 +1,25 @@
+/*
+ * What `strata run` was asked for.
+ */
+#ifndef STRATA_CLI_RUN_OPTIONS_H
+#define STRATA_CLI_RUN_OPTIONS_H
+
+#include "devices/core/board.h"
+#include "guest/abi/machine.h"
+#include "vmm/boot/config.h"
+#include "vmm/cli/options.h"
+
+struct run_options {
+    struct vm_config config;
+    struct board_device devices[ABI_MMIO_DEVICES_MAX];
+    const char *append, *exec, *json, *control;
+    char *boot_args; /* owned */
+};
+
+extern const struct command_line run_line;
+
+/* Reads the command line; does not return where it is wrong, or asks for help. */
+void run_options_parse(struct run_options *options, int argc, char **argv);
+void run_options_free(struct run_options *options);
+
+#endif
