@@ -19,7 +19,7 @@ LIBS     := -lfdt -lcapstone -ljansson -luring
 
 SRCS      := $(sort $(wildcard vmm/*/*.c devices/*/*.c))
 OBJS      := $(patsubst %.c,$B/obj/%.o,$(filter devices/iommu/%,$(SRCS))) \
-    $(patsubst %.c,$(REST)/obj/%.o,$(filter-out devices/iommu/%,$(SRCS)) vmm/boot/bundled.c)
+    $(patsubst %.c,$(REST)/obj/%.o,$(filter-out devices/iommu/%,$(SRCS)) vmm/boot/bundled.c vmm/cli/page.c)
 CORE      := $(filter-out $(REST)/obj/vmm/cli/main.o,$(OBJS))
 # What stands for itself, without a VM.
 IOMMU     := $(filter-out %/dma_request.o,$(filter $B/obj/devices/iommu/%,$(OBJS))) \
@@ -53,8 +53,10 @@ endif
 fault-list:
 	@sed -nE 's/^ +FAULT_[A-Z_]+, +\/\/ ([a-z-]+):.*/\1/p' devices/iommu/fault_inject.h
 
-# The guest is built once, whatever the host side is built with.
-$(REST)/obj/vmm/boot/bundled.o: vmm/boot/bundled.S build/guest/kernel.elf
+# Files that strata carries with it. The guest is built once, whatever the host side is built with.
+$(REST)/obj/vmm/boot/bundled.o: build/guest/kernel.elf
+$(REST)/obj/vmm/cli/page.o: $(addprefix vmm/cli/,page.css page.js)
+$(REST)/obj/vmm/boot/bundled.o $(REST)/obj/vmm/cli/page.o: $(REST)/obj/%.o: %.S
 	@mkdir -p $(@D)
 	$(CC) -c -o $@ $<
 

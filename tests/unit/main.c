@@ -50,6 +50,7 @@ static const struct {
     { "virtio_iommu_events", virtio_iommu_events_suite },
     { "options", options_suite },
     { "json", json_suite },
+    { "html", html_suite },
     { "control", control_suite },
 };
 

@@ -24,6 +24,7 @@ Suite *fdt_suite(void);
 Suite *file_suite(void);
 Suite *guest_suite(void);
 Suite *hostile_suite(void);
+Suite *html_suite(void);
 Suite *iommu_model_suite(void);
 Suite *inspect_suite(void);
 Suite *inspect_kvm_suite(void);

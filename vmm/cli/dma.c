@@ -10,6 +10,7 @@
 
 #include "vmm/cli/commands.h"
 #include "vmm/cli/dma_report.h"
+#include "vmm/cli/html.h"
 #include "vmm/cli/json.h"
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/options.h"
@@ -131,22 +132,9 @@ static void open_outputs(const struct request *request, struct json_output *json
                     request->html_path, strerror(-err));
 }
 
-static int write_html(struct json_output *output, const struct dma_report *report)
+static void print_page(FILE *out, const void *report)
 {
-    size_t bytes = 0;
-    char *page = NULL;
-    FILE *out;
-    int err;
-
-    if (!output->path)
-        return 0;
-    out = open_memstream(&page, &bytes);
-    if (!out)
-        return -errno;
     dma_print_html(out, report);
-    err = fclose(out) ? -ENOMEM : json_output_write_text(output, page, bytes);
-    free(page);
-    return err;
 }
 
 static int write_json(struct json_output *output, const struct dma_report *report)
@@ -179,7 +167,7 @@ static bool tell(const struct request *request, const struct dma_report *report,
     err = write_json(json, report);
     if (err)
         fprintf(stderr, "strata dma test: --json: %s\n", strerror(-err));
-    html_err = write_html(html, report);
+    html_err = html_write(html, print_page, report);
     if (html_err)
         fprintf(stderr, "strata dma test: --html: %s\n", strerror(-html_err));
     return !err && !html_err;
