@@ -15,9 +15,10 @@ SANITIZE ?=
 LINK     ?= -static -no-pie
 CFLAGS   ?= -O2 -g
 ALL_CFLAGS = -std=gnu11 -I. -fno-pie -pthread -D_GNU_SOURCE $(WARN) $(CFLAGS) $(SANITIZE) -MMD -MP
-LIBS     := -lfdt -lcapstone -ljansson -luring
+LIBS     := -lfdt -lcapstone -ljansson -luring -lm
 
-SRCS      := $(sort $(wildcard vmm/*/*.c devices/*/*.c))
+# Orders of guest/measure are carried out in the guest and here.
+SRCS      := $(sort $(wildcard vmm/*/*.c devices/*/*.c guest/measure/*.c))
 OBJS      := $(patsubst %.c,$B/obj/%.o,$(filter devices/iommu/%,$(SRCS))) \
     $(patsubst %.c,$(REST)/obj/%.o,$(filter-out devices/iommu/%,$(SRCS)) vmm/boot/bundled.c vmm/cli/page.c)
 CORE      := $(filter-out $(REST)/obj/vmm/cli/main.o,$(OBJS))
@@ -64,7 +65,7 @@ include guest/guest.mk
 
 unit: $B/unit
 $B/unit: $(UNIT_OBJS) $(CORE)
-	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^ -lcheck -lsubunit -lm -lrt $(LIBS)
+	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^ -lcheck -lsubunit -lrt $(LIBS)
 
 asan:
 	$(MAKE) B=build/asan LINK=-no-pie CFLAGS='-O1 -g -fno-omit-frame-pointer' \

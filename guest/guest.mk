@@ -30,6 +30,12 @@ $G/user/%.c.o: guest/user/%.c
 $G/user/%: $G/user/%.c.o $(LIB_OBJS) guest/user/user.ld
 	ld -static -nostdlib -z noexecstack -T guest/user/user.ld -o $@ $(filter %.o,$^)
 
+# What the measuring program does, which the host does too.
+$G/measure/%.o: guest/measure/%
+	@mkdir -p $(@D)
+	gcc $(USER_CFLAGS) -c -o $@ $<
+$G/user/measure: $(patsubst guest/%,$G/%.o,$(sort $(wildcard guest/measure/*.c)))
+
 $G/dynamic/figures-%.c.o $G/dynamic/member.c.o $G/figures/%.c.o: USER_CFLAGS += -fPIC
 $G/dynamic/%.c.o: guest/dynamic/%.c
 	@mkdir -p $(@D)

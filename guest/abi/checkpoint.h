@@ -25,7 +25,8 @@ enum abi_exercise {
     ABI_LEAK = 7,
     ABI_REMANENCE = 8,
     ABI_SNAPSHOT = 10,
-    ABI_DMA_LAB = 16, /* not of the tour: lab.h */
+    ABI_DMA_LAB = 16, /* not of the tour: lab.h, */
+    ABI_MEASURE = 17, /* and measure.h */
 };
 
 /*

@@ -12,6 +12,7 @@ static const struct {
     const char *name;
     Suite *(*create)(void);
 } suites[] = {
+    { "measure", measure_suite },
     { "memory", memory_suite },
     { "bus", bus_suite },
     { "cpuid", cpuid_suite },

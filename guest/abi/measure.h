@@ -1,0 +1,104 @@
+/*
+ * Orders to the measuring program, which runs in ring 3 of the bundled guest and, the same
+ * source (guest/measure/), in a process of the host: what to do, and what came of it.
+ *
+ * The guest's program rings the checkpoint ABI_MEASURE with its mailbox's address, finds an
+ * order there when the call returns, carries it out and rings again with the answer; a
+ * reply other than 0 ends it. All times are ticks of the time stamp counter.
+ */
+#ifndef STRATA_ABI_MEASURE_H
+#define STRATA_ABI_MEASURE_H
+
+#include <stdint.h>
+
+/*
+ * A histogram with logarithmic buckets: values below 2 * ABI_HISTOGRAM_STEPS have a bucket
+ * each, and every octave above has ABI_HISTOGRAM_STEPS, so a value is known to 1 in
+ * ABI_HISTOGRAM_STEPS (3 %). Larger values count in the last bucket; max is exact.
+ */
+#define ABI_HISTOGRAM_SHIFT   5u
+#define ABI_HISTOGRAM_STEPS   (1u << ABI_HISTOGRAM_SHIFT)
+#define ABI_HISTOGRAM_OCTAVES 40u
+#define ABI_HISTOGRAM_BUCKETS (ABI_HISTOGRAM_OCTAVES * ABI_HISTOGRAM_STEPS)
+
+struct abi_histogram {
+    uint64_t count, sum, min, max; /* min and max of nothing: 0 */
+    uint32_t bucket[ABI_HISTOGRAM_BUCKETS];
+};
+
+static inline unsigned abi_histogram_bucket(uint64_t value)
+{
+    unsigned octave, bucket;
+
+    if (value < 2 * ABI_HISTOGRAM_STEPS)
+        return (unsigned)value;
+    octave = 63u - (unsigned)__builtin_clzll(value) - ABI_HISTOGRAM_SHIFT;
+    bucket = octave * ABI_HISTOGRAM_STEPS + (unsigned)(value >> octave);
+    return bucket < ABI_HISTOGRAM_BUCKETS ? bucket : ABI_HISTOGRAM_BUCKETS - 1;
+}
+
+/* The smallest value that counts in a bucket. */
+static inline uint64_t abi_histogram_low(unsigned bucket)
+{
+    unsigned octave = bucket / ABI_HISTOGRAM_STEPS;
+
+    if (octave < 2)
+        return bucket;
+    return (uint64_t)(bucket % ABI_HISTOGRAM_STEPS + ABI_HISTOGRAM_STEPS) << (octave - 1);
+}
+
+static inline void abi_histogram_add(struct abi_histogram *histogram, uint64_t value)
+{
+    if (!histogram->count || value < histogram->min)
+        histogram->min = value;
+    if (value > histogram->max)
+        histogram->max = value;
+    histogram->count++;
+    histogram->sum += value;
+    histogram->bucket[abi_histogram_bucket(value)]++;
+}
+
+enum abi_order_kind {
+    ABI_ORDER_CLOCK = 1, /* time nothing, `count` times: what a measurement costs */
+    ABI_ORDER_MAP,       /* map `bytes` of fresh memory by `page`; value[0]: va */
+    ABI_ORDER_UNMAP,     /* [va, va + bytes) */
+    ABI_ORDER_TOUCH,     /* one access, by ABI_TOUCH_*, to every stride of [va, va + bytes) */
+    ABI_ORDER_KINDS,
+};
+
+/* The pages of a mapping; in a process of the host, 2M are transparent huge pages. */
+enum abi_page_kind {
+    ABI_PAGE_4K,
+    ABI_PAGE_2M,
+    ABI_PAGE_1G,
+    ABI_PAGE_KINDS,
+};
+
+#define ABI_TOUCH_WRITE   1u /* store a zero word; else load */
+#define ABI_TOUCH_TIMED   2u /* each by itself, into the histogram; else all at once */
+
+#define ABI_ORDER_ARGS    8
+#define ABI_ANSWER_VALUES 16
+
+struct abi_order {
+    uint32_t kind; /* enum abi_order_kind */
+    uint32_t page; /* enum abi_page_kind */
+    uint64_t va, bytes, stride;
+    uint64_t count; /* repetitions */
+    uint64_t seed;
+    uint32_t flags, reserved;
+    uint64_t arg[ABI_ORDER_ARGS]; /* whatever else the kind needs */
+};
+
+struct abi_answer {
+    int64_t status; /* 0, or -ABI_E*: -ABI_ENOSYS an order that is not known here */
+    uint64_t value[ABI_ANSWER_VALUES];
+    struct abi_histogram histogram;
+};
+
+struct abi_mailbox {
+    struct abi_order order;
+    struct abi_answer answer;
+};
+
+#endif

@@ -1,0 +1,29 @@
+#include "guest/measure/order.h"
+
+static int order_map(const struct platform *platform, const struct abi_order *order,
+                     struct abi_answer *answer)
+{
+    void *va = platform->map(order->bytes, order->page);
+
+    answer->value[0] = (uint64_t)va;
+    return va ? 0 : -ABI_ENOMEM;
+}
+
+static int carry_out(const struct platform *platform, const struct abi_order *order,
+                     struct abi_answer *answer)
+{
+    switch (order->kind) {
+    case ABI_ORDER_CLOCK: return order_clock(order, answer);
+    case ABI_ORDER_MAP: return order_map(platform, order, answer);
+    case ABI_ORDER_UNMAP: return platform->unmap((void *)order->va, order->bytes);
+    case ABI_ORDER_TOUCH: return order_touch(order, answer);
+    }
+    return -ABI_ENOSYS;
+}
+
+void order_run(const struct platform *platform, const struct abi_order *order,
+               struct abi_answer *answer)
+{
+    __builtin_memset(answer, 0, sizeof(*answer));
+    answer->status = carry_out(platform, order, answer);
+}

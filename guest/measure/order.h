@@ -1,0 +1,61 @@
+/*
+ * The measuring program's orders (guest/abi/measure.h), compiled for ring 3 of the bundled
+ * guest and for a process of the host: what differs between the two is in struct platform.
+ */
+#ifndef STRATA_MEASURE_ORDER_H
+#define STRATA_MEASURE_ORDER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "guest/abi/measure.h"
+#include "guest/abi/syscall.h"
+
+struct platform {
+    /* Fresh zero memory by pages of that kind, not touched yet. NULL: cannot be had. */
+    void *(*map)(size_t bytes, enum abi_page_kind page);
+    int (*unmap)(void *addr, size_t bytes); /* 0 or -ABI_E* */
+};
+
+/* Carries one order out; the answer is cleared first. */
+void order_run(const struct platform *platform, const struct abi_order *order,
+               struct abi_answer *answer);
+
+/* ---- One function for each kind; 0 or -ABI_E* ---- */
+
+int order_clock(const struct abi_order *order, struct abi_answer *answer);
+int order_touch(const struct abi_order *order, struct abi_answer *answer);
+
+/*
+ * The time stamp counter before and after what is measured (Intel SDM vol. 2, RDTSC and
+ * RDTSCP): everything before has happened, nothing after has begun.
+ */
+static inline uint64_t clock_begin(void)
+{
+    uint32_t lo, hi;
+
+    __asm__ volatile("lfence; rdtsc; lfence" : "=a"(lo), "=d"(hi) : : "memory");
+    return (uint64_t)hi << 32 | lo;
+}
+
+static inline uint64_t clock_end(void)
+{
+    uint32_t lo, hi;
+
+    __asm__ volatile("rdtscp; lfence" : "=a"(lo), "=d"(hi) : : "rcx", "memory");
+    return (uint64_t)hi << 32 | lo;
+}
+
+/* A random number and the next state (xorshift64*, Vigna 2016); the state is not 0. */
+static inline uint64_t random_next(uint64_t *state)
+{
+    uint64_t x = *state;
+
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    *state = x;
+    return x * 0x2545f4914f6cdd1dull;
+}
+
+#endif

@@ -1,0 +1,32 @@
+/* The measuring program: carries out what the host orders (guest/abi/measure.h). */
+#include "guest/lib/lib.h"
+#include "guest/measure/order.h"
+
+static struct abi_mailbox mailbox __attribute__((aligned(4096)));
+
+static void *map_pages(size_t bytes, enum abi_page_kind page)
+{
+    if (page > ABI_PAGE_2M)
+        return NULL;
+    return map(NULL, bytes, ABI_PROT_READ | ABI_PROT_WRITE, page == ABI_PAGE_2M ? ABI_MAP_HUGE : 0,
+               0);
+}
+
+static int unmap_pages(void *addr, size_t bytes)
+{
+    return unmap(addr, bytes);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct platform platform = { .map = map_pages, .unmap = unmap_pages };
+    const uint64_t arg[1] = { (uint64_t)&mailbox };
+
+    (void)argc;
+    (void)argv;
+    /* The host reads and writes it where it lies: it must be there. */
+    memset(&mailbox, 0, sizeof(mailbox));
+    while (!checkpoint(ABI_MEASURE, 1, arg, 1))
+        order_run(&platform, &mailbox.order, &mailbox.answer);
+    return 0;
+}

@@ -1,0 +1,223 @@
+#include "vmm/measure/measure.h"
+
+#include <cpuid.h>
+#include <errno.h>
+#include <math.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+
+#include "vmm/measure/histogram.h"
+
+const struct measure_experiment *measure_find(const char *name)
+{
+    for (size_t i = 0; i < measure_experiments_count; i++) {
+        if (!strcmp(measure_experiments[i]->name, name))
+            return measure_experiments[i];
+    }
+    return NULL;
+}
+
+static bool is_virtual_machine(void)
+{
+    unsigned eax, ebx, ecx, edx;
+
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && ecx >> 31;
+}
+
+static uint64_t free_memory(void)
+{
+    struct sysinfo info;
+
+    return sysinfo(&info) == 0 ? (uint64_t)info.freeram * info.mem_unit : 0;
+}
+
+static unsigned usable_cpus(void)
+{
+    cpu_set_t set;
+
+    return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+void measure_host_describe(struct measure_host *host, const struct kvm_host *kvm)
+{
+    *host = (struct measure_host){ .kvm = kvm,
+                                   .cpus = usable_cpus(),
+                                   .memory_bytes = free_memory() / 4 * 3,
+                                   .virtual_machine = is_virtual_machine(),
+                                   .interprets = kvm_interprets_kernel_code(kvm) };
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+int measure_run(struct measure_run *run, const struct measure_experiment *experiment)
+{
+    uint64_t start = now_ns();
+    int err;
+
+    run->experiment = experiment;
+    err = experiment->run(run);
+    if (!err && run->out_of_memory)
+        err = -ENOMEM;
+    if (err && !run->error[0])
+        snprintf(run->error, sizeof(run->error), "%s", strerror(-err));
+    run->elapsed_ns = now_ns() - start;
+    return err;
+}
+
+void measure_run_free(struct measure_run *run)
+{
+    for (size_t i = 0; i < run->nfigures; i++)
+        free(run->figures[i].histogram);
+    free(run->figures);
+    run->figures = NULL;
+    run->nfigures = run->room = 0;
+}
+
+const struct measure_figure *measure_figure(const struct measure_run *run, const char *name)
+{
+    for (size_t i = 0; i < run->nfigures; i++) {
+        if (!strcmp(run->figures[i].name, name))
+            return &run->figures[i];
+    }
+    return NULL;
+}
+
+void measure_progress(struct measure_run *run, double share, const char *doing)
+{
+    if (run->progress)
+        run->progress(run->progress_owner, share, doing);
+}
+
+static struct measure_figure *add(struct measure_run *run, enum measure_kind kind,
+                                  const char *format, va_list arguments)
+{
+    struct measure_figure *figure;
+
+    if (run->nfigures == run->room) {
+        size_t room = run->room ? 2 * run->room : 32;
+        struct measure_figure *more = realloc(run->figures, room * sizeof(*more));
+
+        if (!more) {
+            run->out_of_memory = true;
+            return NULL;
+        }
+        run->figures = more;
+        run->room = room;
+    }
+    figure = &run->figures[run->nfigures++];
+    *figure = (struct measure_figure){ .kind = kind, .low = NAN, .high = NAN };
+    vsnprintf(figure->name, sizeof(figure->name), format, arguments);
+    return figure;
+}
+
+static double in_ns(double ticks, double floor_ticks, double ns_per_tick)
+{
+    return fmax(ticks - floor_ticks, 0) * ns_per_tick;
+}
+
+void measure_distribution(struct measure_run *run, const struct abi_histogram *histogram,
+                          double ns_per_tick, double floor_ticks, const char *name, ...)
+{
+    struct measure_figure *figure;
+    va_list arguments;
+
+    va_start(arguments, name);
+    figure = add(run, MEASURE_DISTRIBUTION, name, arguments);
+    va_end(arguments);
+    if (!figure)
+        return;
+    figure->count = histogram->count;
+    figure->value = in_ns(histogram_at(histogram, 0.5), floor_ticks, ns_per_tick);
+    figure->min = in_ns((double)histogram->min, floor_ticks, ns_per_tick);
+    figure->p99 = in_ns(histogram_at(histogram, 0.99), floor_ticks, ns_per_tick);
+    figure->p999 = in_ns(histogram_at(histogram, 0.999), floor_ticks, ns_per_tick);
+    figure->max = in_ns((double)histogram->max, floor_ticks, ns_per_tick);
+    figure->ns_per_tick = ns_per_tick;
+    figure->histogram = malloc(sizeof(*histogram));
+    if (figure->histogram)
+        *figure->histogram = *histogram;
+}
+
+void measure_value(struct measure_run *run, double value, double low, double high, uint64_t count,
+                   const char *name, ...)
+{
+    struct measure_figure *figure;
+    va_list arguments;
+
+    va_start(arguments, name);
+    figure = add(run, MEASURE_VALUE, name, arguments);
+    va_end(arguments);
+    if (!figure)
+        return;
+    figure->value = value;
+    figure->low = low;
+    figure->high = high;
+    figure->count = count;
+}
+
+void measure_count(struct measure_run *run, uint64_t value, const char *name, ...)
+{
+    struct measure_figure *figure;
+    va_list arguments;
+
+    va_start(arguments, name);
+    figure = add(run, MEASURE_COUNT, name, arguments);
+    va_end(arguments);
+    if (figure)
+        figure->value = (double)value;
+}
+
+void measure_lack(struct measure_run *run, const char *why, const char *name, ...)
+{
+    struct measure_figure *figure;
+    va_list arguments;
+
+    va_start(arguments, name);
+    figure = add(run, MEASURE_LACK, name, arguments);
+    va_end(arguments);
+    if (figure)
+        snprintf(figure->text, sizeof(figure->text), "%s", why);
+}
+
+void measure_say(struct measure_run *run, const char *format, ...)
+{
+    size_t used = strlen(run->meaning);
+    va_list arguments;
+
+    if (used && used + 1 < sizeof(run->meaning))
+        run->meaning[used++] = ' ';
+    va_start(arguments, format);
+    vsnprintf(run->meaning + used, sizeof(run->meaning) - used, format, arguments);
+    va_end(arguments);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double left = *(const double *)a, right = *(const double *)b;
+
+    return (left > right) - (left < right);
+}
+
+double measure_median(double *values, size_t n, double *low, double *high)
+{
+    /* Ranks n/2 -+ 1.96 sqrt(n)/2: the normal approximation of the binomial. */
+    double half = 0.98 * sqrt((double)n), middle = (double)n / 2;
+    size_t first = n < 6 ? 0 : (size_t)floor(middle - half);
+    size_t last = n < 6 ? n - 1 : (size_t)ceil(middle + half);
+
+    qsort(values, n, sizeof(values[0]), by_value);
+    *low = values[first < n ? first : 0];
+    *high = values[last < n ? last : n - 1];
+    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}

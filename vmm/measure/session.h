@@ -1,0 +1,70 @@
+/*
+ * Where orders are carried out (guest/abi/measure.h): in ring 3 of the bundled guest, on a
+ * machine of its own, or in this process, by the same source.
+ *
+ * While no order is out the guest's world is at rest, and the host may do with its memory
+ * what the experiment wants.
+ */
+#ifndef STRATA_MEASURE_SESSION_H
+#define STRATA_MEASURE_SESSION_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "devices/core/board.h"
+#include "guest/abi/measure.h"
+#include "vmm/inspect/guest.h"
+#include "vmm/machine/vm.h"
+
+struct session_shape {
+    uint64_t memory_bytes; /* of the guest */
+    unsigned cpus;
+    enum memory_backing backing;
+    unsigned timeout_s; /* for the start, and for one order; 0: 60 */
+};
+
+struct session {
+    struct vm vm;
+    struct board board;
+    unsigned timeout_s;
+    uint64_t tsc_hz;
+    char failure[256]; /* why nothing can be ordered any more; "": all is well */
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* Under the lock. */
+    bool rung;   /* the program waits for an order, the world at rest */
+    bool ending; /* nobody will order any more */
+    struct abi_checkpoint record;
+    struct guest_view view;
+    uint64_t root; /* of the program's page tables */
+};
+
+/*
+ * Starts a machine with the measuring program in it, which waits for orders. 0; or -errno
+ * and one line, with nothing left behind.
+ */
+int session_open(struct session *session, const struct kvm_host *host,
+                 const struct session_shape *shape, char *error, size_t error_bytes);
+void session_close(struct session *session);
+
+/*
+ * Has an order carried out and waits for the answer, whose status is the order's own. -errno
+ * where there is none: the guest ended, or took too long; session->failure says it, and no
+ * later order is taken.
+ */
+int session_order(struct session *session, const struct abi_order *order,
+                  struct abi_answer *answer);
+
+/* Between orders: walks an address of the program. As paging_walk. */
+int session_walk(const struct session *session, uint64_t va, struct paging_walk *walk);
+
+/* Between orders: the host's address of a mapped one; NULL: it is not mapped to RAM. */
+void *session_hva(const struct session *session, uint64_t va);
+
+/* Carries an order out in this process, on the calling thread. */
+void native_order(const struct abi_order *order, struct abi_answer *answer);
+
+#endif
