@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "guest/abi/syscall.h"
 #include "tests/unit/suites.h"
 #include "vmm/measure/histogram.h"
 #include "vmm/measure/measure.h"
