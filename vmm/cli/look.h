@@ -1,0 +1,73 @@
+/*
+ * One request to the inspector while it is being answered: what the files that answer
+ * requests have in common.
+ */
+#ifndef STRATA_CLI_LOOK_H
+#define STRATA_CLI_LOOK_H
+
+#include <jansson.h>
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmm/cli/inspect_request.h"
+#include "vmm/inspect/frames.h"
+#include "vmm/inspect/spaces.h"
+#include "vmm/inspect/translate.h"
+#include "vmm/machine/vm.h"
+
+struct inspector;
+
+struct look {
+    struct inspector *in;
+    struct vm *vm;
+    struct inspect_request request;
+    json_t *reply;
+    char error[256]; /* "" as long as all is well */
+    uint64_t budget;
+    uint64_t paused_at_ns, pause_ns; /* while paused; the sum of all pauses */
+    char *payload;
+    size_t payload_bytes;
+    /* Filled in by look_stop. */
+    struct kvm_regs regs[VM_CPUS_MAX];
+    struct kvm_sregs sregs[VM_CPUS_MAX];
+    struct spaces spaces;
+};
+
+/* Gives up, with one line for the client. */
+void look_fail(struct look *look, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* A field of the reply; takes the value. */
+void look_set(struct look *look, const char *name, json_t *value);
+
+/* Stops the world and finds registers and address spaces. False: nothing is held. */
+bool look_stop(struct look *look);
+void look_go_on(struct look *look);
+
+/* Counts all frames, with the world stopped on return: room is made before. False: nothing
+ * is held. */
+bool look_count(struct look *look, struct frame_map *map);
+
+/* Page tables that a virtual address is meant in; format NULL: paging is off. */
+struct look_view {
+    const struct paging_format *format;
+    uint64_t root;
+    int space; /* < 0: none */
+};
+
+/* What request.va means: a number, a register or a symbol, and any of them with +NUMBER behind
+ * it; and the page tables that the request means. False: it failed. */
+bool look_va(struct look *look, uint64_t *va);
+bool look_view(struct look *look, struct look_view *view);
+
+/* As translate_gva. */
+int look_translate(const struct look *look, const struct look_view *view,
+                   const struct host_pages *pages, uint64_t va, struct translation *out);
+
+/* "name+0x12", or null. */
+json_t *look_symbol(const struct look *look, uint64_t va);
+
+uint64_t look_now_ns(void);
+
+#endif
