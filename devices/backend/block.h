@@ -1,6 +1,7 @@
 /*
  * What a disk is made of: a store of 512-byte sectors that reads and writes host memory
- * and says later how it went. file.h is the real one; tests have others.
+ * and says later how it went. file.h is the real one, delay.h one that makes another slow;
+ * tests have others.
  *
  * The user of a store has one lock, under which all functions here are called (but for
  * block_cancel). Completions come under the same lock: either from within block_kick, or
@@ -42,6 +43,7 @@ struct block_request {
     struct block_request *next, **link;
     unsigned step;
     atomic_bool cancelled;
+    uint64_t due_ns; /* delay.c's: not done before */
 };
 
 struct block_user {

@@ -47,6 +47,16 @@ static int open_slot(struct board *board, unsigned window, const struct board_de
     return err;
 }
 
+static int create_disk(struct board *board, struct board_slot *slot)
+{
+    const struct virtio_blk_image image = { .path = slot->device->path,
+                                            .read_only = slot->device->read_only,
+                                            .latency_ns = slot->device->latency_ns };
+
+    return virtio_blk_create(&slot->blk, board->vm, &slot->door, &image, slot->gpa, slot->gsi,
+                             board->error, sizeof(board->error));
+}
+
 static int create_device(struct board *board, struct board_slot *slot)
 {
     struct vm *vm = board->vm;
@@ -56,9 +66,7 @@ static int create_device(struct board *board, struct board_slot *slot)
         return virtio_iommu_create(&slot->iommu, vm, board->iommu, door, slot->gpa, slot->gsi);
     switch (slot->device->kind) {
     case BOARD_PROBE: return probe_create(&slot->probe, vm, door, slot->gpa, slot->gsi);
-    case BOARD_BLK:
-        return virtio_blk_create(&slot->blk, vm, door, slot->device->path, slot->device->read_only,
-                                 slot->gpa, slot->gsi, board->error, sizeof(board->error));
+    case BOARD_BLK: return create_disk(board, slot);
     case BOARD_RNG: return virtio_rng_create(&slot->rng, vm, door, slot->gpa, slot->gsi);
     case BOARD_CONSOLE:
         return virtio_console_create(&slot->console, vm, door, &board->serial.console,

@@ -38,7 +38,8 @@ struct board_device {
     uint32_t endpoint; /* its id for the IOMMU; no two the same */
     const char *path;  /* BOARD_BLK: the disk's file */
     bool read_only;
-    uint64_t bytes; /* BOARD_BALLOON: what the guest should do without, at first */
+    uint64_t latency_ns; /* BOARD_BLK: of each request, at least; 0: the file's own */
+    uint64_t bytes;      /* BOARD_BALLOON: what the guest should do without, at first */
 };
 
 struct board_config {

@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#include "devices/backend/delay.h"
 
 #define QUEUE      0
 #define ROUNDS_MAX 8 /* over the queue, before somebody else gets the lock */
@@ -19,6 +22,7 @@ struct blk_request {
     struct virtio_blk_outhdr header;
     struct block_request io;
     struct dma_transfer transfer; /* dma is set while it goes on */
+    uint64_t submitted_ns;        /* of a disk with a latency */
     struct dma_range data[VIRTQUEUE_SIZE_MAX];
     unsigned ndata;
     uint64_t data_bytes;
@@ -130,10 +134,31 @@ static void tell_driver(struct virtio_blk *blk)
 
 /* ---- Requests that the store carries out ---- */
 
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void count_time(struct virtio_blk *blk, const struct blk_request *request)
+{
+    struct virtio_blk_counts *counts = &blk->counts;
+    uint64_t took = now_ns() - request->submitted_ns;
+
+    if (!counts->shortest_ns || took < counts->shortest_ns)
+        counts->shortest_ns = took;
+    if (took > counts->longest_ns)
+        counts->longest_ns = took;
+}
+
 static void submit(struct blk_request *request, enum block_op op)
 {
     struct virtio_blk *blk = request->blk;
 
+    if (blk->latency_ns)
+        request->submitted_ns = now_ns();
     request->io.op = op;
     blk->under_way++;
     block_submit(blk->block, &request->io);
@@ -146,6 +171,8 @@ static void store_done(void *owner, struct block_request *io)
                                                          offsetof(struct blk_request, io));
     bool to_guest = io->op == BLOCK_READ;
 
+    if (blk->latency_ns && io->result != -ECANCELED)
+        count_time(blk, request);
     if (request->transfer.dma)
         dma_transfer_end(&request->transfer);
     request->transfer.dma = NULL;
@@ -403,10 +430,8 @@ static void store_leave(void *owner)
 static void end_requests(struct virtio_blk *blk)
 {
     blk->resetting++;
-    for (unsigned i = 0; blk->under_way && i < blk->touched; i++) {
-        if (blk->requests[i].transfer.dma)
-            block_cancel(blk->block, &blk->requests[i].io);
-    }
+    for (unsigned i = 0; blk->under_way && i < blk->touched; i++)
+        block_cancel(blk->block, &blk->requests[i].io);
     while (blk->under_way)
         pthread_cond_wait(&blk->ended, &blk->dma->lock);
     blk->resetting--;
@@ -517,23 +542,31 @@ free_blk:
     return err;
 }
 
-int virtio_blk_create(struct virtio_blk **blk, struct vm *vm, struct dma *dma, const char *path,
-                      bool read_only, uint64_t base, unsigned gsi, char *error, size_t error_bytes)
+int virtio_blk_create(struct virtio_blk **blk, struct vm *vm, struct dma *dma,
+                      const struct virtio_blk_image *image, uint64_t base, unsigned gsi,
+                      char *error, size_t error_bytes)
 {
-    const struct file_options options = { .read_only = read_only, .depth = VIRTIO_BLK_QUEUE_MAX };
-    const char *slash = strrchr(path, '/');
+    const struct file_options options = { .read_only = image->read_only,
+                                          .depth = VIRTIO_BLK_QUEUE_MAX };
+    const char *slash = strrchr(image->path, '/');
+    struct file_facts facts;
     struct block *block;
-    int err = file_open(&block, path, &options, error, error_bytes);
+    int err = file_open(&block, image->path, &options, error, error_bytes);
 
     if (err)
         return err;
-    err = virtio_blk_create_on(blk, vm, dma, block, slash ? slash + 1 : path, base, gsi);
+    file_facts(block, &facts);
+    if (image->latency_ns)
+        err = delay_create(&block, block, image->latency_ns);
+    if (!err)
+        err = virtio_blk_create_on(blk, vm, dma, block, slash ? slash + 1 : image->path, base, gsi);
     if (err) {
-        snprintf(error, error_bytes, "virtio-blk for %s: %s", path, strerror(-err));
+        snprintf(error, error_bytes, "virtio-blk for %s: %s", image->path, strerror(-err));
         block_destroy(block);
         return err;
     }
-    file_facts(block, &(*blk)->file);
+    (*blk)->file = facts;
+    (*blk)->latency_ns = image->latency_ns;
     return 0;
 }
 

@@ -49,6 +49,8 @@ struct virtio_blk_counts {
     uint64_t read_bytes, write_bytes;
     uint64_t failed;      /* status not OK */
     uint64_t unreachable; /* of these: data segments the device may not reach */
+    /* Of a disk with a latency: what the store's part of a request took at least, at most. */
+    uint64_t shortest_ns, longest_ns; /* 0: there was none */
 };
 
 struct virtio_blk {
@@ -59,6 +61,7 @@ struct virtio_blk {
     struct dma *dma;
     struct block *block;
     struct file_facts file; /* of virtio_blk_create; zero over another store */
+    uint64_t latency_ns;    /* and what it was told; 0: as fast as the file */
     char id[VIRTIO_BLK_ID_BYTES];
 
     struct blk_request *requests; /* as many as the queue is long */
@@ -76,12 +79,19 @@ struct virtio_blk {
     void *hostile; /* freed with the device */
 };
 
+struct virtio_blk_image {
+    const char *path;
+    bool read_only;
+    uint64_t latency_ns; /* of each request, at least; 0: the file's own (delay.h) */
+};
+
 /*
  * A disk on the VM's memory bus at `base` (vm NULL: on no bus, no interrupts). `dma` is the
  * caller's and outlives it. 0; or -errno and one line for the user (see file_open).
  */
-int virtio_blk_create(struct virtio_blk **blk, struct vm *vm, struct dma *dma, const char *path,
-                      bool read_only, uint64_t base, unsigned gsi, char *error, size_t error_bytes);
+int virtio_blk_create(struct virtio_blk **blk, struct vm *vm, struct dma *dma,
+                      const struct virtio_blk_image *image, uint64_t base, unsigned gsi,
+                      char *error, size_t error_bytes);
 
 /* The same over any store, made for VIRTIO_BLK_QUEUE_MAX requests; on success it owns it. */
 int virtio_blk_create_on(struct virtio_blk **blk, struct vm *vm, struct dma *dma,

@@ -159,6 +159,11 @@ group_misuse() {
     misuse "disk that is empty" "smaller than one sector" run --disk "$work/empty"
     head -c 4096 /dev/zero >"$work/twice"
     misuse "one disk for two" "in use" run --disk "$work/twice" --disk "$work/twice"
+    misuse "a latency without a unit" "latency=2: not a time" run --disk "$work/twice,latency=2"
+    misuse "a latency that is none" "latency=: not a time" run --disk "$work/twice,latency=,ro"
+    misuse "a latency that is too long" "latency=20000ms: more than 10000ms" \
+        run --disk "$work/twice,latency=20000ms"
+    misuse "a word that no disk knows" "ro and latency=TIME" run --disk "$work/twice,latncy=2ms"
     misuse "unknown way to use the IOMMU" "sometimes.*off, bypass, strict or lazy" run --iommu sometimes
     misuse "a balloon that is no size" "not a size" run --balloon much
     misuse "a balloon as large as memory" "give less than 256M" run --balloon 256M
@@ -494,6 +499,15 @@ group_devices() {
         --exec "run disk info"
     expect "the second is the second" 0 'as it should be' '' \
         run --iommu strict --disk "$disk" --disk "$work/zero,ro" --exec "run disk zero 1 0 65536"
+
+    # A disk that takes its time: nothing comes before, and all of it comes.
+    for words in latency=3ms ro,latency=3000us; do
+        strata run --disk "$work/zero,$words" --json "$work/run.json" --exec 'run disk many 0 4096 4 16'
+        why=$(wrong 0 ' 16 done, 0 errors' '')
+        shortest=$(sed -n 's/.*"shortest_ns": \([0-9]*\).*/\1/p' "$work/run.json")
+        [ -n "$why" ] || [ "${shortest:-0}" -ge 3000000 ] || why="a request took $shortest ns"
+        verdict "a disk with $words" "$why"
+    done
 
     # A disk in memory has answered before a kick returns, so the driver's handler gives up
     # after some rounds and polls, with its interrupt pending. That must not cost it the next.

@@ -19,6 +19,7 @@ static const struct {
     { "backend", backend_suite },
     { "balloon", balloon_suite },
     { "vm", vm_suite },
+    { "delay", delay_suite },
     { "devices", devices_suite },
     { "virtqueue", virtqueue_suite },
     { "virtio_mmio", virtio_mmio_suite },

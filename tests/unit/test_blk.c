@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "devices/backend/delay.h"
 #include "devices/backend/file.h"
 #include "tests/unit/disk.h"
 #include "tests/unit/suites.h"
@@ -304,6 +305,7 @@ START_TEST(test_file_fails)
 {
     const struct rlimit limit = { .rlim_cur = 4096, .rlim_max = RLIM_INFINITY };
     char path[] = "/tmp/strata-unit-XXXXXX", error[200];
+    const struct virtio_blk_image image = { .path = path };
     struct ring_segment segments[3];
     int fd = mkstemp(path);
 
@@ -312,7 +314,7 @@ START_TEST(test_file_fails)
     disk_destroy(&disk);
     ck_assert_int_eq(dma_create(&disk.dma, &disk.memory, NULL, 1), 0);
     ck_assert_int_eq(
-        virtio_blk_create(&disk.blk, NULL, &disk.dma, path, false, 0, 0, error, sizeof(error)), 0);
+        virtio_blk_create(&disk.blk, NULL, &disk.dma, &image, 0, 0, error, sizeof(error)), 0);
     unlink(path);
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
     disk_start(&disk, 0, 64);
@@ -329,6 +331,78 @@ START_TEST(test_file_fails)
             usleep(100);
         ck_assert_uint_eq(disk_status(&disk, i), i ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR);
     }
+    disk_destroy(&disk);
+    disk_create(&disk, false, NULL);
+}
+END_TEST
+
+/*
+ * A disk so slow that nothing comes by itself: a reset does not wait for it, leaves nothing
+ * under way, and the device works again; nor does its end.
+ */
+START_TEST(test_slow)
+{
+    static const uint32_t types[] = { VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_FLUSH,
+                                      VIRTIO_BLK_T_DISCARD };
+    char path[] = "/tmp/strata-unit-XXXXXX", error[200];
+    const struct virtio_blk_image image = { .path = path, .latency_ns = DELAY_NS_MAX };
+    int fd = mkstemp(path);
+
+    ck_assert_int_eq(ftruncate(fd, 64 << 10), 0);
+    close(fd);
+    disk_destroy(&disk);
+    ck_assert_int_eq(dma_create(&disk.dma, &disk.memory, NULL, 1), 0);
+    ck_assert_int_eq(
+        virtio_blk_create(&disk.blk, NULL, &disk.dma, &image, 0, 0, error, sizeof(error)), 0);
+    unlink(path);
+    for (unsigned round = 0; round < 3; round++) {
+        disk_start(&disk, 0, 64);
+        memset(disk.ram + DISK_DATA, 0, 16); /* of the DISCARD: nothing at 0 */
+        disk.ram[DISK_DATA + 8] = 8;
+        for (unsigned i = 0; i < 4; i++)
+            disk_offer(&disk, i, types[i], 0, DISK_DATA, i == 2 ? 0 : i == 3 ? 16 : 512);
+        ring_kick(&disk.ring);
+        dma_lock(&disk.dma);
+        ck_assert_uint_eq(disk.blk->under_way, 4);
+        dma_unlock(&disk.dma);
+        for (unsigned i = 0; i < 4; i++)
+            ck_assert_uint_eq(disk_status(&disk, i), 0xff);
+        if (round < 2) {
+            ring_set_register(&disk.blk->device, VIRTIO_MMIO_STATUS, 0);
+            ck_assert_uint_eq(disk.blk->under_way, 0);
+        }
+    }
+    ck_assert_uint_eq(disk.blk->counts.shortest_ns, 0);
+    disk_destroy(&disk);
+    disk_create(&disk, false, NULL);
+}
+END_TEST
+
+/* What took its time is told. */
+START_TEST(test_latency)
+{
+    char path[] = "/tmp/strata-unit-XXXXXX", error[200];
+    const struct virtio_blk_image image = { .path = path, .latency_ns = 2000000 };
+    int fd = mkstemp(path);
+    uint32_t head, written;
+
+    ck_assert_int_eq(ftruncate(fd, 64 << 10), 0);
+    close(fd);
+    disk_destroy(&disk);
+    ck_assert_int_eq(dma_create(&disk.dma, &disk.memory, NULL, 1), 0);
+    ck_assert_int_eq(
+        virtio_blk_create(&disk.blk, NULL, &disk.dma, &image, 0, 0, error, sizeof(error)), 0);
+    unlink(path);
+    disk_start(&disk, 0, 64);
+    for (unsigned i = 0; i < 2; i++) {
+        disk_offer(&disk, i, VIRTIO_BLK_T_IN, 0, DISK_DATA, 512);
+        ring_kick(&disk.ring);
+        while (!came(&head, &written))
+            usleep(100);
+        ck_assert_uint_eq(disk_status(&disk, i), VIRTIO_BLK_S_OK);
+    }
+    ck_assert_uint_ge(disk.blk->counts.shortest_ns, image.latency_ns);
+    ck_assert_uint_ge(disk.blk->counts.longest_ns, disk.blk->counts.shortest_ns);
     disk_destroy(&disk);
     disk_create(&disk, false, NULL);
 }
@@ -719,13 +793,13 @@ END_TEST
 
 START_TEST(test_no_disk)
 {
+    const struct virtio_blk_image missing = { .path = "/tmp/strata-unit-missing" };
     struct virtio_blk *none;
     struct dma door;
     char error[200];
 
     ck_assert_int_eq(dma_create(&door, &disk.memory, NULL, 2), 0);
-    ck_assert_int_eq(virtio_blk_create(&none, NULL, &door, "/tmp/strata-unit-missing", false, 0, 0,
-                                       error, sizeof(error)),
+    ck_assert_int_eq(virtio_blk_create(&none, NULL, &door, &missing, 0, 0, error, sizeof(error)),
                      -ENOENT);
     ck_assert_str_eq(error, "/tmp/strata-unit-missing: No such file or directory");
     dma_destroy(&door);
@@ -748,6 +822,8 @@ Suite *blk_suite(void)
     tcase_add_test(tc, test_cache_mode);
     tcase_add_loop_test(tc, test_store_fails, 0, 4);
     tcase_add_test(tc, test_file_fails);
+    tcase_add_test(tc, test_slow);
+    tcase_add_test(tc, test_latency);
     tcase_add_test(tc, test_unreachable);
     tcase_add_test(tc, test_unreachable_status);
     tcase_add_test(tc, test_no_status);

@@ -37,6 +37,28 @@ static const struct {
     { "16777216T", -ERANGE, 0 },
 };
 
+static const struct {
+    const char *text;
+    int result;
+    uint64_t ns;
+} times[] = {
+    { "2ms", 0, 2000000 },   { "150us", 0, 150000 },      { "0", 0, 0 },
+    { "0ms", 0, 0 },         { "1000ms", 0, 1000000000 }, { "1001ms", -ERANGE, 7 },
+    { "2", -EINVAL, 7 },     { "2s", -EINVAL, 7 },        { "", -EINVAL, 7 },
+    { "ms", -EINVAL, 7 },    { "-1ms", -EINVAL, 7 },      { "2 ms", -EINVAL, 7 },
+    { "2msx", -EINVAL, 7 },  { "1.5ms", -EINVAL, 7 },     { "99999999999999999999us", -ERANGE, 7 },
+    { "0x2ms", -EINVAL, 7 },
+};
+
+START_TEST(test_time)
+{
+    uint64_t ns = 7;
+
+    ck_assert_int_eq(parse_time(times[_i].text, 1000000000, &ns), times[_i].result);
+    ck_assert_uint_eq(ns, times[_i].ns);
+}
+END_TEST
+
 START_TEST(test_size)
 {
     uint64_t bytes = 0;
@@ -142,6 +164,7 @@ Suite *options_suite(void)
     TCase *tc = tcase_create("options");
 
     tcase_set_timeout(tc, 10);
+    tcase_add_loop_test(tc, test_time, 0, sizeof(times) / sizeof(times[0]));
     tcase_add_loop_test(tc, test_size, 0, sizeof(sizes) / sizeof(sizes[0]));
     tcase_add_test(tc, test_count);
     tcase_add_test(tc, test_backing);

@@ -129,6 +129,30 @@ int parse_count(const char *text, unsigned max, unsigned *count)
     return 0;
 }
 
+int parse_time(const char *text, uint64_t max_ns, uint64_t *ns)
+{
+    unsigned long long number;
+    uint64_t unit;
+    char *end;
+
+    if (!isdigit((unsigned char)*text))
+        return -EINVAL;
+    errno = 0;
+    number = strtoull(text, &end, 10);
+    if (!strcmp(end, "ms"))
+        unit = 1000000;
+    else if (!strcmp(end, "us"))
+        unit = 1000;
+    else if (!*end && !number)
+        unit = 0; /* nothing needs no unit */
+    else
+        return -EINVAL;
+    if (errno || number > max_ns / (unit ? unit : 1))
+        return -ERANGE;
+    *ns = number * unit;
+    return 0;
+}
+
 int parse_backing(const char *text, enum memory_backing *backing)
 {
     static const char *const names[] = {

@@ -50,6 +50,9 @@ int parse_size(const char *text, uint64_t *bytes);
 /* A plain decimal number: -EINVAL or -ERANGE (above `max`). */
 int parse_count(const char *text, unsigned max, unsigned *count);
 
+/* "2ms", "150us", "0": nanoseconds; -EINVAL (no such time) or -ERANGE (above `max_ns`). */
+int parse_time(const char *text, uint64_t max_ns, uint64_t *ns);
+
 /* "4k", "thp" or "hugetlb": -EINVAL. */
 int parse_backing(const char *text, enum memory_backing *backing);
 

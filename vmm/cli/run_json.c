@@ -11,14 +11,15 @@ static json_t *describe_disk(const struct virtio_blk *disk)
 {
     const struct virtio_blk_counts *counts = &disk->counts;
 
-    return json_pack("{s:I, s:I, s:b, s:s?, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "sectors",
-                     (json_int_t)disk->block->sectors, "unused_bytes",
-                     (json_int_t)disk->file.unused_bytes, "io_uring", disk->file.uring, "lack",
-                     disk->file.why_not, "reads", (json_int_t)counts->reads, "read_bytes",
-                     (json_int_t)counts->read_bytes, "writes", (json_int_t)counts->writes,
-                     "write_bytes", (json_int_t)counts->write_bytes, "flushes",
-                     (json_int_t)counts->flushes, "failed", (json_int_t)counts->failed,
-                     "unreachable", (json_int_t)counts->unreachable);
+    return json_pack(
+        "{s:I, s:I, s:b, s:s?, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "sectors",
+        (json_int_t)disk->block->sectors, "unused_bytes", (json_int_t)disk->file.unused_bytes,
+        "io_uring", disk->file.uring, "lack", disk->file.why_not, "reads",
+        (json_int_t)counts->reads, "read_bytes", (json_int_t)counts->read_bytes, "writes",
+        (json_int_t)counts->writes, "write_bytes", (json_int_t)counts->write_bytes, "flushes",
+        (json_int_t)counts->flushes, "failed", (json_int_t)counts->failed, "unreachable",
+        (json_int_t)counts->unreachable, "latency_ns", (json_int_t)disk->latency_ns, "shortest_ns",
+        (json_int_t)counts->shortest_ns, "longest_ns", (json_int_t)counts->longest_ns);
 }
 
 /* What the guest's driver did to the IOMMU: `refused` and the two after it mean mistakes. */

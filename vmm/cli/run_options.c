@@ -8,6 +8,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "devices/backend/delay.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/layout.h"
 
@@ -35,8 +36,9 @@ static const struct option_entry option_entries[] = {
     [OPT_MEMORY] = { "memory", "SIZE", "guest memory, e.g. 256M (the default) or 2G" },
     [OPT_CPUS] = { "cpus", "N", "virtual CPUs (default 2)" },
     [OPT_PAGES] = { "pages", "KIND", "host pages behind guest memory: 4k (default), thp, hugetlb" },
-    [OPT_DISK] = { "disk", "FILE[,ro]",
-                   "a disk with the contents of FILE, read-only with ,ro; may be repeated" },
+    [OPT_DISK] = { "disk", "FILE[,ro][,latency=TIME]",
+                   "a disk with the contents of FILE, read-only with ,ro, each request taking\n"
+                   "TIME at least, e.g. 2ms or 150us (default 0); may be repeated" },
     [OPT_RNG] = { "rng", NULL, "an entropy device" },
     [OPT_VIRTIO_CONSOLE] = { "virtio-console", NULL,
                              "a second console, beside the serial port; it gets the input\n"
@@ -114,20 +116,51 @@ static void add_device(struct run_options *options, struct board_device device)
     options->devices[(*count)++] = device;
 }
 
-/* FILE, or FILE,ro; the text stays where it is, but for the comma. */
+/* Takes what is behind the comma, if it says how the disk is to be; else it is of the name. */
+static bool take_disk_word(struct board_device *disk, const char *word)
+{
+    int err;
+
+    if (!strcmp(word, "ro")) {
+        disk->read_only = true;
+        return true;
+    }
+    if (strncmp(word, "latency=", 8) != 0)
+        return false;
+    err = parse_time(word + 8, DELAY_NS_MAX, &disk->latency_ns);
+    if (err == -EINVAL)
+        usage_error(&run_line, "--disk: %s: not a time; say for example 2ms or 150us", word);
+    if (err)
+        usage_error(&run_line, "--disk: %s: more than 10000ms; give less", word);
+    return true;
+}
+
+/* A file that exists, a comma, and something else. */
+static bool is_misspelt(const char *text)
+{
+    const char *comma = strrchr(text, ',');
+    char *file = comma ? strndup(text, (size_t)(comma - text)) : NULL;
+    bool is = file && !access(file, F_OK);
+
+    free(file);
+    return is;
+}
+
+/* FILE, then words; the text stays where it is, but for the commas before those. */
 static void add_disk(struct run_options *options, char *text)
 {
-    char *comma = strrchr(text, ',');
     struct board_device disk = { .kind = BOARD_BLK, .path = text };
+    char *comma;
 
-    if (comma && !strcmp(comma, ",ro")) {
+    while ((comma = strrchr(text, ',')) && take_disk_word(&disk, comma + 1))
         *comma = 0;
-        disk.read_only = true;
-    }
     if (access(text, disk.read_only ? R_OK : R_OK | W_OK)) {
         if (errno == EACCES || errno == EROFS)
             usage_error(&run_line, "--disk %s: %s; %s", text, strerror(errno),
                         access(text, R_OK) ? "make the file readable" : "say --disk FILE,ro");
+        if (errno == ENOENT && is_misspelt(text))
+            usage_error(&run_line, "--disk %s: what may follow the file is ro and latency=TIME",
+                        text);
         usage_error(&run_line, "--disk %s: %s; give a file that exists", text, strerror(errno));
     }
     add_device(options, disk);
