@@ -134,6 +134,22 @@ static int create_slots(struct board *board, const struct board_config *config)
     return err;
 }
 
+static int create_pc(struct board *board)
+{
+    struct vm *vm = board->vm;
+    int err;
+
+    board->pc = true;
+    err = rtc_create(&board->rtc, vm);
+    if (!err)
+        err = pit_create(&board->pit, vm);
+    if (!err)
+        err = acpi_pm_create(&board->acpi_pm, vm);
+    if (!err)
+        err = pvpanic_create(&board->pvpanic, vm);
+    return err;
+}
+
 int board_create(struct board *board, struct vm *vm, const struct board_config *config)
 {
     int err;
@@ -147,6 +163,9 @@ int board_create(struct board *board, struct vm *vm, const struct board_config *
     if (err)
         goto destroy_serial;
     err = i8042_create(&board->i8042, vm);
+    if (err)
+        goto destroy_serial;
+    err = config->pc ? create_pc(board) : 0;
     if (err)
         goto destroy_serial;
     err = create_slots(board, config);
@@ -270,6 +289,7 @@ static struct board_node describe_slot(const struct board_slot *slot)
 
     return (struct board_node){ .name = probe ? "dma-probe" : "virtio",
                                 .compatible = probe ? ABI_PROBE_COMPATIBLE : "virtio,mmio",
+                                .hid = probe ? NULL : "LNRO0005",
                                 .gpa = slot->gpa,
                                 .bytes = ABI_MMIO_BYTES,
                                 .gsi = (int)slot->gsi,
@@ -281,9 +301,10 @@ static struct board_node describe_slot(const struct board_slot *slot)
 
 unsigned board_describe(const struct board *board, struct board_node *nodes, unsigned max)
 {
-    const struct board_node ports[] = {
+    const struct board_node always[] = {
         { .name = "serial",
           .compatible = "ns16550a",
+          .hid = "PNP0501",
           .port = board->serial.region.base,
           .bytes = board->serial.region.len,
           .gsi = (int)board->serial.gsi,
@@ -294,10 +315,25 @@ unsigned board_describe(const struct board *board, struct board_node *nodes, uns
           .bytes = board->doorbell.region.len,
           .gsi = -1 },
     };
+    const struct board_node of_pc[] = {
+        { .name = "rtc",
+          .compatible = "motorola,mc146818",
+          .hid = "PNP0B00",
+          .port = board->rtc.region.base,
+          .bytes = board->rtc.region.len,
+          .gsi = -1 },
+        { .name = "pvpanic",
+          .hid = "QEMU0001",
+          .port = board->pvpanic.region.base,
+          .bytes = board->pvpanic.region.len,
+          .gsi = -1 },
+    };
     unsigned count = 0;
 
-    for (unsigned i = 0; i < sizeof(ports) / sizeof(ports[0]) && count < max; i++)
-        nodes[count++] = ports[i];
+    for (unsigned i = 0; i < sizeof(always) / sizeof(always[0]) && count < max; i++)
+        nodes[count++] = always[i];
+    for (unsigned i = 0; board->pc && i < sizeof(of_pc) / sizeof(of_pc[0]) && count < max; i++)
+        nodes[count++] = of_pc[i];
     for (unsigned i = 0; i < board->nslots && count < max; i++)
         nodes[count++] = describe_slot(&board->slots[i]);
     return count;

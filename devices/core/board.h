@@ -11,7 +11,11 @@
 
 #include "devices/core/doorbell.h"
 #include "devices/iommu/iommu.h"
+#include "devices/legacy/acpi_pm.h"
 #include "devices/legacy/i8042.h"
+#include "devices/legacy/pit.h"
+#include "devices/legacy/pvpanic.h"
+#include "devices/legacy/rtc.h"
 #include "devices/legacy/serial.h"
 
 #define BOARD_NODES_MAX   16
@@ -47,6 +51,7 @@ struct board_config {
     unsigned ndevices; /* at most ABI_MMIO_DEVICES_MAX, one less with an IOMMU */
     bool iommu;        /* an IOMMU before all of them; it gets the first window */
     struct iommu_config iommu_config;
+    bool pc;             /* what kernels expect of a PC: clock, timer, ACPI registers, pvpanic */
     int console_out_fd;  /* gets what the guest sends to its consoles; < 0: dropped */
     int console_room_fd; /* eventfd, see board_input; < 0: none */
     doorbell_callback *checkpoint;
@@ -60,16 +65,22 @@ struct board {
     struct serial serial;
     struct doorbell doorbell;
     struct i8042 i8042;
+    bool pc; /* the next four exist */
+    struct rtc rtc;
+    struct pit pit;
+    struct acpi_pm acpi_pm;
+    struct pvpanic pvpanic;
     struct iommu *iommu;      /* NULL: none */
     struct board_slot *slots; /* by window, the IOMMU's own device first; NULL: there are none */
     unsigned nslots;
     char error[BOARD_ERROR_BYTES]; /* one line for the user, where board_create knew one; or "" */
 };
 
-/* One device as a device tree describes it. */
+/* One device as a device tree or ACPI describes it. */
 struct board_node {
     const char *name;       /* without the unit address */
-    const char *compatible; /* Devicetree binding */
+    const char *compatible; /* Devicetree binding; NULL: it is not in a device tree */
+    const char *hid;        /* ACPI's hardware id; NULL: it is not in ACPI's namespace */
     uint64_t port;
     uint64_t gpa; /* of a memory-mapped device; 0: it is at `port` */
     uint64_t bytes;

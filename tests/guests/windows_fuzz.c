@@ -35,6 +35,11 @@
 #define COM_LCR      3
 #define COM_MCR      4
 #define I8042_PORT   0x64
+#define PIT_PORT     0x40 /* four ports, and the gate's */
+#define PIT_GATE     0x61
+#define RTC_PORT     0x70
+#define PVPANIC_PORT 0x505
+#define ACPI_PORT    0x600 /* sleep control; two ports further, reset */
 
 enum { DAMAGED = 3, NOTHING = 4 };
 
@@ -219,14 +224,28 @@ static void find_windows(void)
 
 /* ---- Any access anywhere ---- */
 
+/* The writes that would be obeyed as they should. */
+static bool ends_the_run(uint16_t port, unsigned size, uint32_t data)
+{
+    switch (port) {
+    case ABI_DOORBELL_PORT + ABI_DOORBELL_EXIT:
+    case ABI_DOORBELL_PORT + ABI_DOORBELL_PANIC: return size == 4;
+    case I8042_PORT: return (data & 0xff) == 0xfe;
+    case PVPANIC_PORT: return data & 1;
+    case ACPI_PORT: return (data & 0x3c) == (0x20 | 5 << 2);
+    case ACPI_PORT + 2: return (data & 0xff) == 0x52;
+    default: return false;
+    }
+}
+
 static void poke_port(void)
 {
     static const struct {
         uint16_t base, len;
-    } ports[] = { { ABI_SERIAL_PORT, 10 },
-                  { ABI_DOORBELL_PORT, ABI_DOORBELL_BYTES + 2 },
-                  { I8042_PORT, 1 },
-                  { 0x600, 0x100 } };
+    } ports[] = { { ABI_SERIAL_PORT, 10 }, { ABI_DOORBELL_PORT, ABI_DOORBELL_BYTES + 2 },
+                  { I8042_PORT, 1 },       { PIT_PORT, 4 },
+                  { PIT_GATE, 1 },         { RTC_PORT, 2 },
+                  { PVPANIC_PORT, 1 },     { ACPI_PORT, 0x100 } };
     unsigned which = below(sizeof(ports) / sizeof(ports[0])), size = 1u << below(3);
     uint16_t port = (uint16_t)(ports[which].base + below(ports[which].len));
     uint32_t data = (uint32_t)value();
@@ -235,13 +254,9 @@ static void poke_port(void)
         port_read(port, size);
         return;
     }
-    /* Not the two writes that end the run. */
-    if (size == 4 && (port == ABI_DOORBELL_PORT + ABI_DOORBELL_EXIT ||
-                      port == ABI_DOORBELL_PORT + ABI_DOORBELL_PANIC))
+    if (ends_the_run(port, size, data))
         return;
-    if (port == I8042_PORT && (data & 0xff) == 0xfe)
-        return;
-    if (port != I8042_PORT && one_in(4)) {
+    if (port != I8042_PORT && port != PVPANIC_PORT && port / 4 != ACPI_PORT / 4 && one_in(4)) {
         const void *from = (const void *)(ARENA + below(AREA_BYTES / 2));
         uint64_t count = 1 + below(64);
 

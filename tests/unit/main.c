@@ -21,6 +21,7 @@ static const struct {
     { "vm", vm_suite },
     { "delay", delay_suite },
     { "devices", devices_suite },
+    { "legacy", legacy_suite },
     { "virtqueue", virtqueue_suite },
     { "virtio_mmio", virtio_mmio_suite },
     { "virtio_devices", virtio_devices_suite },

@@ -34,6 +34,7 @@ Suite *iopt_suite(void);
 Suite *json_suite(void);
 Suite *lab_suite(void);
 Suite *measure_suite(void);
+Suite *legacy_suite(void);
 Suite *memory_suite(void);
 Suite *options_suite(void);
 Suite *paging_suite(void);

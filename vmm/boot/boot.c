@@ -23,6 +23,7 @@ struct board_config boot_board(const struct vm_config *config)
     return (struct board_config){ .devices = config->devices,
                                   .ndevices = config->ndevices,
                                   .iommu = config->dma_mode && strcmp(config->dma_mode, "off"),
+                                  .pc = config->kernel_path != NULL,
                                   .console_out_fd = -1,
                                   .console_room_fd = -1 };
 }

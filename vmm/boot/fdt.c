@@ -136,7 +136,7 @@ static void isa(void *fdt, const struct board_node *nodes, unsigned count)
     for (unsigned i = 0; i < count; i++) {
         const struct board_node *node = &nodes[i];
 
-        if (node->gpa)
+        if (node->gpa || !node->compatible)
             continue;
         begin(fdt, node->name, node->port);
         fdt_property_string(fdt, "compatible", node->compatible);

@@ -29,3 +29,21 @@ int irq_msi(struct vm *vm, uint64_t address, uint32_t data)
         return -errno;
     return delivered ? 0 : -EAGAIN;
 }
+
+int irq_pit_create(struct vm *vm)
+{
+    /* The speaker's port has the timer's gate and output, so it belongs to it. */
+    struct kvm_pit_config config = { .flags = KVM_PIT_SPEAKER_DUMMY };
+
+    return ioctl(vm->fd, KVM_CREATE_PIT2, &config) < 0 ? -errno : 0;
+}
+
+int irq_pit_get(struct vm *vm, struct kvm_pit_state2 *state)
+{
+    return ioctl(vm->fd, KVM_GET_PIT2, state) < 0 ? -errno : 0;
+}
+
+int irq_pit_set(struct vm *vm, const struct kvm_pit_state2 *state)
+{
+    return ioctl(vm->fd, KVM_SET_PIT2, state) < 0 ? -errno : 0;
+}

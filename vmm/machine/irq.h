@@ -25,4 +25,14 @@ int irq_line(struct vm *vm, unsigned gsi, bool level);
  */
 int irq_msi(struct vm *vm, uint64_t address, uint32_t data);
 
+/*
+ * KVM's interval timer: ports 0x40 to 0x43 and 0x61, which it answers itself from then on,
+ * and GSI 0. At any time after irq_create, on any thread; -EEXIST: there is one. Get and
+ * set need it. 0 or -errno.
+ */
+struct kvm_pit_state2;
+int irq_pit_create(struct vm *vm);
+int irq_pit_get(struct vm *vm, struct kvm_pit_state2 *state);
+int irq_pit_set(struct vm *vm, const struct kvm_pit_state2 *state);
+
 #endif
