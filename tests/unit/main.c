@@ -38,6 +38,7 @@ static const struct {
     { "elf", elf_suite },
     { "fdt", fdt_suite },
     { "boot", boot_suite },
+    { "acpi", acpi_suite },
     { "paging", paging_suite },
     { "translate", translate_suite },
     { "inspect", inspect_suite },

@@ -6,6 +6,7 @@
 
 #include <check.h>
 
+Suite *acpi_suite(void);
 Suite *backend_suite(void);
 Suite *balloon_suite(void);
 Suite *blk_suite(void);
