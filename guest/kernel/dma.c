@@ -12,7 +12,7 @@
 
 /* Unmapped strictly, and waiting for the IOMMU to say so; in lists by `next`. */
 static struct dma_mapping *dying;
-static bool unmap_failed; /* of some of them */
+bool dma_unmap_failed; /* of some of them */
 
 /* Devices without an IOMMU, and records without addresses. */
 struct dma_domain dma_direct = { .used = true };
@@ -49,92 +49,75 @@ static const struct extents *visible(const struct dma_mapping *m)
     return m->shadow.count ? &m->shadow : &m->memory;
 }
 
-/* Whatever it takes. */
-static __attribute__((noinline)) void install_runs(struct dma_mapping *m)
+/* One run of pages, at addresses that are the record's own: the request is all but ready. */
+static inline void install_run(struct dma_mapping *m, const struct extent *run)
+{
+    m->installed = true;
+    m->map.map.last = m->base + ((uint64_t)run->pages << PAGE_SHIFT) - 1;
+    m->map.map.gpa = (uint64_t)run->frame << PAGE_SHIFT;
+    m->map.map.flags = m->rights;
+    viommu_add(&m->map, VIOMMU_MAP_BYTES);
+}
+
+void dma_install(struct dma_mapping *m)
 {
     const struct extents *pages = visible(m);
-    const struct extent *extent = extents_all(pages);
+    const struct extent *run = extents_all(pages);
     uint64_t at = m->base;
 
-    for (uint32_t left = pages->count; left; left--, extent++) {
-        uint64_t bytes = (uint64_t)extent->pages << PAGE_SHIFT;
+    if (m->home && pages->count == 1) {
+        viommu_room();
+        install_run(m, run);
+        return;
+    }
+    m->installed = true;
+    for (uint32_t left = pages->count; left; left--, run++) {
+        uint64_t bytes = (uint64_t)run->pages << PAGE_SHIFT;
 
         viommu_room();
-        viommu_map(m->device->domain_number, at, at + bytes - 1,
-                   (uint64_t)extent->frame << PAGE_SHIFT, m->rights, &m->failed);
+        viommu_map(m->device->domain_number, at, at + bytes - 1, (uint64_t)run->frame << PAGE_SHIFT,
+                   m->rights, &m->failed);
         at += bytes;
     }
 }
 
 /*
- * Tells the IOMMU, run by run. Mostly there is one, and room: that calls nothing, so that no
- * registers are saved.
+ * One request undoes many mappings (virtio 1.2, 5.13.6.6): if the last that was collected
+ * unmaps what ends right before the record, it is extended. Records' requests hold their
+ * guard page too, so that those of neighbours touch. They stay as they are: what is extended
+ * is a copy.
  */
-void dma_install(struct dma_mapping *m)
+static bool extend_unmap(const struct dma_mapping *m)
 {
-    const struct extents *pages = visible(m);
-    const struct extent *extent = pages->inside;
+    uint64_t slot = viommu_slot(viommu_batch.next - 1);
+    struct viommu_request *own = &viommu_batch.own[slot], *last;
 
-    m->installed = true;
-    if (pages->count != 1 || viommu_is_full())
-        install_runs(m);
-    else
-        viommu_map(m->device->domain_number, m->base,
-                   m->base + ((uint64_t)extent->pages << PAGE_SHIFT) - 1,
-                   (uint64_t)extent->frame << PAGE_SHIFT, m->rights, &m->failed);
-}
-
-/*
- * All addresses of the record, mapped or not: neighbours touch, so that unmapping those of
- * one batch is one request.
- */
-static uint64_t last_of(const struct dma_mapping *m)
-{
-    if (m->home)
-        return m->base + (ABI_PAGE_BYTES << m->size) + ABI_PAGE_BYTES - 1;
-    return m->base + ((uint64_t)m->pages << PAGE_SHIFT) - 1;
-}
-
-/*
- * One request undoes many mappings (virtio 1.2, 5.13.6.6): the last unmap is extended by
- * what follows it, as long as no other request has, and the IOMMU has not seen it.
- */
-static struct {
-    uint32_t next; /* what viommu_batch.next was then */
-    uint64_t last; /* address; 0: it has been posted */
-} unmapping;
-
-static bool extend_unmap(uint32_t domain, uint64_t last)
-{
-    struct viommu_request *request = &viommu_batch.request[viommu_slot(unmapping.next - 1)];
-
-    if (unmapping.next != viommu_batch.next || !viommu_collected() || request->domain != domain)
+    if (!viommu_collected() || viommu_posted())
         return false;
-    unmapping.last = request->unmap.last = last;
+    last = viommu_added(slot);
+    if (last->type != VIOMMU_UNMAP || last->domain != m->unmap.domain ||
+        last->unmap.last + 1 != m->base)
+        return false;
+    if (last != own) {
+        *own = *last;
+        viommu_batch.next--;
+        viommu_add(own, VIOMMU_UNMAP_BYTES);
+    }
+    own->unmap.last = m->unmap.unmap.last;
     return true;
-}
-
-static __attribute__((noinline)) void uninstall_with_room(struct dma_mapping *m)
-{
-    viommu_make_room();
-    dma_uninstall(m);
 }
 
 void dma_uninstall(struct dma_mapping *m)
 {
-    uint32_t domain = m->device->domain_number;
-    uint64_t last = last_of(m);
-
     m->installed = false;
-    if (m->base == unmapping.last + 1 && extend_unmap(domain, last))
+    if (m->home && extend_unmap(m))
         return;
-    if (viommu_is_full()) {
-        uninstall_with_room(m);
-        return;
-    }
-    viommu_unmap(domain, m->base, last, &unmap_failed);
-    unmapping.next = viommu_batch.next;
-    unmapping.last = last;
+    viommu_room();
+    if (m->home)
+        viommu_add(&m->unmap, VIOMMU_UNMAP_BYTES);
+    else
+        viommu_unmap(m->device->domain_number, m->base,
+                     m->base + ((uint64_t)m->pages << PAGE_SHIFT) - 1, &dma_unmap_failed);
 }
 
 /* Between the buffer and the pages that stand for it. */
@@ -204,8 +187,9 @@ static struct dma_mapping *pool_mapping(const struct device *device)
     return m;
 }
 
-/* Which pages the device is to have. */
-static int choose(struct device *device, struct dma_mapping *m, enum dma_how how)
+/* Which pages the device is to have, in *pages; not touched if it has the buffer itself. */
+static int choose(struct device *device, struct dma_mapping *m, enum dma_how how,
+                  const struct extents **pages)
 {
     bool whole = m->va % ABI_PAGE_BYTES == 0 && m->bytes % ABI_PAGE_BYTES == 0;
     uint64_t offset;
@@ -222,6 +206,7 @@ static int choose(struct device *device, struct dma_mapping *m, enum dma_how how
         if (!err) {
             m->buffers = ABI_DMA_EXCLUSIVE;
             copy_shadow(m, m->bytes, false);
+            *pages = &m->shadow;
         }
         return err;
     }
@@ -240,6 +225,7 @@ int dma_map(struct device *device, struct process *p, uint64_t va, uint64_t byte
     uint64_t skew = va % ABI_PAGE_BYTES;
     uint64_t pages = (skew + bytes + ABI_PAGE_BYTES - 1) >> PAGE_SHIFT;
     bool bounced = device->buffers == ABI_DMA_BOUNCE && how == DMA_BY_POLICY;
+    const struct extents *seen;
     struct dma_mapping *m;
     int err;
 
@@ -263,16 +249,19 @@ int dma_map(struct device *device, struct process *p, uint64_t va, uint64_t byte
     err = extents_of_user(&m->memory, p, va, bytes, rights & DMA_WRITE, m->pinned);
     if (err)
         goto free_record;
-    err = choose(device, m, how);
+    seen = &m->memory;
+    err = choose(device, m, how, &seen);
     if (err)
         goto drop_memory;
     dma_enlist(device, m);
-    if (m->buffers != ABI_DMA_BOUNCE) {
-        m->iova = dma_translates(device)
-                      ? m->base + skew
-                      : ((uint64_t)extents_all(visible(m))->frame << PAGE_SHIFT) + skew;
-        if (dma_translates(device))
+    if (m->home) {
+        m->iova = m->base + skew;
+        if (seen->count == 1 && !viommu_is_full())
+            install_run(m, seen->inside);
+        else
             dma_install(m);
+    } else if (m->buffers != ABI_DMA_BOUNCE) {
+        m->iova = ((uint64_t)extents_all(seen)->frame << PAGE_SHIFT) + skew;
     }
     *mapping = m;
     return 0;
@@ -316,7 +305,11 @@ void dma_unmap(struct dma_mapping *m, uint64_t copied)
         if (domain->nlazy == DMA_LAZY_MAX)
             dma_flush(device);
     } else {
-        dma_uninstall(m);
+        /* The first of a batch, as often as not the only one, extends nothing. */
+        if (__builtin_expect(dying || viommu_is_full(), false))
+            dma_uninstall(m);
+        else
+            viommu_add(&m->unmap, VIOMMU_UNMAP_BYTES);
         m->next = dying;
         dying = m;
     }
@@ -324,7 +317,6 @@ void dma_unmap(struct dma_mapping *m, uint64_t copied)
 
 void dma_post(void)
 {
-    unmapping.last = 0;
     if (!viommu_post())
         dma_commit();
 }
@@ -332,16 +324,16 @@ void dma_post(void)
 int dma_commit(void)
 {
     int err = viommu_collected() && !viommu_went_well() ? viommu_run() : 0;
-    bool lost;
+    bool lost = dma_unmap_failed;
+    struct dma_mapping *m, *next;
 
-    lost = unmap_failed;
-    unmap_failed = false;
-    while (dying) {
-        struct dma_mapping *m = dying;
-
-        dying = m->next;
+    dma_unmap_failed = false;
+    m = dying;
+    dying = NULL;
+    for (; m; m = next) {
+        next = m->next;
         /* If the IOMMU would not unmap it, its memory is lost: better than given away. */
-        if (m->failed || lost)
+        if (lost)
             continue;
         release(m);
         dma_record_free(m);

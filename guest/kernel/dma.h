@@ -17,6 +17,7 @@
 #include "guest/kernel/device.h"
 #include "guest/kernel/extents.h"
 #include "guest/kernel/process.h"
+#include "guest/kernel/viommu_batch.h"
 
 #define DMA_READ      1u /* the device reads */
 #define DMA_WRITE     2u /* the device writes */
@@ -31,12 +32,9 @@ enum dma_how {
 struct dma_mapping {
     struct dma_mapping *next, **link; /* in its device's list; `next` alone in other lists */
     struct device *device;
-    struct dma_domain *home; /* whose addresses it has */
-    uint64_t iova;           /* of `bytes` */
+    uint64_t iova; /* of `bytes` */
     uint64_t bytes;
-    uint64_t base;         /* iova of the first page, the record's for life; 0: none */
     uint32_t pages;        /* mapped now */
-    uint8_t size;          /* log2 of pages that fit */
     uint8_t rights;        /* DMA_* */
     uint8_t buffers;       /* enum abi_dma_buffers, what was made of it */
     bool permanent;        /* of the driver, the policy: back at each attach */
@@ -52,6 +50,12 @@ struct dma_mapping {
     uint32_t copied;       /* bytes to copy back */
     struct extents memory; /* the buffer's own */
     struct extents shadow; /* EXCLUSIVE: what the device has instead */
+
+    /* The record's for life: its addresses, and what the IOMMU is told of them. */
+    struct dma_domain *home; /* whose addresses they are; NULL: it has none */
+    uint64_t base;           /* iova of the first page; without a home, of this use */
+    uint32_t size;           /* log2 of pages that fit */
+    struct viommu_request map, unmap;
 };
 
 /* ---- Attaching ------------------------------------------------------------ */

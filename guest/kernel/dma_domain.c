@@ -113,11 +113,20 @@ static __attribute__((noinline)) struct dma_mapping *fresh(struct dma_domain *do
     uint64_t base = dma_domain_take(domain, 1ull << size);
     struct dma_mapping *mapping = base ? take_blank() : NULL;
 
-    if (mapping) {
-        mapping->home = domain;
-        mapping->base = base;
-        mapping->size = (uint8_t)size;
-    }
+    if (!mapping)
+        return NULL;
+    mapping->home = domain;
+    mapping->base = base;
+    mapping->size = size;
+    mapping->map = (struct viommu_request){ .type = VIOMMU_MAP,
+                                            .domain = domain->number,
+                                            .failed = &mapping->failed };
+    mapping->map.map.first = base;
+    mapping->unmap = (struct viommu_request){ .type = VIOMMU_UNMAP,
+                                              .domain = domain->number,
+                                              .failed = &dma_unmap_failed };
+    mapping->unmap.unmap.first = base;
+    mapping->unmap.unmap.last = base + (ABI_PAGE_BYTES << size) + ABI_PAGE_BYTES - 1;
     return mapping;
 }
 
@@ -141,10 +150,8 @@ void dma_record_free(struct dma_mapping *mapping)
 {
     struct dma_domain *home = mapping->home;
     struct dma_mapping **list = home ? &home->free[mapping->size] : &blank;
-    uint64_t base = home ? mapping->base : 0;
-    uint8_t size = home ? mapping->size : 0;
 
-    *mapping = (struct dma_mapping){ .home = home, .base = base, .size = size };
+    __builtin_memset(mapping, 0, offsetof(struct dma_mapping, home));
     mapping->next = *list;
     *list = mapping;
 }

@@ -59,6 +59,9 @@ void dma_record_free(struct dma_mapping *mapping);
 /* Devices without an IOMMU, and records without addresses. */
 extern struct dma_domain dma_direct;
 
+/* The IOMMU would not unmap something that is to be given back with the next dma_commit. */
+extern bool dma_unmap_failed;
+
 static inline bool dma_translates(const struct device *device)
 {
     return device->mode == ABI_DMA_STRICT || device->mode == ABI_DMA_LAZY;

@@ -27,6 +27,7 @@
 #define TAIL_BYTES      4
 #define PROPERTY_TYPE   0xfff
 #define PROPERTY_RESV   1
+#define STATUS(tail)    ((uint8_t)(tail))
 
 struct property {
     uint16_t type, bytes;
@@ -49,8 +50,8 @@ struct event {
 struct viommu {
     struct device *device;
     struct virtq requests, events;
-    struct event *event; /* behind the requests, on the same page */
-    uint64_t gpa;        /* of that page */
+    struct event *event; /* behind the batch's own requests, on the same page */
+    uint64_t event_gpa;
     bool alive;
     uint64_t first, last;
     uint32_t probe_bytes;
@@ -63,7 +64,8 @@ struct viommu_batch viommu_batch;
 
 _Static_assert(sizeof(struct viommu) <= ABI_PAGE_BYTES, "one frame");
 _Static_assert(LOG * sizeof(struct viommu_fault) <= ABI_PAGE_BYTES, "one frame");
-_Static_assert(sizeof(struct viommu_request) == 64, "request slots");
+_Static_assert(offsetof(struct viommu_request, map.flags) + sizeof(uint32_t) == VIOMMU_MAP_BYTES,
+               "a request as the device reads it");
 _Static_assert(VIOMMU_REQUESTS * sizeof(struct viommu_request) + EVENTS * sizeof(struct event) <=
                    ABI_PAGE_BYTES,
                "buffers on one page");
@@ -82,20 +84,18 @@ void viommu_input(uint64_t *first, uint64_t *last)
 /* ---- Requests ------------------------------------------------------------- */
 
 /* Descriptors 2i and 2i + 1 are request i, always at the same place. */
-static void prepare(struct virtq *q, uint64_t gpa)
+static void prepare(struct virtq *q)
 {
     for (uint16_t i = 0; i < q->size / 2; i++) {
-        uint64_t at = gpa + i * sizeof(struct viommu_request);
-
-        q->descriptors[2 * i].address = at;
         q->descriptors[2 * i].flags = VIRTQ_NEXT;
         q->descriptors[2 * i].next = 2 * i + 1;
-        q->descriptors[2 * i + 1].address = at + sizeof(struct viommu_request) - TAIL_BYTES;
+        q->descriptors[2 * i + 1].address = (uint64_t)&viommu_batch.tail[i] - KERNEL_OFFSET;
         q->descriptors[2 * i + 1].bytes = TAIL_BYTES;
         q->descriptors[2 * i + 1].flags = VIRTQ_WRITE;
     }
     for (uint16_t i = 0; i < q->size; i++)
         q->available[2 + i] = (uint16_t)(2 * viommu_slot(i));
+    memset(viommu_batch.tail, 0xff, sizeof(viommu_batch.tail));
     virtq_quiet(q);
 }
 
@@ -131,16 +131,25 @@ static inline bool run(struct virtq *q)
 {
     uint16_t end = (uint16_t)viommu_batch.next;
 
-    viommu_batch.ran = viommu_batch.next;
+    viommu_ran(viommu_batch.next);
     return __atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE) == end || wait(q, end);
 }
 
-static void refused(uint64_t slot)
+/* What a slot's request came to; the slot is free again. */
+static uint32_t take_tail(uint64_t slot)
+{
+    uint32_t tail = viommu_batch.tail[slot];
+
+    viommu_batch.tail[slot] = VIOMMU_UNANSWERED;
+    return tail;
+}
+
+static void refused(const struct viommu_request *request)
 {
     viommu_batch.error = -ABI_EIO;
     unit->device->errors++;
-    if (viommu_batch.failed[slot])
-        *viommu_batch.failed[slot] = true;
+    if (request->failed)
+        *request->failed = true;
 }
 
 void viommu_make_room(void)
@@ -152,10 +161,10 @@ void viommu_make_room(void)
     if (!viommu_collected())
         return;
     ran = unit->alive && run(&unit->requests);
-    batch->ran = batch->next;
+    viommu_ran(batch->next);
     for (; i != batch->next; i++) {
-        if (batch->request[viommu_slot(i)].status || !ran)
-            refused(viommu_slot(i));
+        if (STATUS(take_tail(viommu_slot(i))) || !ran)
+            refused(viommu_added(viommu_slot(i)));
     }
 }
 
@@ -172,11 +181,12 @@ int viommu_run(void)
 }
 
 /* Runs a request that was collected by itself: its status. */
-static int finish(const struct viommu_request *request)
+static int finish(void)
 {
-    if (!run(&unit->requests) || request->status == VIOMMU_UNANSWERED)
-        return -ABI_EIO;
-    return request->status;
+    bool ran = run(&unit->requests);
+    uint32_t tail = take_tail(viommu_slot(viommu_batch.next - 1));
+
+    return ran && tail != VIOMMU_UNANSWERED ? STATUS(tail) : -ABI_EIO;
 }
 
 static int attach_or_detach(enum viommu_type type, uint32_t domain, uint32_t endpoint,
@@ -191,7 +201,7 @@ static int attach_or_detach(enum viommu_type type, uint32_t domain, uint32_t end
     request->attach.endpoint = endpoint;
     request->attach.flags = flags;
     request->attach.reserved = 0;
-    return finish(request);
+    return finish();
 }
 
 int viommu_attach_now(uint32_t domain, uint32_t endpoint, bool bypass)
@@ -209,7 +219,8 @@ int viommu_map_now(uint32_t domain, uint64_t first, uint64_t last, uint64_t gpa,
     if (!viommu_present())
         return -ABI_ENODEV;
     viommu_make_room();
-    return finish(viommu_map(domain, first, last, gpa, rights, NULL));
+    viommu_map(domain, first, last, gpa, rights, NULL);
+    return finish();
 }
 
 int viommu_unmap_now(uint32_t domain, uint64_t first, uint64_t last)
@@ -217,7 +228,8 @@ int viommu_unmap_now(uint32_t domain, uint64_t first, uint64_t last)
     if (!viommu_present())
         return -ABI_ENODEV;
     viommu_make_room();
-    return finish(viommu_unmap(domain, first, last, NULL));
+    viommu_unmap(domain, first, last, NULL);
+    return finish();
 }
 
 /* ---- PROBE (5.13.6.7) ----------------------------------------------------- */
@@ -241,7 +253,7 @@ void viommu_reserved(uint32_t endpoint, void (*reserve)(void *owner, uint64_t fi
     q = &unit->requests;
     page[0] = VIOMMU_PROBE;
     *(uint32_t *)(page + 4) = endpoint;
-    page[PROBE_HEAD + bytes] = VIOMMU_UNANSWERED;
+    page[PROBE_HEAD + bytes] = STATUS(VIOMMU_UNANSWERED);
     i = viommu_slot(viommu_batch.next++);
     q->descriptors[2 * i].address = frame << PAGE_SHIFT;
     q->descriptors[2 * i].bytes = PROBE_HEAD;
@@ -259,7 +271,7 @@ void viommu_reserved(uint32_t endpoint, void (*reserve)(void *owner, uint64_t fi
             at += 4 + p->bytes;
         }
     }
-    prepare(q, unit->gpa);
+    prepare(q);
     /* A device that did not answer may yet write to it. */
     if (unit->alive)
         frame_put(frame, false);
@@ -271,9 +283,8 @@ static void post_event(uint16_t i)
 {
     struct virtq *q = &unit->events;
 
-    virtq_add(
-        q, unit->gpa + VIOMMU_REQUESTS * sizeof(struct viommu_request) + i * sizeof(struct event),
-        EVENT_BYTES, VIRTQ_WRITE, EVENT_BYTES, &unit->event[i]);
+    virtq_add(q, unit->event_gpa + i * sizeof(struct event), EVENT_BYTES, VIRTQ_WRITE, EVENT_BYTES,
+              &unit->event[i]);
 }
 
 static void act(const struct viommu_fault *fault)
@@ -367,9 +378,9 @@ static int start(struct device *device)
     u = frame_va(frame);
     u->log = frame_va(log);
     u->device = device;
-    viommu_batch.request = frame_va(buffers);
-    u->event = (struct event *)(viommu_batch.request + VIOMMU_REQUESTS);
-    u->gpa = buffers << PAGE_SHIFT;
+    viommu_batch.own = frame_va(buffers);
+    u->event = (struct event *)(viommu_batch.own + VIOMMU_REQUESTS);
+    u->event_gpa = (uint64_t)u->event - DIRECT_MAP;
     u->last = UINT64_MAX;
     if (features & F_INPUT_RANGE) {
         u->first = virtio_config(device, CONFIG_INPUT_FIRST, 8);
@@ -384,10 +395,11 @@ static int start(struct device *device)
         return err;
     viommu_batch.descriptors = (volatile struct virtq_descriptor(*)[2])u->requests.descriptors;
     viommu_batch.mask = u->requests.size / 2u - 1;
+    viommu_ran(0);
     viommu_batch.answered = &u->requests.used[1];
     viommu_batch.index = device->prompt ? &u->requests.available[1] : NULL;
     virtio_ready(device);
-    prepare(&u->requests, u->gpa);
+    prepare(&u->requests);
     u->alive = true;
     unit = u;
     for (uint16_t i = 0; i < u->events.size; i++)

@@ -1,7 +1,11 @@
 /*
- * Requests to the IOMMU as they are collected, one slot each. Inline, because mapping and
- * unmapping are part of every request to a device, and each instruction of the kernel costs
- * a microsecond on a host that interprets it.
+ * Requests to the IOMMU as they are collected. Inline, because mapping and unmapping are
+ * part of every request to a device, and each instruction of the kernel costs a microsecond
+ * on a host that interprets it.
+ *
+ * The device reads a request where it lies: in the batch's own memory, or in that of whoever
+ * has it ready from one time to the next (struct dma_mapping). The status of each comes
+ * back by its slot in the queue.
  */
 #ifndef STRATA_KERNEL_VIOMMU_BATCH_H
 #define STRATA_KERNEL_VIOMMU_BATCH_H
@@ -9,12 +13,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "guest/kernel/layout.h"
 #include "guest/kernel/virtio.h"
 
 #define VIOMMU_REQUESTS (VIRTQ_SIZE_MAX / 2) /* each takes two descriptors */
 
-/* As the device reads it (virtio 1.2, 5.13.6); it writes the status. */
 struct viommu_request {
+    /* As the device reads it (virtio 1.2, 5.13.6). */
     uint32_t type; /* and three reserved bytes */
     uint32_t domain;
     union {
@@ -30,16 +35,15 @@ struct viommu_request {
             uint32_t reserved;
         } __attribute__((packed)) unmap;
     };
-    /* 60: */
-    uint8_t room[24];
-    uint8_t status, tail[3];
-} __attribute__((packed, aligned(4)));
+    /* Ours: set where it goes wrong; NULL: nobody asks. It lives until the batch has run. */
+    bool *failed;
+};
 
-/* Lengths without the tail, and what the status is before the answer. */
+/* Lengths, and what the status is before the answer. */
 #define VIOMMU_ATTACH_BYTES 20
 #define VIOMMU_MAP_BYTES    36
 #define VIOMMU_UNMAP_BYTES  28
-#define VIOMMU_UNANSWERED   0xff
+#define VIOMMU_UNANSWERED   0xffffffff
 
 enum viommu_type {
     VIOMMU_ATTACH = 1,
@@ -50,15 +54,20 @@ enum viommu_type {
 };
 
 extern struct viommu_batch {
-    struct viommu_request *request;                     /* slots; they go round */
-    volatile struct virtq_descriptor (*descriptors)[2]; /* of each slot */
+    volatile struct virtq_descriptor (*descriptors)[2]; /* of each slot; slots go round */
     uint32_t mask;                                      /* slots - 1; they are a power of two */
     uint32_t next;                                      /* request, counted from the start */
     uint32_t ran;                      /* those before this one; the others are collected */
+    uint32_t full;                     /* what `next` is when all slots are in use */
     int error;                         /* 0 or -ABI_EIO, since the last viommu_run */
     volatile uint16_t *index;          /* in the available ring; NULL: see viommu_post */
     const volatile uint16_t *answered; /* in the used ring: the device's index */
-    bool *failed[VIOMMU_REQUESTS];     /* of each slot; set where it goes wrong */
+    struct viommu_request *own;        /* one for each slot */
+    /*
+     * What the device writes, by slot: the status and three reserved bytes. UNANSWERED
+     * while a slot is not in use; the last one is always.
+     */
+    uint32_t tail[VIOMMU_REQUESTS + 1];
 } viommu_batch;
 
 /* Runs what was collected; viommu_run tells later how it went. */
@@ -77,7 +86,14 @@ static inline uint32_t viommu_collected(void)
 
 static inline bool viommu_is_full(void)
 {
-    return __builtin_expect(viommu_collected() > viommu_batch.mask, 0);
+    return __builtin_expect(viommu_batch.next == viommu_batch.full, 0);
+}
+
+/* All requests up to `next` have run. */
+static inline void viommu_ran(uint32_t next)
+{
+    viommu_batch.ran = next;
+    viommu_batch.full = next + viommu_batch.mask + 1;
 }
 
 /* Before each of the following: a full batch runs now. */
@@ -87,26 +103,40 @@ static inline void viommu_room(void)
         viommu_make_room();
 }
 
-/* The next request; the device sees it when the batch is posted or run. */
+/*
+ * A request that is ready, in the direct map, and stays as it is until the batch has run.
+ * The device sees it when the batch is posted or run.
+ */
+static inline void viommu_add(const struct viommu_request *request, uint32_t bytes)
+{
+    volatile struct virtq_descriptor
+        *descriptor = viommu_batch.descriptors[viommu_slot(viommu_batch.next++)];
+
+    descriptor->address = (uint64_t)request - DIRECT_MAP;
+    descriptor->bytes = bytes;
+}
+
+/* What was added in this slot. */
+static inline struct viommu_request *viommu_added(uint64_t slot)
+{
+    return (struct viommu_request *)(viommu_batch.descriptors[slot][0].address + DIRECT_MAP);
+}
+
+/* One that is not, in the batch's own memory: to be filled in. */
 static inline struct viommu_request *viommu_collect(enum viommu_type type, uint32_t domain,
                                                     uint32_t bytes, bool *failed)
 {
-    struct viommu_batch *batch = &viommu_batch;
-    uint64_t slot = viommu_slot(batch->next);
-    struct viommu_request *request = &batch->request[slot];
+    struct viommu_request *request = &viommu_batch.own[viommu_slot(viommu_batch.next)];
 
-    batch->next++;
-    batch->descriptors[slot][0].bytes = bytes;
-    batch->failed[slot] = failed;
+    viommu_add(request, bytes);
     request->type = type;
     request->domain = domain;
-    request->status = VIOMMU_UNANSWERED;
+    request->failed = failed;
     return request;
 }
 
-/* *failed (may be NULL) is set if it goes wrong; it must live until the batch has run. */
-static inline struct viommu_request *viommu_map(uint32_t domain, uint64_t first, uint64_t last,
-                                                uint64_t gpa, uint32_t rights, bool *failed)
+static inline void viommu_map(uint32_t domain, uint64_t first, uint64_t last, uint64_t gpa,
+                              uint32_t rights, bool *failed)
 {
     struct viommu_request *request = viommu_collect(VIOMMU_MAP, domain, VIOMMU_MAP_BYTES, failed);
 
@@ -114,11 +144,9 @@ static inline struct viommu_request *viommu_map(uint32_t domain, uint64_t first,
     request->map.last = last;
     request->map.gpa = gpa;
     request->map.flags = rights;
-    return request;
 }
 
-static inline struct viommu_request *viommu_unmap(uint32_t domain, uint64_t first, uint64_t last,
-                                                  bool *failed)
+static inline void viommu_unmap(uint32_t domain, uint64_t first, uint64_t last, bool *failed)
 {
     struct viommu_request *request = viommu_collect(VIOMMU_UNMAP, domain, VIOMMU_UNMAP_BYTES,
                                                     failed);
@@ -126,7 +154,6 @@ static inline struct viommu_request *viommu_unmap(uint32_t domain, uint64_t firs
     request->unmap.first = first;
     request->unmap.last = last;
     request->unmap.reserved = 0;
-    return request;
 }
 
 /*
@@ -143,6 +170,12 @@ static inline bool viommu_post(void)
     return true;
 }
 
+/* Whether it sees all that was collected already. */
+static inline bool viommu_posted(void)
+{
+    return viommu_batch.index && *viommu_batch.index == (uint16_t)viommu_batch.next;
+}
+
 /*
  * The common end of a batch: posted, all of it answered, and answered well; that is all
  * there is to do then. False: viommu_run finds out. Only after something was collected.
@@ -150,16 +183,28 @@ static inline bool viommu_post(void)
 static inline bool viommu_went_well(void)
 {
     struct viommu_batch *batch = &viommu_batch;
-    uint32_t i = batch->next, first = batch->ran;
+    uint32_t next = batch->next, i = batch->ran, *tail = &batch->tail[viommu_slot(i)];
+    uint64_t pair;
 
     /* Pairs with the device's release of the index: statuses are seen after it. */
-    if (__atomic_load_n(batch->answered, __ATOMIC_ACQUIRE) != (uint16_t)i || batch->error)
+    if (__builtin_expect(__atomic_load_n(batch->answered, __ATOMIC_ACQUIRE) != (uint16_t)next ||
+                             batch->error,
+                         false))
         return false;
-    do {
-        if (batch->request[viommu_slot(--i)].status)
+    /* Mostly it is two: one mapping went, one came. The last slot and the first are no pair. */
+    __builtin_memcpy(&pair, tail, sizeof(pair));
+    if (__builtin_expect(next - i == 2 && !pair, true)) {
+        __builtin_memset(tail, 0xff, sizeof(pair));
+        viommu_ran(next);
+        return true;
+    }
+    for (; i != next; i++) {
+        if (batch->tail[viommu_slot(i)])
             return false;
-    } while (i != first);
-    batch->ran = batch->next;
+    }
+    for (i = batch->ran; i != next; i++)
+        batch->tail[viommu_slot(i)] = VIOMMU_UNANSWERED;
+    viommu_ran(next);
     return true;
 }
 
