@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "vmm/cli/picture.h"
 #include "vmm/inspect/find.h"
 #include "vmm/inspect/maps.h"
 #include "vmm/machine/memory.h"
@@ -67,6 +68,28 @@ static void check_shared(const struct shared_list *list, const struct spaces *sp
     }
 }
 
+/* Every frame is in the picture, once. */
+static void draw(const struct memory *memory, const struct spaces *spaces)
+{
+    uint64_t budget = BUDGET, frames = 0;
+    struct picture picture;
+    json_t *map, *run;
+    size_t i;
+
+    must(picture_create(&picture, memory) == 0);
+    must(picture_capture(&picture, spaces, NULL, &budget) == 0);
+    map = picture_map(&picture, spaces);
+    must(map != NULL);
+    json_array_foreach(json_object_get(map, "runs"), i, run)
+    {
+        must(json_integer_value(json_array_get(run, 0)) == (json_int_t)frames);
+        frames += (uint64_t)json_integer_value(json_array_get(run, 1));
+    }
+    must(frames == RAM_PAGES);
+    json_decref(map);
+    picture_destroy(&picture);
+}
+
 static void find_first_bytes(const struct memory *memory, const struct spaces *spaces)
 {
     uint64_t budget = BUDGET;
@@ -119,9 +142,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must(maps_make(&maps, &spaces, &map, &budget) == 0);
     check_maps(&maps, &spaces);
     budget = BUDGET;
-    must(shared_list_make(&list, &map, &spaces, &budget) == 0);
+    must(shared_list_make(&list, &map, &spaces, data[0] & 4 ? 1 : 2, &budget) == 0);
     check_shared(&list, &spaces);
     find_first_bytes(&memory, &spaces);
+    draw(&memory, &spaces);
     shared_list_destroy(&list);
     maps_destroy(&maps);
     frame_map_destroy(&map);

@@ -171,6 +171,25 @@ why=
 verdict "dump: what is in the file" "$why"
 expect "dump: of more than one piece" 0 'in 2 pieces' dump 0 17M "$work/dump"
 
+expect "report: totals and addresses through all layers" 0 '^guest RAM 256M' report
+and "report: code of a process" '^(the instruction that a process runs right now|code of a process):$'
+and "report: a shared page" '^a page that several mappings share:$'
+and "report: a page of copy-on-write" 'P .*NX COW$'
+and "report: the kernel" '^GVA +0x[0-9a-f]+ \(kernel_info\)'
+expect "report: an address that was asked for" 0 '^GVA +0x[0-9a-f]+ \(kernel_main\+0x4\)' report kernel_main+4
+expect "report: a symbol that there is not" 1 '!no_such: not a number, a register' report no_such
+look --html "$work/page.html" --json "$work/report.json"
+why=
+[ "$status" -eq 0 ] || why="status $status"
+[ -n "$why" ] || grep -q '</html>' "$work/page.html" || why="not a whole page"
+[ -n "$why" ] || grep -q '"map": {' "$work/report.json" || why="no map in the JSON"
+[ -n "$why" ] || ! grep -q 'https\{0,1\}:' "$work/page.html" || why="it points elsewhere"
+verdict "--html: a whole page by itself, without a command" "$why"
+expect "--html -: the page and no text" 0 '^<!DOCTYPE html>' report --html -
+expect "--html: only of a report" 2 '!--html goes with report, not with maps' maps --html "$work/page"
+expect "--html: what cannot be written" 2 '!--html /nowhere/x: .*give a file' --html /nowhere/x
+expect "--html and --json to one place" 2 '!cannot both go to -' --html - --json -
+expect "--html and --watch" 2 '!goes without --html' report --watch --html "$work/page"
 expect "--json: to a file" 0 '' maps --json "$work/json"
 why=
 grep -q '"schema": *"strata.inspect"' "$work/json" && grep -q '"upper_as"' "$work/json" ||

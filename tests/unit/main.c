@@ -55,6 +55,7 @@ static const struct {
     { "options", options_suite },
     { "json", json_suite },
     { "html", html_suite },
+    { "picture", picture_suite },
     { "control", control_suite },
 };
 

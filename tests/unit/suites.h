@@ -39,6 +39,7 @@ Suite *legacy_suite(void);
 Suite *memory_suite(void);
 Suite *options_suite(void);
 Suite *paging_suite(void);
+Suite *picture_suite(void);
 Suite *policy_suite(void);
 Suite *probe_suite(void);
 Suite *tour_suite(void);

@@ -337,7 +337,7 @@ START_TEST(shared_and_private)
     ck_assert_uint_eq(w.frames.kernel_tables, 2);
 
     read_only(true);
-    ck_assert_int_eq(shared_list_make(&list, &w.frames, &w.spaces, &w.budget), 0);
+    ck_assert_int_eq(shared_list_make(&list, &w.frames, &w.spaces, 2, &w.budget), 0);
     read_only(false);
     ck_assert(list.complete);
     ck_assert_uint_eq(list.n, 2);

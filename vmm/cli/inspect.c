@@ -10,17 +10,22 @@
 #include <unistd.h>
 
 #include "vmm/cli/commands.h"
+#include "vmm/cli/html.h"
 #include "vmm/cli/inspect_client.h"
+#include "vmm/cli/inspect_html.h"
 #include "vmm/cli/inspect_text.h"
 #include "vmm/cli/json.h"
 #include "vmm/cli/options.h"
 
-enum { OPT_VCPU, OPT_PID, OPT_WATCH, OPT_JSON };
+enum { OPT_VCPU, OPT_PID, OPT_WATCH, OPT_HTML, OPT_JSON };
 
 static const struct option_entry option_entries[] = {
     [OPT_VCPU] = { "vcpu", "N", "whose registers and page tables (default 0)" },
     [OPT_PID] = { "pid", "N", "the page tables of this process of the bundled guest" },
     [OPT_WATCH] = { "watch", NULL, "look again every second, until the machine ends" },
+    [OPT_HTML] = { "html", "FILE",
+                   "write the report as a page to FILE (- for standard output); a COMMAND\n"
+                   "other than report does not go with it, and none is needed" },
     [OPT_JSON] = { "json", "FILE", "write the result to FILE (- for standard output)" },
 };
 
@@ -38,6 +43,7 @@ static const struct command_line inspect_line = {
         "  disasm VA [N]       N instructions (default 16)\n"
         "  regs                registers of every vCPU\n"
         "  dump GPA LEN FILE   guest-physical memory into a file\n"
+        "  report [VA]         all there is to see of one moment, for --html\n"
         "VA is a number, a register (rip) or a symbol of the bundled guest, each with +N if "
         "wanted.",
     .options = option_entries,
@@ -45,7 +51,7 @@ static const struct command_line inspect_line = {
 };
 
 struct inspect_options {
-    const char *socket, *json, *file;
+    const char *socket, *json, *html, *file;
     bool watch;
     struct inspect_request request;
 };
@@ -99,14 +105,18 @@ static void parse_operands(struct inspect_options *options, int count, char **op
     } arguments[INSPECT_COMMANDS] = {
         [INSPECT_MAPS] = { 0, 0 },   [INSPECT_WALK] = { 1, 1 }, [INSPECT_PAGES] = { 0, 0 },
         [INSPECT_SHARED] = { 0, 0 }, [INSPECT_FIND] = { 1, 1 }, [INSPECT_DISASM] = { 1, 2 },
-        [INSPECT_REGS] = { 0, 0 },   [INSPECT_DUMP] = { 3, 3 },
+        [INSPECT_REGS] = { 0, 0 },   [INSPECT_DUMP] = { 3, 3 }, [INSPECT_REPORT] = { 0, 1 },
     };
     struct inspect_request *request = &options->request;
     int command;
 
-    if (count < 2)
+    if (count < 2 && !(count && options->html))
         usage_error(&inspect_line, "give the control socket and a command");
     options->socket = operand[0];
+    if (count == 1) {
+        request->command = INSPECT_REPORT;
+        return;
+    }
     command = inspect_command_find(operand[1]);
     if (command < 0)
         usage_error(&inspect_line, "unknown command \"%s\"", operand[1]);
@@ -118,7 +128,10 @@ static void parse_operands(struct inspect_options *options, int count, char **op
                     inspect_command_name(request->command));
     if (count > arguments[command].most)
         usage_error(&inspect_line, "unexpected argument \"%s\"", operand[arguments[command].most]);
-    if (command == INSPECT_WALK || command == INSPECT_DISASM) {
+    if (options->html && command != INSPECT_REPORT)
+        usage_error(&inspect_line, "--html goes with report, not with %s", operand[-1]);
+    if (command == INSPECT_WALK || command == INSPECT_DISASM ||
+        (command == INSPECT_REPORT && count)) {
         if (!*operand[0] || strlen(operand[0]) >= sizeof(request->va))
             usage_error(&inspect_line, "\"%.20s\": not a number, a register or a symbol",
                         operand[0]);
@@ -150,14 +163,19 @@ static void parse_options(struct inspect_options *options, int argc, char **argv
         case OPT_VCPU: options->request.vcpu = parse_number("--vcpu", value, UINT16_MAX); break;
         case OPT_PID: options->request.pid = parse_number("--pid", value, UINT32_MAX); break;
         case OPT_WATCH: options->watch = true; break;
+        case OPT_HTML: options->html = value; break;
         case OPT_JSON: options->json = value; break;
         default: break;
         }
     }
     parse_operands(options, argc - optind, argv + optind);
-    if (options->watch && (options->json || options->file))
+    if (options->watch && (options->json || options->html || options->file))
         usage_error(&inspect_line, "--watch shows on the terminal; it goes without %s",
-                    options->json ? "--json" : "dump");
+                    options->json   ? "--json"
+                    : options->html ? "--html"
+                                    : "dump");
+    if (options->json && options->html && !strcmp(options->json, options->html))
+        usage_error(&inspect_line, "--json and --html cannot both go to %s", options->json);
 }
 
 static int failure(const char *error, int err)
@@ -190,7 +208,8 @@ static int verdict(const struct inspect_request *request, const json_t *reply)
     return STATUS_OK;
 }
 
-static int once(const struct inspect_options *options, struct json_output *json)
+static int once(const struct inspect_options *options, struct json_output *json,
+                struct json_output *html)
 {
     char error[CLIENT_ERROR_BYTES];
     struct inspect_reply reply;
@@ -200,12 +219,17 @@ static int once(const struct inspect_options *options, struct json_output *json)
         inspect_reply_free(&reply);
         return failure(error, err);
     }
-    if (json->fd != STDOUT_FILENO)
+    if (json->fd != STDOUT_FILENO && html->fd != STDOUT_FILENO)
         inspect_print(stdout, options->request.command, reply.json);
     status = verdict(&options->request, reply.json);
     err = json_output_write(json, reply.json);
     if (err) {
         fprintf(stderr, "strata inspect: --json: %s\n", strerror(-err));
+        status = STATUS_FAILED;
+    }
+    err = html_write(html, inspect_print_html, reply.json);
+    if (err) {
+        fprintf(stderr, "strata inspect: --html: %s\n", strerror(-err));
         status = STATUS_FAILED;
     }
     inspect_reply_free(&reply);
@@ -362,7 +386,7 @@ static int dump(const struct inspect_options *options, struct json_output *json)
 int cmd_inspect(int argc, char **argv)
 {
     struct inspect_options options;
-    struct json_output json;
+    struct json_output json, html;
     int status, err;
 
     parse_options(&options, argc, argv);
@@ -370,10 +394,15 @@ int cmd_inspect(int argc, char **argv)
     if (err)
         usage_error(&inspect_line, "--json %s: %s; give a file that can be written", options.json,
                     strerror(-err));
+    err = json_output_open(&html, options.html);
+    if (err)
+        usage_error(&inspect_line, "--html %s: %s; give a file that can be written", options.html,
+                    strerror(-err));
     if (options.file)
         status = dump(&options, &json);
     else
-        status = options.watch ? watch(&options) : once(&options, &json);
+        status = options.watch ? watch(&options) : once(&options, &json, &html);
     json_output_close(&json);
+    json_output_close(&html);
     return status;
 }

@@ -136,6 +136,11 @@ void json_add_walk(json_t *reply, const struct translation *t, bool bundled)
                             rights(walk->leaf.writable, walk->leaf.nx, walk->leaf.user));
     }
     json_object_set_new(reply, "gpa", json_hex(t->gpa));
+    json_add_place(reply, t);
+}
+
+void json_add_place(json_t *reply, const struct translation *t)
+{
     if (!t->slot)
         return;
     json_object_set_new(reply, "slot",

@@ -21,6 +21,8 @@ json_t *json_space(const struct spaces *spaces, unsigned space);
 /* Each adds its fields to a reply. */
 void json_add_maps(json_t *reply, const struct spaces *spaces, const struct maps *maps);
 void json_add_walk(json_t *reply, const struct translation *translation, bool bundled);
+/* "slot", "hva" and "host": where the host has a GPA; nothing if it is not RAM. */
+void json_add_place(json_t *reply, const struct translation *translation);
 void json_add_totals(json_t *reply, const struct spaces *spaces, const struct frame_map *map,
                      const struct frame_totals *totals);
 void json_add_shared(json_t *reply, const struct spaces *spaces, const struct shared_list *list);

@@ -11,7 +11,7 @@
 static const char *const names[INSPECT_COMMANDS] = {
     [INSPECT_MAPS] = "maps",     [INSPECT_WALK] = "walk", [INSPECT_PAGES] = "pages",
     [INSPECT_SHARED] = "shared", [INSPECT_FIND] = "find", [INSPECT_DISASM] = "disasm",
-    [INSPECT_REGS] = "regs",     [INSPECT_DUMP] = "dump",
+    [INSPECT_REGS] = "regs",     [INSPECT_DUMP] = "dump", [INSPECT_REPORT] = "report",
 };
 
 const char *inspect_command_name(enum inspect_command command)
@@ -68,7 +68,8 @@ static const char *check(const struct fields *f, struct inspect_request *request
     request->vcpu = (unsigned)f->vcpu;
     request->pid = (uint32_t)f->pid;
     request->count = (unsigned)f->count;
-    if (command == INSPECT_WALK || command == INSPECT_DISASM) {
+    if (command == INSPECT_WALK || command == INSPECT_DISASM ||
+        (command == INSPECT_REPORT && f->va)) {
         if (!f->va || !*f->va || strlen(f->va) >= sizeof(request->va))
             return "va: a number, a register or a symbol is needed";
         strcpy(request->va, f->va);

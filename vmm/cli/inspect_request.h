@@ -27,12 +27,13 @@ enum inspect_command {
     INSPECT_DISASM,
     INSPECT_REGS,
     INSPECT_DUMP,
+    INSPECT_REPORT,
     INSPECT_COMMANDS
 };
 
 struct inspect_request {
     enum inspect_command command;
-    char va[INSPECT_VA_BYTES];         /* walk, disasm: as people write it */
+    char va[INSPECT_VA_BYTES];         /* walk, disasm, report: as people write it */
     unsigned vcpu;                     /* whose registers and page tables; 0 if not said */
     uint32_t pid;                      /* or that process's page tables; 0: the vCPU's */
     unsigned count;                    /* disasm: instructions, 1 to INSPECT_INSTRUCTIONS_MAX */

@@ -4,63 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/cli/reply.h"
+
 #define HITS_SHOWN 40
 #define RUNS_SHOWN 40
-
-static const char *text(const json_t *json, const char *name)
-{
-    const char *value = json_string_value(json_object_get(json, name));
-
-    return value ? value : "";
-}
-
-static uint64_t number(const json_t *json, const char *name)
-{
-    return (uint64_t)json_integer_value(json_object_get(json, name));
-}
-
-static bool yes(const json_t *json, const char *name)
-{
-    return json_is_true(json_object_get(json, name));
-}
-
-static uint64_t address(const json_t *json, const char *name)
-{
-    return strtoull(text(json, name), NULL, 16);
-}
-
-/* "4K", "2M", "1.5G"; exact up to a tenth. */
-static const char *size(uint64_t bytes, char *buffer, size_t room)
-{
-    static const char units[] = "KMGT";
-    double value = (double)bytes / 1024;
-    unsigned unit = 0;
-
-    while (value >= 1024 && unit + 2 < sizeof(units)) {
-        value /= 1024;
-        unit++;
-    }
-    snprintf(buffer, room, value < 100 && value != (double)(uint64_t)value ? "%.1f%c" : "%.0f%c",
-             value, units[unit]);
-    return buffer;
-}
-
-#define SIZE(bytes) size(bytes, (char[16]){ 0 }, 16)
-
-/* "pid 3 fork-cow", "kernel", or the root of a space that nobody has named. */
-static const char *space_name(const json_t *space, char *buffer, size_t room)
-{
-    uint64_t pid = number(space, "pid");
-
-    if (pid)
-        snprintf(buffer, room, "pid %" PRIu64 " %s", pid, text(space, "name"));
-    else
-        snprintf(buffer, room, "%s",
-                 *text(space, "name") ? text(space, "name") : text(space, "root"));
-    return buffer;
-}
-
-#define SPACE_NAME(space) space_name(space, (char[64]){ 0 }, 64)
 
 static void print_cpus(FILE *out, const json_t *space)
 {
@@ -73,12 +20,12 @@ static void print_cpus(FILE *out, const json_t *space)
 
 static void print_pause(FILE *out, const json_t *reply)
 {
-    fprintf(out, "guest paused for %.3f ms\n", (double)number(reply, "pause_ns") / 1e6);
+    fprintf(out, "guest paused for %.3f ms\n", (double)reply_number(reply, "pause_ns") / 1e6);
 }
 
 static void print_incomplete(FILE *out, const json_t *reply)
 {
-    if (!yes(reply, "complete"))
+    if (!reply_yes(reply, "complete"))
         fprintf(out, "not complete: the guest's tables do not end within the limit\n");
 }
 
@@ -87,35 +34,37 @@ static void print_incomplete(FILE *out, const json_t *reply)
 static void print_maps(FILE *out, const json_t *reply)
 {
     json_t *spaces = json_object_get(reply, "spaces"), *space, *range;
-    bool bundled = yes(reply, "bundled");
+    bool bundled = reply_yes(reply, "bundled");
     size_t i, n;
 
     for (i = 0; (space = json_array_get(spaces, i)); i++) {
-        uint64_t upper = number(space, "upper_as");
+        uint64_t upper = reply_number(space, "upper_as");
 
-        fprintf(out, "%s, root %s", SPACE_NAME(space), text(space, "root"));
-        if (strcmp(text(space, "format"), "x86-64 4-level"))
-            fprintf(out, ", %s", text(space, "format"));
+        fprintf(out, "%s, root %s", SPACE_TEXT(space), reply_text(space, "root"));
+        if (strcmp(reply_text(space, "format"), "x86-64 4-level"))
+            fprintf(out, ", %s", reply_text(space, "format"));
         print_cpus(out, space);
         if (upper != i)
-            fprintf(out, "; upper half as %s", SPACE_NAME(json_array_get(spaces, upper)));
+            fprintf(out, "; upper half as %s", SPACE_TEXT(json_array_get(spaces, upper)));
         fputc('\n', out);
         for (n = 0; (range = json_array_get(json_object_get(space, "ranges"), n)); n++) {
-            fprintf(
-                out, "  %016" PRIx64 "-%016" PRIx64 " %6s %s %3s %-7s", address(range, "first"),
-                address(range, "last"), SIZE(number(range, "pages") * number(range, "page_bytes")),
-                text(range, "rights"), SIZE(number(range, "page_bytes")),
-                !bundled && !strcmp(text(range, "sharing"), "private") ? "once"
-                                                                       : text(range, "sharing"));
-            fprintf(out, " gpa %s%s\n", text(range, "gpa"), yes(range, "contiguous") ? "" : " ...");
+            fprintf(out, "  %016" PRIx64 "-%016" PRIx64 " %6s %s %3s %-7s",
+                    reply_address(range, "first"), reply_address(range, "last"),
+                    SIZE_TEXT(reply_number(range, "pages") * reply_number(range, "page_bytes")),
+                    reply_text(range, "rights"), SIZE_TEXT(reply_number(range, "page_bytes")),
+                    !bundled && !strcmp(reply_text(range, "sharing"), "private")
+                        ? "once"
+                        : reply_text(range, "sharing"));
+            fprintf(out, " gpa %s%s\n", reply_text(range, "gpa"),
+                    reply_yes(range, "contiguous") ? "" : " ...");
         }
     }
-    if (number(reply, "cpus_without_paging"))
+    if (reply_number(reply, "cpus_without_paging"))
         fprintf(out, "%" PRIu64 " vCPUs have paging off: their addresses are guest-physical\n",
-                number(reply, "cpus_without_paging"));
-    if (number(reply, "cpus_in_32_bit_paging"))
+                reply_number(reply, "cpus_without_paging"));
+    if (reply_number(reply, "cpus_in_32_bit_paging"))
         fprintf(out, "%" PRIu64 " vCPUs use 32-bit paging, which strata does not walk\n",
-                number(reply, "cpus_in_32_bit_paging"));
+                reply_number(reply, "cpus_in_32_bit_paging"));
     if (!bundled)
         fprintf(out, "not the bundled guest: only the address spaces that vCPUs have loaded are "
                      "known, and sharing among them\n");
@@ -132,21 +81,23 @@ static void print_host(FILE *out, const json_t *reply)
         fprintf(out, "slot   none: no RAM there\n");
         return;
     }
-    fprintf(out, "slot   %" PRIu64 ": gpa %s, %s, at hva %s\n", number(slot, "id"),
-            text(slot, "gpa"), SIZE(number(slot, "bytes")), text(slot, "hva"));
-    fprintf(out, "HVA    %s\n", text(reply, "hva"));
-    if (*text(host, "pfn"))
-        fprintf(out, "PFN    %s", text(host, "pfn"));
+    fprintf(out, "slot   %" PRIu64 ": gpa %s, %s, at hva %s\n", reply_number(slot, "id"),
+            reply_text(slot, "gpa"), SIZE_TEXT(reply_number(slot, "bytes")),
+            reply_text(slot, "hva"));
+    fprintf(out, "HVA    %s\n", reply_text(reply, "hva"));
+    if (*reply_text(host, "pfn"))
+        fprintf(out, "PFN    %s", reply_text(host, "pfn"));
     else
-        fprintf(out, "PFN    not available here, because: %s", text(host, "pfn_unknown"));
-    if (yes(host, "present"))
-        fprintf(out, ", %s", yes(host, "exclusive") ? "mapped here only" : "shared on the host");
+        fprintf(out, "PFN    not available here, because: %s", reply_text(host, "pfn_unknown"));
+    if (reply_yes(host, "present"))
+        fprintf(out, ", %s",
+                reply_yes(host, "exclusive") ? "mapped here only" : "shared on the host");
     fputc('\n', out);
-    if (*text(host, "page_bytes_unknown"))
+    if (*reply_text(host, "page_bytes_unknown"))
         fprintf(out, "       host page size not available here, because: %s\n",
-                text(host, "page_bytes_unknown"));
+                reply_text(host, "page_bytes_unknown"));
     else
-        fprintf(out, "       host page of %s\n", SIZE(number(host, "page_bytes")));
+        fprintf(out, "       host page of %s\n", SIZE_TEXT(reply_number(host, "page_bytes")));
 }
 
 static void print_walk(FILE *out, const json_t *reply)
@@ -155,26 +106,26 @@ static void print_walk(FILE *out, const json_t *reply)
     json_t *level;
     size_t i;
 
-    fprintf(out, "GVA    %s", text(reply, "va"));
-    if (*text(reply, "symbol"))
-        fprintf(out, " (%s)", text(reply, "symbol"));
+    fprintf(out, "GVA    %s", reply_text(reply, "va"));
+    if (*reply_text(reply, "symbol"))
+        fprintf(out, " (%s)", reply_text(reply, "symbol"));
     if (json_is_object(space))
-        fprintf(out, " in %s, %s, root %s", SPACE_NAME(space), text(space, "format"),
-                text(space, "root"));
+        fprintf(out, " in %s, %s, root %s", SPACE_TEXT(space), reply_text(space, "format"),
+                reply_text(space, "root"));
     fputc('\n', out);
     for (i = 0; (level = json_array_get(json_object_get(reply, "levels"), i)); i++)
         fprintf(out, "  %-4s [%3" PRIu64 "] at gpa %#-12" PRIx64 " = %016" PRIx64 "  %s\n",
-                text(level, "name"), number(level, "index"),
-                address(level, "table") + 8 * number(level, "index"), address(level, "entry"),
-                text(level, "bits"));
-    if (!yes(reply, "mapped")) {
-        fprintf(out, "not mapped: %s\n", text(reply, "status"));
+                reply_text(level, "name"), reply_number(level, "index"),
+                reply_address(level, "table") + 8 * reply_number(level, "index"),
+                reply_address(level, "entry"), reply_text(level, "bits"));
+    if (!reply_yes(reply, "mapped")) {
+        fprintf(out, "not mapped: %s\n", reply_text(reply, "status"));
         return;
     }
-    fprintf(out, "GPA    %s", text(reply, "gpa"));
-    if (*text(reply, "rights"))
-        fprintf(out, ", guest page of %s, %s\n", SIZE(number(reply, "page_bytes")),
-                text(reply, "rights"));
+    fprintf(out, "GPA    %s", reply_text(reply, "gpa"));
+    if (*reply_text(reply, "rights"))
+        fprintf(out, ", guest page of %s, %s\n", SIZE_TEXT(reply_number(reply, "page_bytes")),
+                reply_text(reply, "rights"));
     else
         fprintf(out, ", paging is off\n");
     print_host(out, reply);
@@ -200,8 +151,8 @@ static void print_kinds(FILE *out, const json_t *reply)
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         if (json_object_get(counts, kinds[i].kind))
-            fprintf(out, "  %9" PRIu64 " pages %7s  %s\n", number(counts, kinds[i].kind),
-                    SIZE(number(counts, kinds[i].kind) * 4096), kinds[i].text);
+            fprintf(out, "  %9" PRIu64 " pages %7s  %s\n", reply_number(counts, kinds[i].kind),
+                    SIZE_TEXT(reply_number(counts, kinds[i].kind) * 4096), kinds[i].text);
     }
     fprintf(out, "user pages by mappings:");
     for (size_t i = 0; i < json_array_size(mapped); i++) {
@@ -215,8 +166,8 @@ static void print_kinds(FILE *out, const json_t *reply)
             fprintf(out, " %" PRIu64 " shared by %zu%s,", count, i,
                     i + 1 == json_array_size(mapped) ? " or more" : "");
     }
-    fprintf(out, " %" PRIu64 " copy-on-write; sharing saves %s\n", number(reply, "cow_pages"),
-            SIZE(number(reply, "saved_by_sharing_bytes")));
+    fprintf(out, " %" PRIu64 " copy-on-write; sharing saves %s\n", reply_number(reply, "cow_pages"),
+            SIZE_TEXT(reply_number(reply, "saved_by_sharing_bytes")));
 }
 
 static void print_tables(FILE *out, const json_t *reply)
@@ -226,23 +177,23 @@ static void print_tables(FILE *out, const json_t *reply)
 
     fprintf(out,
             "table memory: guest %s (%" PRIu64 " pages of processes, %" PRIu64 " of the kernel)\n",
-            SIZE(number(tables, "bytes")), number(tables, "user_pages"),
-            number(tables, "kernel_pages"));
-    fprintf(out, "  second stage (%s): ", text(second, "kind"));
-    if (*text(second, "unknown"))
-        fprintf(out, "not available here, because: %s\n", text(second, "unknown"));
+            SIZE_TEXT(reply_number(tables, "bytes")), reply_number(tables, "user_pages"),
+            reply_number(tables, "kernel_pages"));
+    fprintf(out, "  second stage (%s): ", reply_text(second, "kind"));
+    if (*reply_text(second, "unknown"))
+        fprintf(out, "not available here, because: %s\n", reply_text(second, "unknown"));
     else
-        fprintf(out,
-                "at least %s for %" PRIu64 " mappings of 4K, %" PRIu64 " of 2M, %" PRIu64
-                " of 1G%s\n",
-                SIZE(number(second, "least_table_bytes")), number(second, "pages_4k"),
-                number(second, "pages_2m"), number(second, "pages_1g"),
-                strcmp(text(second, "kind"), "ept") && strcmp(text(second, "kind"), "npt")
-                    ? " (shadow tables: of guest-virtual addresses)"
-                    : "");
+        fprintf(
+            out,
+            "at least %s for %" PRIu64 " mappings of 4K, %" PRIu64 " of 2M, %" PRIu64 " of 1G%s\n",
+            SIZE_TEXT(reply_number(second, "least_table_bytes")), reply_number(second, "pages_4k"),
+            reply_number(second, "pages_2m"), reply_number(second, "pages_1g"),
+            strcmp(reply_text(second, "kind"), "ept") && strcmp(reply_text(second, "kind"), "npt")
+                ? " (shadow tables: of guest-virtual addresses)"
+                : "");
     if (json_is_integer(json_object_get(second, "all_vms_table_bytes")))
         fprintf(out, "  all second-stage tables of this host: %s\n",
-                SIZE(number(second, "all_vms_table_bytes")));
+                SIZE_TEXT(reply_number(second, "all_vms_table_bytes")));
 }
 
 static void print_agreement(FILE *out, const json_t *reply)
@@ -261,7 +212,7 @@ static void print_agreement(FILE *out, const json_t *reply)
     if (!json_is_object(found))
         return;
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-        uint64_t count = number(found, ways[i].name);
+        uint64_t count = reply_number(found, ways[i].name);
 
         if (count)
             fprintf(out,
@@ -275,7 +226,7 @@ static void print_agreement(FILE *out, const json_t *reply)
     else
         fprintf(out,
                 "the guest's frame table agrees with the walks of its %" PRIu64 " address spaces\n",
-                number(reply, "spaces"));
+                reply_number(reply, "spaces"));
 }
 
 static void print_pages(FILE *out, const json_t *reply)
@@ -283,23 +234,26 @@ static void print_pages(FILE *out, const json_t *reply)
     const json_t *resident = json_object_get(reply, "resident"),
                  *dma = json_object_get(reply, "dma");
 
-    fprintf(out, "guest RAM %s", SIZE(number(reply, "ram_bytes")));
+    fprintf(out, "guest RAM %s", SIZE_TEXT(reply_number(reply, "ram_bytes")));
     if (json_is_object(resident))
         fprintf(out, ", of which the host has %s resident, %s in huge pages, %s swapped\n",
-                SIZE(number(resident, "rss_bytes")), SIZE(number(resident, "huge_bytes")),
-                SIZE(number(resident, "swap_bytes")));
+                SIZE_TEXT(reply_number(resident, "rss_bytes")),
+                SIZE_TEXT(reply_number(resident, "huge_bytes")),
+                SIZE_TEXT(reply_number(resident, "swap_bytes")));
     else
         fprintf(out, "; resident: not available here, because /proc cannot be read\n");
     print_kinds(out, reply);
     if (json_is_object(dma))
-        fprintf(
-            out, "pinned for DMA: %" PRIu64 " pages under %" PRIu64 " mappings, IOMMU tables %s\n",
-            number(dma, "pinned_pages"), number(dma, "mappings"), SIZE(number(dma, "table_bytes")));
+        fprintf(out,
+                "pinned for DMA: %" PRIu64 " pages under %" PRIu64 " mappings, IOMMU tables %s\n",
+                reply_number(dma, "pinned_pages"), reply_number(dma, "mappings"),
+                SIZE_TEXT(reply_number(dma, "table_bytes")));
     else
         fprintf(out, "pinned for DMA: not available, because there is no IOMMU\n");
     print_tables(out, reply);
-    if (number(reply, "broken_entries"))
-        fprintf(out, "%" PRIu64 " broken page-table entries\n", number(reply, "broken_entries"));
+    if (reply_number(reply, "broken_entries"))
+        fprintf(out, "%" PRIu64 " broken page-table entries\n",
+                reply_number(reply, "broken_entries"));
     print_agreement(out, reply);
     print_incomplete(out, reply);
 }
@@ -318,24 +272,27 @@ static void print_shared(FILE *out, const json_t *reply)
             fprintf(out, "... and %zu more; --json has all\n", json_array_size(runs) - i);
             break;
         }
-        fprintf(out, "gpa %-10s %4" PRIu64 " pages, mapped %" PRIu64 " times:", text(run, "gpa"),
-                number(run, "pages"), number(run, "mappings"));
+        fprintf(out,
+                "gpa %-10s %4" PRIu64 " pages, mapped %" PRIu64 " times:", reply_text(run, "gpa"),
+                reply_number(run, "pages"), reply_number(run, "mappings"));
         for (n = 0; (sharer = json_array_get(sharers, n)); n++)
-            fprintf(out, "%s %s at %s %s", n ? "," : "", SPACE_NAME(sharer), text(sharer, "va"),
-                    yes(sharer, "cow")        ? "cow"
-                    : yes(sharer, "writable") ? "rw"
-                                              : "ro");
-        fprintf(out, "%s\n", number(run, "mappings") > json_array_size(sharers) ? ", ..." : "");
+            fprintf(out, "%s %s at %s %s", n ? "," : "", SPACE_TEXT(sharer),
+                    reply_text(sharer, "va"),
+                    reply_yes(sharer, "cow")        ? "cow"
+                    : reply_yes(sharer, "writable") ? "rw"
+                                                    : "ro");
+        fprintf(out, "%s\n",
+                reply_number(run, "mappings") > json_array_size(sharers) ? ", ..." : "");
     }
     fprintf(out, "%" PRIu64 " pages of user memory are shared among %" PRIu64 " address spaces\n",
-            number(reply, "shared_pages"), number(reply, "spaces"));
+            reply_number(reply, "shared_pages"), reply_number(reply, "spaces"));
     print_incomplete(out, reply);
 }
 
 static void print_find(FILE *out, const json_t *reply)
 {
     json_t *hits = json_object_get(reply, "hits"), *hit, *place;
-    double seconds = (double)number(reply, "elapsed_ns") / 1e9;
+    double seconds = (double)reply_number(reply, "elapsed_ns") / 1e9;
     size_t i, n;
 
     for (i = 0; (hit = json_array_get(hits, i)); i++) {
@@ -345,18 +302,21 @@ static void print_find(FILE *out, const json_t *reply)
             fprintf(out, "... and %zu more; --json has all\n", json_array_size(hits) - i);
             break;
         }
-        fprintf(out, "gpa %s%s", text(hit, "gpa"), json_array_size(places) ? ":" : ": not mapped");
+        fprintf(out, "gpa %s%s", reply_text(hit, "gpa"),
+                json_array_size(places) ? ":" : ": not mapped");
         for (n = 0; (place = json_array_get(places, n)); n++)
             fprintf(out, "%s %s %s", n ? "," : "",
-                    yes(place, "user") ? SPACE_NAME(place) : "kernel", text(place, "va"));
-        if (number(hit, "more"))
-            fprintf(out, ", %" PRIu64 " more", number(hit, "more"));
+                    reply_yes(place, "user") ? SPACE_TEXT(place) : "kernel",
+                    reply_text(place, "va"));
+        if (reply_number(hit, "more"))
+            fprintf(out, ", %" PRIu64 " more", reply_number(hit, "more"));
         fputc('\n', out);
     }
     fprintf(out, "%zu found%s in %s that the host has, at %.1f GB/s%s\n", json_array_size(hits),
-            yes(reply, "stopped") ? " and stopped" : "", SIZE(number(reply, "searched_bytes")),
-            seconds > 0 ? (double)number(reply, "searched_bytes") / seconds / 1e9 : 0,
-            yes(reply, "untouched_too") ? " (pages never touched too)" : "");
+            reply_yes(reply, "stopped") ? " and stopped" : "",
+            SIZE_TEXT(reply_number(reply, "searched_bytes")),
+            seconds > 0 ? (double)reply_number(reply, "searched_bytes") / seconds / 1e9 : 0,
+            reply_yes(reply, "untouched_too") ? " (pages never touched too)" : "");
     print_incomplete(out, reply);
 }
 
@@ -366,8 +326,9 @@ static void print_disasm(FILE *out, const json_t *reply)
     size_t i;
 
     for (i = 0; (instruction = json_array_get(json_object_get(reply, "instructions"), i)); i++)
-        fprintf(out, "%016" PRIx64 "  %-30s  %-40s %s\n", address(instruction, "va"),
-                text(instruction, "bytes"), text(instruction, "text"), text(instruction, "symbol"));
+        fprintf(out, "%016" PRIx64 "  %-30s  %-40s %s\n", reply_address(instruction, "va"),
+                reply_text(instruction, "bytes"), reply_text(instruction, "text"),
+                reply_text(instruction, "symbol"));
 }
 
 static void print_regs(FILE *out, const json_t *reply)
@@ -388,15 +349,16 @@ static void print_regs(FILE *out, const json_t *reply)
         const json_t *registers = json_object_get(vcpu, "registers");
         const json_t *space = json_object_get(vcpu, "space");
 
-        fprintf(out, "vCPU %" PRIu64 ": %" PRIu64 "-bit, CPL %" PRIu64, number(vcpu, "vcpu"),
-                number(vcpu, "mode_bits"), number(vcpu, "cpl"));
+        fprintf(out, "vCPU %" PRIu64 ": %" PRIu64 "-bit, CPL %" PRIu64, reply_number(vcpu, "vcpu"),
+                reply_number(vcpu, "mode_bits"), reply_number(vcpu, "cpl"));
         if (json_is_object(space))
-            fprintf(out, ", %s", SPACE_NAME(space));
-        fprintf(out, "%s%s\n", *text(vcpu, "symbol") ? ", in " : "", text(vcpu, "symbol"));
+            fprintf(out, ", %s", SPACE_TEXT(space));
+        fprintf(out, "%s%s\n", *reply_text(vcpu, "symbol") ? ", in " : "",
+                reply_text(vcpu, "symbol"));
         for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
             for (unsigned n = 0; n < 4; n++)
                 fprintf(out, "%s%-7s %016" PRIx64, n ? "  " : "  ", rows[row][n],
-                        address(registers, rows[row][n]));
+                        reply_address(registers, rows[row][n]));
             fputc('\n', out);
         }
     }
@@ -408,13 +370,27 @@ static void print_nothing(FILE *out, const json_t *reply)
     (void)reply;
 }
 
+static void print_report(FILE *out, const json_t *reply)
+{
+    json_t *walk;
+    size_t i;
+
+    print_pages(out, reply);
+    json_array_foreach(json_object_get(reply, "walks"), i, walk)
+    {
+        fprintf(out, "\n%s:\n", reply_text(walk, "what"));
+        print_walk(out, walk);
+    }
+}
+
 void inspect_print(FILE *out, enum inspect_command command, const json_t *reply)
 {
     static void (*const printers[INSPECT_COMMANDS])(FILE *, const json_t *) = {
-        [INSPECT_MAPS] = print_maps,   [INSPECT_WALK] = print_walk,
-        [INSPECT_PAGES] = print_pages, [INSPECT_SHARED] = print_shared,
-        [INSPECT_FIND] = print_find,   [INSPECT_DISASM] = print_disasm,
-        [INSPECT_REGS] = print_regs,   [INSPECT_DUMP] = print_nothing,
+        [INSPECT_MAPS] = print_maps,     [INSPECT_WALK] = print_walk,
+        [INSPECT_PAGES] = print_pages,   [INSPECT_SHARED] = print_shared,
+        [INSPECT_FIND] = print_find,     [INSPECT_DISASM] = print_disasm,
+        [INSPECT_REGS] = print_regs,     [INSPECT_DUMP] = print_nothing,
+        [INSPECT_REPORT] = print_report,
     };
 
     printers[command](out, reply);

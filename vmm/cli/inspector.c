@@ -112,19 +112,13 @@ static json_t *dma(const struct look *look)
                      (json_int_t)counts.mappings, "table_bytes", (json_int_t)counts.table_bytes);
 }
 
-static void answer_pages(struct look *look)
+void look_set_pages(struct look *look, const struct frame_map *map,
+                    const struct frame_totals *totals)
 {
     struct resident resident;
-    struct frame_totals totals;
-    struct frame_map map;
     int err;
 
-    if (!look_count(look, &map))
-        return;
-    frame_map_total(&map, &look->spaces, &totals);
-    look_go_on(look);
-    json_add_totals(look->reply, &look->spaces, &map, &totals);
-    frame_map_destroy(&map);
+    json_add_totals(look->reply, &look->spaces, map, totals);
     look_set(look, "ram_bytes", json_integer((json_int_t)look->vm->memory.bytes));
     look_set(look, "dma", dma(look));
     look_set(look, "second_stage", second_stage(look));
@@ -137,6 +131,19 @@ static void answer_pages(struct look *look)
                              (json_int_t)resident.table_bytes));
 }
 
+static void answer_pages(struct look *look)
+{
+    struct frame_totals totals;
+    struct frame_map map;
+
+    if (!look_count(look, &map))
+        return;
+    frame_map_total(&map, &look->spaces, &totals);
+    look_go_on(look);
+    look_set_pages(look, &map, &totals);
+    frame_map_destroy(&map);
+}
+
 static void answer_shared(struct look *look)
 {
     struct shared_list list;
@@ -145,7 +152,7 @@ static void answer_shared(struct look *look)
 
     if (!look_count(look, &map))
         return;
-    err = shared_list_make(&list, &map, &look->spaces, &look->budget);
+    err = shared_list_make(&list, &map, &look->spaces, 2, &look->budget);
     look_go_on(look);
     if (err)
         look_fail(look, "no memory for the list of shared frames");
@@ -364,12 +371,11 @@ static void (*const commands[INSPECT_COMMANDS])(struct look *) = {
     [INSPECT_PAGES] = answer_pages, [INSPECT_SHARED] = answer_shared,
     [INSPECT_FIND] = answer_find,   [INSPECT_DISASM] = answer_disasm,
     [INSPECT_REGS] = answer_regs,   [INSPECT_DUMP] = answer_dump,
+    [INSPECT_REPORT] = look_report,
 };
 
-static void carry_out(struct look *look, const char *line, size_t n)
+static void carry_out(struct look *look)
 {
-    if (inspect_request_parse(line, n, &look->request, look->error, sizeof(look->error)))
-        return;
     if (look->request.vcpu >= look->vm->ncpus) {
         look_fail(look, "--vcpu %u: the VM has %u, from 0 on", look->request.vcpu, look->vm->ncpus);
         return;
@@ -377,6 +383,48 @@ static void carry_out(struct look *look, const char *line, size_t n)
     look_set(look, "command", json_string(inspect_command_name(look->request.command)));
     commands[look->request.command](look);
     look_set(look, "pause_ns", json_integer((json_int_t)look->pause_ns));
+}
+
+static struct look *look_create(struct inspector *inspector)
+{
+    struct look *look = calloc(1, sizeof(*look));
+
+    if (!look)
+        return NULL;
+    look->in = inspector;
+    look->vm = inspector->vm;
+    look->budget = SPACES_BUDGET;
+    look->reply = json_result(INSPECT_REPLY_SCHEMA, INSPECT_VERSION);
+    return look;
+}
+
+/* Where all went wrong, that is all that is told. */
+static void tell_error(struct look *look)
+{
+    if (!look->error[0])
+        return;
+    json_object_clear(look->reply);
+    look_set(look, "schema", json_string(INSPECT_REPLY_SCHEMA));
+    look_set(look, "version", json_integer(INSPECT_VERSION));
+    look_set(look, "error", json_string(look->error));
+    look->payload_bytes = 0;
+}
+
+json_t *inspector_look(struct inspector *inspector, const struct inspect_request *request)
+{
+    struct look *look = look_create(inspector);
+    json_t *reply;
+
+    if (!look)
+        return NULL;
+    look->request = *request;
+    look->stopped = true;
+    carry_out(look);
+    tell_error(look);
+    reply = look->reply;
+    free(look->payload);
+    free(look);
+    return reply;
 }
 
 /* The reply's line, and the payload behind it. */
@@ -401,23 +449,14 @@ static void put_together(const struct look *look, struct control_answer *answer)
 void inspector_answer(void *owner, const char *line, size_t n, struct control_answer *answer)
 {
     struct inspector *inspector = owner;
-    struct look *look = calloc(1, sizeof(*look));
+    struct look *look = look_create(inspector);
 
     *answer = (struct control_answer){ 0 };
     if (!look)
         return;
-    look->in = inspector;
-    look->vm = inspector->vm;
-    look->budget = SPACES_BUDGET;
-    look->reply = json_result(INSPECT_REPLY_SCHEMA, INSPECT_VERSION);
-    carry_out(look, line, n);
-    if (look->error[0]) {
-        json_object_clear(look->reply);
-        look_set(look, "schema", json_string(INSPECT_REPLY_SCHEMA));
-        look_set(look, "version", json_integer(INSPECT_VERSION));
-        look_set(look, "error", json_string(look->error));
-        look->payload_bytes = 0;
-    }
+    if (!inspect_request_parse(line, n, &look->request, look->error, sizeof(look->error)))
+        carry_out(look);
+    tell_error(look);
     put_together(look, answer);
     json_decref(look->reply);
     free(look->payload);

@@ -6,10 +6,13 @@
 #ifndef STRATA_CLI_INSPECTOR_H
 #define STRATA_CLI_INSPECTOR_H
 
+#include <jansson.h>
+
 #include "vmm/cli/control.h"
 #include "vmm/inspect/symbols.h"
 
 struct board;
+struct inspect_request;
 struct vm;
 
 struct inspector {
@@ -26,6 +29,12 @@ void inspector_init(struct inspector *inspector, struct vm *vm, struct board *bo
 
 /* A control_callback; the owner is the inspector. */
 void inspector_answer(void *inspector, const char *line, size_t n, struct control_answer *answer);
+
+/*
+ * The reply to a request of a caller that has stopped the world already and lets it go on
+ * afterwards; with "error" where something is wrong. NULL: out of memory.
+ */
+json_t *inspector_look(struct inspector *inspector, const struct inspect_request *request);
 
 /* What control.h needs in words: one client too many, a line too long. */
 extern const char inspector_busy[], inspector_too_long[];

@@ -37,6 +37,8 @@ void look_set(struct look *look, const char *name, json_t *value)
 
 void look_go_on(struct look *look)
 {
+    if (look->stopped)
+        return;
     vm_resume(look->vm, NULL);
     look->pause_ns += look_now_ns() - look->paused_at_ns;
 }
@@ -47,7 +49,8 @@ bool look_stop(struct look *look)
     struct vm *vm = look->vm;
 
     look->paused_at_ns = look_now_ns();
-    vm_pause(vm, NULL);
+    if (!look->stopped)
+        vm_pause(vm, NULL);
     for (unsigned i = 0; i < vm->ncpus; i++) {
         const struct kvm_sregs *sregs = &look->sregs[i];
 

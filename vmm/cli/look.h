@@ -26,6 +26,7 @@ struct look {
     json_t *reply;
     char error[256]; /* "" as long as all is well */
     uint64_t budget;
+    bool stopped;                    /* by the caller: not to be stopped, nor to go on */
     uint64_t paused_at_ns, pause_ns; /* while paused; the sum of all pauses */
     char *payload;
     size_t payload_bytes;
@@ -69,5 +70,12 @@ int look_translate(const struct look *look, const struct look_view *view,
 json_t *look_symbol(const struct look *look, uint64_t va);
 
 uint64_t look_now_ns(void);
+
+/* The fields of `pages`; the world may go on. */
+void look_set_pages(struct look *look, const struct frame_map *map,
+                    const struct frame_totals *totals);
+
+/* The command `report` (inspector_report.c). */
+void look_report(struct look *look);
 
 #endif

@@ -94,17 +94,42 @@ static void write_series(FILE *to, const struct plot *plot, unsigned index)
         quote(to, plot->series[index].name);
 }
 
+static double largest(const struct plot *plot, bool of_x)
+{
+    double most = 0;
+
+    for (unsigned s = 0; s < plot->nseries; s++) {
+        const struct plot_series *series = &plot->series[s];
+        const double *values = !of_x                          ? series->y
+                               : plot->kind == PLOT_HISTOGRAM ? series->to
+                                                              : series->x;
+
+        for (size_t i = 0; i < series->n; i++) {
+            if (isfinite(values[i]) && values[i] > most)
+                most = values[i];
+        }
+    }
+    return most;
+}
+
+/* Plain numbers, or with k, M, … where they are long. */
+static const char *tic_format(double most)
+{
+    return most < 10000 ? "%g" : "%.0s%c";
+}
+
 static void write_commands(FILE *to, const struct plot *plot)
 {
     fputs("set encoding utf8\nset termoption noenhanced\n"
           "set terminal svg size 640,300 dynamic noenhanced font 'sans-serif,12'\n"
           "set border 3 lc rgb '#010201'\nset tics nomirror textcolor rgb '#010202'\n"
-          "set grid ytics lc rgb '#010203' dt 1 lw 0.7\nset format y '%.3s%c'\n"
+          "set grid ytics lc rgb '#010203' dt 1 lw 0.7\n"
           "set key above left Left reverse samplen 2 textcolor rgb '#010202'\n"
           "set yrange [0:*]\nset lmargin 9\n",
           to);
+    fprintf(to, "set format y '%s'\n", tic_format(largest(plot, false)));
     if (plot->kind != PLOT_BARS)
-        fputs("set format x '%.3s%c'\n", to);
+        fprintf(to, "set format x '%s'\n", tic_format(largest(plot, true)));
     if (plot->log_x)
         fputs("set logscale x 10\n", to);
     if (plot->log_y)
@@ -236,7 +261,7 @@ static void recolour(FILE *out, const char *svg, const char *title)
         { "rgb(  1,   1,   5)", "var(--plot-5)" },
         { "rgb(  1,   1,   6)", "var(--plot-6)" },
         { "rgb(  1,   2,   1)", "var(--plot-axis)" },
-        { "rgb(  1,   2,   2)", "currentColor" },
+        { "rgb(1,2,2)", "currentColor" }, /* as text has it */
         { "rgb(  1,   2,   3)", "var(--plot-grid)" },
         { "\"black\"", "\"currentColor\"" },
         { "'black'", "'currentColor'" },

@@ -91,7 +91,7 @@ struct frame_totals {
 void frame_map_total(const struct frame_map *map, const struct spaces *spaces,
                      struct frame_totals *totals);
 
-/* ---- Shared frames -------------------------------------------------------- */
+/* ---- Mapped frames -------------------------------------------------------- */
 
 #define SHARERS_MAX 8
 
@@ -114,9 +114,12 @@ struct shared_list {
     bool complete;
 };
 
-/* After frame_map_count. 0 or -ENOMEM; shared_list_destroy either way. */
+/*
+ * The frames with at least so many mappings: 1 all that are mapped, 2 the shared ones. After
+ * frame_map_count. 0 or -ENOMEM; shared_list_destroy either way.
+ */
 int shared_list_make(struct shared_list *list, const struct frame_map *map,
-                     const struct spaces *spaces, uint64_t *budget);
+                     const struct spaces *spaces, unsigned least, uint64_t *budget);
 void shared_list_destroy(struct shared_list *list);
 
 #endif

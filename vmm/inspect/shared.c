@@ -1,4 +1,4 @@
-/* The list of shared frames (frames.h): all their mappings, sorted by frame, then folded. */
+/* The list of mapped frames (frames.h): all their mappings, sorted by frame, then folded. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -17,6 +17,7 @@ struct mapping {
 struct gathering {
     const struct frame_map *map;
     const struct spaces *spaces;
+    unsigned least; /* mappings that a frame has to be listed */
     struct mapping *mapping;
     size_t n, room;
     uint64_t work; /* frames still to be looked at: large pages have many */
@@ -55,7 +56,7 @@ static int gather(void *owner, unsigned space, const struct paging_leaf *leaf)
         if (!g->work)
             return -E2BIG;
         g->work--;
-        if (frame->mappings < 2)
+        if (frame->mappings < g->least)
             continue;
         err = make_room(g);
         if (err)
@@ -143,9 +144,11 @@ static int fold(struct shared_list *list, const struct gathering *g)
 }
 
 int shared_list_make(struct shared_list *list, const struct frame_map *map,
-                     const struct spaces *spaces, uint64_t *budget)
+                     const struct spaces *spaces, unsigned least, uint64_t *budget)
 {
-    struct gathering g = { .map = map, .spaces = spaces, .room = FIRST_ROOM, .work = *budget };
+    struct gathering g = {
+        .map = map, .spaces = spaces, .least = least, .room = FIRST_ROOM, .work = *budget
+    };
     const struct spaces_visitor visitor = { .owner = &g, .leaf = gather };
     int err;
 
