@@ -80,8 +80,7 @@ static void draw(const struct memory *memory, const struct spaces *spaces)
     must(picture_capture(&picture, spaces, NULL, &budget) == 0);
     map = picture_map(&picture, spaces);
     must(map != NULL);
-    json_array_foreach(json_object_get(map, "runs"), i, run)
-    {
+    json_array_foreach (json_object_get(map, "runs"), i, run) {
         must(json_integer_value(json_array_get(run, 0)) == (json_int_t)frames);
         frames += (uint64_t)json_integer_value(json_array_get(run, 1));
     }

@@ -92,8 +92,7 @@ static void check_places(const json_t *run, uint64_t offset, uint64_t gpa)
     size_t i;
 
     ck_assert_uint_eq(json_array_size(places), part(run, 5) < 8 ? part(run, 5) : 8);
-    json_array_foreach(places, i, place)
-    {
+    json_array_foreach (places, i, place) {
         const struct space *space = &spaces.space[part(place, 0)];
         struct paging_walk walk;
 
@@ -112,8 +111,7 @@ static void check_runs(void)
     json_t *run;
 
     ck_assert_uint_eq(fold(), 1);
-    json_array_foreach(json_object_get(map, "runs"), i, run)
-    {
+    json_array_foreach (json_object_get(map, "runs"), i, run) {
         ck_assert_uint_eq(part(run, 0), at);
         for (uint64_t n = 0; n < part(run, 1); n++, at++) {
             const struct frame *frame = &picture.map.frame[at];
@@ -135,14 +133,12 @@ static void check_cells(void)
     size_t at = 0, i, g;
     json_t *cell, *group;
 
-    json_array_foreach(json_object_get(map, "cells"), i, cell)
-    {
+    json_array_foreach (json_object_get(map, "cells"), i, cell) {
         ck_assert_uint_eq(part(cell, 0), at / fold());
         for (uint64_t n = 0; n < part(cell, 1); n++) {
             uint64_t frames = 0, mapped = 0, really = 0;
 
-            json_array_foreach(json_array_get(cell, 2), g, group)
-            {
+            json_array_foreach (json_array_get(cell, 2), g, group) {
                 frames += part(group, 4);
                 mapped += part(group, 3) ? part(group, 4) : 0;
             }

@@ -12,15 +12,15 @@ static void spaces_html(FILE *out, const json_t *report)
     size_t i, n;
 
     html_table(out, heads);
-    json_array_foreach(spaces, i, space)
-    {
+    json_array_foreach (spaces, i, space) {
         html_row(out);
         html_cell(out, NULL, "%s", SPACE_TEXT(space));
         html_cell(out, "mono", "%s", reply_text(space, "root"));
         html_cell(out, NULL, "%s", reply_text(space, "format"));
         fputs("<td>", out);
-        json_array_foreach(json_object_get(space, "cpus"), n, cpu)
+        json_array_foreach (json_object_get(space, "cpus"), n, cpu) {
             html_printf(out, "%s%d", n ? ", " : "", (int)json_integer_value(cpu));
+        }
         fputs("</td>", out);
     }
     html_table_end(out);

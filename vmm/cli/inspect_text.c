@@ -376,8 +376,7 @@ static void print_report(FILE *out, const json_t *reply)
     size_t i;
 
     print_pages(out, reply);
-    json_array_foreach(json_object_get(reply, "walks"), i, walk)
-    {
+    json_array_foreach (json_object_get(reply, "walks"), i, walk) {
         fprintf(out, "\n%s:\n", reply_text(walk, "what"));
         print_walk(out, walk);
     }

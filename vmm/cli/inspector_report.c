@@ -88,7 +88,7 @@ static void walk_code(struct look *look, struct report *report)
     for (unsigned pass = 0; pass < 2; pass++) {
         for (unsigned s = 0; s < look->spaces.n; s++) {
             struct look_view view = view_of(look, s);
-            uint64_t va;
+            uint64_t va = 0;
             const struct spaces_visitor visitor = { .owner = &va, .leaf = first_code };
 
             if ((pass || look->spaces.space[s].cpus) &&
@@ -171,8 +171,9 @@ static json_t *describe_walk(const struct look *look, const struct report_walk *
                         walk->space < 0 ? json_null()
                                         : json_space(&look->spaces, (unsigned)walk->space));
     json_add_walk(json, &walk->t, look->spaces.bundled);
-    json_array_foreach(json_object_get(json, "levels"), i, level)
+    json_array_foreach (json_object_get(json, "levels"), i, level) {
         json_add_place(level, &walk->table[i]);
+    }
     return json;
 }
 

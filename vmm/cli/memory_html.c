@@ -39,8 +39,7 @@ static void sharing_rows(FILE *out, const json_t *report, uint64_t ram)
     json_t *mapped = json_object_get(report, "user_pages_by_mappings"), *pages;
     size_t i;
 
-    json_array_foreach(mapped, i, pages)
-    {
+    json_array_foreach (mapped, i, pages) {
         char what[64];
 
         if (!json_integer_value(pages))
@@ -79,8 +78,9 @@ void memory_totals_html(FILE *out, const json_t *report)
     json_t *pages;
 
     html_table(out, heads);
-    json_object_foreach(json_object_get(report, "pages_by_kind"), kind, pages)
+    json_object_foreach (json_object_get(report, "pages_by_kind"), kind, pages) {
         total_row(out, kind, (uint64_t)json_integer_value(pages), ram);
+    }
     sharing_rows(out, report, ram);
     total_row(out, "copied on write", reply_number(report, "cow_pages"), ram);
     total_row(out, "pinned for DMA", reply_number(report, "dma_pinned_frames"), ram);
@@ -130,8 +130,7 @@ static void find_stretches(const json_t *map, struct stretches *all)
     json_t *run;
     size_t i;
 
-    json_array_foreach(json_object_get(map, "runs"), i, run)
-    {
+    json_array_foreach (json_object_get(map, "runs"), i, run) {
         bool goes_on = part(run, 2) == kind && (kind == FRAME_FREE || part(run, 3) == owner);
 
         if (!goes_on && (kind == FRAME_FREE || kind == FRAME_USER))
@@ -282,8 +281,7 @@ static void cost(FILE *out, const json_t *walk, const char *second_stage)
                     second_stage);
         return;
     }
-    json_array_foreach(levels, i, level)
-    {
+    json_array_foreach (levels, i, level) {
         known = known && second_levels(level);
         references += second_levels(level) + 1;
     }
@@ -325,7 +323,9 @@ static void walk_html(FILE *out, const json_t *walk, const char *second_stage)
     box(out, "guest", "CR3", json_is_object(space) ? reply_text(space, "root") : "",
         "root of the tables");
     fputs("</li>", out);
-    json_array_foreach(json_object_get(walk, "levels"), i, level) level_boxes(out, level);
+    json_array_foreach (json_object_get(walk, "levels"), i, level) {
+        level_boxes(out, level);
+    }
     page_boxes(out, walk);
     fputs("</ol></div><p><small>", out);
     cost(out, walk, second_stage);
@@ -339,6 +339,7 @@ void memory_walks_html(FILE *out, const json_t *report)
     json_t *walk;
     size_t i;
 
-    json_array_foreach(json_object_get(report, "walks"), i, walk)
+    json_array_foreach (json_object_get(report, "walks"), i, walk) {
         walk_html(out, walk, second_stage);
+    }
 }
