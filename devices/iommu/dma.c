@@ -134,10 +134,10 @@ static bool untranslated(const struct dma *dma)
 }
 
 /*
- * What a translated endpoint's iova leads to; NULL: a fault, in *fault and recorded.
- * `own` is where it may be put.
+ * What a translated endpoint's iova leads to, and maybe what the `len` bytes from there on do;
+ * NULL: a fault, in *fault and recorded. `own` is where it may be put.
  */
-static inline const struct iotlb_entry *find(struct dma *dma, uint64_t iova,
+static inline const struct iotlb_entry *find(struct dma *dma, uint64_t iova, uint64_t len,
                                              enum dma_direction direction, struct iotlb_entry *own,
                                              struct iommu_fault *fault)
 {
@@ -150,14 +150,17 @@ static inline const struct iotlb_entry *find(struct dma *dma, uint64_t iova,
         return entry;
     }
     count(&endpoint->tlb_misses);
-    if (iommu_resolve(endpoint, iova, direction, own, &reason) == 0)
+    if (iommu_resolve(endpoint, iova, len, direction, own, &reason) == 0)
         return own;
     door_fault(dma, reason, direction, iova, fault);
     return NULL;
 }
 
-/* The host memory at iova, and how many bytes of it follow; NULL: a fault, recorded. */
-static void *find_host(struct dma *dma, uint64_t iova, enum dma_direction direction,
+/*
+ * The host memory at iova, of which `len` bytes are wanted, and how many follow in one piece;
+ * NULL: a fault, recorded.
+ */
+static void *find_host(struct dma *dma, uint64_t iova, uint64_t len, enum dma_direction direction,
                        uint64_t *available)
 {
     const struct iotlb_entry *entry;
@@ -170,7 +173,7 @@ static void *find_host(struct dma *dma, uint64_t iova, enum dma_direction direct
         if (host)
             return host;
     } else {
-        entry = find(dma, iova, direction, &own, &fault);
+        entry = find(dma, iova, len, direction, &own, &fault);
         if (!entry)
             return NULL;
         if (entry->host) {
@@ -192,7 +195,7 @@ int dma_translate(struct dma *dma, uint64_t iova, uint64_t len, enum dma_directi
     if (!len || iova + (len - 1) < iova)
         return -EINVAL;
     while (len) {
-        char *host = find_host(dma, iova, direction, &available);
+        char *host = find_host(dma, iova, len, direction, &available);
 
         if (!host)
             return -EFAULT;
@@ -326,7 +329,7 @@ int door_resolve(struct dma *dma, uint64_t iova, enum dma_direction direction, b
         span->message = true;
         return 0;
     }
-    entry = find(dma, iova, direction, &own, fault);
+    entry = find(dma, iova, 1, direction, &own, fault);
     if (!entry)
         return -EFAULT;
     /* No leaf ends before its page does. */

@@ -7,6 +7,9 @@
 #include "devices/iommu/door.h"
 #include "devices/iommu/unit.h"
 
+/* Of what is found at once; with the leaf around its first byte, a size in 32 bits. */
+#define RUN_BYTES_MAX (1ull << 30)
+
 /*
  * Not dma_lock and dma_unlock: what a device does when it gives up its lock is not to
  * run here, under the unit's.
@@ -215,37 +218,45 @@ static bool walk_wrongly(const struct iommu_endpoint *endpoint, uint64_t iova,
     return false;
 }
 
-int iommu_resolve(struct iommu_endpoint *endpoint, uint64_t iova, uint32_t need,
+int iommu_resolve(struct iommu_endpoint *endpoint, uint64_t iova, uint64_t len, uint32_t need,
                   struct iotlb_entry *found, enum iommu_fault_reason *reason)
 {
     const struct iommu *iommu = endpoint->iommu;
+    uint64_t last = iova + ((len < RUN_BYTES_MAX ? len : RUN_BYTES_MAX) - 1), run, available;
     struct iopt_leaf leaf;
-    uint64_t available;
+    char *host;
 
     *reason = endpoint->reach == REACH_NOTHING ? IOMMU_FAULT_DOMAIN : IOMMU_FAULT_MAPPING;
     if (endpoint->reach != REACH_MAPPED)
         return -EFAULT;
-    if (!iopt_walk(&endpoint->domain->iopt, iova, &leaf) && !walk_wrongly(endpoint, iova, &leaf))
-        return -EFAULT;
+    if (!iopt_walk_run(&endpoint->domain->iopt, iova, last, &leaf, &run)) {
+        if (!walk_wrongly(endpoint, iova, &leaf))
+            return -EFAULT;
+        run = leaf.bytes;
+    }
     if ((iommu->config.without & IOMMU_WITHOUT_PERMISSION) || FAULT(SKIP_PERMISSION))
         leaf.rights |= IOMMU_READ | IOMMU_WRITE;
     if (need & ~leaf.rights)
         return -EFAULT;
 
-    /* Where RAM ends within a leaf, or is in two pieces, the page is what counts. */
-    if (!door_host(iommu->memory, leaf.gpa, &available) || available < leaf.bytes) {
+    host = door_host(iommu->memory, leaf.gpa, &available);
+    if (!host || available < leaf.bytes) {
+        /* Where RAM ends within a leaf, or is in two pieces, the page is what counts. */
         leaf.gpa += (iova - leaf.first) & ~(IOPT_PAGE_BYTES - 1);
         leaf.first = iova & ~(IOPT_PAGE_BYTES - 1);
-        leaf.bytes = IOPT_PAGE_BYTES;
+        leaf.bytes = run = IOPT_PAGE_BYTES;
+        host = door_host(iommu->memory, leaf.gpa, &available);
     }
     *found = (struct iotlb_entry){
         .first = leaf.first,
         .bytes = (uint32_t)leaf.bytes,
         .rights = leaf.rights,
-        .host = door_host(iommu->memory, leaf.gpa, &available),
+        .host = host,
         .gpa = leaf.gpa,
     };
-    if (found->host)
-        *iotlb_slot(&endpoint->tlb, iova) = *found;
+    if (!host)
+        return 0;
+    *iotlb_slot(&endpoint->tlb, iova) = *found;
+    found->bytes = (uint32_t)(run < available ? run : available);
     return 0;
 }

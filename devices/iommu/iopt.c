@@ -130,21 +130,53 @@ static struct iopt_leaf leaf_of(uint64_t entry, uint64_t iova, unsigned shift)
     };
 }
 
-bool iopt_walk(const struct iopt *iopt, uint64_t iova, struct iopt_leaf *leaf)
+/* The entry that iova leads to, and its table; KIND_NONE: nothing is mapped. */
+static inline uint64_t find(const struct iopt *iopt, uint64_t iova, const struct iopt_table **table,
+                            unsigned *shift)
 {
-    unsigned shift = iopt->root_shift;
     uint64_t entry;
 
     if (iova > iopt->last)
-        return false;
-    entry = get(iopt->root, index_at(iova, shift));
-    while ((entry & KIND) == KIND_TABLE) {
-        shift -= INDEX_BITS;
-        entry = get(table_of(entry), index_at(iova, shift));
+        return KIND_NONE;
+    *table = iopt->root;
+    *shift = iopt->root_shift;
+    while (((entry = get(*table, index_at(iova, *shift))) & KIND) == KIND_TABLE) {
+        *table = table_of(entry);
+        *shift -= INDEX_BITS;
     }
-    if ((entry & KIND) != KIND_LEAF)
+    return (entry & KIND) == KIND_LEAF ? entry : KIND_NONE;
+}
+
+bool iopt_walk(const struct iopt *iopt, uint64_t iova, struct iopt_leaf *leaf)
+{
+    const struct iopt_table *table;
+    unsigned shift;
+    uint64_t entry = find(iopt, iova, &table, &shift);
+
+    if (!entry)
         return false;
     *leaf = leaf_of(entry, iova, shift);
+    return true;
+}
+
+bool iopt_walk_run(const struct iopt *iopt, uint64_t iova, uint64_t last, struct iopt_leaf *leaf,
+                   uint64_t *bytes)
+{
+    const struct iopt_table *table;
+    unsigned shift;
+    uint64_t entry = find(iopt, iova, &table, &shift), end;
+
+    if (!entry)
+        return false;
+    *leaf = leaf_of(entry, iova, shift);
+    end = leaf->first + (leaf->bytes - 1);
+    for (unsigned i = index_at(iova, shift) + 1; i < ENTRIES && end < last; i++) {
+        entry += leaf->bytes;
+        if ((get(table, i) ^ entry) & ~(MAPPING_FIRST | MAPPING_LAST))
+            break;
+        end += leaf->bytes;
+    }
+    *bytes = end - leaf->first + 1;
     return true;
 }
 

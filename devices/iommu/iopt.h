@@ -58,6 +58,13 @@ void iopt_destroy(struct iopt *iopt);
 /* The leaf that holds iova; false if there is none. Lock-free. */
 bool iopt_walk(const struct iopt *iopt, uint64_t iova, struct iopt_leaf *leaf);
 
+/*
+ * The same; and in *bytes how much is one piece from leaf->first on: with leaves of the same
+ * table that follow, as far as `last`, where they have its rights and their targets touch.
+ */
+bool iopt_walk_run(const struct iopt *iopt, uint64_t iova, uint64_t last, struct iopt_leaf *leaf,
+                   uint64_t *bytes);
+
 /* Whether anything in [first, last] is mapped. */
 bool iopt_any(const struct iopt *iopt, uint64_t first, uint64_t last);
 

@@ -103,9 +103,11 @@ void iommu_quiesce(struct iommu *iommu, const struct iommu_domain *domain);
 
 /*
  * For dma.c, with the endpoint's lock only: what iova leads to, as the IOTLB entry it
- * would have; it has one unless host is NULL (not RAM). 0, or -EFAULT with *reason.
+ * would have; it has one unless host is NULL (not RAM). Where `len` bytes from iova on are
+ * more than that, *found goes on, in one piece of host memory, to hold as many of them as
+ * follow each other; the IOTLB's entry does not. 0, or -EFAULT with *reason.
  */
-int iommu_resolve(struct iommu_endpoint *endpoint, uint64_t iova, uint32_t need,
+int iommu_resolve(struct iommu_endpoint *endpoint, uint64_t iova, uint64_t len, uint32_t need,
                   struct iotlb_entry *found, enum iommu_fault_reason *reason);
 
 /* Takes an endpoint off whatever it is attached to, and away. Without any lock. */

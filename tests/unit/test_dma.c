@@ -146,6 +146,67 @@ START_TEST(test_large_leaf)
 }
 END_TEST
 
+/* A buffer of many pages is found at once; but each of them counts. */
+START_TEST(test_run)
+{
+    struct iommu_counts before, after;
+    struct iommu_fault fault;
+    struct iovec piece[4];
+
+    setup(true);
+    map(IOVA, 100, MIB);
+    map(IOVA + 100 * PAGE, 1, MIB + 100 * PAGE);
+    map(IOVA + 101 * PAGE, 100, MIB + 101 * PAGE);
+    iommu_count(iommu, &before);
+    dma_lock(&door);
+    ck_assert_int_eq(dma_translate(&door, IOVA + 8, 200 * PAGE, DMA_WRITE, piece, 4), 1);
+    ck_assert_ptr_eq(piece[0].iov_base, ram + MIB + 8);
+    ck_assert_uint_eq(piece[0].iov_len, 200 * PAGE);
+    dma_unlock(&door);
+    iommu_count(iommu, &after);
+    ck_assert_uint_eq(after.tlb_misses - before.tlb_misses, 1);
+    ck_assert_uint_eq(after.tlb_hits, before.tlb_hits);
+
+    /* One in the middle is somewhere else, */
+    unmap(IOVA + 100 * PAGE, 1);
+    map(IOVA + 100 * PAGE, 1, 7 * PAGE);
+    dma_lock(&door);
+    ck_assert_int_eq(dma_translate(&door, IOVA + 8, 200 * PAGE, DMA_WRITE, piece, 4), 3);
+    ck_assert_uint_eq(piece[0].iov_len, 100 * PAGE - 8);
+    ck_assert_ptr_eq(piece[1].iov_base, ram + 7 * PAGE);
+    ck_assert_uint_eq(piece[1].iov_len, PAGE);
+    ck_assert_ptr_eq(piece[2].iov_base, ram + MIB + 101 * PAGE);
+    ck_assert_int_eq(dma_translate(&door, IOVA, 202 * PAGE, DMA_WRITE, piece, 4), -EFAULT);
+    dma_unlock(&door);
+    ck_assert(iommu_next_fault(iommu, &fault));
+    ck_assert_uint_eq(fault.iova, IOVA + 201 * PAGE);
+
+    /* may only be read, */
+    unmap(IOVA + 100 * PAGE, 1);
+    ck_assert_int_eq(iommu_map(iommu, DOMAIN, IOVA + 100 * PAGE, IOVA + 101 * PAGE - 1,
+                               MIB + 100 * PAGE, IOMMU_READ),
+                     0);
+    dma_lock(&door);
+    ck_assert_int_eq(dma_translate(&door, IOVA, 201 * PAGE, DMA_WRITE, piece, 4), -EFAULT);
+    ck_assert_int_eq(dma_translate(&door, IOVA, 201 * PAGE, DMA_READ, piece, 4), 1);
+    dma_unlock(&door);
+    ck_assert(iommu_next_fault(iommu, &fault));
+    ck_assert_uint_eq(fault.iova, IOVA + 100 * PAGE);
+
+    /* is not there: nothing that was found before helps. */
+    unmap(IOVA + 100 * PAGE, 1);
+    dma_lock(&door);
+    ck_assert_int_eq(dma_translate(&door, IOVA, 201 * PAGE, DMA_READ, piece, 4), -EFAULT);
+    dma_unlock(&door);
+    unmap(IOVA, 201);
+    dma_lock(&door);
+    for (unsigned i = 0; i < 201; i++)
+        ck_assert_int_eq(dma_translate(&door, IOVA + i * PAGE, 1, DMA_READ, piece, 4), -EFAULT);
+    dma_unlock(&door);
+    teardown();
+}
+END_TEST
+
 START_TEST(test_copy)
 {
     static char data[40 * PAGE], back[40 * PAGE];
@@ -397,6 +458,7 @@ Suite *dma_suite(void)
     tcase_add_test(tc, test_untranslated);
     tcase_add_test(tc, test_pieces);
     tcase_add_test(tc, test_large_leaf);
+    tcase_add_test(tc, test_run);
     tcase_add_test(tc, test_copy);
     tcase_add_test(tc, test_window);
     tcase_add_test(tc, test_unlocked);

@@ -1,6 +1,7 @@
 /* devices/iommu/iopt: leaves, mappings' ends, what is freed when. */
 #include <check.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -182,6 +183,53 @@ START_TEST(test_splits)
 }
 END_TEST
 
+/* How much is one piece: mappings that touch are, but not past a hole, other rights, a table. */
+START_TEST(test_runs)
+{
+    static const struct {
+        uint64_t iova, last, first, bytes;
+    } cases[] = {
+        { 0, 0, 0, 4 * KIB },
+        { 0, 4 * KIB - 1, 0, 4 * KIB },
+        { 0, 4 * KIB, 0, 8 * KIB },
+        { 4 * KIB + 5, GIB, 4 * KIB, 12 * KIB }, /* the mapping of 0, and the next */
+        { 8 * KIB, GIB, 8 * KIB, 8 * KIB },
+        { 16 * KIB, GIB, 16 * KIB, 4 * KIB }, /* READ alone */
+        { 20 * KIB, GIB, 20 * KIB, 4 * KIB }, /* its target is somewhere else */
+        { 24 * KIB, GIB, 24 * KIB, 4 * KIB }, /* then a hole */
+        { 2 * MIB - 4 * KIB, GIB, 2 * MIB - 4 * KIB, 4 * KIB },
+        { 2 * MIB, GIB, 2 * MIB, 4 * KIB },
+        { 4 * MIB + 5, 6 * MIB - 1, 4 * MIB, 2 * MIB },
+        { 4 * MIB + 5, GIB, 4 * MIB, 4 * MIB }, /* of leaves of 2M, up to those of 4K */
+        { -8 * KIB, UINT64_MAX, -8 * KIB, 8 * KIB },
+    };
+    struct iopt_leaf leaf;
+    uint64_t bytes;
+
+    setup(UINT64_MAX, ALL);
+    ck_assert_int_eq(iopt_map(&iopt, 0, 8 * KIB - 1, 4 * KIB, RW), 0);
+    ck_assert_int_eq(iopt_map(&iopt, 8 * KIB, 16 * KIB - 1, 12 * KIB, RW), 0);
+    ck_assert_int_eq(iopt_map(&iopt, 16 * KIB, 20 * KIB - 1, 20 * KIB, IOMMU_READ), 0);
+    ck_assert_int_eq(iopt_map(&iopt, 20 * KIB, 24 * KIB - 1, 24 * KIB, RW), 0);
+    ck_assert_int_eq(iopt_map(&iopt, 24 * KIB, 28 * KIB - 1, 0, RW), 0);
+    ck_assert_int_eq(iopt_map(&iopt, 2 * MIB - 4 * KIB, 2 * MIB + 4 * KIB - 1, 64 * KIB, RW), 0);
+    ck_assert_int_eq(iopt_map(&iopt, 4 * MIB, 8 * MIB + 4 * KIB - 1, 4 * MIB, RW), 0);
+    ck_assert_int_eq(iopt_map(&iopt, -8 * KIB, UINT64_MAX, 0, RW), 0);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        ck_assert(iopt_walk_run(&iopt, cases[i].iova, cases[i].last, &leaf, &bytes));
+        ck_assert_msg(leaf.first == cases[i].first && bytes == cases[i].bytes,
+                      "case %zu: %#" PRIx64 ", %#" PRIx64 " bytes", i, leaf.first, bytes);
+    }
+    ck_assert(!iopt_walk_run(&iopt, 28 * KIB, GIB, &leaf, &bytes));
+    /* What is revoked ends a run at once. */
+    iopt_revoke(&iopt, 8 * KIB, 16 * KIB - 1);
+    ck_assert(iopt_walk_run(&iopt, 0, GIB, &leaf, &bytes));
+    ck_assert_uint_eq(bytes, 8 * KIB);
+    iopt_sweep(&iopt, 8 * KIB, 16 * KIB - 1, NULL, NULL);
+    teardown();
+}
+END_TEST
+
 /* What is revoked cannot be walked to, but is still known until it is swept. */
 START_TEST(test_steps)
 {
@@ -245,6 +293,7 @@ Suite *iopt_suite(void)
     tcase_add_loop_test(tc, test_sizes, 0, sizeof(sizes) / sizeof(sizes[0]));
     tcase_add_loop_test(tc, test_levels, 0, sizeof(ranges) / sizeof(ranges[0]));
     tcase_add_test(tc, test_splits);
+    tcase_add_test(tc, test_runs);
     tcase_add_test(tc, test_steps);
     tcase_add_test(tc, test_budget);
     suite_add_tcase(suite, tc);
