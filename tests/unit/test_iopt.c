@@ -201,7 +201,7 @@ START_TEST(test_runs)
         { 2 * MIB, GIB, 2 * MIB, 4 * KIB },
         { 4 * MIB + 5, 6 * MIB - 1, 4 * MIB, 2 * MIB },
         { 4 * MIB + 5, GIB, 4 * MIB, 4 * MIB }, /* of leaves of 2M, up to those of 4K */
-        { -8 * KIB, UINT64_MAX, -8 * KIB, 8 * KIB },
+        { UINT64_MAX - 8 * KIB + 1, UINT64_MAX, UINT64_MAX - 8 * KIB + 1, 8 * KIB },
     };
     struct iopt_leaf leaf;
     uint64_t bytes;
@@ -214,7 +214,7 @@ START_TEST(test_runs)
     ck_assert_int_eq(iopt_map(&iopt, 24 * KIB, 28 * KIB - 1, 0, RW), 0);
     ck_assert_int_eq(iopt_map(&iopt, 2 * MIB - 4 * KIB, 2 * MIB + 4 * KIB - 1, 64 * KIB, RW), 0);
     ck_assert_int_eq(iopt_map(&iopt, 4 * MIB, 8 * MIB + 4 * KIB - 1, 4 * MIB, RW), 0);
-    ck_assert_int_eq(iopt_map(&iopt, -8 * KIB, UINT64_MAX, 0, RW), 0);
+    ck_assert_int_eq(iopt_map(&iopt, UINT64_MAX - 8 * KIB + 1, UINT64_MAX, 0, RW), 0);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         ck_assert(iopt_walk_run(&iopt, cases[i].iova, cases[i].last, &leaf, &bytes));
         ck_assert_msg(leaf.first == cases[i].first && bytes == cases[i].bytes,
