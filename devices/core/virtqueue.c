@@ -348,32 +348,48 @@ int virtqueue_pop(struct virtqueue *queue, struct virtqueue_chain *chain)
     return 1;
 }
 
+void virtqueue_unpop(struct virtqueue *queue, uint16_t count)
+{
+    queue->state.next_available = (uint16_t)(queue->state.next_available - count);
+    queue->popped -= count;
+}
+
 /* ---- Used ring --------------------------------------------------------------------- */
 
-int virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written)
+int virtqueue_push_all(struct virtqueue *queue, const struct virtqueue_used *used, uint16_t count)
 {
     struct virtqueue_state *state = &queue->state;
-    struct vring_used_elem element = { .id = head, .len = written };
     int err;
 
     if (queue->broken)
         return -EINVAL;
     if (!state->ready)
         return 0;
-    err = device_write_element(queue, state->next_used, &element);
-    if (err)
-        return err;
+    for (uint16_t i = 0; i < count; i++) {
+        const struct vring_used_elem element = { .id = used[i].head, .len = used[i].written };
+
+        err = device_write_element(queue, (uint16_t)(state->next_used + i), &element);
+        if (err)
+            return err;
+    }
     /*
      * Release: pairs with the driver's read barrier between the used index and the
-     * element (2.7.14): who sees the index sees the element, and the data before it.
+     * elements (2.7.14): who sees the index sees the elements, and the data before them.
      */
     __atomic_thread_fence(__ATOMIC_RELEASE);
-    err = device_write16(queue, RING_INDEX, (uint16_t)(state->next_used + 1));
+    err = device_write16(queue, RING_INDEX, (uint16_t)(state->next_used + count));
     if (err)
         return err;
-    state->next_used++;
-    queue->pushed++;
+    state->next_used = (uint16_t)(state->next_used + count);
+    queue->pushed += count;
     return 0;
+}
+
+int virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written)
+{
+    const struct virtqueue_used used = { .head = head, .written = written };
+
+    return virtqueue_push_all(queue, &used, 1);
 }
 
 bool virtqueue_should_notify(struct virtqueue *queue)

@@ -72,6 +72,20 @@ int virtqueue_pop(struct virtqueue *queue, struct virtqueue_chain *chain);
 /* Hands a chain back with the number of bytes written to it. 0, or as virtqueue_pop. */
 int virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written);
 
+/*
+ * Gives the last `count` chains that were taken, none of them handed back, to the queue
+ * again: the next virtqueue_pop finds the first of them.
+ */
+void virtqueue_unpop(struct virtqueue *queue, uint16_t count);
+
+struct virtqueue_used {
+    uint16_t head;
+    uint32_t written;
+};
+
+/* Hands chains back all at once: a driver that sees one of them sees all. As virtqueue_push. */
+int virtqueue_push_all(struct virtqueue *queue, const struct virtqueue_used *used, uint16_t count);
+
 /* Whether the driver wants to be notified of what was pushed since the last time. */
 bool virtqueue_should_notify(struct virtqueue *queue);
 

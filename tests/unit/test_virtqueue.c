@@ -189,6 +189,48 @@ START_TEST(test_full)
 }
 END_TEST
 
+/* Chains that were taken can be left after all, over the end of the ring, too. */
+START_TEST(test_unpop)
+{
+    for (unsigned i = 0; i < SIZE; i++)
+        set(DESCRIPTORS, i, DATA + i, 1, 0, 0);
+    for (uint16_t i = 0; i < 3 * SIZE; i++) {
+        offer(i % SIZE);
+        offer((i + 1) % SIZE);
+        ck_assert_int_eq(virtqueue_pop(&queue, &chain), 1);
+        ck_assert_int_eq(virtqueue_pop(&queue, &chain), 1);
+        ck_assert_int_eq(virtqueue_pop(&queue, &chain), 0);
+        virtqueue_unpop(&queue, 2);
+        ck_assert_int_eq(virtqueue_pop(&queue, &chain), 1);
+        ck_assert_uint_eq(chain.head, i % SIZE);
+        virtqueue_unpop(&queue, 0);
+        ck_assert_int_eq(virtqueue_pop(&queue, &chain), 1);
+        ck_assert_uint_eq(chain.head, (i + 1) % SIZE);
+    }
+    ck_assert_uint_eq(queue.popped, 6 * SIZE);
+}
+END_TEST
+
+/* Several given back at once, over the end of the ring, too. */
+START_TEST(test_push_all)
+{
+    const struct virtqueue_used all[] = { { 3, 30 }, { 1, 10 }, { 2, 20 } };
+
+    for (uint16_t i = 0; i < SIZE; i++) {
+        ck_assert_int_eq(virtqueue_push_all(&queue, all, 3), 0);
+        ck_assert_uint_eq(used()->idx, 3 * (i + 1));
+        for (unsigned n = 0; n < 3; n++) {
+            const struct vring_used_elem *element = &used()->ring[(3u * i + n) % SIZE];
+
+            ck_assert_uint_eq(element->id, all[n].head);
+            ck_assert_uint_eq(element->len, all[n].written);
+        }
+    }
+    ck_assert_int_eq(virtqueue_push_all(&queue, all, 0), 0);
+    ck_assert_uint_eq(used()->idx, 3 * SIZE);
+}
+END_TEST
+
 START_TEST(test_index_jump)
 {
     set(DESCRIPTORS, 0, DATA, 8, 0, 0);
@@ -639,6 +681,8 @@ Suite *virtqueue_suite(void)
     tcase_add_test(tc, test_chain);
     tcase_add_test(tc, test_wrap);
     tcase_add_test(tc, test_full);
+    tcase_add_test(tc, test_unpop);
+    tcase_add_test(tc, test_push_all);
     tcase_add_test(tc, test_index_jump);
     tcase_add_test(tc, test_index_back);
     tcase_add_test(tc, test_bad_head);
