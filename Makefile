@@ -17,14 +17,18 @@ CFLAGS   ?= -O2 -g
 ALL_CFLAGS = -std=gnu11 -I. -fno-pie -pthread -D_GNU_SOURCE $(WARN) $(CFLAGS) $(SANITIZE) -MMD -MP
 LIBS     := -lfdt -lcapstone -ljansson -luring -lm
 
+# strata-net, the user network's helper, is a program of its own (vmm/usernet).
+USERNET   := $(patsubst %.c,$(REST)/obj/%.o,$(sort $(wildcard vmm/usernet/*.c)))
 # Orders of guest/measure are carried out in the guest and here.
-SRCS      := $(sort $(wildcard vmm/*/*.c devices/*/*.c guest/measure/*.c))
+SRCS      := $(filter-out vmm/usernet/%,$(sort $(wildcard vmm/*/*.c devices/*/*.c guest/measure/*.c)))
 OBJS      := $(patsubst %.c,$B/obj/%.o,$(filter devices/iommu/%,$(SRCS))) \
     $(patsubst %.c,$(REST)/obj/%.o,$(filter-out devices/iommu/%,$(SRCS)) vmm/boot/bundled.c vmm/cli/page.c)
 CORE      := $(filter-out $(REST)/obj/vmm/cli/main.o,$(OBJS))
 # What stands for itself, without a VM.
 IOMMU     := $(filter-out %/dma_request.o,$(filter $B/obj/devices/iommu/%,$(OBJS))) \
     $(REST)/obj/vmm/machine/memory.o
+# Devices and what they need of a VM.
+DEVICES   := $(filter $B/obj/devices/% $(REST)/obj/devices/% $(REST)/obj/vmm/machine/%,$(OBJS))
 # All of inspection but the disassembler.
 INSPECT   := $(filter-out %/disasm.o,$(filter $(REST)/obj/vmm/inspect/%,$(OBJS)))
 UNIT_OBJS := $(patsubst %.c,$(REST)/obj/%.o,$(sort $(wildcard tests/unit/*.c)))
@@ -37,10 +41,14 @@ BENCHES   += $(if $(GLIB),$B/bench/iommu)
 GUESTS    := $(patsubst tests/guests/%.S,$B/tests/%.elf,$(sort $(wildcard tests/guests/*.S))) \
     $B/tests/with-signals
 
-all: $B/strata $(if $(FAULT_INJECT),,$(BENCHES) $(GUESTS))
+all: $B/strata $(REST)/strata-net $(if $(FAULT_INJECT),,$(BENCHES) $(GUESTS))
 
 $B/strata: $(OBJS)
 	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^ $(LIBS)
+
+# With the libraries of libslirp, which strata itself does without: dynamically linked.
+$(REST)/strata-net: $(USERNET)
+	$(CC) $(SANITIZE) -no-pie -o $@ $^ -lslirp
 
 $B/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -69,16 +77,21 @@ $B/unit: $(UNIT_OBJS) $(CORE)
 
 asan:
 	$(MAKE) B=build/asan LINK=-no-pie CFLAGS='-O1 -g -fno-omit-frame-pointer' \
-	    SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' build/asan/unit build/asan/strata
+	    SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' build/asan/unit build/asan/strata \
+	    build/asan/strata-net
 
 # Access against revocation (tests/tsan), and the same with bugs that it must notice.
-TSAN := LINK=-no-pie CFLAGS='-O1 -g' SANITIZE=-fsanitize=thread REST=build/tsan
+# It knows no fences, which is no matter to what these programs look at.
+TSAN := LINK=-no-pie CFLAGS='-O1 -g -Wno-tsan' SANITIZE=-fsanitize=thread REST=build/tsan
 tsan:
-	$(MAKE) B=build/tsan $(TSAN) build/tsan/revoke
+	$(MAKE) B=build/tsan $(TSAN) build/tsan/revoke build/tsan/net
 	for bug in no-drain stale-iotlb keep-after-detach; do $(MAKE) FAULT_INJECT=$$bug \
 	    B=build/tsan/$$bug $(TSAN) build/tsan/$$bug/revoke || exit; done
+	$(MAKE) FAULT_INJECT=stale-iotlb B=build/tsan/stale-iotlb $(TSAN) build/tsan/stale-iotlb/net
 $B/revoke: $(REST)/obj/tests/tsan/revoke.o $(IOMMU)
 	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^
+$B/net: $(REST)/obj/tests/tsan/net.o $(DEVICES)
+	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^ -luring
 
 fuzz:
 	$(MAKE) B=build/fuzz-obj CC=$(CLANG) CFLAGS='-O1 -g' \

@@ -8,6 +8,7 @@
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/iommu.h"
+#include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
 #include "guest/abi/machine.h"
 #include "guest/abi/probe.h"
@@ -27,6 +28,7 @@ struct board_slot {
         struct virtio_rng rng;
         struct virtio_console console;
         struct virtio_balloon balloon;
+        struct virtio_net *net;
     };
 };
 
@@ -71,6 +73,9 @@ static int create_device(struct board *board, struct board_slot *slot)
     case BOARD_CONSOLE:
         return virtio_console_create(&slot->console, vm, door, &board->serial.console,
                                      board->serial.room_fd, slot->gpa, slot->gsi);
+    case BOARD_NET:
+        return virtio_net_create(&slot->net, vm, door, slot->device->net, slot->gpa, slot->gsi,
+                                 board->error, sizeof(board->error));
     case BOARD_BALLOON:
         return virtio_balloon_create(&slot->balloon, vm, door, board->iommu,
                                      (uint32_t)(slot->device->bytes >> BALLOON_PAGE_SHIFT),
@@ -86,6 +91,8 @@ static void destroy_device(struct board_slot *slot)
         virtio_iommu_destroy(&slot->iommu);
     else if (slot->device->kind == BOARD_BLK)
         virtio_blk_destroy(slot->blk);
+    else if (slot->device->kind == BOARD_NET)
+        virtio_net_destroy(slot->net);
 }
 
 /* The last ones first: the IOMMU's own device outlives those behind it. */
@@ -229,6 +236,7 @@ static struct virtio_mmio *virtio_of(struct board_slot *slot)
     case BOARD_RNG: return &slot->rng.mmio;
     case BOARD_CONSOLE: return &slot->console.mmio;
     case BOARD_BALLOON: return &slot->balloon.mmio;
+    case BOARD_NET: return &slot->net->mmio;
     }
     return NULL;
 }
@@ -251,6 +259,8 @@ bool board_report(const struct board *board, unsigned window, struct board_repor
         report->disk = slot->blk;
     else if (slot->device->kind == BOARD_BALLOON)
         report->balloon = &slot->balloon;
+    else if (slot->device->kind == BOARD_NET)
+        report->net = slot->net;
     if (mmio) {
         report->name = mmio->class->name;
         report->kicks = mmio->kicks;

@@ -22,10 +22,12 @@
 #define BOARD_ERROR_BYTES 320
 
 struct dma;
+struct net_config;
 struct probe;
 struct virtio_balloon;
 struct virtio_blk;
 struct virtio_iommu;
+struct virtio_net;
 struct vm;
 
 enum board_kind {
@@ -33,6 +35,7 @@ enum board_kind {
     BOARD_BLK,
     BOARD_RNG,
     BOARD_CONSOLE,
+    BOARD_NET,
     BOARD_BALLOON, /* bypasses the IOMMU (balloon.h), which its endpoint then is unknown to */
 };
 
@@ -42,8 +45,9 @@ struct board_device {
     uint32_t endpoint; /* its id for the IOMMU; no two the same */
     const char *path;  /* BOARD_BLK: the disk's file */
     bool read_only;
-    uint64_t latency_ns; /* BOARD_BLK: of each request, at least; 0: the file's own */
-    uint64_t bytes;      /* BOARD_BALLOON: what the guest should do without, at first */
+    uint64_t latency_ns;          /* BOARD_BLK: of each request, at least; 0: the file's own */
+    uint64_t bytes;               /* BOARD_BALLOON: what the guest should do without, at first */
+    const struct net_config *net; /* BOARD_NET: what it is connected to; outlives the board */
 };
 
 struct board_config {
@@ -133,6 +137,7 @@ struct board_report {
     const struct virtio_blk *disk;        /* NULL: it is none */
     struct virtio_iommu *iommu;           /* NULL: it is none */
     const struct virtio_balloon *balloon; /* NULL: it is none */
+    struct virtio_net *net;               /* NULL: it is none */
 };
 
 /* The window-th device, the IOMMU's own first; false: no such. While no vCPU runs. */

@@ -9,7 +9,7 @@
 # STRATA_SLOW multiplies all time limits (emulated hosts set it).
 cd "$(dirname "$0")/../.." || exit 2
 
-ALL="misuse broken ends signals console bundled devices dma driver windows tour"
+ALL="misuse broken ends signals console bundled devices network dma driver windows tour"
 STRATA=${STRATA:-build/strata}
 GUESTS=build/tests
 SLOW=${STRATA_SLOW:-1}
@@ -164,6 +164,16 @@ group_misuse() {
     misuse "a latency that is too long" "latency=20000ms: more than 10000ms" \
         run --disk "$work/twice,latency=20000ms"
     misuse "a word that no disk knows" "ro and latency=TIME" run --disk "$work/twice,latncy=2ms"
+    misuse "a network of no kind" "nowhere: unknown; say user or tap=" run --net nowhere
+    misuse "a network with an option it has not" "speed=9: unknown; say mac=" run --net user,speed=9
+    misuse "an address of no device" "mac=01:00:00:00:00:00: no address" run --net user,mac=01:00:00:00:00:00
+    misuse "two addresses" "mac= twice" run --net user,mac=02:00:00:00:00:01,mac=02:00:00:00:00:02
+    misuse "ports forwarded by a tap" "hostfwd= is for --net user" run --net tap=x,hostfwd=tcp:1:1
+    misuse "a port that is none" "hostfwd=tcp:0:22: say tcp:PORT" run --net user,hostfwd=tcp:0:22
+    misuse "a tap that is not there" "tap=strata-none: there is no such interface; make it" \
+        run --net tap=strata-none
+    misuse "a tap with a name that cannot be" "no interface has such a name" \
+        run --net tap=a-name-far-too-long
     misuse "unknown way to use the IOMMU" "sometimes.*off, bypass, strict or lazy" run --iommu sometimes
     misuse "a balloon that is no size" "not a size" run --balloon much
     misuse "a balloon as large as memory" "give less than 256M" run --balloon 256M
@@ -549,6 +559,59 @@ group_devices() {
 }
 
 # The bundled guest's DMA API, which dma-check drives by the DMA probe.
+# Whether a helper of this strata is gone within 10 s.
+helper_gone() { # PID
+    i=0
+    while [ $i -lt $((100 * SLOW)) ]; do
+        [ -d "/proc/$1" ] && grep -q '^State:.*[^Z] (' "/proc/$1/status" 2>/dev/null || return 0
+        sleep 0.1
+        i=$((i + 1))
+    done
+    return 1
+}
+
+helper_of() { # PID
+    for file in /proc/[0-9]*/status; do
+        grep -qs '^Name:.*strata-net' "$file" && grep -qs "^PPid:.$1\$" "$file" &&
+            echo "$file" | sed 's,[^0-9],,g'
+    done
+}
+
+# Without a guest's driver; with one it is tests/guests/linux.sh's.
+group_network() {
+    port=$((20000 + $$ % 10000))
+    strata run --net user,mac=02:00:00:00:00:09 --json "$work/run.json" --exec "status 5"
+    why=$(wrong 5 '' -)
+    for field in '"guest_mac": *"02:00:00:00:00:09"' '"link": *true' '"received_frames": *0'; do
+        [ -n "$why" ] || grep -q "$field" "$work/run.json" || why="its JSON lacks $field"
+    done
+    verdict "a network that no driver uses" "$why"
+
+    cp "$STRATA" "$work/strata"
+    there=$STRATA
+    STRATA=$work/strata
+    misuse "a helper that is not there" "strata-net: No such file.*libslirp-dev.*make" run --net user
+    printf '#!/bin/sh\nexit 0\n' >"$work/strata-net"
+    chmod +x "$work/strata-net"
+    misuse "a helper that ends at once" "it ended at once" run --net user
+    STRATA=$there
+
+    name="the helper ends with strata, however that ends"
+    start run --net user,hostfwd=tcp:$port:22
+    why=
+    await "$out" '^> ' || why="no prompt"
+    helper=$(helper_of "$pid")
+    [ -n "$why" ] || [ -n "$helper" ] || why="there is no helper"
+    [ -n "$why" ] || { cp "$out" "$out.1"
+        strata run --net user,hostfwd=tcp:$port:22
+        twice=$(wrong 2 - "port $port of the host: Address already in use")
+        cp "$out.1" "$out"; }
+    finish
+    [ -n "$why" ] || helper_gone "$helper" || why="the helper lives on"
+    verdict "$name" "$why"
+    verdict "a port that somebody has" "${twice-no helper}"
+}
+
 group_dma() {
     limit=60
     for mode in off bypass strict lazy; do

@@ -6,27 +6,29 @@ cd "$(dirname "$0")/../.." || exit 2
 log=build/tsan/log
 n=0 failed=0
 
-TSAN_OPTIONS='exitcode=66' build/tsan/revoke "$@" >$log 2>$log.err
-status=$?
-grep '^\(not \)\{0,1\}ok' $log
-n=$(grep -c '^\(not \)\{0,1\}ok' $log)
-n=$((n + 1))
-if [ $status -eq 0 ]; then
-    echo "ok $n - tsan: no data race"
-else
-    echo "not ok $n - tsan: status $status"
-    grep -v '^$' $log.err | head -n 60 | sed 's/^/# /'
-    failed=1
-fi
+for program in revoke net; do
+    TSAN_OPTIONS='exitcode=66' build/tsan/$program "$@" >$log 2>$log.err
+    status=$?
+    grep '^\(not \)\{0,1\}ok' $log | sed "s/ok [0-9]* -/ok -/" |
+        awk -v n=$n '{ sub(/ok -/, "ok " ++n " -"); print }'
+    n=$((n + $(grep -c '^\(not \)\{0,1\}ok' $log) + 1))
+    if [ $status -eq 0 ]; then
+        echo "ok $n - tsan: $program: no data race"
+    else
+        echo "not ok $n - tsan: $program: status $status"
+        grep -v '^$' $log.err | head -n 60 | sed 's/^/# /'
+        failed=1
+    fi
+done
 
-for bug in no-drain stale-iotlb keep-after-detach; do
+for control in no-drain/revoke stale-iotlb/revoke keep-after-detach/revoke stale-iotlb/net; do
     n=$((n + 1))
-    TSAN_OPTIONS='exitcode=66 halt_on_error=1' timeout 60 build/tsan/$bug/revoke "$@" >$log 2>$log.err
+    TSAN_OPTIONS='exitcode=66 halt_on_error=1' timeout 60 build/tsan/$control "$@" >$log 2>$log.err
     status=$?
     what=$(sed -n 's/^SUMMARY: //p' $log.err | head -n 1)
     case $status in
-    1 | 66) echo "ok $n - tsan control: $bug is noticed # ${what:-bytes changed}" ;;
-    *) echo "not ok $n - tsan control: $bug is not noticed (status $status)"; failed=1 ;;
+    1 | 66) echo "ok $n - tsan control: $control is noticed # ${what:-bytes changed}" ;;
+    *) echo "not ok $n - tsan control: $control is not noticed (status $status)"; failed=1 ;;
     esac
 done
 echo "1..$n"

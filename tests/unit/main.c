@@ -34,6 +34,7 @@ static const struct {
     { "probe", probe_suite },
     { "file", file_suite },
     { "blk", blk_suite },
+    { "net", net_suite },
     { "hostile", hostile_suite },
     { "elf", elf_suite },
     { "fdt", fdt_suite },

@@ -37,6 +37,7 @@ Suite *lab_suite(void);
 Suite *measure_suite(void);
 Suite *legacy_suite(void);
 Suite *memory_suite(void);
+Suite *net_suite(void);
 Suite *options_suite(void);
 Suite *paging_suite(void);
 Suite *picture_suite(void);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "tests/unit/suites.h"
+#include "vmm/cli/net_options.h"
 #include "vmm/cli/options.h"
 
 static const struct {
@@ -145,6 +146,26 @@ START_TEST(test_misuse)
 }
 END_TEST
 
+START_TEST(test_mac)
+{
+    static const char *const bad[] = { "",
+                                       "02:00:00:00:00",
+                                       "02:00:00:00:00:01:",
+                                       "02:00:00:00:00:0x",
+                                       "02-00-00-00-00-01",
+                                       "00:00:00:00:00:00",
+                                       "03:00:00:00:00:01",
+                                       "ff:ff:ff:ff:ff:ff",
+                                       "+2:00:00:00:00:01" };
+    uint8_t mac[NET_MAC_BYTES] = { 9 };
+
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        ck_assert_msg(parse_mac(bad[i], mac) == -EINVAL && mac[0] == 9, "%s", bad[i]);
+    ck_assert_int_eq(parse_mac("02:1f:aB:00:ff:01", mac), 0);
+    ck_assert_mem_eq(mac, ((const uint8_t[]){ 2, 0x1f, 0xab, 0, 0xff, 1 }), sizeof(mac));
+}
+END_TEST
+
 START_TEST(test_help)
 {
     char *argv[] = { (char *)"test", (char *)"--help", NULL };
@@ -166,6 +187,7 @@ Suite *options_suite(void)
     tcase_set_timeout(tc, 10);
     tcase_add_loop_test(tc, test_time, 0, sizeof(times) / sizeof(times[0]));
     tcase_add_loop_test(tc, test_size, 0, sizeof(sizes) / sizeof(sizes[0]));
+    tcase_add_test(tc, test_mac);
     tcase_add_test(tc, test_count);
     tcase_add_test(tc, test_backing);
     tcase_add_test(tc, test_good);

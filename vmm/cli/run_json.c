@@ -1,9 +1,12 @@
 #include "vmm/cli/run_json.h"
 
+#include <stdio.h>
+
 #include "devices/core/board.h"
 #include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/iommu.h"
+#include "devices/virtio/net.h"
 #include "vmm/cli/json.h"
 #include "vmm/machine/vm.h"
 
@@ -47,9 +50,26 @@ static json_t *describe_balloon(const struct virtio_balloon *balloon)
         (json_int_t)balloon->bad_ranges);
 }
 
+static json_t *describe_net(struct virtio_net *net)
+{
+    bool link;
+    struct virtio_net_counts counts = virtio_net_count(net, &link);
+    char mac[3 * NET_MAC_BYTES];
+
+    for (unsigned i = 0; i < NET_MAC_BYTES; i++)
+        snprintf(mac + 3 * i, 4, "%02x%s", net->mac[i], i + 1 < NET_MAC_BYTES ? ":" : "");
+    return json_pack(
+        "{s:s, s:b, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "guest_mac", mac, "link", link,
+        "mtu", net->net.mtu, "received_frames", (json_int_t)counts.received, "received_bytes",
+        (json_int_t)counts.received_bytes, "sent_frames", (json_int_t)counts.sent, "sent_bytes",
+        (json_int_t)counts.sent_bytes, "filtered_frames", (json_int_t)counts.filtered,
+        "receive_failed", (json_int_t)counts.receive_failed, "send_failed",
+        (json_int_t)counts.send_failed, "stalls", (json_int_t)counts.stalls);
+}
+
 static json_t *describe_device(const struct board_report *report)
 {
-    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s?, s:o, s:o, s:o}", "name",
+    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s?, s:o, s:o, s:o, s:o}", "name",
                      report->name, "gpa", (json_int_t)report->gpa, "endpoint",
                      report->translated ? json_integer(report->endpoint) : json_null(), "kicks",
                      (json_int_t)report->kicks, "interrupts", (json_int_t)report->interrupts,
@@ -58,7 +78,8 @@ static json_t *describe_device(const struct board_report *report)
                      (json_int_t)report->needed_resets, "needed_reset", report->needed_reset,
                      "disk", report->disk ? describe_disk(report->disk) : json_null(), "driver",
                      report->iommu ? describe_driver(report->iommu) : json_null(), "balloon",
-                     report->balloon ? describe_balloon(report->balloon) : json_null());
+                     report->balloon ? describe_balloon(report->balloon) : json_null(), "net",
+                     report->net ? describe_net(report->net) : json_null());
 }
 
 static json_t *describe_devices(const struct board *board)

@@ -11,6 +11,7 @@
 #include "devices/backend/delay.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/layout.h"
+#include "vmm/cli/net_options.h"
 
 enum {
     OPT_KERNEL,
@@ -19,6 +20,7 @@ enum {
     OPT_CPUS,
     OPT_PAGES,
     OPT_DISK,
+    OPT_NET,
     OPT_RNG,
     OPT_VIRTIO_CONSOLE,
     OPT_BALLOON,
@@ -39,6 +41,10 @@ static const struct option_entry option_entries[] = {
     [OPT_DISK] = { "disk", "FILE[,ro][,latency=TIME]",
                    "a disk with the contents of FILE, read-only with ,ro, each request taking\n"
                    "TIME at least, e.g. 2ms or 150us (default 0); may be repeated" },
+    [OPT_NET] = { "net", "user|tap=IF",
+                  "a network device: user for a network of its own, with\n"
+                  ",hostfwd=tcp:PORT:GUESTPORT to reach the guest; or a tap interface;\n"
+                  "with either, ,mac=ADDRESS; may be repeated" },
     [OPT_RNG] = { "rng", NULL, "an entropy device" },
     [OPT_VIRTIO_CONSOLE] = { "virtio-console", NULL,
                              "a second console, beside the serial port; it gets the input\n"
@@ -111,7 +117,9 @@ static void add_device(struct run_options *options, struct board_device device)
     unsigned *count = &options->config.ndevices;
 
     if (*count == ABI_MMIO_DEVICES_MAX)
-        usage_error(&run_line, "more than %d devices; give fewer --disk, --rng, --virtio-console",
+        usage_error(&run_line,
+                    "more than %d devices; give fewer --disk, --net, --rng, "
+                    "--virtio-console",
                     ABI_MMIO_DEVICES_MAX);
     options->devices[(*count)++] = device;
 }
@@ -166,6 +174,17 @@ static void add_disk(struct run_options *options, char *text)
     add_device(options, disk);
 }
 
+static void add_net(struct run_options *options, char *text)
+{
+    unsigned n = options->nnets;
+
+    if (n == ABI_MMIO_DEVICES_MAX)
+        usage_error(&run_line, "more than %d devices; give fewer --net", ABI_MMIO_DEVICES_MAX);
+    net_options_parse(&options->nets[n], text, n);
+    options->nnets++;
+    add_device(options, (struct board_device){ .kind = BOARD_NET, .net = &options->nets[n] });
+}
+
 /* Checked against --memory when that is known. */
 static void add_balloon(struct run_options *options, const char *text)
 {
@@ -211,8 +230,8 @@ static void number_devices(struct run_options *options)
 
     if (first + config->ndevices > ABI_MMIO_DEVICES_MAX)
         usage_error(&run_line,
-                    "more than %d devices beside the IOMMU; give fewer --disk, --rng, "
-                    "--virtio-console",
+                    "more than %d devices beside the IOMMU; give fewer --disk, --net, "
+                    "--rng, --virtio-console",
                     ABI_MMIO_DEVICES_MAX - 1);
     for (unsigned i = 0; i < config->ndevices; i++)
         options->devices[i].endpoint = first + i;
@@ -245,6 +264,7 @@ void run_options_parse(struct run_options *options, int argc, char **argv)
         case OPT_MEMORY: config->memory_bytes = parse_memory(value); break;
         case OPT_CPUS: config->vcpu_count = parse_cpus(value); break;
         case OPT_DISK: add_disk(options, optarg); break;
+        case OPT_NET: add_net(options, optarg); break;
         case OPT_RNG: add_device(options, (struct board_device){ .kind = BOARD_RNG }); break;
         case OPT_DMA_PROBE:
             add_device(options, (struct board_device){ .kind = BOARD_PROBE });

@@ -4,6 +4,7 @@
 #ifndef STRATA_CLI_RUN_OPTIONS_H
 #define STRATA_CLI_RUN_OPTIONS_H
 
+#include "devices/backend/net.h"
 #include "devices/core/board.h"
 #include "guest/abi/machine.h"
 #include "vmm/boot/config.h"
@@ -12,6 +13,8 @@
 struct run_options {
     struct vm_config config;
     struct board_device devices[ABI_MMIO_DEVICES_MAX];
+    struct net_config nets[ABI_MMIO_DEVICES_MAX]; /* of the network devices among them */
+    unsigned nnets;
     const char *append, *exec, *json, *control;
     char *boot_args; /* owned */
 };

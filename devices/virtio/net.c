@@ -1,0 +1,513 @@
+#include "devices/virtio/net.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "devices/iommu/dma.h"
+
+#define FEATURE(name) (1ull << VIRTIO_NET_F_##name)
+/* What a backend with headers allows: checksums and segments left to the other side. */
+#define OFFLOADS                                                                     \
+    (FEATURE(CSUM) | FEATURE(GUEST_CSUM) | FEATURE(HOST_TSO4) | FEATURE(HOST_TSO6) | \
+     FEATURE(HOST_ECN) | FEATURE(GUEST_TSO4) | FEATURE(GUEST_TSO6) | FEATURE(GUEST_ECN))
+#define CONFIG_BYTES offsetof(struct virtio_net_config, speed) /* up to and with mtu */
+
+static void wake(struct virtio_net *net)
+{
+    uint64_t one = 1;
+
+    /* It can only fail where the counter is full, and the thread has to look anyway. */
+    if (net->wake_fd >= 0)
+        (void)!write(net->wake_fd, &one, sizeof(one));
+}
+
+static struct virtqueue *queue_of(struct virtio_net *net, unsigned index)
+{
+    return &net->mmio.queues[index];
+}
+
+/* The other end has gone: the cable is out, for good. */
+static void unplug(struct virtio_net *net)
+{
+    if (!net->state.link)
+        return;
+    net->state.link = false;
+    virtio_config_changed(&net->mmio);
+}
+
+static bool working(const struct virtio_net *net)
+{
+    return net->mmio.state.status & VIRTIO_DRIVER_OK && !net->mmio.broken;
+}
+
+/* ---- Transmit ------------------------------------------------------------------------- */
+
+/* The frame of net->sending, from guest memory to the backend: as net_send, or -EFAULT, …. */
+static int send_frame(struct virtio_net *net)
+{
+    const struct virtqueue_chain *chain = &net->sending;
+    unsigned n = 0;
+
+    if (chain->readable_bytes < NET_HEADER_BYTES + NET_FRAME_MIN ||
+        chain->readable_bytes > NET_HEADER_BYTES + NET_FRAME_MAX)
+        return -EMSGSIZE;
+    for (unsigned i = 0; i < chain->nreadable; i++) {
+        const struct virtqueue_segment *segment = &chain->segments[i];
+        int pieces = dma_translate(net->mmio.dma, segment->iova, segment->len, DMA_READ,
+                                   net->pieces + n, VIRTIO_NET_PIECES - n);
+
+        if (pieces < 0)
+            return pieces;
+        n += (unsigned)pieces;
+    }
+    return net->state.link ? net_send(&net->net, net->pieces, n) : -ENODEV;
+}
+
+/* Sends the next frame: 1; 0 if there is none, or no room for it; or an error of the queue. */
+static int send_next(struct virtio_net *net)
+{
+    struct virtqueue *queue = queue_of(net, VIRTIO_NET_TRANSMIT);
+    int err = net->stalled ? 1 : virtqueue_pop(queue, &net->sending);
+
+    if (err <= 0)
+        return err;
+    net->stalled = false;
+    err = send_frame(net);
+    if (err == -EAGAIN) {
+        net->stalled = true;
+        net->counts.stalls++;
+        wake(net);
+        return 0;
+    }
+    if (err == -ENODEV)
+        unplug(net);
+    if (err) {
+        net->counts.send_failed++;
+    } else {
+        net->counts.sent++;
+        net->counts.sent_bytes += net->sending.readable_bytes - NET_HEADER_BYTES;
+    }
+    err = virtqueue_push(queue, net->sending.head, 0);
+    return err ? err : 1;
+}
+
+/* True: there may be more, go on soon. The driver need not kick while this lasts. */
+static bool transmit(struct virtio_net *net)
+{
+    struct virtqueue *queue = queue_of(net, VIRTIO_NET_TRANSMIT);
+    unsigned turn = 0;
+    int taken = 1;
+
+    virtqueue_want_kicks(queue, false);
+    while (taken > 0 && turn++ < VIRTIO_NET_TURN) {
+        taken = send_next(net);
+        if (taken || net->stalled)
+            continue;
+        /* Kicks are wanted again; what came just before is not forgotten. */
+        virtqueue_want_kicks(queue, true);
+        taken = send_next(net);
+        if (taken > 0)
+            virtqueue_want_kicks(queue, false);
+    }
+    if (taken < 0)
+        virtio_broken(&net->mmio, queue->broken);
+    virtio_used(&net->mmio, VIRTIO_NET_TRANSMIT);
+    return taken > 0;
+}
+
+/* ---- Receive -------------------------------------------------------------------------- */
+
+/* The chains that a frame goes into. */
+struct delivery {
+    struct virtqueue_used used[VIRTIO_NET_MERGE_MAX];
+    uint16_t count;
+    uint32_t done; /* bytes of the frame, header included */
+    bool fault;    /* a buffer may not be written */
+};
+
+/*
+ * Copies the next part of the frame into the chain just taken. What may not be written comes
+ * back empty; drivers take that for a frame that was lost.
+ */
+static void fill(struct virtio_net *net, struct delivery *delivery,
+                 const struct virtqueue_chain *chain)
+{
+    struct virtqueue_used *used = &delivery->used[delivery->count++];
+    int64_t written = virtqueue_write(queue_of(net, VIRTIO_NET_RECEIVE), chain, 0,
+                                      net->frame + delivery->done, net->waiting - delivery->done);
+
+    *used = (struct virtqueue_used){ .head = chain->head };
+    if (written < 0) {
+        delivery->fault = true;
+        return;
+    }
+    used->written = (uint32_t)written;
+    delivery->done += (uint32_t)written;
+}
+
+/* 5.1.6.4: num_buffers is always there, at the end of the header. */
+static void write_num_buffers(struct virtio_net *net, struct delivery *delivery)
+{
+    const uint16_t count = delivery->count;
+
+    if (virtqueue_write(queue_of(net, VIRTIO_NET_RECEIVE), &net->first,
+                        offsetof(struct virtio_net_hdr_v1, num_buffers), &count,
+                        sizeof(count)) != sizeof(count))
+        delivery->fault = true;
+}
+
+/* Takes as many buffers as the frame needs: 1, all filled, or there is a fault; 0: there are
+ * not enough, which all stay in the queue; or an error of the queue. */
+static int gather(struct virtio_net *net, struct delivery *delivery)
+{
+    struct virtqueue *queue = queue_of(net, VIRTIO_NET_RECEIVE);
+    unsigned most = virtio_has(&net->mmio, VIRTIO_NET_F_MRG_RXBUF) ? VIRTIO_NET_MERGE_MAX : 1;
+
+    while (delivery->done < net->waiting && !delivery->fault && delivery->count < most) {
+        struct virtqueue_chain *chain = delivery->count ? &net->more : &net->first;
+        int taken = virtqueue_pop(queue, chain);
+
+        if (taken <= 0) {
+            /* A full ring of buffers is all that there will ever be. */
+            if (!taken && delivery->count == queue->state.size)
+                return 1;
+            if (!taken)
+                virtqueue_unpop(queue, delivery->count);
+            return taken;
+        }
+        /* 5.1.6.3.2: each receive buffer has room for the header at least. */
+        if (chain->writable_bytes < NET_HEADER_BYTES) {
+            queue->broken = "a receive buffer without room for a header";
+            return -EINVAL;
+        }
+        fill(net, delivery, chain);
+    }
+    return 1;
+}
+
+/* The frame that waits goes to the driver, or is lost: as gather. */
+static int deliver(struct virtio_net *net)
+{
+    struct virtqueue *queue = queue_of(net, VIRTIO_NET_RECEIVE);
+    struct delivery delivery = { .count = 0 };
+    int taken = gather(net, &delivery);
+
+    if (taken <= 0)
+        return taken;
+    if (delivery.done == net->waiting && !delivery.fault)
+        write_num_buffers(net, &delivery);
+    if (delivery.fault) {
+        net->counts.receive_failed++;
+        for (unsigned i = 0; i < delivery.count; i++)
+            delivery.used[i].written = 0;
+    } else if (delivery.done < net->waiting) {
+        /* Too small for it, all together: the next frame may do with them. */
+        net->counts.receive_failed++;
+        virtqueue_unpop(queue, delivery.count);
+        delivery.count = 0;
+    } else {
+        net->counts.received++;
+        net->counts.received_bytes += net->waiting - NET_HEADER_BYTES;
+    }
+    net->waiting = 0;
+    taken = delivery.count ? virtqueue_push_all(queue, delivery.used, delivery.count) : 0;
+    return taken ? taken : 1;
+}
+
+/* Takes the next frame from the backend that the driver wants: false if there is none. */
+static bool fetch(struct virtio_net *net)
+{
+    ssize_t bytes = net->state.link ? net_receive(&net->net, net->frame, sizeof(net->frame))
+                                    : -EAGAIN;
+
+    if (bytes == -ENODEV)
+        unplug(net);
+    if (bytes == -EAGAIN || bytes == -ENODEV)
+        return false;
+    if (bytes < 0)
+        net->counts.receive_failed++;
+    else if (!virtio_net_wanted(net, net->frame + NET_HEADER_BYTES))
+        net->counts.filtered++;
+    else
+        net->waiting = (uint32_t)bytes;
+    return true;
+}
+
+/* Moves what there is, a turn of it; the driver kicks this queue only when it was starved. */
+static void receive(struct virtio_net *net)
+{
+    struct virtqueue *queue = queue_of(net, VIRTIO_NET_RECEIVE);
+    unsigned turn = 0;
+    int taken = 1;
+
+    if (!queue->state.ready)
+        return;
+    virtqueue_want_kicks(queue, false);
+    while (taken > 0 && turn++ < VIRTIO_NET_TURN && (net->waiting || fetch(net))) {
+        if (!net->waiting)
+            continue;
+        taken = deliver(net);
+        if (taken)
+            continue;
+        virtqueue_want_kicks(queue, true);
+        taken = deliver(net);
+        if (taken > 0)
+            virtqueue_want_kicks(queue, false);
+    }
+    net->starved = !taken;
+    if (taken < 0)
+        virtio_broken(&net->mmio, queue->broken);
+    virtio_used(&net->mmio, VIRTIO_NET_RECEIVE);
+}
+
+/* ---- The thread ------------------------------------------------------------------------- */
+
+void virtio_net_turn(struct virtio_net *net, bool room)
+{
+    bool more;
+
+    dma_lock(net->mmio.dma);
+    more = net->stalled && room;
+    if (working(net) && !net->starved)
+        receive(net);
+    while (more) {
+        more = working(net) && transmit(net);
+        dma_unlock(net->mmio.dma);
+        dma_lock(net->mmio.dma);
+    }
+    dma_unlock(net->mmio.dma);
+}
+
+/* What to wait for, under the lock; false: for nothing more, it is over. */
+static bool ask(struct virtio_net *net, struct pollfd *frames)
+{
+    bool going;
+
+    dma_lock(net->mmio.dma);
+    going = !net->ending;
+    /* A backend that is gone would be ready for ever. */
+    frames->fd = net->state.link ? net->net.fd : -1;
+    frames->events = 0;
+    if (working(net))
+        frames->events = (short)((net->starved ? 0 : POLLIN) | (net->stalled ? POLLOUT : 0));
+    if (!frames->events)
+        frames->fd = -1;
+    dma_unlock(net->mmio.dma);
+    return going;
+}
+
+static void *work(void *owner)
+{
+    struct virtio_net *net = owner;
+    struct pollfd fds[2] = { { .fd = net->wake_fd, .events = POLLIN } };
+    uint64_t counter;
+
+    while (ask(net, &fds[1])) {
+        if (poll(fds, 2, -1) < 0)
+            continue;
+        if (fds[0].revents)
+            (void)!read(net->wake_fd, &counter, sizeof(counter));
+        /* Woken, it may hold a frame already; an error is found out by receiving. */
+        virtio_net_turn(net, fds[1].fd >= 0 && fds[1].revents & ~POLLIN);
+    }
+    return NULL;
+}
+
+int virtio_net_start(struct virtio_net *net)
+{
+    sigset_t all, before;
+    int err;
+
+    net->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (net->wake_fd < 0)
+        return -errno;
+    /* Signals are for the threads that know what to do about them. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    err = pthread_create(&net->thread, NULL, work, net);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    net->threaded = !err;
+    return -err;
+}
+
+/* ---- The device --------------------------------------------------------------------------- */
+
+static void control(struct virtio_net *net)
+{
+    struct virtqueue *queue = queue_of(net, VIRTIO_NET_CONTROL);
+    unsigned turn = 0;
+    int taken = 0;
+
+    while (turn++ < VIRTIO_NET_TURN && (taken = virtqueue_pop(queue, &net->more)) > 0) {
+        uint32_t written = virtio_net_control(net, &net->more);
+
+        taken = virtqueue_push(queue, net->more.head, written);
+        if (taken < 0)
+            break;
+        taken = 1;
+    }
+    if (taken < 0)
+        virtio_broken(&net->mmio, queue->broken);
+    else if (taken > 0)
+        virtio_again(&net->mmio, VIRTIO_NET_CONTROL);
+    virtio_used(&net->mmio, VIRTIO_NET_CONTROL);
+}
+
+static void notify(void *owner, unsigned queue)
+{
+    struct virtio_net *net = owner;
+
+    switch (queue) {
+    case VIRTIO_NET_RECEIVE:
+        net->starved = false;
+        wake(net);
+        break;
+    case VIRTIO_NET_TRANSMIT:
+        /* While it is stalled, the thread goes on when there is room. */
+        if (!net->stalled && transmit(net))
+            virtio_again(&net->mmio, queue);
+        break;
+    default: control(net); break;
+    }
+}
+
+static void start(void *owner, uint64_t features)
+{
+    struct virtio_net *net = owner;
+
+    if (net_accept(&net->net, features) == -EBADFD)
+        unplug(net);
+    wake(net);
+}
+
+static void stop(void *owner, unsigned queue)
+{
+    struct virtio_net *net = owner;
+
+    if (queue == VIRTIO_NET_TRANSMIT) {
+        net->stalled = false;
+    } else if (queue == VIRTIO_NET_RECEIVE) {
+        net->starved = false;
+        net->waiting = 0;
+    }
+}
+
+static void reset(void *owner)
+{
+    struct virtio_net *net = owner;
+
+    stop(net, VIRTIO_NET_TRANSMIT);
+    stop(net, VIRTIO_NET_RECEIVE);
+    virtio_net_control_reset(net);
+    (void)net_accept(&net->net, 0);
+}
+
+static uint64_t config_read(void *owner, uint32_t offset, unsigned size)
+{
+    const struct virtio_net *net = owner;
+    struct virtio_net_config config = {
+        .status = net->state.link ? VIRTIO_NET_S_LINK_UP : 0,
+        .max_virtqueue_pairs = 1,
+        .mtu = net->net.mtu,
+    };
+    uint64_t value = 0;
+
+    memcpy(config.mac, net->state.mac, sizeof(config.mac));
+    memcpy(&value, (const char *)&config + offset, size);
+    return value;
+}
+
+static const struct virtio_class class_of_all = {
+    .name = "virtio-net",
+    .device_id = 1,
+    .features = FEATURE(MAC) | FEATURE(MTU) | FEATURE(STATUS) | FEATURE(MRG_RXBUF) |
+                FEATURE(CTRL_VQ) | FEATURE(CTRL_RX) | FEATURE(CTRL_MAC_ADDR),
+    .nqueues = 3,
+    .queue_max = VIRTIO_NET_QUEUE_MAX,
+    .config_bytes = CONFIG_BYTES,
+    .notify = notify,
+    .reset = reset,
+    .stop = stop,
+    .start = start,
+    .config_read = config_read,
+};
+
+int virtio_net_create_on(struct virtio_net **created, struct vm *vm, struct dma *door,
+                         const struct net *backend, const uint8_t mac[NET_MAC_BYTES], uint64_t base,
+                         unsigned gsi)
+{
+    struct virtio_net *net = calloc(1, sizeof(*net));
+    int err;
+
+    if (!net)
+        return -ENOMEM;
+    net->net = *backend;
+    net->wake_fd = -1;
+    memcpy(net->mac, mac, NET_MAC_BYTES);
+    net->state.link = true;
+    virtio_net_control_reset(net);
+    net->class = class_of_all;
+    if (backend->header)
+        net->class.features |= OFFLOADS;
+    err = virtio_mmio_create(&net->mmio, &net->class, net, vm, door, base, gsi);
+    if (err)
+        free(net);
+    else
+        *created = net;
+    return err;
+}
+
+int virtio_net_create(struct virtio_net **created, struct vm *vm, struct dma *door,
+                      const struct net_config *config, uint64_t base, unsigned gsi, char *error,
+                      size_t error_bytes)
+{
+    struct net backend;
+    int err = net_open(&backend, config, error, error_bytes);
+
+    if (err)
+        return err;
+    err = virtio_net_create_on(created, vm, door, &backend, config->mac, base, gsi);
+    if (err) {
+        net_close(&backend);
+    } else {
+        err = virtio_net_start(*created);
+        if (err)
+            virtio_net_destroy(*created);
+    }
+    if (err)
+        snprintf(error, error_bytes, "--net: %s", strerror(-err));
+    return err;
+}
+
+struct virtio_net_counts virtio_net_count(struct virtio_net *net, bool *link)
+{
+    struct virtio_net_counts counts;
+
+    dma_lock(net->mmio.dma);
+    counts = net->counts;
+    *link = net->state.link;
+    dma_unlock(net->mmio.dma);
+    return counts;
+}
+
+void virtio_net_destroy(struct virtio_net *net)
+{
+    if (net->threaded) {
+        dma_lock(net->mmio.dma);
+        net->ending = true;
+        wake(net);
+        dma_unlock(net->mmio.dma);
+        pthread_join(net->thread, NULL);
+    }
+    if (net->wake_fd >= 0)
+        close(net->wake_fd);
+    net_close(&net->net);
+    free(net);
+}

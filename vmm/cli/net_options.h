@@ -1,0 +1,18 @@
+/*
+ * What --net says: user[,hostfwd=…], or tap=INTERFACE; with either, mac=ADDRESS.
+ */
+#ifndef STRATA_CLI_NET_OPTIONS_H
+#define STRATA_CLI_NET_OPTIONS_H
+
+#include "devices/backend/net.h"
+
+/*
+ * Reads the text, which is cut up in place and stays in use, for the n-th network device.
+ * Does not return where it is wrong.
+ */
+void net_options_parse(struct net_config *config, char *text, unsigned n);
+
+/* "02:00:00:00:00:01": an address that a device may have, or -EINVAL. */
+int parse_mac(const char *text, uint8_t mac[NET_MAC_BYTES]);
+
+#endif
