@@ -97,9 +97,6 @@ enum policy_place {
 /* Looks at all "strata," properties of a node. 0 or -EINVAL. */
 int policy_check_words(const struct policy_reader *reader, int node, enum policy_place place);
 
-/* The word that is most like `word`. */
-const char *policy_nearest(const char *word, const char *const *words, unsigned nwords);
-
 /* ---- Parts ------------------------------------------------------------------- */
 
 int policy_read_iommu(struct policy_reader *reader);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "vmm/dma/policy_reader.h"
+#include "vmm/machine/nearest.h"
 
 #define PREFIX    "strata,"
 #define WORD_MAX  48
@@ -71,49 +72,6 @@ int policy_complain(const struct policy_reader *reader, int node, const char *pr
     return -EINVAL;
 }
 
-/* Levenshtein's distance; letters that differ in case only count as equal. */
-static unsigned distance(const char *a, const char *b)
-{
-    size_t n = strnlen(a, WORD_MAX), m = strnlen(b, WORD_MAX);
-    unsigned row[WORD_MAX + 1];
-
-    for (size_t j = 0; j <= m; j++)
-        row[j] = (unsigned)j;
-    for (size_t i = 1; i <= n; i++) {
-        unsigned diagonal = row[0];
-
-        row[0] = (unsigned)i;
-        for (size_t j = 1; j <= m; j++) {
-            bool same = tolower((unsigned char)a[i - 1]) == tolower((unsigned char)b[j - 1]);
-            unsigned best = diagonal + !same;
-
-            diagonal = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[m];
-}
-
-const char *policy_nearest(const char *word, const char *const *words, unsigned nwords)
-{
-    const char *nearest = words[0];
-    unsigned least = ~0u;
-
-    for (unsigned i = 0; i < nwords; i++) {
-        unsigned far = distance(word, words[i]);
-
-        if (far < least) {
-            least = far;
-            nearest = words[i];
-        }
-    }
-    return nearest;
-}
-
 int policy_check_words(const struct policy_reader *reader, int node, enum policy_place place)
 {
     int property;
@@ -136,7 +94,7 @@ int policy_check_words(const struct policy_reader *reader, int node, enum policy
         if (i == NWORDS(property_words))
             return policy_complain(reader, node, name,
                                    "no such property; \"%s\" is the nearest there is",
-                                   policy_nearest(name, property_words, NWORDS(property_words)));
+                                   nearest_word(name, property_words, NWORDS(property_words)));
         if (property_places[i] != place)
             return policy_complain(reader, node, name, "belongs on %s; move it there",
                                    place_name(property_places[i]));
@@ -201,7 +159,7 @@ int policy_word_at(const struct policy_reader *reader, int node, const char *pro
     }
     return policy_complain(reader, node, property,
                            "\"%.*s\" means nothing here; \"%s\" is the nearest that does", WORD_MAX,
-                           word, policy_nearest(word, words, nwords));
+                           word, nearest_word(word, words, nwords));
 }
 
 int policy_word(const struct policy_reader *reader, int node, const char *property,

@@ -1,0 +1,10 @@
+/*
+ * The word that somebody meant.
+ */
+#ifndef STRATA_MACHINE_NEAREST_H
+#define STRATA_MACHINE_NEAREST_H
+
+/* The one of `nwords` (at least one) nearest to what was written, the first of equals. */
+const char *nearest_word(const char *word, const char *const *words, unsigned nwords);
+
+#endif
