@@ -46,6 +46,7 @@ enum vm_end_reason {
     VM_END_UNKNOWN_EXIT,   /* an exit this strata has no handler for */
     VM_END_RUN_ERROR,      /* KVM_RUN itself failed, error says how */
     VM_END_HOST_STOP,      /* the host ended it: a signal, a check, a time limit */
+    VM_END_HUNG,           /* the watchdog found no progress */
 };
 
 /* Why and how the run ended: what the first vm_stop said. */
@@ -123,6 +124,16 @@ int vm_wait(struct vm *vm, int timeout_ms);
  */
 void vm_pause(struct vm *vm, struct vcpu *self);
 void vm_resume(struct vm *vm, struct vcpu *self);
+
+/*
+ * vm_pause from a thread that is no vCPU's, which gives up where the world is not at rest
+ * in time: -ETIMEDOUT, the world goes on, nothing is to be resumed, and *stuck is a vCPU
+ * that did not come out of KVM_RUN or a device (VM_NO_VCPU: another thread had the world).
+ */
+int vm_pause_within(struct vm *vm, int timeout_ms, unsigned *stuck);
+
+/* Whether the vCPU may be inside KVM_RUN or a device, so that asking KVM about it may block. */
+bool vcpu_is_active(const struct vcpu *vcpu);
 
 /*
  * Where a vCPU thread stands still while the world is paused; also to be called by a

@@ -284,44 +284,89 @@ bool vcpu_park(struct vcpu *vcpu)
     return go_on;
 }
 
-void vm_pause(struct vm *vm, struct vcpu *self)
+/* Under the lock: whoever waits to run or to have the world goes on. */
+static void release_world(struct vm *vm)
 {
-    pthread_mutex_lock(&vm->lock);
+    vm->pause_depth = 0;
+    atomic_store(&vm->attention, vm->end.reason != VM_END_NONE);
+    pthread_cond_broadcast(&vm->changed);
+}
+
+/* Under the lock. The world stays as it was where the deadline (NULL: none) comes first. */
+static int pause_until(struct vm *vm, struct vcpu *self, const struct timespec *deadline)
+{
     if (vm->pause_depth && !held_by_other(vm)) {
         vm->pause_depth++;
-        goto unlock;
+        return 0;
     }
     if (self)
         set_active(self, false);
-    while (vm->pause_depth && vm->end.reason == VM_END_NONE)
-        wait_until(vm, NULL);
+    while (vm->pause_depth && vm->end.reason == VM_END_NONE) {
+        if (!wait_until(vm, deadline) && deadline)
+            return -ETIMEDOUT;
+    }
     if (vm->pause_depth) {
         /* Ending while another holds the world: nobody will run any more. */
         if (self)
             set_active(self, true);
-        goto unlock;
+        return 0;
     }
     vm->pause_depth = 1;
     vm->pauser = pthread_self();
     atomic_store(&vm->attention, true);
     while (vm->active) {
-        struct timespec next = from_now(KICK_INTERVAL_MS);
+        struct timespec now = from_now(0), next = from_now(KICK_INTERVAL_MS);
 
+        if (deadline && earlier(deadline, &now)) {
+            release_world(vm);
+            return -ETIMEDOUT;
+        }
         kick(vm, self);
         wait_until(vm, &next);
     }
-unlock:
+    return 0;
+}
+
+void vm_pause(struct vm *vm, struct vcpu *self)
+{
+    pthread_mutex_lock(&vm->lock);
+    pause_until(vm, self, NULL);
     pthread_mutex_unlock(&vm->lock);
+}
+
+int vm_pause_within(struct vm *vm, int timeout_ms, unsigned *stuck)
+{
+    struct timespec deadline = from_now(timeout_ms);
+    int err;
+
+    pthread_mutex_lock(&vm->lock);
+    err = pause_until(vm, NULL, &deadline);
+    *stuck = VM_NO_VCPU;
+    for (unsigned i = 0; err && i < vm->ncpus && *stuck == VM_NO_VCPU; i++) {
+        if (vm->vcpus[i].active)
+            *stuck = i;
+    }
+    pthread_mutex_unlock(&vm->lock);
+    return err;
+}
+
+bool vcpu_is_active(const struct vcpu *vcpu)
+{
+    bool active;
+
+    pthread_mutex_lock(&vcpu->vm->lock);
+    active = vcpu->active;
+    pthread_mutex_unlock(&vcpu->vm->lock);
+    return active;
 }
 
 void vm_resume(struct vm *vm, struct vcpu *self)
 {
     pthread_mutex_lock(&vm->lock);
     if (vm->pause_depth && !held_by_other(vm) && --vm->pause_depth == 0) {
-        atomic_store(&vm->attention, vm->end.reason != VM_END_NONE);
+        release_world(vm);
         if (self)
             set_active(self, true);
-        pthread_cond_broadcast(&vm->changed);
     }
     pthread_mutex_unlock(&vm->lock);
 }
@@ -339,6 +384,7 @@ const char *vm_end_name(enum vm_end_reason reason)
         [VM_END_UNKNOWN_EXIT] = "unknown exit",
         [VM_END_RUN_ERROR] = "KVM_RUN failed",
         [VM_END_HOST_STOP] = "stopped by the host",
+        [VM_END_HUNG] = "no progress",
     };
     return names[reason];
 }
