@@ -13,6 +13,27 @@ void console_init(struct console *console, int fd)
     atomic_init(&console->stalled, false);
     atomic_init(&console->error, 0);
     atomic_init(&console->dropped, 0);
+    atomic_init(&console->sent, 0);
+}
+
+/* Several consoles may write here at a time: each has its own place in the ring. */
+static void remember(struct console *console, const uint8_t *bytes, size_t count)
+{
+    size_t skip = count > CONSOLE_TAIL_BYTES ? count - CONSOLE_TAIL_BYTES : 0;
+    unsigned long long at = atomic_fetch_add_explicit(&console->sent, count, memory_order_relaxed);
+
+    for (size_t i = skip; i < count; i++)
+        console->tail[(at + i) % CONSOLE_TAIL_BYTES] = (char)bytes[i];
+}
+
+size_t console_tail(const struct console *console, char tail[CONSOLE_TAIL_BYTES])
+{
+    unsigned long long end = atomic_load_explicit(&console->sent, memory_order_relaxed);
+    size_t count = end < CONSOLE_TAIL_BYTES ? (size_t)end : CONSOLE_TAIL_BYTES;
+
+    for (size_t i = 0; i < count; i++)
+        tail[i] = console->tail[(end - count + i) % CONSOLE_TAIL_BYTES];
+    return count;
 }
 
 void console_drop(struct console *console, size_t count)
@@ -38,13 +59,13 @@ size_t console_write(struct console *console, const uint8_t *bytes, size_t count
             break;
         ready = poll(&writable, 1, atomic_load(&console->stalled) ? 0 : CONSOLE_PATIENCE_MS);
         if (ready < 0 && errno == EINTR)
-            return done;
+            goto interrupted;
         atomic_store(&console->stalled, ready == 0);
         if (ready <= 0)
             break;
         written = write(console->fd, bytes + done, chunk);
         if (written < 0 && errno == EINTR)
-            return done;
+            goto interrupted;
         if (written <= 0) {
             /* Closed reader, full disk: this output is lost, the guest goes on. */
             atomic_store(&console->error, written < 0 ? -errno : -EIO);
@@ -53,5 +74,8 @@ size_t console_write(struct console *console, const uint8_t *bytes, size_t count
         done += (size_t)written;
     }
     console_drop(console, count - done);
-    return count;
+    done = count;
+interrupted:
+    remember(console, bytes, done);
+    return done;
 }
