@@ -30,7 +30,7 @@ IOMMU     := $(filter-out %/dma_request.o,$(filter $B/obj/devices/iommu/%,$(OBJS
 # Devices and what they need of a VM.
 DEVICES   := $(filter $B/obj/devices/% $(REST)/obj/devices/% $(REST)/obj/vmm/machine/%,$(OBJS))
 # All of inspection but the disassembler.
-INSPECT   := $(filter-out %/disasm.o,$(filter $(REST)/obj/vmm/inspect/%,$(OBJS)))
+INSPECT   := $(filter-out %/disasm.o %/cpu.o,$(filter $(REST)/obj/vmm/inspect/%,$(OBJS)))
 UNIT_OBJS := $(patsubst %.c,$(REST)/obj/%.o,$(sort $(wildcard tests/unit/*.c)))
 FUZZERS   := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/*.c))
 BENCH_OBJS := $(patsubst %.c,$B/obj/%.o,$(filter-out %/floor.c %/iommu_main.c,$(sort $(wildcard tests/bench/*.c))))

@@ -1,6 +1,7 @@
 #include "vmm/cli/inspect_json.h"
 
 #include <inttypes.h>
+#include <linux/kvm.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,30 @@ json_t *json_hex(uint64_t number)
 
     snprintf(text, sizeof(text), "0x%" PRIx64, number);
     return json_string(text);
+}
+
+json_t *json_registers(const struct kvm_regs *r, const struct kvm_sregs *s)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } table[] = {
+        { "rax", r->rax },         { "rbx", r->rbx },        { "rcx", r->rcx },
+        { "rdx", r->rdx },         { "rsi", r->rsi },        { "rdi", r->rdi },
+        { "rbp", r->rbp },         { "rsp", r->rsp },        { "r8", r->r8 },
+        { "r9", r->r9 },           { "r10", r->r10 },        { "r11", r->r11 },
+        { "r12", r->r12 },         { "r13", r->r13 },        { "r14", r->r14 },
+        { "r15", r->r15 },         { "rip", r->rip },        { "rflags", r->rflags },
+        { "cr0", s->cr0 },         { "cr2", s->cr2 },        { "cr3", s->cr3 },
+        { "cr4", s->cr4 },         { "efer", s->efer },      { "fs_base", s->fs.base },
+        { "gs_base", s->gs.base }, { "gdt", s->gdt.base },   { "idt", s->idt.base },
+        { "cs", s->cs.selector },  { "ss", s->ss.selector }, { "tr", s->tr.selector },
+    };
+    json_t *json = json_object();
+
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+        json_object_set_new(json, table[i].name, json_hex(table[i].value));
+    return json;
 }
 
 static json_t *integer(uint64_t number)

@@ -13,7 +13,13 @@
 #include "vmm/inspect/spaces.h"
 #include "vmm/inspect/translate.h"
 
+struct kvm_regs;
+struct kvm_sregs;
+
 json_t *json_hex(uint64_t number);
+
+/* {"rax": "0x…", …, "tr"} */
+json_t *json_registers(const struct kvm_regs *regs, const struct kvm_sregs *sregs);
 
 /* {"pid", "name", "root", "format", "cpus"} */
 json_t *json_space(const struct spaces *spaces, unsigned space);

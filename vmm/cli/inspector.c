@@ -11,12 +11,12 @@
 #include "vmm/cli/inspect_json.h"
 #include "vmm/cli/json.h"
 #include "vmm/cli/look.h"
+#include "vmm/inspect/cpu.h"
 #include "vmm/inspect/disasm.h"
 #include "vmm/inspect/resident.h"
 #include "vmm/machine/stats.h"
 
 #define DUMP_PIECE_BYTES (16ull << 20)
-#define EFER_LMA         (1ull << 10)
 
 #define ERROR_LINE(text) \
     "{\"schema\":\"" INSPECT_REPLY_SCHEMA "\",\"version\":1,\"error\":\"" text "\"}\n"
@@ -238,13 +238,6 @@ static json_t *disassemble(const struct look *look, const uint8_t *code, size_t 
     return list;
 }
 
-static unsigned mode_bits(const struct kvm_sregs *sregs)
-{
-    if (sregs->efer & EFER_LMA && sregs->cs.l)
-        return 64;
-    return sregs->cs.db ? 32 : 16;
-}
-
 static void answer_disasm(struct look *look)
 {
     static const size_t room = (size_t)INSPECT_INSTRUCTIONS_MAX * DISASM_CODE_BYTES;
@@ -268,39 +261,13 @@ static void answer_disasm(struct look *look)
             look_fail(look, "0x%" PRIx64 " is not mapped; strata inspect walk tells where it ends",
                       va);
         } else if (ok) {
-            bits = look->request.pid ? 64 : mode_bits(&look->sregs[look->request.vcpu]);
+            bits = look->request.pid ? 64 : cpu_mode_bits(&look->sregs[look->request.vcpu]);
             look_set(look, "va", json_hex(va));
             look_set(look, "mode_bits", json_integer(bits));
             look_set(look, "instructions", disassemble(look, code, bytes, va, bits));
         }
     }
     free(code);
-}
-
-static json_t *registers(const struct look *look, unsigned vcpu)
-{
-    const struct kvm_regs *r = &look->regs[vcpu];
-    const struct kvm_sregs *s = &look->sregs[vcpu];
-    const struct {
-        const char *name;
-        uint64_t value;
-    } table[] = {
-        { "rax", r->rax },         { "rbx", r->rbx },        { "rcx", r->rcx },
-        { "rdx", r->rdx },         { "rsi", r->rsi },        { "rdi", r->rdi },
-        { "rbp", r->rbp },         { "rsp", r->rsp },        { "r8", r->r8 },
-        { "r9", r->r9 },           { "r10", r->r10 },        { "r11", r->r11 },
-        { "r12", r->r12 },         { "r13", r->r13 },        { "r14", r->r14 },
-        { "r15", r->r15 },         { "rip", r->rip },        { "rflags", r->rflags },
-        { "cr0", s->cr0 },         { "cr2", s->cr2 },        { "cr3", s->cr3 },
-        { "cr4", s->cr4 },         { "efer", s->efer },      { "fs_base", s->fs.base },
-        { "gs_base", s->gs.base }, { "gdt", s->gdt.base },   { "idt", s->idt.base },
-        { "cs", s->cs.selector },  { "ss", s->ss.selector }, { "tr", s->tr.selector },
-    };
-    json_t *json = json_object();
-
-    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-        json_object_set_new(json, table[i].name, json_hex(table[i].value));
-    return json;
 }
 
 static void answer_regs(struct look *look)
@@ -321,11 +288,11 @@ static void answer_regs(struct look *look)
                 space = json_space(&look->spaces, n);
             }
         }
-        json_array_append_new(vcpus, json_pack("{s:i, s:i, s:i, s:o, s:o, s:o}", "vcpu", (int)i,
-                                               "mode_bits", (int)mode_bits(&look->sregs[i]), "cpl",
-                                               (int)look->sregs[i].ss.dpl, "symbol",
-                                               look_symbol(look, look->regs[i].rip), "space", space,
-                                               "registers", registers(look, i)));
+        json_array_append_new(
+            vcpus, json_pack("{s:i, s:i, s:i, s:o, s:o, s:o}", "vcpu", (int)i, "mode_bits",
+                             (int)cpu_mode_bits(&look->sregs[i]), "cpl", (int)look->sregs[i].ss.dpl,
+                             "symbol", look_symbol(look, look->regs[i].rip), "space", space,
+                             "registers", json_registers(&look->regs[i], &look->sregs[i])));
     }
     look_set(look, "vcpus", vcpus);
 }
