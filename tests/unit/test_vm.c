@@ -78,7 +78,9 @@ static void make_guest(struct vm *to, struct board *on, unsigned ncpus, unsigned
     memcpy(memory_at(&to->memory, CODE_GPA, bytes), code, bytes);
     for (unsigned i = 0; i < running; i++) {
         ck_assert_int_eq(vcpu_configure(&to->vcpus[i]), 0);
-        ck_assert_int_eq(vcpu_enter_protected(&to->vcpus[i], CODE_GPA, i), 0);
+        ck_assert_int_eq(
+            vcpu_enter_protected(&to->vcpus[i], &(struct vcpu_entry){ .rip = CODE_GPA, .rbx = i }),
+            0);
         ck_assert_int_ge(ioctl(to->vcpus[i].fd, KVM_SET_MP_STATE, &runnable), 0);
     }
 }

@@ -84,7 +84,8 @@ int boot(struct vm *vm, struct board *board, const struct vm_config *config,
     err = pvh_write(&vm->memory, facts.bootargs, (uint32_t)fdt_bytes, error);
     if (err)
         return err;
-    err = vcpu_enter_protected(&vm->vcpus[0], kernel.entry, LAYOUT_START_INFO_GPA);
+    err = vcpu_enter_protected(
+        &vm->vcpus[0], &(struct vcpu_entry){ .rip = kernel.entry, .rbx = LAYOUT_START_INFO_GPA });
     if (err)
         return boot_fail(error, err, "KVM refuses the boot CPU's registers: %s; see strata doctor",
                          strerror(-err));

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #define MEMORY_BYTES (2ull << 20)
 #define CODE_GPA     0x1000
@@ -12,9 +11,6 @@
 #define TIMEOUT_MS   1000
 #define TABLE_ENTRY  0x3ull  /* present, writable */
 #define PAGE_ENTRY   0x83ull /* and a page: PS */
-#define CR0_PG       (1ull << 31)
-#define CR4_PAE      (1ull << 5)
-#define EFER_LME_LMA 0x500ull
 
 struct report {
     struct vm *vm;
@@ -35,27 +31,13 @@ static void report_write(void *owner, struct vcpu *vcpu, uint64_t offset, unsign
 
 static int enter_long_mode(struct vm *vm, enum probe_mode mode)
 {
-    struct vcpu *vcpu = &vm->vcpus[0];
-    struct kvm_sregs sregs;
-    struct kvm_regs regs;
-    int err = vcpu_configure(vcpu);
+    const struct vcpu_entry entry = { .rip = CODE_GPA, .cr3 = PML4_GPA };
 
-    if (!err)
-        err = vcpu_registers(vcpu, &regs, &sregs);
-
-    if (err)
-        return err;
     *(uint64_t *)memory_at(&vm->memory, PML4_GPA, 8) = PDPT_GPA | TABLE_ENTRY;
     *(uint64_t *)memory_at(&vm->memory, PDPT_GPA,
                            8) = mode == PROBE_64BIT_1GIB ? PAGE_ENTRY : PD_GPA | TABLE_ENTRY;
     *(uint64_t *)memory_at(&vm->memory, PD_GPA, 8) = PAGE_ENTRY;
-    sregs.cr3 = PML4_GPA;
-    sregs.cr4 |= CR4_PAE;
-    sregs.cr0 |= CR0_PG;
-    sregs.efer |= EFER_LME_LMA;
-    sregs.cs.l = 1;
-    sregs.cs.db = 0;
-    return ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) < 0 ? -errno : 0;
+    return vcpu_enter_long(&vm->vcpus[0], &entry);
 }
 
 int probe_run(const struct kvm_host *host, const struct probe_code *probe,
@@ -81,9 +63,9 @@ int probe_run(const struct kvm_host *host, const struct probe_code *probe,
     if (err)
         goto destroy_vm;
     memcpy(memory_at(&vm.memory, CODE_GPA, PROBE_CODE_BYTES), probe->code, probe->bytes);
-    err = vcpu_enter_protected(&vm.vcpus[0], CODE_GPA, 0);
-    if (!err && probe->mode != PROBE_32BIT)
-        err = enter_long_mode(&vm, probe->mode);
+    err = probe->mode == PROBE_32BIT
+              ? vcpu_enter_protected(&vm.vcpus[0], &(struct vcpu_entry){ .rip = CODE_GPA })
+              : enter_long_mode(&vm, probe->mode);
     if (err)
         goto destroy_vm;
     tsc_hz = vcpu_tsc_hz(&vm.vcpus[0]);

@@ -14,6 +14,11 @@
 #define APIC_BASE_BSP     0x100u
 #define CR0_PE            0x1u
 #define CR0_ET            0x10u
+#define CR0_PG            0x80000000u
+#define CR4_PAE           0x20u
+#define EFER_LME          0x100u
+#define EFER_LMA          0x400u
+#define REAL_MODE_END     0x100000u
 
 int vcpu_create(struct vcpu *vcpu, struct vm *vm, unsigned index)
 {
@@ -65,14 +70,12 @@ void vcpu_destroy(struct vcpu *vcpu)
     vcpu->fd = -1;
 }
 
-int vcpu_enter_protected(struct vcpu *vcpu, uint32_t rip, uint32_t ebx)
+/* Everything not named is zero, as after reset; so nothing has to be read first. */
+static struct kvm_sregs flat_state(const struct vcpu *vcpu, struct kvm_segment code,
+                                   struct kvm_segment data)
 {
-    const struct kvm_segment data = {
-        .limit = 0xffffffff, .selector = 0x10, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1
-    };
-    struct kvm_segment code = data;
-    /* Everything not named is zero, as after reset; so nothing has to be read first. */
-    struct kvm_sregs sregs = {
+    return (struct kvm_sregs){
+        .cs = code,
         .ds = data,
         .es = data,
         .fs = data,
@@ -82,17 +85,79 @@ int vcpu_enter_protected(struct vcpu *vcpu, uint32_t rip, uint32_t ebx)
         .ldt = { .limit = 0xffff, .type = 2, .present = 1 },
         .gdt = { .limit = 0xffff },
         .idt = { .limit = 0xffff },
-        .cr0 = CR0_PE | CR0_ET,
+        .cr0 = CR0_ET,
         .apic_base = ABI_LAPIC_GPA | APIC_BASE_ENABLED | (vcpu->index ? 0 : APIC_BASE_BSP),
     };
-    struct kvm_regs regs = { .rip = rip, .rbx = ebx, .rflags = 2 };
+}
+
+static int enter(struct vcpu *vcpu, const struct kvm_sregs *sregs, const struct vcpu_entry *entry,
+                 uint64_t rip)
+{
+    struct kvm_regs regs = {
+        .rip = rip, .rax = entry->rax, .rbx = entry->rbx, .rsi = entry->rsi, .rflags = 2
+    };
+
+    if (ioctl(vcpu->fd, KVM_SET_SREGS, sregs) < 0 || ioctl(vcpu->fd, KVM_SET_REGS, &regs) < 0)
+        return -errno;
+    return 0;
+}
+
+int vcpu_enter_protected(struct vcpu *vcpu, const struct vcpu_entry *entry)
+{
+    const struct kvm_segment data = {
+        .limit = 0xffffffff, .selector = 0x10, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1
+    };
+    struct kvm_segment code = data;
+    struct kvm_sregs sregs;
 
     code.selector = 0x8;
     code.type = 11;
-    sregs.cs = code;
-    if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) < 0 || ioctl(vcpu->fd, KVM_SET_REGS, &regs) < 0)
-        return -errno;
-    return 0;
+    sregs = flat_state(vcpu, code, data);
+    sregs.cr0 |= CR0_PE;
+    return enter(vcpu, &sregs, entry, entry->rip);
+}
+
+int vcpu_enter_long(struct vcpu *vcpu, const struct vcpu_entry *entry)
+{
+    const struct kvm_segment data = {
+        .limit = 0xffffffff, .selector = 0x18, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1
+    };
+    struct kvm_segment code = data;
+    struct kvm_sregs sregs;
+    int err = vcpu_configure(vcpu);
+
+    if (err)
+        return err;
+    code.selector = 0x10;
+    code.type = 11;
+    code.db = 0;
+    code.l = 1;
+    sregs = flat_state(vcpu, code, data);
+    sregs.cr0 |= CR0_PE | CR0_PG;
+    sregs.cr3 = entry->cr3;
+    sregs.cr4 = CR4_PAE;
+    sregs.efer = EFER_LME | EFER_LMA;
+    if (entry->gdt)
+        sregs.gdt = (struct kvm_dtable){ .base = entry->gdt, .limit = entry->gdt_bytes - 1 };
+    return enter(vcpu, &sregs, entry, entry->rip);
+}
+
+int vcpu_enter_real(struct vcpu *vcpu, const struct vcpu_entry *entry)
+{
+    const struct kvm_segment data = { .base = entry->rip & 0xf0000,
+                                      .limit = 0xffff,
+                                      .selector = (entry->rip & 0xf0000) >> 4,
+                                      .type = 3,
+                                      .present = 1,
+                                      .s = 1 };
+    struct kvm_segment code = data;
+    struct kvm_sregs sregs;
+
+    if (entry->rip >= REAL_MODE_END)
+        return -EINVAL;
+    code.type = 11;
+    sregs = flat_state(vcpu, code, data);
+    return enter(vcpu, &sregs, entry, entry->rip & 0xffff);
 }
 
 uint64_t vcpu_tsc_hz(const struct vcpu *vcpu)

@@ -60,10 +60,33 @@ int vcpu_configure(struct vcpu *vcpu);
 int vcpu_set_cpuid(struct vcpu *vcpu, const struct cpuid_table *table);
 
 /*
- * The state a PVH kernel starts in: 32-bit protected mode, flat segments, paging and
- * interrupts off (Xen, docs/misc/pvh.pandoc). rip and ebx as given. 0 or -errno.
+ * Where a vCPU starts. Registers that are not here are 0, interrupts are off; segments
+ * are flat.
  */
-int vcpu_enter_protected(struct vcpu *vcpu, uint32_t rip, uint32_t ebx);
+struct vcpu_entry {
+    uint64_t rip, rax, rbx, rsi;
+    uint64_t cr3; /* vcpu_enter_long: page tables that are in memory by then */
+    uint64_t gdt; /* its GPA; 0: none that could be used */
+    uint16_t gdt_bytes;
+};
+
+/*
+ * 32-bit protected mode, paging off: the state that a PVH kernel (Xen, docs/misc/pvh.pandoc)
+ * and a Multiboot kernel (specification 0.6.96, 3.2) starts in. 0 or -errno.
+ */
+int vcpu_enter_protected(struct vcpu *vcpu, const struct vcpu_entry *entry);
+
+/*
+ * 64-bit mode, as Linux wants it (Documentation/arch/x86/boot.rst, 64-bit boot protocol):
+ * CS is selector 0x10, all others 0x18. 0 or -errno.
+ */
+int vcpu_enter_long(struct vcpu *vcpu, const struct vcpu_entry *entry);
+
+/*
+ * Real mode, every segment the 64 KiB block that rip is in. -EINVAL: rip is not below
+ * 1 MiB; else 0 or -errno.
+ */
+int vcpu_enter_real(struct vcpu *vcpu, const struct vcpu_entry *entry);
 
 /* Reads the registers of a vCPU that is paused, has ended or is the caller's. 0 or -errno. */
 int vcpu_registers(const struct vcpu *vcpu, struct kvm_regs *regs, struct kvm_sregs *sregs);
