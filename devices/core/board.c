@@ -1,6 +1,7 @@
 #include "devices/core/board.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "devices/hostile/probe.h"
@@ -141,6 +142,17 @@ static int create_slots(struct board *board, const struct board_config *config)
     return err;
 }
 
+static int create_debug_exit(struct board *board, uint16_t port)
+{
+    int err = debug_exit_create(&board->debug_exit, board->vm, port);
+
+    if (err)
+        snprintf(board->error, sizeof(board->error),
+                 "--debug-exit 0x%x: %s; give another port, such as 0x%x", port,
+                 err == -EEXIST ? "another device is there" : "not 4 ports", DEBUG_EXIT_PORT);
+    return err;
+}
+
 static int create_pc(struct board *board)
 {
     struct vm *vm = board->vm;
@@ -173,6 +185,8 @@ int board_create(struct board *board, struct vm *vm, const struct board_config *
     if (err)
         goto destroy_serial;
     err = config->pc ? create_pc(board) : 0;
+    if (!err && config->debug_exit_port)
+        err = create_debug_exit(board, config->debug_exit_port);
     if (err)
         goto destroy_serial;
     err = create_slots(board, config);

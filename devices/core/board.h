@@ -12,6 +12,7 @@
 #include "devices/core/doorbell.h"
 #include "devices/iommu/iommu.h"
 #include "devices/legacy/acpi_pm.h"
+#include "devices/legacy/debug_exit.h"
 #include "devices/legacy/i8042.h"
 #include "devices/legacy/pit.h"
 #include "devices/legacy/pvpanic.h"
@@ -58,6 +59,7 @@ struct board_config {
     bool pc;             /* what kernels expect of a PC: clock, timer, ACPI registers, pvpanic */
     int console_out_fd;  /* gets what the guest sends to its consoles; < 0: dropped */
     int console_room_fd; /* eventfd, see board_input; < 0: none */
+    uint16_t debug_exit_port; /* 0: there is no such device */
     doorbell_callback *checkpoint;
     void *checkpoint_owner;
 };
@@ -74,6 +76,7 @@ struct board {
     struct pit pit;
     struct acpi_pm acpi_pm;
     struct pvpanic pvpanic;
+    struct debug_exit debug_exit;
     struct iommu *iommu;      /* NULL: none */
     struct board_slot *slots; /* by window, the IOMMU's own device first; NULL: there are none */
     unsigned nslots;
