@@ -58,6 +58,7 @@ static const struct {
     { "html", html_suite },
     { "picture", picture_suite },
     { "control", control_suite },
+    { "watchdog", watchdog_suite },
 };
 
 #define NSUITES (sizeof(suites) / sizeof(suites[0]))

@@ -52,5 +52,6 @@ Suite *virtqueue_suite(void);
 Suite *virtio_iommu_events_suite(void);
 Suite *virtio_iommu_requests_suite(void);
 Suite *vm_suite(void);
+Suite *watchdog_suite(void);
 
 #endif

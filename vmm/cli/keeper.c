@@ -5,11 +5,12 @@
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "devices/core/board.h"
 #include "vmm/cli/footprint.h"
-#include "vmm/cli/options.h"
+#include "vmm/cli/watchdog.h"
 #include "vmm/machine/vm.h"
 
 #define INPUT_BYTES     256
@@ -42,10 +43,33 @@ static void read_input(struct input *input)
     input->finished = count <= 0;
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
+/* Looks when it is time to; in how many ms the next time is. */
+static int keep_watch(const struct keeper *keeper, int64_t *next_ms)
+{
+    int64_t interval_ms = (int64_t)keeper->watchdog_seconds * 1000 / WATCHDOG_LOOKS;
+    int64_t now = now_ms();
+
+    if (now >= *next_ms) {
+        if (*next_ms && watchdog_look(keeper->watchdog))
+            vm_stop(keeper->vm, VM_END_HUNG, 1);
+        *next_ms = now + interval_ms;
+    }
+    return (int)(*next_ms - now);
+}
+
 /* Console input and signals, until the VM has been told to stop. */
 static void attend(const struct keeper *keeper)
 {
     struct input input = { 0 };
+    int64_t next_look_ms = 0;
     bool trimmed = false;
     uint64_t counter;
 
@@ -58,9 +82,10 @@ static void attend(const struct keeper *keeper)
             { .fd = input.finished || waiting ? -1 : STDIN_FILENO, .events = POLLIN },
         };
         struct signalfd_siginfo info;
-        int ready = poll(fds, 4, trimmed ? -1 : SETTLED_MS);
+        int timeout_ms = keeper->watchdog ? keep_watch(keeper, &next_look_ms) : -1;
+        int ready = poll(fds, 4, trimmed ? timeout_ms : SETTLED_MS);
 
-        if (ready == 0) {
+        if (ready == 0 && !trimmed) {
             footprint_trim();
             trimmed = true;
         }
@@ -86,7 +111,7 @@ void keeper_watch(void *arg)
     /* A vCPU that does not come back must not keep the process from ending. */
     if (vm_wait(keeper->vm, STOP_TIMEOUT_MS)) {
         fprintf(stderr, "strata run: a virtual CPU does not leave KVM; ending without it\n");
-        _exit(keeper->vm->end.status ? keeper->vm->end.status : STATUS_FAILED);
+        _exit(keeper->last_words(keeper->owner));
     }
 }
 
@@ -112,6 +137,7 @@ int keeper_create(struct keeper *keeper)
 {
     int err;
 
+    *keeper = (struct keeper){ .signal_fd = -1 };
     keeper->signal_fd = block_signals(&keeper->signals_before);
     if (keeper->signal_fd < 0) {
         err = -errno;

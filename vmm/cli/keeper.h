@@ -1,7 +1,8 @@
 /*
  * The keeper of a running VM: a thread that passes standard input to the guest's console
  * and turns SIGINT, SIGTERM and SIGHUP into the end of the run, while the main
- * thread is the guest's boot CPU. The terminal's settings stay as they are.
+ * thread is the guest's boot CPU; it also lets the watchdog look. The terminal's settings stay as
+ * they are.
  */
 #ifndef STRATA_CLI_KEEPER_H
 #define STRATA_CLI_KEEPER_H
@@ -10,13 +11,21 @@
 
 struct board;
 struct vm;
+struct watchdog;
 
 struct keeper {
     int room_fd;   /* eventfd for the board's consoles, see board_input */
     int signal_fd; /* the signals that end a run */
     sigset_t signals_before;
-    struct vm *vm; /* these two are to be set before it watches */
+
+    /* To be set before it watches. */
+    struct vm *vm;
     struct board *board;
+    struct watchdog *watchdog; /* NULL: none; */
+    unsigned watchdog_seconds; /* else after how long without progress it ends the run */
+    /* What is left to do where a vCPU does not come back: the exit status. */
+    int (*last_words)(void *owner);
+    void *owner;
 };
 
 /* Blocks the signals, except those that whoever started us wants ignored. 0 or -errno. */
@@ -25,7 +34,8 @@ void keeper_destroy(struct keeper *keeper);
 
 /*
  * The body of the thread (for vm_run, which gets the keeper as the argument): returns
- * when the run has ended. Where a vCPU does not come back then, it ends the process.
+ * when the run has ended. Where a vCPU does not come back then, it ends the process, after
+ * last_words.
  */
 void keeper_watch(void *keeper);
 

@@ -17,6 +17,8 @@
 #include "vmm/cli/report.h"
 #include "vmm/cli/run_json.h"
 #include "vmm/cli/run_options.h"
+#include "vmm/cli/run_status.h"
+#include "vmm/cli/watchdog.h"
 
 /* A VM that cannot be made: usage if the options asked for too much, else KVM's fault. */
 static int explain_create(const struct kvm_host *host, const struct vm_config *config, int err)
@@ -95,23 +97,42 @@ static void report_disks(const struct board *board)
     }
 }
 
-/* After the VM has ended: the report, the result, the exit status. */
-static int conclude(const struct vm *vm, const struct board *board, struct kvm_host *host,
-                    struct json_output *json, uint64_t started_ns)
-{
-    struct kvm_evidence evidence;
-    int status = vm->end.status, err;
-    json_t *result;
+/* A machine that runs, or did, and what is to be said of it. */
+struct running {
+    struct vm *vm;
+    struct board *board;
+    struct kvm_host *host;
+    struct json_output *json;
+    struct watchdog *watchdog; /* NULL: none */
+    bool bundled;
+    uint64_t started_ns;
+};
 
-    if (report_wanted(&vm->end))
-        report_crash(stderr, vm);
-    if (!json->path)
-        return status;
-    evidence = kvm_gather();
-    kvm_identify(host, &evidence);
-    result = run_json(vm, board, kvm_backend_name(host->backend), now_ns() - started_ns);
-    err = json_output_write(json, result);
-    json_decref(result);
+/* After the VM has ended: the report, the result, the exit status. */
+static int conclude(void *owner)
+{
+    const struct running *running = owner;
+    const struct vm *vm = running->vm;
+    int status = run_status(&vm->end, running->bundled), err = 0;
+    struct kvm_evidence evidence;
+    json_t *report = NULL, *result;
+
+    if (report_wanted(&vm->end)) {
+        report = report_json(vm, &running->board->serial.console,
+                             running->watchdog ? running->watchdog->why : NULL);
+        report_print(stderr, report);
+    } else if (vm->end.reason == VM_END_HOST_STOP) {
+        report_stopped(stderr, vm);
+    }
+    if (running->json->path) {
+        evidence = kvm_gather();
+        kvm_identify(running->host, &evidence);
+        result = run_json(vm, running->board, kvm_backend_name(running->host->backend), status,
+                          report, now_ns() - running->started_ns);
+        err = json_output_write(running->json, result);
+        json_decref(result);
+    }
+    json_decref(report);
     if (err) {
         fprintf(stderr, "strata run: --json: %s\n", strerror(-err));
         return status ? status : STATUS_FAILED;
@@ -146,9 +167,14 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
     struct inspector inspector;
     struct keeper keeper;
     struct beside beside = { &keeper, control, &inspector };
+    struct watchdog watchdog;
     struct board board;
     struct vm vm;
-    uint64_t started_ns;
+    struct running running = { .vm = &vm,
+                               .board = &board,
+                               .host = host,
+                               .json = json,
+                               .bundled = !options->config.kernel_path };
     int status, err;
 
     err = keeper_create(&keeper);
@@ -158,6 +184,18 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
     }
     keeper.vm = &vm;
     keeper.board = &board;
+    keeper.last_words = conclude;
+    keeper.owner = &running;
+    if (options->watchdog_seconds) {
+        err = watchdog_create(&watchdog, &vm, options->config.vcpu_count);
+        if (err) {
+            fprintf(stderr, "strata run: --watchdog: %s\n", strerror(-err));
+            status = STATUS_FAILED;
+            goto destroy_keeper;
+        }
+        running.watchdog = keeper.watchdog = &watchdog;
+        keeper.watchdog_seconds = options->watchdog_seconds;
+    }
     board_config.console_out_fd = json->fd == STDOUT_FILENO ? STDERR_FILENO : STDOUT_FILENO;
     board_config.console_room_fd = keeper.room_fd;
     err = vm_create(&vm, host, &shape);
@@ -177,9 +215,9 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
         status = STATUS_USAGE;
         goto destroy_board;
     }
-    started_ns = now_ns();
+    running.started_ns = now_ns();
     if (control)
-        inspector_init(&inspector, &vm, &board, !options->config.kernel_path, &control->stopping);
+        inspector_init(&inspector, &vm, &board, running.bundled, &control->stopping);
     err = vm_run(&vm, run_beside, &beside);
     /* Nobody may look at a VM that is taken apart. */
     if (control)
@@ -189,13 +227,15 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
         goto destroy_board;
     }
     report_lost_output(&board.serial.console);
-    status = conclude(&vm, &board, host, json, started_ns);
+    status = conclude(&running);
 
 destroy_board:
     board_destroy(&board);
 destroy_vm:
     vm_destroy(&vm);
 destroy_keeper:
+    if (running.watchdog)
+        watchdog_destroy(running.watchdog);
     keeper_destroy(&keeper);
     return status;
 }

@@ -109,8 +109,8 @@ static json_t *describe_iommu(const struct board *board)
                      (json_int_t)counts.pinned_pages);
 }
 
-json_t *run_json(const struct vm *vm, const struct board *board, const char *backend,
-                 uint64_t elapsed_ns)
+json_t *run_json(const struct vm *vm, const struct board *board, const char *backend, int status,
+                 json_t *report, uint64_t elapsed_ns)
 {
     json_t *result = json_result("strata.run", 1), *exits = json_object();
 
@@ -125,9 +125,9 @@ json_t *run_json(const struct vm *vm, const struct board *board, const char *bac
     json_object_set_new(result, "host", json_pack("{s:s}", "kvm", backend));
     json_object_set_new(
         result, "end",
-        json_pack("{s:s, s:i, s:o}", "reason", vm_end_name(vm->end.reason), "status",
-                  vm->end.status, "vcpu",
-                  vm->end.vcpu == VM_NO_VCPU ? json_null() : json_integer(vm->end.vcpu)));
+        json_pack("{s:s, s:i, s:o}", "reason", vm_end_name(vm->end.reason), "status", status,
+                  "vcpu", vm->end.vcpu == VM_NO_VCPU ? json_null() : json_integer(vm->end.vcpu)));
+    json_object_set_new(result, "report", report ? json_incref(report) : json_null());
     json_object_set_new(result, "memory_bytes", json_integer((json_int_t)vm->memory.bytes));
     json_object_set_new(result, "cpus", json_integer(vm->ncpus));
     json_object_set_new(result, "exits", exits);

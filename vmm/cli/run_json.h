@@ -10,8 +10,11 @@
 struct board;
 struct vm;
 
-/* A VM that has ended, with its devices; the caller's to free. `backend`: kvm_backend_name. */
-json_t *run_json(const struct vm *vm, const struct board *board, const char *backend,
-                 uint64_t elapsed_ns);
+/*
+ * A VM that has ended, with its devices; the caller's to free. `backend`: kvm_backend_name,
+ * `status`: run_status, `report`: report_json or NULL, which stays the caller's.
+ */
+json_t *run_json(const struct vm *vm, const struct board *board, const char *backend, int status,
+                 json_t *report, uint64_t elapsed_ns);
 
 #endif

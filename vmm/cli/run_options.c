@@ -12,6 +12,7 @@
 #include "vmm/boot/boot.h"
 #include "vmm/boot/layout.h"
 #include "vmm/cli/net_options.h"
+#include "vmm/cli/watchdog.h"
 
 enum {
     OPT_KERNEL,
@@ -28,6 +29,7 @@ enum {
     OPT_IOMMU,
     OPT_EXEC,
     OPT_CONTROL,
+    OPT_WATCHDOG,
     OPT_JSON
 };
 
@@ -60,6 +62,8 @@ static const struct option_entry option_entries[] = {
                    "let the bundled guest run one command and halt with its status" },
     [OPT_CONTROL] = { "control", "SOCK",
                       "make a socket through which strata inspect looks at the machine" },
+    [OPT_WATCHDOG] = { "watchdog", "S",
+                       "end the run, with a report, if the guest hangs for S seconds" },
     [OPT_JSON] = { "json", "FILE",
                    "write how the run ended to FILE (- for standard output;\n"
                    "the console then goes to standard error)" },
@@ -68,7 +72,8 @@ static const struct option_entry option_entries[] = {
 const struct command_line run_line = {
     .command = "run",
     .summary = "Starts a virtual machine with its console on standard input and output. The exit\n"
-               "status is the guest's; 1 after a crash, with a report on standard error.",
+               "status is the guest's; after a crash 1, or with --kernel one for each kind\n"
+               "(strata.1), with a report on standard error.",
     .options = option_entries,
     .noptions = sizeof(option_entries) / sizeof(option_entries[0]),
 };
@@ -110,6 +115,16 @@ static unsigned parse_cpus(const char *text)
     if (!count)
         usage_error(&run_line, "--cpus 0: a machine needs a CPU; give 1 or more");
     return count;
+}
+
+static unsigned parse_watchdog(const char *text)
+{
+    unsigned seconds;
+
+    if (parse_count(text, WATCHDOG_SECONDS_MAX, &seconds) || !seconds)
+        usage_error(&run_line, "--watchdog %s: not a time; say 1 to %u, in seconds", text,
+                    WATCHDOG_SECONDS_MAX);
+    return seconds;
 }
 
 static void add_device(struct run_options *options, struct board_device device)
@@ -276,6 +291,7 @@ void run_options_parse(struct run_options *options, int argc, char **argv)
         case OPT_IOMMU: config->dma_mode = parse_iommu(value); break;
         case OPT_EXEC: options->exec = value; break;
         case OPT_CONTROL: options->control = value; break;
+        case OPT_WATCHDOG: options->watchdog_seconds = parse_watchdog(value); break;
         case OPT_JSON: options->json = value; break;
         case OPT_PAGES:
             if (parse_backing(value, &config->huge_pages))

@@ -16,7 +16,8 @@ struct run_options {
     struct net_config nets[ABI_MMIO_DEVICES_MAX]; /* of the network devices among them */
     unsigned nnets;
     const char *append, *exec, *json, *control;
-    char *boot_args; /* owned */
+    unsigned watchdog_seconds; /* 0: none */
+    char *boot_args;           /* owned */
 };
 
 extern const struct command_line run_line;
