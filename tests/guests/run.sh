@@ -310,7 +310,7 @@ group_dead() {
         skip "broken page tables are reported" "not available here, because this host stands still with its guest"
     fi
     expect "a watchdog does not end a guest that works" 0 'as the model says' - \
-        run --watchdog 1 --exec "stress 60 2"
+        run --watchdog 1 --exec "stress 8 2"
 
     # The control: a guest that waits is not dead.
     for guest in sleep spin; do
