@@ -204,9 +204,10 @@ function element(name, into, attributes) {
 function memory_map(box) {
 	const captures = JSON.parse(document.getElementById(box.dataset.from).textContent);
 	const PIXELS = 512;
-	let m, cursor = 0, zoom, shown = null, where; // where: cell at each place of the square
+	let m, chosen, cursor = 0, zoom, shown = null, where; // where: cell at each place of the square
 
 	const choices = element("div", box, { className: "choices" });
+	const title = element("p", box, {});
 	const maps = element("div", box, { className: "maps" });
 	const figures = ["whole", "part"].map((name) => {
 		const figure = element("figure", maps, {});
@@ -302,6 +303,7 @@ function memory_map(box) {
 		draw_part(palette);
 		put_mark(whole, left, top, 1 << zoom);
 		put_mark(part, where.x[cursor] - left, where.y[cursor] - top, 1);
+		title.textContent = captures[chosen].shows ? captures[chosen].title + ": " + captures[chosen].shows : "";
 		whole.caption.textContent = bytes_text(m.frames) + " in " + plural(m.frames, "page frame") +
 			(m.map.fold > 1 ? ", " + m.map.fold + " to a cell" : "") + ", along a Hilbert curve from the top left corner";
 		part.caption.textContent = bytes_text((last - first) * m.map.fold) + " of it, from " + address(page_of(m, first)) +
@@ -432,6 +434,7 @@ function memory_map(box) {
 	}
 
 	function choose(index) {
+		chosen = index;
 		m = read_map(captures[index].map);
 		where = { x: new Uint16Array(m.n), y: new Uint16Array(m.n), cell: new Uint32Array(4 ** m.order).fill(m.n) };
 		for (let cell = 0; cell < m.n; cell++) {
@@ -487,6 +490,16 @@ function memory_map(box) {
 	choose(Number(box.dataset.first || 0));
 }
 
+// A link to something that is folded away opens it.
+function open_target() {
+	const target = location.hash && document.getElementById(location.hash.slice(1));
+
+	if (target && target.closest("details"))
+		target.closest("details").open = true;
+}
+
+addEventListener("hashchange", open_target);
 document.addEventListener("DOMContentLoaded", () => {
+	open_target();
 	document.querySelectorAll(".memory").forEach(memory_map);
 });

@@ -8,21 +8,27 @@
 #include <unistd.h>
 
 #include "vmm/cli/commands.h"
+#include "vmm/cli/html.h"
+#include "vmm/cli/inspect_request.h"
+#include "vmm/cli/inspector.h"
 #include "vmm/cli/json.h"
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/options.h"
-#include "vmm/tour/tour.h"
+#include "vmm/cli/tour_report.h"
 
 #define MEMORY_BYTES (256ull << 20)
 #define TIMEOUT_S    180
 
-enum { OPT_BREAK, OPT_LIST, OPT_JSON };
+enum { OPT_BREAK, OPT_LIST, OPT_HTML, OPT_JSON };
 
 static const struct option_entry option_entries[] = {
     [OPT_BREAK] = { "break", "NAME",
                     "break that exercise's mechanism on purpose and run only it:\n"
                     "its checks must fail, and with them this command" },
     [OPT_LIST] = { "list", NULL, "one exercise to a line, its name first" },
+    [OPT_HTML] = { "html", "FILE",
+                   "write a page with pictures of memory, plots and all checks to FILE\n"
+                   "(- likewise)" },
     [OPT_JSON] = { "json", "FILE",
                    "write all checks and figures to FILE (- for standard output;\n"
                    "the rows then go to standard error)" },
@@ -37,22 +43,6 @@ static const struct command_line tour_line = {
         "memory. Each is run again with its mechanism broken: that must fail.",
     .options = option_entries,
     .noptions = sizeof(option_entries) / sizeof(option_entries[0]),
-};
-
-/* An exercise to run, and what came of it. */
-struct stop {
-    const struct tour_exercise *exercise;
-    struct tour_run run, control;
-    bool has_run, has_control;
-};
-
-struct tour {
-    struct tour_host host;
-    FILE *out; /* for people */
-    bool colour;
-    struct stop *stops;
-    size_t nstops;
-    bool broken; /* --break: the run itself is the broken one, without a control */
 };
 
 static const struct tour_exercise *find_exercise(const char *name)
@@ -70,14 +60,14 @@ static void list(void)
         printf("%-14s %s\n", tour_exercises[i]->name, tour_exercises[i]->shows);
 }
 
-static bool control_failed(const struct stop *stop)
+bool tour_control_failed(const struct stop *stop)
 {
     return stop->has_control && !tour_ok(&stop->control);
 }
 
-static bool stop_ok(const struct tour *tour, const struct stop *stop)
+bool tour_stop_ok(const struct tour *tour, const struct stop *stop)
 {
-    return tour_ok(&stop->run) && (tour->broken || control_failed(stop));
+    return tour_ok(&stop->run) && (tour->broken || tour_control_failed(stop));
 }
 
 /* ---- For people ----------------------------------------------------------- */
@@ -103,7 +93,7 @@ static void print_failures(const struct tour *tour, const struct tour_run *run)
         fprintf(tour->out, "        the guest's last words: %s\n", run->console);
 }
 
-static size_t count_passed(const struct tour_run *run)
+size_t tour_count_passed(const struct tour_run *run)
 {
     size_t passed = 0;
 
@@ -112,23 +102,23 @@ static size_t count_passed(const struct tour_run *run)
     return passed;
 }
 
-static const char *control_words(const struct tour *tour, const struct stop *stop)
+const char *tour_control_words(const struct tour *tour, const struct stop *stop)
 {
     if (tour->broken)
         return "broken on purpose";
-    return control_failed(stop) ? "control fails, as it should" : "CONTROL DID NOT FAIL";
+    return tour_control_failed(stop) ? "control fails, as it should" : "CONTROL DID NOT FAIL";
 }
 
 static void print_row(const struct tour *tour, const struct stop *stop)
 {
     const struct tour_run *run = &stop->run;
-    bool ok = stop_ok(tour, stop);
+    bool ok = tour_stop_ok(tour, stop);
 
     fprintf(tour->out, "%s%-6s%s  %-13s  %3zu/%-3zu  %6.2f s  %-27s  %-55s  %s\n",
             paint(tour, ok ? "\033[32m" : "\033[31m"), ok ? "ok" : "FAILED", paint(tour, "\033[0m"),
-            run->exercise->name, count_passed(run), run->nchecks,
+            run->exercise->name, tour_count_passed(run), run->nchecks,
             (double)(run->elapsed_ns + (stop->has_control ? stop->control.elapsed_ns : 0)) / 1e9,
-            control_words(tour, stop), run->exercise->shows, run->key);
+            tour_control_words(tour, stop), run->exercise->shows, run->key);
     if (!tour_ok(run))
         print_failures(tour, run);
 }
@@ -181,13 +171,13 @@ static json_t *describe_figures(const struct tour_run *run)
 static json_t *describe_stop(const struct tour *tour, const struct stop *stop)
 {
     json_t *json = json_pack("{s:s, s:b, s:s, s:s, s:o, s:o, s:I}", "name", stop->exercise->name,
-                             "ok", stop_ok(tour, stop), "shows", stop->exercise->shows,
+                             "ok", tour_stop_ok(tour, stop), "shows", stop->exercise->shows,
                              "guest_command", stop->run.command, "checks",
                              describe_checks(&stop->run), "figures", describe_figures(&stop->run),
                              "elapsed_ns", (json_int_t)stop->run.elapsed_ns);
 
     json_object_set_new(json, "control_failed_as_it_should",
-                        stop->has_control ? json_boolean(control_failed(stop)) : json_null());
+                        stop->has_control ? json_boolean(tour_control_failed(stop)) : json_null());
     if (stop->has_control)
         json_object_set_new(json, "control",
                             json_pack("{s:s, s:o, s:I}", "breaks", stop->exercise->breaks, "checks",
@@ -236,6 +226,22 @@ static struct tour_host describe_host(const struct kvm_host *kvm)
     };
 }
 
+/* The inspector's report of this moment, for the page. */
+static void take_picture(void *owner, const struct tour_run *run)
+{
+    const struct inspect_request request = { .command = INSPECT_REPORT };
+    static const atomic_bool never;
+    struct inspector inspector;
+    struct tour *tour = owner;
+
+    for (size_t i = 0; i < tour->nstops; i++) {
+        if (run != &tour->stops[i].run || tour->stops[i].picture)
+            continue;
+        inspector_init(&inspector, run->vm, run->board, true, &never);
+        tour->stops[i].picture = inspector_look(&inspector, &request);
+    }
+}
+
 static int run_one(const struct tour *tour, struct tour_run *run,
                    const struct tour_exercise *exercise, bool control)
 {
@@ -262,7 +268,7 @@ static bool run_all(struct tour *tour)
         if (stop->has_run)
             print_row(tour, stop);
         fflush(tour->out);
-        ok = ok && stop->has_run && stop_ok(tour, stop);
+        ok = ok && stop->has_run && tour_stop_ok(tour, stop);
     }
     return ok;
 }
@@ -284,9 +290,9 @@ static void choose(struct tour *tour, int argc, char **argv, const char *broken)
 
 int cmd_tour(int argc, char **argv)
 {
-    const char *value, *broken = NULL, *json_path = NULL;
+    const char *value, *broken = NULL, *json_path = NULL, *html_path = NULL;
     struct tour tour = { 0 };
-    struct json_output json;
+    struct json_output json, html;
     struct kvm_host kvm;
     int option, err;
     bool ok;
@@ -294,20 +300,31 @@ int cmd_tour(int argc, char **argv)
     while ((option = options_next(&tour_line, argc, argv, &value)) >= 0) {
         switch (option) {
         case OPT_BREAK: broken = value; break;
+        case OPT_HTML: html_path = value; break;
         case OPT_JSON: json_path = value; break;
         case OPT_LIST: list(); return STATUS_OK;
         default: break;
         }
     }
     choose(&tour, argc, argv, broken);
+    if (json_path && html_path && !strcmp(json_path, html_path))
+        usage_error(&tour_line, "--json and --html cannot both go to %s", json_path);
     err = json_output_open(&json, json_path);
     if (err)
         usage_error(&tour_line, "--json %s: %s; give a file that can be written", json_path,
                     strerror(-err));
+    err = json_output_open(&html, html_path);
+    if (err)
+        usage_error(&tour_line, "--html %s: %s; give a file that can be written", html_path,
+                    strerror(-err));
     kvm_open_or_exit(&kvm, true);
     tour.broken = broken != NULL;
     tour.host = describe_host(&kvm);
-    tour.out = json.fd == STDOUT_FILENO ? stderr : stdout;
+    if (html_path) {
+        tour.host.picture = take_picture;
+        tour.host.picture_owner = &tour;
+    }
+    tour.out = json.fd == STDOUT_FILENO || html.fd == STDOUT_FILENO ? stderr : stdout;
     tour.colour = isatty(fileno(tour.out));
     ok = run_all(&tour);
     if (json_path) {
@@ -319,8 +336,15 @@ int cmd_tour(int argc, char **argv)
             fprintf(stderr, "strata tour: --json: %s\n", strerror(-err));
         ok = ok && !err;
     }
+    err = html_write(&html, tour_print_html, &tour);
+    if (err)
+        fprintf(stderr, "strata tour: --html: %s\n", strerror(-err));
+    ok = ok && !err;
     json_output_close(&json);
+    json_output_close(&html);
     kvm_close(&kvm);
+    for (size_t i = 0; i < tour.nstops; i++)
+        json_decref(tour.stops[i].picture);
     free(tour.stops);
     return ok ? STATUS_OK : STATUS_FAILED;
 }

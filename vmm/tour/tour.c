@@ -31,6 +31,15 @@ static uint64_t now_ns(void)
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
+static void take_picture(const struct tour_run *run, uint32_t step)
+{
+    const struct tour_picture *picture = &run->exercise->picture;
+
+    if (run->host->picture && !run->control && step == picture->step &&
+        run->rung[step] == picture->ring)
+        run->host->picture(run->host->picture_owner, run);
+}
+
 /* The guest rang: stop the world, see whose checkpoint it is, look. */
 static int on_checkpoint(void *owner, struct vcpu *vcpu, uint32_t frame)
 {
@@ -50,6 +59,7 @@ static int on_checkpoint(void *owner, struct vcpu *vcpu, uint32_t frame)
         run->vcpu = vcpu;
         run->rung[record.step]++;
         run->exercise->checkpoint(run, &record, &view);
+        take_picture(run, record.step);
     }
     vm_resume(run->vm, vcpu);
     return err;

@@ -47,6 +47,17 @@ struct tour_host {
     bool interprets;    /* kernel code is interpreted: smaller sizes */
     unsigned timeout_s; /* for one run */
     uint64_t memory_bytes;
+    /* The world is stopped, where the exercise's picture is to be taken; once in a run that
+     * is no control. May be NULL. */
+    void (*picture)(void *owner, const struct tour_run *run);
+    void *picture_owner;
+};
+
+/* The moment of an exercise that is worth a picture: the ring-th time that a step is rung. */
+struct tour_picture {
+    uint32_t step; /* 0: none */
+    uint64_t ring;
+    const char *shows; /* in words that follow a colon */
 };
 
 struct tour_exercise {
@@ -65,6 +76,7 @@ struct tour_exercise {
                        const struct guest_view *view);
     /* After the run: figures from several steps, and the row's key figures. May be NULL. */
     void (*conclude)(struct tour_run *run, char *key, size_t bytes);
+    struct tour_picture picture;
     size_t state_bytes; /* of what the exercise remembers from step to step */
 };
 
