@@ -9,7 +9,7 @@
 # STRATA_SLOW multiplies all time limits (emulated hosts set it).
 cd "$(dirname "$0")/../.." || exit 2
 
-ALL="misuse broken ends dead signals console bundled devices network dma driver windows tour"
+ALL="misuse broken ends dead signals console pc bundled devices network dma driver windows tour"
 STRATA=${STRATA:-build/strata}
 GUESTS=build/tests
 SLOW=${STRATA_SLOW:-1}
@@ -190,6 +190,11 @@ group_misuse() {
         expect "help of $command" 0 "Usage|usage" - $command --help
     done
     expect "help" 0 "tour" - --help
+    misuse "a feature that nobody has" 'cpuid -avx3: no such feature; "avx" is the nearest' \
+        run --cpuid -avx3
+    misuse "a template that there is not" '"x86-64-v1" is the nearest' run --cpuid x86-64-v9
+    misuse "a template after a feature" 'a template comes first' run --cpuid -avx,x86-64-v2
+    misuse "an empty list of features" 'cpuid: empty' run --cpuid ""
 }
 
 # ELF64 header: e_ident class at 4, e_machine at 18, e_phoff at 32, e_phentsize at
@@ -441,6 +446,74 @@ group_console() {
     finish
     [ -n "$why" ] || [ $status -eq 0 ] || why="exit status $status"
     verdict "halt ends it with status 0" "$why"
+    limit=20
+}
+
+# Word N, from 1, of what pc.elf printed about CPUID.
+word() { # FILE N
+    sed -n "$2p" "$1"
+}
+
+# How the file of a run with something hidden may differ from the one without: lacks
+# exactly these bits of word N, and has no bit that was not there.
+lacks() { # N BITS
+    was=$((0x$(word "$work/all" "$1"))) is=$((0x$(word "$out" "$1")))
+    [ $((was & $2)) -ne 0 ] || echo "word $1 never had $2"
+    [ $is -eq $((was & ~$2)) ] || echo "word $1 is $is, was $was"
+}
+
+group_pc() {
+    limit=30
+    pc=$GUESTS/pc.elf
+    expect "ACPI poweroff is status 0" 0 '^off$' - run --kernel "$pc" --append o
+    expect "ACPI reset is a status of its own" 16 '^resetting$' - run --kernel "$pc" --append r --json "$work/run.json"
+    why=
+    grep -q '"reason": "guest reset"' "$work/run.json" || why="its JSON does not say so"
+    verdict "and is told from poweroff" "$why"
+    expect "a panic by pvpanic is too, and told" 17 '^panicking$' 'panic' run --kernel "$pc" --append x
+    expect "the interval timer is there when it is used" 0 '^counted$' - \
+        run --kernel "$pc" --append p
+
+    before=$(date -u +%Y%m%d%H%M)
+    strata run --kernel "$pc" --append t
+    why=$(wrong 0 '' -)
+    shown=$(sed -n 's/^000000//p' "$out" | head -n 6 | tr -d '\n')
+    [ -n "$why" ] || [ "$shown" = "$before" ] || [ "$shown" = "$(date -u +%Y%m%d%H%M)" ] ||
+        why="it shows $shown, not $before"
+    verdict "the clock shows the host's time, UTC" "$why"
+
+    strata run --kernel "$pc" --append c
+    why=$(wrong 0 '' -)
+    cp "$out" "$work/all"
+    [ -n "$why" ] || [ "$(wc -l <"$out")" -eq 7 ] || why="it says too little"
+    [ -n "$why" ] || [ "$(word "$out" 7)" != 00000000 ] || why="no frequency of the TSC"
+    verdict "a guest reads CPUID, the TSC's frequency too" "$why"
+    # Word 1: leaf 1 ecx, 2: edx, 3: leaf 7 ebx, 4 and 5: leaf 0x80000001 ecx and edx, 6: 0xd.
+    if "$STRATA" doctor 2>/dev/null | grep -q 'KVM backend *software'; then
+        expect "--cpuid where masks have no effect" 2 - 'not available here, because' \
+            run --kernel "$pc" --cpuid -popcnt
+        limit=20
+        return
+    fi
+    strata run --kernel "$pc" --append c --cpuid -popcnt,-cx16
+    verdict "--cpuid hides two features, and nothing else" "$(wrong 0 '^[0-9a-f]{8}$' -; lacks 1 $((1 << 23 | 1 << 13)))"
+    strata run --kernel "$pc" --append c --cpuid -ssse3
+    verdict "what depends on a hidden feature is hidden as well" \
+        "$(wrong 0 '^[0-9a-f]{8}$' -; lacks 1 $((0x$(word "$work/all" 1) & (1 << 9 | 1 << 19 | 1 << 20))))"
+    strata run --kernel "$pc" --append c --cpuid x86-64-v2
+    is=$((0x$(word "$out" 1)))
+    why=$(wrong 0 '' -)
+    [ $((is & 0x982201)) -eq $((0x982201)) ] || why="leaf 1 lacks what level 2 is, $(word "$out" 1)"
+    [ $((is & 0x7e401000)) -eq 0 ] || why="leaf 1 has more than level 2, $(word "$out" 1)"
+    [ $((0x$(word "$out" 3) & ~0x100283)) -eq 0 ] || why="leaf 7 has more, $(word "$out" 3)"
+    [ "$(word "$out" 6)" = 00000000 ] || why="there is state to save without xsave"
+    verdict "--cpuid x86-64-v2 shows that level and no more" "$why"
+    strata run --kernel "$pc" --append c --cpuid x86-64-v2,+x2apic,-lahf_lm
+    why=$(wrong 0 '' -)
+    [ $((0x$(word "$out" 4) & 1)) -eq 0 ] || why="lahf_lm is still there"
+    verdict "and can be changed" "$why"
+    expect "what KVM cannot show is refused" 2 - 'cpuid .avx512_4vnniw: ' \
+        run --kernel "$pc" --cpuid +avx512_4vnniw
     limit=20
 }
 

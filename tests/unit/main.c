@@ -16,6 +16,7 @@ static const struct {
     { "memory", memory_suite },
     { "bus", bus_suite },
     { "cpuid", cpuid_suite },
+    { "cpuid_mask", cpuid_mask_suite },
     { "backend", backend_suite },
     { "balloon", balloon_suite },
     { "vm", vm_suite },

@@ -14,6 +14,7 @@ Suite *board_suite(void);
 Suite *boot_suite(void);
 Suite *bus_suite(void);
 Suite *control_suite(void);
+Suite *cpuid_mask_suite(void);
 Suite *cpuid_suite(void);
 Suite *delay_suite(void);
 Suite *devices_suite(void);

@@ -95,6 +95,28 @@ START_TEST(test_full)
 }
 END_TEST
 
+START_TEST(test_tsc)
+{
+    struct cpuid_table table = { .nent = 3,
+                                 .entries = { { .function = 0, .eax = 0x16 },
+                                              { .function = 0x15 },
+                                              { .function = 0x40000000, .eax = 0x40000001 } } };
+
+    ck_assert_int_eq(cpuid_tell_tsc(&table, 0), 0);
+    ck_assert_uint_eq(table.nent, 3);
+    ck_assert_int_eq(cpuid_tell_tsc(&table, 2596120000), 0);
+    ck_assert_uint_eq(leaf(&table, 0x40000000, 0)->eax, 0x40000010);
+    ck_assert_uint_eq(leaf(&table, 0x40000010, 0)->eax, 2596120);
+    ck_assert_uint_eq(leaf(&table, 0x40000010, 0)->ebx, 1000000);
+    /* The crystal's 1 GHz times ebx / eax. */
+    ck_assert_uint_eq(leaf(&table, 0x15, 0)->eax, 1000000);
+    ck_assert_uint_eq(leaf(&table, 0x15, 0)->ebx, 2596120);
+    ck_assert_uint_eq(leaf(&table, 0x15, 0)->ecx, 1000000000);
+    table.nent = CPUID_ENTRIES_MAX;
+    ck_assert_int_eq(cpuid_tell_tsc(&table, 1000000), -ENOSPC);
+}
+END_TEST
+
 Suite *cpuid_suite(void)
 {
     Suite *suite = suite_create("cpuid");
@@ -104,6 +126,7 @@ Suite *cpuid_suite(void)
     tcase_add_loop_test(tc, test_topology, 0, 6);
     tcase_add_test(tc, test_no_deadline);
     tcase_add_test(tc, test_full);
+    tcase_add_test(tc, test_tsc);
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -15,7 +15,9 @@ struct vm_shape boot_shape(const struct vm_config *config)
 {
     return (struct vm_shape){ .memory_bytes = config->memory_bytes,
                               .ncpus = config->vcpu_count,
-                              .backing = config->huge_pages };
+                              .backing = config->huge_pages,
+                              .pc = config->kernel_path != NULL,
+                              .cpuid = config->cpuid };
 }
 
 struct board_config boot_board(const struct vm_config *config)

@@ -15,6 +15,7 @@
 
 struct abi_policy;
 struct board_device;
+struct cpuid_mask;
 
 struct vm_config {
     const char *kernel_path;        /* NULL: the bundled guest */
@@ -22,6 +23,7 @@ struct vm_config {
     uint64_t memory_bytes;          /* machine-config mem_size_mib */
     unsigned vcpu_count;            /* machine-config vcpu_count */
     enum memory_backing huge_pages; /* machine-config huge_pages */
+    const struct cpuid_mask *cpuid; /* what CPUID does not show the guest; NULL: nothing */
 
     const struct board_device *devices; /* drives, entropy device, ..., in this order */
     unsigned ndevices;

@@ -272,11 +272,15 @@ int cmd_run(int argc, char **argv)
                     strerror(-err));
     }
     kvm_open_or_exit(&host, false);
+    status = run_cpuid_check(&options.cpuid, &host);
+    if (status)
+        goto close_kvm;
     control = options.control ? open_control(options.control) : NULL;
     status = options.control && !control ? STATUS_USAGE : run(&host, &options, &json, control);
     if (control)
         control_close(control);
     free(control);
+close_kvm:
     kvm_close(&host);
     json_output_close(&json);
     run_options_free(&options);

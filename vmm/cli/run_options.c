@@ -19,6 +19,7 @@ enum {
     OPT_APPEND,
     OPT_MEMORY,
     OPT_CPUS,
+    OPT_CPUID,
     OPT_PAGES,
     OPT_DISK,
     OPT_NET,
@@ -39,6 +40,9 @@ static const struct option_entry option_entries[] = {
     [OPT_APPEND] = { "append", "TEXT", "boot arguments" },
     [OPT_MEMORY] = { "memory", "SIZE", "guest memory, e.g. 256M (the default) or 2G" },
     [OPT_CPUS] = { "cpus", "N", "virtual CPUs (default 2)" },
+    [OPT_CPUID] = { "cpuid", "LIST",
+                    "what CPUID shows: -NAME and +NAME, as in /proc/cpuinfo, between commas, or\n"
+                    "before them x86-64-v1, -v2 or -v3: no more than that, on any host" },
     [OPT_PAGES] = { "pages", "KIND", "host pages behind guest memory: 4k (default), thp, hugetlb" },
     [OPT_DISK] = { "disk", "FILE[,ro][,latency=TIME]",
                    "a disk with the contents of FILE, read-only with ,ro, each request taking\n"
@@ -278,6 +282,7 @@ void run_options_parse(struct run_options *options, int argc, char **argv)
         case OPT_APPEND: options->append = value; break;
         case OPT_MEMORY: config->memory_bytes = parse_memory(value); break;
         case OPT_CPUS: config->vcpu_count = parse_cpus(value); break;
+        case OPT_CPUID: run_cpuid_parse(&options->cpuid, &run_line, optarg); break;
         case OPT_DISK: add_disk(options, optarg); break;
         case OPT_NET: add_net(options, optarg); break;
         case OPT_RNG: add_device(options, (struct board_device){ .kind = BOARD_RNG }); break;
@@ -305,6 +310,8 @@ void run_options_parse(struct run_options *options, int argc, char **argv)
     check_balloon(options);
     number_devices(options);
     config->devices = options->devices;
+    if (options->cpuid.asked)
+        config->cpuid = &options->cpuid.mask;
     options->boot_args = join_boot_args(options->append, options->exec);
     config->boot_args = options->boot_args;
 }

@@ -9,6 +9,7 @@
 #include "guest/abi/machine.h"
 #include "vmm/boot/config.h"
 #include "vmm/cli/options.h"
+#include "vmm/cli/run_cpuid.h"
 
 struct run_options {
     struct vm_config config;
@@ -16,6 +17,7 @@ struct run_options {
     struct net_config nets[ABI_MMIO_DEVICES_MAX]; /* of the network devices among them */
     unsigned nnets;
     const char *append, *exec, *json, *control;
+    struct run_cpuid cpuid;
     unsigned watchdog_seconds; /* 0: none */
     char *boot_args;           /* owned */
 };

@@ -8,6 +8,10 @@
 #define LEAF_1_ECX_TSC_DEADLINE (1u << 24)
 #define LEAF_1_EDX_HTT          (1u << 28)
 
+#define LEAF_HYPERVISOR         0x40000000u
+#define LEAF_TIMING             0x40000010u
+#define APIC_BUS_HZ             1000000000u /* KVM's local APIC timers count nanoseconds */
+
 /* Level types of leaf 0xb (Intel SDM vol. 2, CPUID; AMD APM vol. 3, E.3.8). */
 #define LEVEL_THREAD (1u << 8)
 #define LEVEL_CORE   (2u << 8)
@@ -91,6 +95,32 @@ int cpuid_shape(struct cpuid_table *table, unsigned ncpus, bool tsc_deadline)
     add_level(table, 0, 0, 1, LEVEL_THREAD);
     add_level(table, 1, shift, ncpus, LEVEL_CORE);
     add_level(table, 2, 0, 0, 0);
+    return 0;
+}
+
+int cpuid_tell_tsc(struct cpuid_table *table, uint64_t tsc_hz)
+{
+    const struct kvm_cpuid_entry2 timing = { .function = LEAF_TIMING,
+                                             .eax = (uint32_t)(tsc_hz / 1000),
+                                             .ebx = APIC_BUS_HZ / 1000 };
+
+    if (!tsc_hz)
+        return 0;
+    if (table->nent == CPUID_ENTRIES_MAX)
+        return -ENOSPC;
+    for (uint32_t i = 0; i < table->nent; i++) {
+        struct kvm_cpuid_entry2 *entry = &table->entries[i];
+
+        if (entry->function == LEAF_HYPERVISOR && entry->eax < LEAF_TIMING)
+            entry->eax = LEAF_TIMING;
+        /* TSC = crystal * ebx / eax; the crystal also drives the local APIC's timer. */
+        if (entry->function == 0x15 && !entry->eax) {
+            entry->eax = APIC_BUS_HZ / 1000;
+            entry->ebx = timing.eax;
+            entry->ecx = APIC_BUS_HZ;
+        }
+    }
+    table->entries[table->nent++] = timing;
     return 0;
 }
 

@@ -28,6 +28,13 @@ int cpuid_fetch(int kvm_fd, struct cpuid_table *table);
  */
 int cpuid_shape(struct cpuid_table *table, unsigned ncpus, bool tsc_deadline);
 
+/*
+ * Tells the guest how fast its TSC runs, so that it need not find out: leaf 0x40000010 as
+ * VMware has it, and 0x15 where the CPU is new enough for it. 0: not known, no change.
+ * -ENOSPC: the table is full.
+ */
+int cpuid_tell_tsc(struct cpuid_table *table, uint64_t tsc_hz);
+
 /* Makes a copy of the shaped table that of the vCPU with this APIC id. */
 void cpuid_for_vcpu(struct cpuid_table *table, unsigned apic_id);
 

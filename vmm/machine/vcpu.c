@@ -20,6 +20,13 @@
 #define EFER_LMA          0x400u
 #define REAL_MODE_END     0x100000u
 
+/* Intel SDM vol. 4, 2.1. */
+#define MSR_MISC_ENABLE          0x1a0
+#define MISC_ENABLE_FAST_STRINGS 0x1
+#define MSR_MTRR_DEF_TYPE        0x2ff
+#define MTRR_ENABLED             0x800
+#define MTRR_WRITE_BACK          6
+
 int vcpu_create(struct vcpu *vcpu, struct vm *vm, unsigned index)
 {
     int err;
@@ -41,6 +48,25 @@ close_vcpu:
     return err;
 }
 
+/*
+ * Model-specific registers that firmware sets before a kernel runs: without them Linux
+ * does without fast string instructions (Intel) and without PAT.
+ */
+static void set_firmware_msrs(const struct vcpu *vcpu)
+{
+    struct {
+        struct kvm_msrs list;
+        struct kvm_msr_entry entries[2];
+    } msrs = {
+        .list = { .nmsrs = 2 },
+        .entries = { { .index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLED | MTRR_WRITE_BACK },
+                     { .index = MSR_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRINGS } },
+    };
+
+    /* It stops at one that a backend does not have; all that costs is speed. */
+    (void)ioctl(vcpu->fd, KVM_SET_MSRS, &msrs);
+}
+
 int vcpu_set_cpuid(struct vcpu *vcpu, const struct cpuid_table *table)
 {
     struct cpuid_table own = *table;
@@ -48,6 +74,8 @@ int vcpu_set_cpuid(struct vcpu *vcpu, const struct cpuid_table *table)
     cpuid_for_vcpu(&own, vcpu->index);
     if (ioctl(vcpu->fd, KVM_SET_CPUID2, &own) < 0)
         return -errno;
+    if (vcpu->vm->shape.pc)
+        set_firmware_msrs(vcpu);
     vcpu->configured = true;
     return 0;
 }

@@ -22,6 +22,7 @@
 #include "vmm/machine/memory.h"
 #include "vmm/machine/vcpu.h"
 
+struct cpuid_mask;
 struct cpuid_table;
 struct vm_setup;
 
@@ -33,6 +34,8 @@ struct vm_shape {
     uint64_t memory_bytes;
     unsigned ncpus; /* 1 to VM_CPUS_MAX */
     enum memory_backing backing;
+    bool pc; /* CPUs as a PC's firmware hands them over, and the TSC's frequency in CPUID */
+    const struct cpuid_mask *cpuid; /* what CPUID does not show; outlives the VM; NULL: nothing */
 };
 
 enum vm_end_reason {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "vmm/machine/cpuid.h"
+#include "vmm/machine/cpuid_mask.h"
 #include "vmm/machine/vm.h"
 #include "vmm/machine/vm_threads.h"
 
@@ -55,13 +56,17 @@ static int set_up(struct vm_setup *setup)
     if (!err)
         err = cpuid_shape(&setup->table, vm->ncpus,
                           kvm_capability(vm->host, KVM_CAP_TSC_DEADLINE_TIMER));
+    if (!err && vm->shape.cpuid)
+        (void)cpuid_mask_apply(vm->shape.cpuid, &setup->table);
     if (vm->ncpus > 1 && !await(setup, VM_STAGE_MACHINE))
         return err;
     for (unsigned i = 1; i < vm->ncpus && !err; i++)
         err = vcpu_create(&vm->vcpus[i], vm, i);
     if (!await(setup, VM_STAGE_BOOT_CPU) || err)
         return err;
-    return vcpu_set_cpuid(&vm->vcpus[0], &setup->table);
+    if (vm->shape.pc)
+        err = cpuid_tell_tsc(&setup->table, vcpu_tsc_hz(&vm->vcpus[0]));
+    return err ? err : vcpu_set_cpuid(&vm->vcpus[0], &setup->table);
 }
 
 static void *setup_thread(void *arg)
