@@ -184,6 +184,20 @@ group_misuse() {
         --rng --rng --rng --rng --rng --rng --rng --virtio-console
     misuse "a watchdog of no time" "watchdog 0: not a time" run --watchdog 0
     misuse "a watchdog of much time" "watchdog much: not a time" run --watchdog much
+    misuse "initrd without a kernel" "--initrd without --kernel" run --initrd "$work/empty"
+    misuse "module without a kernel" "--module without --kernel" run --module "$work/empty"
+    misuse "plain code without a kernel" "--flat without --kernel" run --flat 0x100000
+    for value in x 1M 0x100000:x 0x100000, 0x100000,64x -1 99999999999999999999; do
+        misuse "--flat $value" "say for example 0x100000,64" run --kernel "$work/twice" --flat $value
+    done
+    misuse "plain code of 8 bits" "say 16, 32 or 64" run --kernel "$work/twice" --flat 0x100000,8
+    misuse "plain code beyond memory" "do not fit into RAM" run --kernel "$work/twice" --flat 0xfffff000
+    misuse "plain code over the boot structures" "overlaps" run --kernel "$work/twice" --flat 0x10000
+    misuse "plain code entered elsewhere" "not in its" run --kernel "$work/twice" --flat 0x100000:0x200000
+    for value in x 0 0xfffd 70000 0xf4x; do
+        misuse "--debug-exit $value" "say for example 0xf4" run --debug-exit $value
+    done
+    misuse "--debug-exit on the serial port" "another device is there" run --debug-exit 0x3f8
     misuse "unknown exercise" "no-such" tour no-such
     misuse "unknown exercise to break" "no-such" tour --break no-such
     for command in run tour doctor; do
@@ -223,7 +237,7 @@ group_broken() {
     misuse "empty kernel" "empty|short" run --kernel "$work/empty"
     echo "#!/bin/sh" >"$work/script"
     misuse "kernel is a text file" "ELF" run --kernel "$work/script"
-    misuse "kernel of 32 bits" "class|64-bit" run --kernel "$(patched class 4 '\001')"
+    misuse "kernel of the other class than its machine" "e_machine" run --kernel "$(patched class 4 '\001')"
     misuse "kernel for another machine" "machine" run --kernel "$(patched machine 18 '\267\000')"
     misuse "kernel without program headers" "e_phnum|program header" \
         run --kernel "$(patched phnum 56 '\000\000')"

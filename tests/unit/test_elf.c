@@ -103,7 +103,7 @@ START_TEST(test_file)
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(write(fd, &kernel, kernel_bytes), (ssize_t)kernel_bytes);
     close(fd);
-    ck_assert_int_eq(image_open(&image, path, &error), 0);
+    ck_assert_int_eq(image_open(&image, path, "kernel", &error), 0);
     ck_assert_int_eq(elf_load_image(&memory, &image, &info, &error), 0);
     ck_assert_uint_eq(info.entry, LOAD_GPA + 1);
     /* It shrinks while it is open. */
@@ -151,6 +151,68 @@ START_TEST(test_notes)
 }
 END_TEST
 
+/* A kernel of 32 bits is read into the form of 64. */
+START_TEST(test_32_bits)
+{
+    static struct {
+        Elf32_Ehdr header;
+        Elf32_Phdr phdr[2];
+        char note[20];
+        char code[CODE_BYTES];
+    } small;
+    struct boot_error error;
+    struct elf_info info;
+
+    memcpy(&small.header, &kernel.header, EI_NIDENT);
+    small.header.e_ident[EI_CLASS] = ELFCLASS32;
+    small.header.e_type = ET_EXEC;
+    small.header.e_machine = EM_386;
+    small.header.e_phoff = sizeof(Elf32_Ehdr);
+    small.header.e_phentsize = sizeof(Elf32_Phdr);
+    small.header.e_phnum = 2;
+    small.phdr[0] = (Elf32_Phdr){ .p_type = PT_LOAD,
+                                  .p_offset = offsetof(__typeof__(small), code),
+                                  .p_vaddr = 0xc0100000,
+                                  .p_paddr = LOAD_GPA,
+                                  .p_filesz = CODE_BYTES,
+                                  .p_memsz = BSS_BYTES };
+    small.phdr[1] = (Elf32_Phdr){ .p_type = PT_NOTE,
+                                  .p_offset = offsetof(__typeof__(small), note),
+                                  .p_filesz = sizeof(small.note) };
+    memcpy(small.note, &kernel.note, sizeof(small.note));
+    memcpy(small.code, CODE, CODE_BYTES);
+    ck_assert_int_eq(elf_load(&memory, &small, sizeof(small), &info, &error), 0);
+    ck_assert_uint_eq(info.entry, LOAD_GPA + 1);
+    ck_assert_uint_eq(info.end, LOAD_GPA + BSS_BYTES);
+    ck_assert_int_eq(memcmp(memory_at(&memory, LOAD_GPA, CODE_BYTES), CODE, CODE_BYTES), 0);
+    small.header.e_machine = EM_X86_64;
+    ck_assert_int_eq(elf_load(&memory, &small, sizeof(small), &info, &error), -ENOEXEC);
+}
+END_TEST
+
+/* e_entry: an address of a segment's p_vaddr, or a physical one that no segment has there. */
+START_TEST(test_plain_entry)
+{
+    struct image image = image_in_memory("kernel", &kernel, sizeof(kernel));
+    struct boot_error error;
+    struct elf elf;
+    uint32_t entry;
+
+    kernel.header.e_entry = kernel.phdr[LOAD].p_vaddr + 2;
+    ck_assert_int_eq(elf_open(&image, &elf, &error), 0);
+    ck_assert(elf.has_pvh && !elf.is_linux);
+    ck_assert_int_eq(elf_plain_entry(&image, &elf, &entry, &error), 0);
+    ck_assert_uint_eq(entry, LOAD_GPA + 2);
+    elf.e_entry = LOAD_GPA + 3;
+    ck_assert_int_eq(elf_plain_entry(&image, &elf, &entry, &error), 0);
+    ck_assert_uint_eq(entry, LOAD_GPA + 3);
+    elf.e_entry = LOAD_GPA + BSS_BYTES;
+    ck_assert_int_eq(elf_plain_entry(&image, &elf, &entry, &error), -ENOEXEC);
+    elf.e_entry = UINT64_MAX;
+    ck_assert_int_eq(elf_plain_entry(&image, &elf, &entry, &error), -ENOEXEC);
+}
+END_TEST
+
 static void no_magic(void)
 {
     kernel.header.e_ident[0] = 'x';
@@ -158,6 +220,10 @@ static void no_magic(void)
 static void class_32(void)
 {
     kernel.header.e_ident[EI_CLASS] = ELFCLASS32;
+}
+static void class_other(void)
+{
+    kernel.header.e_ident[EI_CLASS] = 3;
 }
 static void big_endian(void)
 {
@@ -308,9 +374,10 @@ static const struct {
     const char *text; /* must be part of the message */
 } broken[] = {
     { no_magic, -ENOEXEC, "not an ELF file" },
-    { class_32, -ENOEXEC, "class is 1" },
+    { class_32, -ENOEXEC, "e_machine is 62 (x86-64), not 3 (x86 of 32 bits)" },
+    { class_other, -ENOEXEC, "class is 3" },
     { big_endian, -ENOEXEC, "data is 2" },
-    { other_machine, -ENOEXEC, "e_machine is 183" },
+    { other_machine, -ENOEXEC, "e_machine is 183 (Arm of 64 bits)" },
     { object_file, -ENOEXEC, "e_type is 1" },
     { core_file, -ENOEXEC, "e_type is 4" },
     { odd_phentsize, -ENOEXEC, "e_phentsize is 32" },
@@ -333,9 +400,9 @@ static const struct {
     { memsz_huge, -ENOSPC, "does not fit into RAM" },
     { on_start_info, -ENOSPC, "overlaps the boot structures" },
     { on_fdt, -ENOSPC, "overlaps the boot structures" },
-    { no_note, -ENOEXEC, "no PVH entry" },
-    { other_note, -ENOEXEC, "no PVH entry" },
-    { other_owner, -ENOEXEC, "no PVH entry" },
+    { no_note, -ENOEXEC, "neither a PVH entry" },
+    { other_note, -ENOEXEC, "neither a PVH entry" },
+    { other_owner, -ENOEXEC, "neither a PVH entry" },
     { note_descsz, -ENOEXEC, "holds 2 bytes" },
     { note_too_large, -ENOEXEC, "larger than its segment" },
     { note_sizes_huge, -ENOEXEC, "larger than its segment" },
@@ -368,19 +435,19 @@ START_TEST(test_not_a_file)
     FILE *file;
 
     ck_assert_ptr_nonnull(mkdtemp(directory));
-    ck_assert_int_eq(image_open(&image, directory, &error), -EINVAL);
+    ck_assert_int_eq(image_open(&image, directory, "kernel", &error), -EINVAL);
     ck_assert_ptr_nonnull(strstr(error.text, "is a directory"));
-    ck_assert_int_eq(image_open(&image, "/dev/null", &error), -EINVAL);
+    ck_assert_int_eq(image_open(&image, "/dev/null", "kernel", &error), -EINVAL);
     snprintf(path, sizeof(path), "%s/x", directory);
-    ck_assert_int_eq(image_open(&image, path, &error), -ENOENT);
+    ck_assert_int_eq(image_open(&image, path, "kernel", &error), -ENOENT);
     ck_assert_int_eq(mkfifo(path, 0600), 0);
-    ck_assert_int_eq(image_open(&image, path, &error), -EINVAL);
+    ck_assert_int_eq(image_open(&image, path, "kernel", &error), -EINVAL);
     ck_assert_ptr_nonnull(strstr(error.text, "FIFO"));
     unlink(path);
     file = fopen(path, "w");
     ck_assert_ptr_nonnull(file);
     fclose(file);
-    ck_assert_int_eq(image_open(&image, path, &error), -ENOEXEC);
+    ck_assert_int_eq(image_open(&image, path, "kernel", &error), -ENOEXEC);
     ck_assert_ptr_nonnull(strstr(error.text, "is empty"));
     unlink(path);
     rmdir(directory);
@@ -397,6 +464,8 @@ Suite *elf_suite(void)
     tcase_add_test(tc, test_good);
     tcase_add_test(tc, test_file);
     tcase_add_test(tc, test_notes);
+    tcase_add_test(tc, test_32_bits);
+    tcase_add_test(tc, test_plain_entry);
     tcase_add_loop_test(tc, test_broken, 0, sizeof(broken) / sizeof(broken[0]));
     tcase_add_test(tc, test_not_a_file);
     suite_add_tcase(suite, tc);

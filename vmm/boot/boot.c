@@ -5,11 +5,11 @@
 #include <string.h>
 
 #include "guest/abi/policy.h"
-#include "vmm/boot/bundled.h"
-#include "vmm/boot/elf.h"
+#include "vmm/boot/acpi.h"
 #include "vmm/boot/fdt.h"
+#include "vmm/boot/kernel.h"
 #include "vmm/boot/layout.h"
-#include "vmm/boot/pvh.h"
+#include "vmm/boot/mptable.h"
 
 struct vm_shape boot_shape(const struct vm_config *config)
 {
@@ -26,24 +26,9 @@ struct board_config boot_board(const struct vm_config *config)
                                   .ndevices = config->ndevices,
                                   .iommu = config->dma_mode && strcmp(config->dma_mode, "off"),
                                   .pc = config->kernel_path != NULL,
+                                  .debug_exit_port = (uint16_t)config->debug_exit_port,
                                   .console_out_fd = -1,
                                   .console_room_fd = -1 };
-}
-
-static int load_kernel(struct vm *vm, const struct vm_config *config, struct elf_info *kernel,
-                       struct boot_error *error)
-{
-    struct image image = image_in_memory("bundled guest", bundled_kernel,
-                                         (uint64_t)(bundled_kernel_end - bundled_kernel));
-    int err = 0;
-
-    if (config->kernel_path)
-        err = image_open(&image, config->kernel_path, error);
-    if (err)
-        return err;
-    err = elf_load_image(&vm->memory, &image, kernel, error);
-    image_close(&image);
-    return err;
 }
 
 static unsigned host_cpus(void)
@@ -53,8 +38,9 @@ static unsigned host_cpus(void)
     return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
-int boot(struct vm *vm, struct board *board, const struct vm_config *config,
-         struct boot_error *error)
+/* 0 bytes for a kernel that is not given one. */
+static int write_fdt(struct vm *vm, const struct board *board, const struct vm_config *config,
+                     uint32_t *bytes, struct boot_error *error)
 {
     struct fdt_facts facts = { .bootargs = config->boot_args ? config->boot_args : "",
                                .host_cpus = host_cpus(),
@@ -62,34 +48,44 @@ int boot(struct vm *vm, struct board *board, const struct vm_config *config,
                                .dma_mode = config->dma_mode,
                                .policy = config->policy };
     void *fdt = memory_at(&vm->memory, LAYOUT_FDT_GPA, LAYOUT_FDT_BYTES);
-    struct elf_info kernel;
-    size_t room;
-    int fdt_bytes, err;
+    /* libfdt clears what it is given, and each page costs: no more than it takes. */
+    size_t room = fdt_room(vm, board, &facts);
+    int size = fdt_build(fdt, room < LAYOUT_FDT_BYTES ? room : LAYOUT_FDT_BYTES, vm, board, &facts);
 
-    if (!fdt || vm->memory.bytes < LAYOUT_MEMORY_BYTES_MIN)
+    if (size < 0)
+        return boot_fail(error, size,
+                         "the device tree needs more than %llu bytes; shorten "
+                         "--append or --exec",
+                         LAYOUT_FDT_BYTES);
+    *bytes = (uint32_t)size;
+    return 0;
+}
+
+int boot(struct vm *vm, struct board *board, const struct vm_config *config,
+         struct boot_error *error)
+{
+    struct kernel_facts facts = { .fdt_bytes = 0 };
+    struct kernel kernel;
+    int err;
+
+    if (vm->memory.bytes < LAYOUT_MEMORY_BYTES_MIN)
         return boot_fail(error, -ENOSPC,
                          "%llu bytes of memory are too few to boot anything; give "
                          "2M or more with --memory",
                          (unsigned long long)vm->memory.bytes);
-    err = load_kernel(vm, config, &kernel, error);
+    err = kernel_open(&kernel, config, error);
     if (err)
         return err;
-    /* libfdt clears what it is given, and each page costs: no more than it takes. */
-    room = fdt_room(vm, board, &facts);
-    fdt_bytes = fdt_build(fdt, room < LAYOUT_FDT_BYTES ? room : LAYOUT_FDT_BYTES, vm, board,
-                          &facts);
-    if (fdt_bytes < 0)
-        return boot_fail(error, fdt_bytes,
-                         "the device tree needs more than %llu bytes; shorten "
-                         "--append or --exec",
-                         LAYOUT_FDT_BYTES);
-    err = pvh_write(&vm->memory, facts.bootargs, (uint32_t)fdt_bytes, error);
-    if (err)
-        return err;
-    err = vcpu_enter_protected(
-        &vm->vcpus[0], &(struct vcpu_entry){ .rip = kernel.entry, .rbx = LAYOUT_START_INFO_GPA });
-    if (err)
-        return boot_fail(error, err, "KVM refuses the boot CPU's registers: %s; see strata doctor",
-                         strerror(-err));
-    return 0;
+    err = kernel_load(&kernel, &vm->memory, error);
+    /* The bundled guest looks at the device tree alone, and has no time to lose. */
+    if (!err && config->kernel_path)
+        err = acpi_write(vm, board, &facts.rsdp_gpa, error);
+    if (!err && config->kernel_path)
+        err = mptable_write(vm, board, error);
+    if (!err && kernel_wants_fdt(&kernel))
+        err = write_fdt(vm, board, config, &facts.fdt_bytes, error);
+    if (!err)
+        err = kernel_start(&kernel, &vm->memory, &vm->vcpus[0], &facts, error);
+    kernel_close(&kernel);
+    return err;
 }

@@ -17,9 +17,21 @@ struct abi_policy;
 struct board_device;
 struct cpuid_mask;
 
+/* A kernel that is plain code, and how it wants to be started. */
+struct vm_flat {
+    unsigned bits; /* of the mode it starts in: 16, 32 or 64; 0: the kernel is not flat */
+    uint64_t gpa;  /* of its first byte */
+    uint64_t entry;
+};
+
 struct vm_config {
-    const char *kernel_path;        /* NULL: the bundled guest */
+    const char *kernel_path;    /* NULL: the bundled guest, and none of the next three */
+    const char *initrd_path;    /* NULL: none */
+    const char *const *modules; /* of Multiboot, "FILE ARGUMENTS" each */
+    unsigned nmodules;
+    struct vm_flat flat;
     const char *boot_args;          /* NULL: none */
+    unsigned debug_exit_port;       /* of a device like QEMU's isa-debug-exit; 0: none */
     uint64_t memory_bytes;          /* machine-config mem_size_mib */
     unsigned vcpu_count;            /* machine-config vcpu_count */
     enum memory_backing huge_pages; /* machine-config huge_pages */

@@ -1,9 +1,7 @@
 #include "vmm/boot/elf.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <string.h>
 
 #include "vmm/boot/layout.h"
@@ -11,7 +9,7 @@
 #define XEN_ELFNOTE_PHYS32_ENTRY 18 /* xen/include/public/elfnote.h */
 #define NOTES_BYTES_MAX          (64u << 10)
 #define NOTE_NAME_BYTES_MAX      16
-#define WANTED                   "give a 64-bit x86 ELF kernel with a PVH entry"
+#define WANTED                   "give an x86 ELF kernel with a PVH entry or a Multiboot header"
 
 static int fail_read(const struct image *image, int err, const char *what, struct boot_error *error)
 {
@@ -23,9 +21,29 @@ static int fail_read(const struct image *image, int err, const char *what, struc
     return boot_fail(error, err, "%s: cannot read %s: %s", image->name, what, strerror(-err));
 }
 
-static int read_header(const struct image *image, Elf64_Ehdr *header, struct boot_error *error)
+/* Machines that people have kernels for, and may mix up. */
+static const char *machine_name(unsigned machine)
+{
+    switch (machine) {
+    case EM_386: return "x86 of 32 bits";
+    case EM_X86_64: return "x86-64";
+    case EM_ARM: return "Arm of 32 bits";
+    case EM_AARCH64: return "Arm of 64 bits";
+    case EM_RISCV: return "RISC-V";
+    case EM_PPC64: return "POWER";
+    case EM_S390: return "S/390";
+    case EM_MIPS: return "MIPS";
+    default: return "another machine";
+    }
+}
+
+/* The header of either class, in the form of 64 bits. */
+static int read_header(const struct image *image, Elf64_Ehdr *header, bool *is_64,
+                       struct boot_error *error)
 {
     const unsigned char *ident = header->e_ident;
+    Elf32_Ehdr small;
+    unsigned machine;
     int err;
 
     memset(header, 0, sizeof(*header));
@@ -35,29 +53,49 @@ static int read_header(const struct image *image, Elf64_Ehdr *header, struct boo
     if (err)
         return fail_read(image, err, "ELF identification", error);
     if (memcmp(ident, ELFMAG, SELFMAG) != 0)
-        return boot_fail(error, -ENOEXEC,
-                         "%s: not an ELF file (no magic number); " WANTED ", for Linux its vmlinux",
+        return boot_fail(error, -ENOEXEC, "%s: not an ELF file (no magic number); " WANTED,
                          image->name);
-    if (ident[EI_CLASS] != ELFCLASS64)
-        return boot_fail(error, -ENOEXEC, "%s: e_ident class is %u, not 64-bit; " WANTED,
-                         image->name, ident[EI_CLASS]);
+    if (ident[EI_CLASS] != ELFCLASS64 && ident[EI_CLASS] != ELFCLASS32)
+        return boot_fail(error, -ENOEXEC,
+                         "%s: e_ident class is %u, neither 32-bit nor 64-bit; " WANTED, image->name,
+                         ident[EI_CLASS]);
     if (ident[EI_DATA] != ELFDATA2LSB)
         return boot_fail(error, -ENOEXEC, "%s: e_ident data is %u, not little-endian; " WANTED,
                          image->name, ident[EI_DATA]);
-    err = image_read(image, 0, header, sizeof(*header));
+    *is_64 = ident[EI_CLASS] == ELFCLASS64;
+    err = *is_64 ? image_read(image, 0, header, sizeof(*header))
+                 : image_read(image, 0, &small, sizeof(small));
     if (err)
         return fail_read(image, err, "ELF header", error);
-    if (header->e_machine != EM_X86_64)
-        return boot_fail(error, -ENOEXEC, "%s: e_machine is %u, not %u (x86-64); " WANTED,
-                         image->name, header->e_machine, EM_X86_64);
+    if (!*is_64) {
+        header->e_type = small.e_type;
+        header->e_machine = small.e_machine;
+        header->e_entry = small.e_entry;
+        header->e_phoff = small.e_phoff;
+        header->e_phentsize = small.e_phentsize;
+        header->e_phnum = small.e_phnum;
+    }
+    machine = *is_64 ? EM_X86_64 : EM_386;
+    if (header->e_machine != machine)
+        return boot_fail(error, -ENOEXEC, "%s: e_machine is %u (%s), not %u (%s); " WANTED,
+                         image->name, header->e_machine, machine_name(header->e_machine), machine,
+                         machine_name(machine));
+    return 0;
+}
+
+static int check_header(const struct image *image, const Elf64_Ehdr *header, bool is_64,
+                        struct boot_error *error)
+{
+    size_t entry_bytes = is_64 ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr);
+
     if (header->e_type != ET_EXEC && header->e_type != ET_DYN)
         return boot_fail(error, -ENOEXEC,
                          "%s: e_type is %u, not an executable; link the kernel "
                          "first",
                          image->name, header->e_type);
-    if (header->e_phentsize != sizeof(Elf64_Phdr))
+    if (header->e_phentsize != entry_bytes)
         return boot_fail(error, -ENOEXEC, "%s: e_phentsize is %u, not %zu; build it again",
-                         image->name, header->e_phentsize, sizeof(Elf64_Phdr));
+                         image->name, header->e_phentsize, entry_bytes);
     if (!header->e_phnum || header->e_phnum > ELF_SEGMENTS_MAX)
         return boot_fail(error, -ENOEXEC,
                          "%s: e_phnum is %u, not 1 to %d; link the kernel with "
@@ -66,15 +104,33 @@ static int read_header(const struct image *image, Elf64_Ehdr *header, struct boo
     return 0;
 }
 
-/* Whether [a, a + a_len) and [b, b_end) have an address in common; neither wraps. */
-static bool overlap(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_end)
+static int read_phdrs(const struct image *image, const Elf64_Ehdr *header, bool is_64,
+                      struct elf *elf, struct boot_error *error)
 {
-    return a < b_end && b < a + a_len;
+    Elf32_Phdr small[ELF_SEGMENTS_MAX];
+    int err;
+
+    elf->nphdrs = header->e_phnum;
+    err = is_64
+              ? image_read(image, header->e_phoff, elf->phdrs, elf->nphdrs * sizeof(elf->phdrs[0]))
+              : image_read(image, header->e_phoff, small, elf->nphdrs * sizeof(small[0]));
+    if (err)
+        return fail_read(image, err, "the program headers (e_phoff)", error);
+    for (unsigned i = 0; i < elf->nphdrs && !is_64; i++)
+        elf->phdrs[i] = (Elf64_Phdr){ .p_type = small[i].p_type,
+                                      .p_offset = small[i].p_offset,
+                                      .p_vaddr = small[i].p_vaddr,
+                                      .p_paddr = small[i].p_paddr,
+                                      .p_filesz = small[i].p_filesz,
+                                      .p_memsz = small[i].p_memsz,
+                                      .p_align = small[i].p_align };
+    return 0;
 }
 
 static int load_segment(struct memory *memory, const struct image *image, const Elf64_Phdr *phdr,
                         unsigned index, struct boot_error *error)
 {
+    const struct layout_area *taken;
     void *to;
     int err;
 
@@ -90,12 +146,13 @@ static int load_segment(struct memory *memory, const struct image *image, const 
                          image->name, index, phdr->p_paddr, phdr->p_memsz);
     if (phdr->p_offset > image->size || phdr->p_filesz > image->size - phdr->p_offset)
         return fail_read(image, -ENODATA, "a segment's p_offset and p_filesz", error);
-    if (overlap(phdr->p_paddr, phdr->p_memsz, LAYOUT_START_INFO_GPA, LAYOUT_END_GPA))
-        return boot_fail(
-            error, -ENOSPC,
-            "%s: segment %u: p_paddr 0x%" PRIx64
-            " overlaps the boot structures at 0x%llx-0x%llx; link it at 1 MiB or above",
-            image->name, index, phdr->p_paddr, LAYOUT_START_INFO_GPA, LAYOUT_END_GPA - 1);
+    taken = layout_taken(phdr->p_paddr, phdr->p_paddr + phdr->p_memsz);
+    if (taken)
+        return boot_fail(error, -ENOSPC,
+                         "%s: segment %u: p_paddr 0x%" PRIx64 " overlaps %s at 0x%" PRIx64
+                         "-0x%" PRIx64 "; link it at 1 MiB or above",
+                         image->name, index, phdr->p_paddr, taken->what, taken->start,
+                         taken->end - 1);
     to = memory_at(memory, phdr->p_paddr, phdr->p_memsz);
     if (!to)
         return boot_fail(error, -ENOSPC,
@@ -113,9 +170,38 @@ static uint64_t round_up(uint64_t value, uint64_t unit)
     return (value + unit - 1) / unit * unit;
 }
 
-/* Looks for the PVH note in one PT_NOTE segment. Sets *found; 0 or -errno with the text. */
-static int scan_notes(const struct image *image, const Elf64_Phdr *phdr, bool *found,
-                      uint64_t *entry, struct boot_error *error)
+/* Looks at one note whose name and descriptor are inside its segment. */
+static int look_at_note(const struct image *image, const Elf64_Nhdr *note, uint64_t name_at,
+                        uint64_t desc_at, struct elf *elf, struct boot_error *error)
+{
+    char name[NOTE_NAME_BYTES_MAX] = { 0 };
+    int err;
+
+    if (note->n_namesz > sizeof(name))
+        return 0;
+    err = image_read(image, name_at, name, note->n_namesz);
+    if (err)
+        return fail_read(image, err, "a note", error);
+    if (note->n_namesz == sizeof("Linux") && memcmp(name, "Linux", sizeof("Linux")) == 0)
+        elf->is_linux = true;
+    if (elf->has_pvh || note->n_type != XEN_ELFNOTE_PHYS32_ENTRY ||
+        note->n_namesz != sizeof("Xen") || memcmp(name, "Xen", sizeof("Xen")) != 0)
+        return 0;
+    if (note->n_descsz != 4 && note->n_descsz != 8)
+        return boot_fail(error, -ENOEXEC,
+                         "%s: the PVH note holds %u bytes, not 4 or "
+                         "8; build it again",
+                         image->name, note->n_descsz);
+    err = image_read(image, desc_at, &elf->pvh_entry, note->n_descsz);
+    if (err)
+        return fail_read(image, err, "the PVH note", error);
+    elf->has_pvh = true;
+    return 0;
+}
+
+/* Looks at all notes of one PT_NOTE segment. 0 or -errno with the text. */
+static int scan_notes(const struct image *image, const Elf64_Phdr *phdr, struct elf *elf,
+                      struct boot_error *error)
 {
     /* 8-byte alignment pads differently (gABI, Note Section); Xen's notes have 4. */
     uint64_t unit = phdr->p_align == 8 ? 8 : 4;
@@ -128,9 +214,8 @@ static int scan_notes(const struct image *image, const Elf64_Phdr *phdr, bool *f
                          image->name, size, NOTES_BYTES_MAX);
     if (phdr->p_offset > image->size || size > image->size - phdr->p_offset)
         return fail_read(image, -ENODATA, "a note segment's p_offset and p_filesz", error);
-    while (size - at >= sizeof(Elf64_Nhdr)) {
-        char name[NOTE_NAME_BYTES_MAX] = { 0 };
-        uint64_t name_at = at + sizeof(Elf64_Nhdr), desc_at, next;
+    while (at < size && size - at >= sizeof(Elf64_Nhdr)) {
+        uint64_t name_at = at + sizeof(Elf64_Nhdr), desc_at;
         Elf64_Nhdr note;
         int err = image_read(image, phdr->p_offset + at, &note, sizeof(note));
 
@@ -138,83 +223,102 @@ static int scan_notes(const struct image *image, const Elf64_Phdr *phdr, bool *f
             return fail_read(image, err, "a note", error);
         /* Sizes are 32 bits and positions below 64 KiB: the sums do not overflow. */
         desc_at = round_up(name_at + note.n_namesz, unit);
-        next = round_up(desc_at + note.n_descsz, unit);
         if (desc_at + note.n_descsz > size)
             return boot_fail(error, -ENOEXEC,
                              "%s: a note is larger than its segment; build it "
                              "again",
                              image->name);
-        if (note.n_type == XEN_ELFNOTE_PHYS32_ENTRY && note.n_namesz == sizeof("Xen")) {
-            err = image_read(image, phdr->p_offset + name_at, name, note.n_namesz);
-            if (err)
-                return fail_read(image, err, "a note", error);
-            if (memcmp(name, "Xen", sizeof("Xen")) == 0) {
-                if (note.n_descsz != 4 && note.n_descsz != 8)
-                    return boot_fail(error, -ENOEXEC,
-                                     "%s: the PVH note holds %u bytes, not 4 or "
-                                     "8; build it again",
-                                     image->name, note.n_descsz);
-                *entry = 0;
-                err = image_read(image, phdr->p_offset + desc_at, entry, note.n_descsz);
-                if (err)
-                    return fail_read(image, err, "the PVH note", error);
-                *found = true;
-                return 0;
-            }
-        }
-        if (next >= size)
-            break;
-        at = next;
+        err = look_at_note(image, &note, phdr->p_offset + name_at, phdr->p_offset + desc_at, elf,
+                           error);
+        if (err)
+            return err;
+        at = round_up(desc_at + note.n_descsz, unit);
     }
     return 0;
 }
 
-static int check_entry(const struct image *image, const Elf64_Phdr *phdrs, unsigned count,
-                       bool found, uint64_t entry, struct boot_error *error)
+int elf_open(const struct image *image, struct elf *elf, struct boot_error *error)
 {
-    if (!found)
-        return boot_fail(error, -ENOEXEC,
-                         "%s: no PVH entry (note XEN_ELFNOTE_PHYS32_ENTRY); build "
-                         "the kernel with one, Linux with CONFIG_PVH=y",
-                         image->name);
-    for (unsigned i = 0; i < count; i++) {
-        const Elf64_Phdr *phdr = &phdrs[i];
-
-        if (phdr->p_type == PT_LOAD && entry <= UINT32_MAX && entry >= phdr->p_paddr &&
-            entry - phdr->p_paddr < phdr->p_memsz)
-            return 0;
-    }
-    return boot_fail(error, -ENOEXEC,
-                     "%s: PVH entry 0x%" PRIx64
-                     " lies in no segment below 4 GiB; link the kernel again",
-                     image->name, entry);
-}
-
-int elf_load_image(struct memory *memory, const struct image *image, struct elf_info *out,
-                   struct boot_error *error)
-{
-    Elf64_Phdr phdrs[ELF_SEGMENTS_MAX];
     Elf64_Ehdr header;
-    bool found = false;
-    uint64_t entry = 0;
+    bool is_64 = false;
     int err;
 
-    *out = (struct elf_info){ .start = UINT64_MAX };
-    err = read_header(image, &header, error);
-    if (err)
-        return err;
-    err = image_read(image, header.e_phoff, phdrs, header.e_phnum * sizeof(phdrs[0]));
-    if (err)
-        return fail_read(image, err, "the program headers (e_phoff)", error);
-
-    for (unsigned i = 0; i < header.e_phnum && !err && !found; i++) {
-        if (phdrs[i].p_type == PT_NOTE)
-            err = scan_notes(image, &phdrs[i], &found, &entry, error);
-    }
+    *elf = (struct elf){ .has_pvh = false };
+    err = read_header(image, &header, &is_64, error);
     if (!err)
-        err = check_entry(image, phdrs, header.e_phnum, found, entry, error);
-    for (unsigned i = 0; i < header.e_phnum && !err; i++) {
-        const Elf64_Phdr *phdr = &phdrs[i];
+        err = check_header(image, &header, is_64, error);
+    if (!err)
+        err = read_phdrs(image, &header, is_64, elf, error);
+    elf->e_entry = header.e_entry;
+    for (unsigned i = 0; !err && i < elf->nphdrs; i++) {
+        if (elf->phdrs[i].p_type == PT_NOTE)
+            err = scan_notes(image, &elf->phdrs[i], elf, error);
+    }
+    return err;
+}
+
+/* Whether a segment is loaded to this address, which a 32-bit entry can be. */
+static bool is_loaded(const struct elf *elf, uint64_t gpa)
+{
+    for (unsigned i = 0; i < elf->nphdrs; i++) {
+        const Elf64_Phdr *phdr = &elf->phdrs[i];
+
+        if (phdr->p_type == PT_LOAD && gpa <= UINT32_MAX && gpa >= phdr->p_paddr &&
+            gpa - phdr->p_paddr < phdr->p_memsz)
+            return true;
+    }
+    return false;
+}
+
+int elf_pvh_entry(const struct image *image, const struct elf *elf, uint32_t *entry,
+                  struct boot_error *error)
+{
+    if (!elf->has_pvh)
+        return boot_fail(
+            error, -ENOEXEC,
+            "%s: an ELF kernel with neither a PVH entry (note XEN_ELFNOTE_PHYS32_ENTRY) "
+            "nor a Multiboot header; build it with one, Linux with CONFIG_PVH=y",
+            image->name);
+    if (!is_loaded(elf, elf->pvh_entry))
+        return boot_fail(error, -ENOEXEC,
+                         "%s: PVH entry 0x%" PRIx64
+                         " lies in no segment below 4 GiB; link the kernel again",
+                         image->name, elf->pvh_entry);
+    *entry = (uint32_t)elf->pvh_entry;
+    return 0;
+}
+
+int elf_plain_entry(const struct image *image, const struct elf *elf, uint32_t *entry,
+                    struct boot_error *error)
+{
+    uint64_t gpa = elf->e_entry;
+
+    for (unsigned i = 0; i < elf->nphdrs; i++) {
+        const Elf64_Phdr *phdr = &elf->phdrs[i];
+
+        if (phdr->p_type == PT_LOAD && elf->e_entry >= phdr->p_vaddr &&
+            elf->e_entry - phdr->p_vaddr < phdr->p_memsz) {
+            gpa = elf->e_entry - phdr->p_vaddr + phdr->p_paddr;
+            break;
+        }
+    }
+    if (!is_loaded(elf, gpa))
+        return boot_fail(error, -ENOEXEC,
+                         "%s: e_entry 0x%" PRIx64
+                         " lies in no segment below 4 GiB; link the kernel again",
+                         image->name, elf->e_entry);
+    *entry = (uint32_t)gpa;
+    return 0;
+}
+
+int elf_load_segments(struct memory *memory, const struct image *image, const struct elf *elf,
+                      struct elf_info *out, struct boot_error *error)
+{
+    int err = 0;
+
+    *out = (struct elf_info){ .start = UINT64_MAX };
+    for (unsigned i = 0; i < elf->nphdrs && !err; i++) {
+        const Elf64_Phdr *phdr = &elf->phdrs[i];
 
         if (phdr->p_type != PT_LOAD || !phdr->p_memsz)
             continue;
@@ -225,7 +329,22 @@ int elf_load_image(struct memory *memory, const struct image *image, struct elf_
             out->end = phdr->p_paddr + phdr->p_memsz;
         out->segments++;
     }
-    out->entry = (uint32_t)entry;
+    return err;
+}
+
+int elf_load_image(struct memory *memory, const struct image *image, struct elf_info *out,
+                   struct boot_error *error)
+{
+    struct elf elf;
+    uint32_t entry = 0;
+    int err = elf_open(image, &elf, error);
+
+    *out = (struct elf_info){ .start = UINT64_MAX };
+    if (!err)
+        err = elf_pvh_entry(image, &elf, &entry, error);
+    if (!err)
+        err = elf_load_segments(memory, image, &elf, out, error);
+    out->entry = entry;
     return err;
 }
 

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int image_open(struct image *image, const char *path, struct boot_error *error)
+int image_open(struct image *image, const char *path, const char *what, struct boot_error *error)
 {
     struct stat status;
     int err;
@@ -16,21 +16,23 @@ int image_open(struct image *image, const char *path, struct boot_error *error)
     /* O_NONBLOCK: a FIFO is to be refused, not waited for. */
     image->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (image->fd < 0)
-        return boot_fail(error, -errno, "%s: %s; give a readable kernel file", path,
-                         strerror(errno));
+        return boot_fail(error, -errno, "%s: %s; the %s must be a file that can be read", path,
+                         strerror(errno), what);
     if (fstat(image->fd, &status) < 0) {
         err = boot_fail(error, -errno, "%s: %s", path, strerror(errno));
         goto close_file;
     }
     if (!S_ISREG(status.st_mode)) {
-        err = boot_fail(error, -EINVAL, "%s: is a %s; give a regular file, an ELF kernel", path,
+        err = boot_fail(error, -EINVAL, "%s: is a %s; the %s must be a regular file", path,
                         S_ISDIR(status.st_mode)    ? "directory"
                         : S_ISFIFO(status.st_mode) ? "FIFO"
-                                                   : "special file");
+                                                   : "special file",
+                        what);
         goto close_file;
     }
     if (!status.st_size) {
-        err = boot_fail(error, -ENOEXEC, "%s: is empty; give an ELF kernel with a PVH entry", path);
+        err = boot_fail(error, -ENOEXEC, "%s: is empty; the %s must have something in it", path,
+                        what);
         goto close_file;
     }
     image->size = (uint64_t)status.st_size;

@@ -1,5 +1,6 @@
 /*
- * A kernel image to load from: a file that is read piece by piece, or memory.
+ * An image to load from, of a kernel or what goes with it: a file that is read piece by
+ * piece, or memory.
  */
 #ifndef STRATA_BOOT_IMAGE_H
 #define STRATA_BOOT_IMAGE_H
@@ -16,10 +17,10 @@ struct image {
 };
 
 /*
- * Opens a kernel file: a regular, readable, non-empty one, else -errno and the text.
- * `path` must outlive the image. image_close for both kinds.
+ * Opens a file: a regular, readable, non-empty one, else -errno and a text that calls it
+ * `what` ("kernel", ...). `path` must outlive the image. image_close for both kinds.
  */
-int image_open(struct image *image, const char *path, struct boot_error *error);
+int image_open(struct image *image, const char *path, const char *what, struct boot_error *error);
 void image_close(struct image *image);
 
 /* An image in memory that stays the caller's. */

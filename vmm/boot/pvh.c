@@ -1,15 +1,14 @@
 #include "vmm/boot/pvh.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
-#include "guest/abi/machine.h"
 #include "vmm/boot/layout.h"
+#include "vmm/boot/memory_map.h"
 
 #define START_MAGIC   0x336ec578u
 #define START_VERSION 1
-
-enum { MEMMAP_RAM = 1, MEMMAP_RESERVED = 2 };
 
 struct start_info {
     uint32_t magic;
@@ -41,8 +40,8 @@ struct memmap_entry {
 /* All of it as it lies at LAYOUT_START_INFO_GPA. */
 struct boot_page {
     struct start_info start;
-    struct modlist_entry module;
-    struct memmap_entry memmap[4];
+    struct modlist_entry modules[2];
+    struct memmap_entry memmap[MEMORY_MAP_MAX];
 };
 
 _Static_assert(sizeof(struct start_info) == 56, "hvm_start_info, version 1");
@@ -53,44 +52,58 @@ static uint64_t gpa_of(size_t offset)
     return LAYOUT_START_INFO_GPA + offset;
 }
 
-static void add_range(struct boot_page *page, uint64_t start, uint64_t end, uint32_t type)
+static void add_module(struct boot_page *page, uint64_t gpa, uint64_t bytes)
 {
-    if (start < end)
-        page->memmap[page->start.memmap_entries++] = (struct memmap_entry){ .addr = start,
-                                                                            .size = end - start,
-                                                                            .type = type };
+    page->modules[page->start.nr_modules++] = (struct modlist_entry){ .paddr = gpa, .size = bytes };
 }
 
-int pvh_write(struct memory *memory, const char *cmdline, uint32_t fdt_bytes,
-              struct boot_error *error)
+static void write_modules(struct boot_page *page, const struct pvh_facts *facts)
 {
-    size_t cmdline_bytes = strlen(cmdline) + 1;
+    if (facts->initrd.bytes || (facts->fdt_bytes && !facts->fdt_first))
+        add_module(page, facts->initrd.gpa, facts->initrd.bytes);
+    if (facts->fdt_bytes)
+        add_module(page, LAYOUT_FDT_GPA, facts->fdt_bytes);
+}
+
+static void write_memory_map(struct boot_page *page, const struct memory *memory)
+{
+    struct memory_range ranges[MEMORY_MAP_MAX];
+
+    page->start.memmap_entries = memory_map(memory, ranges);
+    for (unsigned i = 0; i < page->start.memmap_entries; i++)
+        page->memmap[i] = (struct memmap_entry){ .addr = ranges[i].gpa,
+                                                 .size = ranges[i].bytes,
+                                                 .type = ranges[i].type };
+}
+
+int pvh_write(struct memory *memory, const struct pvh_facts *facts, struct boot_error *error)
+{
+    size_t cmdline_bytes = strlen(facts->cmdline) + 1;
+    uint64_t cmdline_max = facts->cmdline_max ? facts->cmdline_max : LAYOUT_STRINGS_BYTES - 1;
+    uint64_t cmdline_gpa = cmdline_bytes <= LAYOUT_CMDLINE_BYTES ? LAYOUT_CMDLINE_GPA
+                                                                 : LAYOUT_STRINGS_GPA;
     struct boot_page *page = memory_at(memory, LAYOUT_START_INFO_GPA,
                                        LAYOUT_END_GPA - LAYOUT_START_INFO_GPA);
-    uint64_t low_end = memory_low_end(memory);
 
     if (!page)
         return boot_fail(error, -ENOSPC,
                          "too little memory for the boot structures; give more "
                          "with --memory");
-    if (cmdline_bytes > LAYOUT_CMDLINE_BYTES)
+    if (cmdline_bytes - 1 > cmdline_max)
         return boot_fail(error, -E2BIG,
-                         "boot arguments are %zu bytes long; the limit is %llu, "
-                         "shorten --append or --exec",
-                         cmdline_bytes - 1, LAYOUT_CMDLINE_BYTES - 1);
+                         "boot arguments are %zu bytes long; the limit is %" PRIu64
+                         ", shorten --append or --exec",
+                         cmdline_bytes - 1, cmdline_max);
     *page = (struct boot_page){
         .start = { .magic = START_MAGIC,
                    .version = START_VERSION,
-                   .nr_modules = fdt_bytes ? 1 : 0,
-                   .modlist_paddr = gpa_of(offsetof(struct boot_page, module)),
-                   .cmdline_paddr = LAYOUT_CMDLINE_GPA,
+                   .modlist_paddr = gpa_of(offsetof(struct boot_page, modules)),
+                   .cmdline_paddr = cmdline_gpa,
+                   .rsdp_paddr = facts->rsdp_gpa,
                    .memmap_paddr = gpa_of(offsetof(struct boot_page, memmap)) },
-        .module = { .paddr = LAYOUT_FDT_GPA, .size = fdt_bytes },
     };
-    add_range(page, 0, LAYOUT_LOW_MEMORY_END, MEMMAP_RAM);
-    add_range(page, LAYOUT_LOW_MEMORY_END, LAYOUT_HIGH_MEMORY_GPA, MEMMAP_RESERVED);
-    add_range(page, LAYOUT_HIGH_MEMORY_GPA, low_end, MEMMAP_RAM);
-    add_range(page, ABI_RAM_HIGH_START, ABI_RAM_HIGH_START + (memory->bytes - low_end), MEMMAP_RAM);
-    memcpy(memory_at(memory, LAYOUT_CMDLINE_GPA, LAYOUT_CMDLINE_BYTES), cmdline, cmdline_bytes);
+    write_modules(page, facts);
+    write_memory_map(page, memory);
+    memcpy(memory_at(memory, cmdline_gpa, cmdline_bytes), facts->cmdline, cmdline_bytes);
     return 0;
 }

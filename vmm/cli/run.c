@@ -16,6 +16,7 @@
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/report.h"
 #include "vmm/cli/run_json.h"
+#include "vmm/cli/run_kernel.h"
 #include "vmm/cli/run_options.h"
 #include "vmm/cli/run_status.h"
 #include "vmm/cli/watchdog.h"
@@ -270,6 +271,12 @@ int cmd_run(int argc, char **argv)
         run_options_free(&options);
         usage_error(&run_line, "--json %s: %s; give a file that can be written", options.json,
                     strerror(-err));
+    }
+    status = run_kernel_check(&options);
+    if (status) {
+        json_output_close(&json);
+        run_options_free(&options);
+        return status;
     }
     kvm_open_or_exit(&host, false);
     status = run_cpuid_check(&options.cpuid, &host);

@@ -11,12 +11,18 @@
 #include "devices/backend/delay.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/layout.h"
+#include "vmm/cli/kernel_options.h"
 #include "vmm/cli/net_options.h"
 #include "vmm/cli/watchdog.h"
 
 enum {
     OPT_KERNEL,
+    OPT_INITRD,
+    OPT_MODULE,
+    OPT_FLAT,
     OPT_APPEND,
+    OPT_DEBUG_EXIT,
+    OPT_FORCE,
     OPT_MEMORY,
     OPT_CPUS,
     OPT_CPUID,
@@ -36,8 +42,18 @@ enum {
 
 static const struct option_entry option_entries[] = {
     [OPT_KERNEL] = { "kernel", "FILE",
-                     "an ELF kernel with a PVH entry instead of the bundled guest" },
+                     "instead of the bundled guest: Linux (bzImage, or vmlinux with\n"
+                     "CONFIG_PVH), another ELF kernel with a PVH entry, or Multiboot 1" },
+    [OPT_INITRD] = { "initrd", "FILE", "an initial RAM disk for it" },
+    [OPT_MODULE] = { "module", "FILE[ ARGS]", "a module for a Multiboot kernel; may be repeated" },
+    [OPT_FLAT] = { "flat", "GPA[:ENTRY][,BITS]",
+                   "the kernel is plain code: put it to this address and start it there, or\n"
+                   "at ENTRY, in 16, 32 (the default) or 64-bit mode" },
     [OPT_APPEND] = { "append", "TEXT", "boot arguments" },
+    [OPT_DEBUG_EXIT] = { "debug-exit", "PORT",
+                         "a port, to which writing V ends the machine with status V * 2 + 1; off:\n"
+                         "none (the default is 0xf4 for Multiboot and flat kernels, else off)" },
+    [OPT_FORCE] = { "force", NULL, "start a kernel even if it cannot work on this host's KVM" },
     [OPT_MEMORY] = { "memory", "SIZE", "guest memory, e.g. 256M (the default) or 2G" },
     [OPT_CPUS] = { "cpus", "N", "virtual CPUs (default 2)" },
     [OPT_CPUID] = { "cpuid", "LIST",
@@ -129,6 +145,28 @@ static unsigned parse_watchdog(const char *text)
         usage_error(&run_line, "--watchdog %s: not a time; say 1 to %u, in seconds", text,
                     WATCHDOG_SECONDS_MAX);
     return seconds;
+}
+
+static void add_module(struct run_options *options, const char *text)
+{
+    unsigned *count = &options->config.nmodules;
+
+    if (*count == MULTIBOOT_MODULES_MAX)
+        usage_error(&run_line, "more than %d modules; give fewer --module", MULTIBOOT_MODULES_MAX);
+    options->modules[(*count)++] = text;
+}
+
+/* What belongs to a kernel of one's own. */
+static void check_kernel(const struct run_options *options)
+{
+    const struct vm_config *config = &options->config;
+    const char *extra = config->initrd_path ? "initrd"
+                        : config->nmodules  ? "module"
+                        : config->flat.bits ? "flat"
+                                            : NULL;
+
+    if (!config->kernel_path && extra)
+        usage_error(&run_line, "--%s without --kernel; give the kernel that it is for", extra);
 }
 
 static void add_device(struct run_options *options, struct board_device device)
@@ -274,11 +312,17 @@ void run_options_parse(struct run_options *options, int argc, char **argv)
     int option;
 
     *options = (struct run_options){ .config = { .memory_bytes = VM_CONFIG_MEMORY_BYTES,
-                                                 .vcpu_count = VM_CONFIG_CPUS } };
+                                                 .vcpu_count = VM_CONFIG_CPUS,
+                                                 .debug_exit_port = RUN_DEBUG_EXIT_AUTO } };
 
     while ((option = options_next(&run_line, argc, argv, &value)) >= 0) {
         switch (option) {
         case OPT_KERNEL: config->kernel_path = value; break;
+        case OPT_INITRD: config->initrd_path = value; break;
+        case OPT_MODULE: add_module(options, value); break;
+        case OPT_FLAT: config->flat = parse_flat(&run_line, value); break;
+        case OPT_DEBUG_EXIT: config->debug_exit_port = parse_debug_exit(&run_line, value); break;
+        case OPT_FORCE: options->force = true; break;
         case OPT_APPEND: options->append = value; break;
         case OPT_MEMORY: config->memory_bytes = parse_memory(value); break;
         case OPT_CPUS: config->vcpu_count = parse_cpus(value); break;
@@ -307,11 +351,13 @@ void run_options_parse(struct run_options *options, int argc, char **argv)
     }
     if (config->huge_pages == MEMORY_HUGETLB && config->memory_bytes % MEMORY_HUGE_BYTES)
         usage_error(&run_line, "--pages hugetlb: --memory must be a multiple of 2M; round it");
+    check_kernel(options);
     check_balloon(options);
     number_devices(options);
     config->devices = options->devices;
     if (options->cpuid.asked)
         config->cpuid = &options->cpuid.mask;
+    config->modules = options->modules;
     options->boot_args = join_boot_args(options->append, options->exec);
     config->boot_args = options->boot_args;
 }

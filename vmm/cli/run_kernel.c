@@ -1,0 +1,50 @@
+#include "vmm/cli/run_kernel.h"
+
+#include <stdio.h>
+
+#include "devices/legacy/debug_exit.h"
+#include "vmm/boot/kernel.h"
+#include "vmm/cli/run_options.h"
+#include "vmm/machine/kvm.h"
+
+/* Linux where KVM interprets the guest's kernel: what it will stumble over (host_quirks.c). */
+static int check_linux(const struct run_options *options)
+{
+    struct kvm_evidence evidence = kvm_gather();
+    struct kvm_host host = { .fd = -1 };
+
+    kvm_identify(&host, &evidence);
+    if (!kvm_interprets_kernel_code(&host))
+        return STATUS_OK;
+    fprintf(stderr,
+            "strata run: %s: Linux cannot work on this host's KVM, which interprets kernel code: "
+            "int3, cmpxchg16b and xrstor end in KVM_EXIT_INTERNAL_ERROR, and syscall does not "
+            "change the privilege level; %s\n",
+            options->config.kernel_path,
+            options->force ? "starting it all the same (--force)"
+                           : "use scripts/emuhost npt -- strata run ..., or --force to try");
+    return options->force ? STATUS_OK : STATUS_NO_KVM;
+}
+
+int run_kernel_check(struct run_options *options)
+{
+    struct vm_config *config = &options->config;
+    struct boot_error error;
+    struct kernel kernel;
+    bool automatic = config->debug_exit_port == RUN_DEBUG_EXIT_AUTO, ends_by_port, is_linux;
+
+    if (automatic)
+        config->debug_exit_port = 0;
+    if (!config->kernel_path)
+        return STATUS_OK;
+    if (kernel_open(&kernel, config, &error)) {
+        fprintf(stderr, "strata run: %s\n", error.text);
+        return STATUS_USAGE;
+    }
+    ends_by_port = kernel.format == KERNEL_MULTIBOOT || kernel.format == KERNEL_FLAT;
+    is_linux = kernel.is_linux;
+    kernel_close(&kernel);
+    if (automatic && ends_by_port)
+        config->debug_exit_port = DEBUG_EXIT_PORT;
+    return is_linux ? check_linux(options) : STATUS_OK;
+}
