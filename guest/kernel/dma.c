@@ -53,10 +53,9 @@ static const struct extents *visible(const struct dma_mapping *m)
 static inline void install_run(struct dma_mapping *m, const struct extent *run)
 {
     m->installed = true;
-    m->map.map.last = m->base + ((uint64_t)run->pages << PAGE_SHIFT) - 1;
-    m->map.map.gpa = (uint64_t)run->frame << PAGE_SHIFT;
-    m->map.map.flags = m->rights;
-    viommu_add(&m->map, VIOMMU_MAP_BYTES);
+    m->to_map.map.last = m->base + ((uint64_t)run->pages << PAGE_SHIFT) - 1;
+    m->to_map.map.gpa = (uint64_t)run->frame << PAGE_SHIFT;
+    viommu_add(&m->to_map, VIOMMU_MAP_BYTES);
 }
 
 void dma_install(struct dma_mapping *m)
@@ -76,7 +75,7 @@ void dma_install(struct dma_mapping *m)
 
         viommu_room();
         viommu_map(m->device->domain_number, at, at + bytes - 1, (uint64_t)run->frame << PAGE_SHIFT,
-                   m->rights, &m->failed);
+                   m->to_map.map.flags, &m->failed);
         at += bytes;
     }
 }
@@ -95,7 +94,7 @@ static bool extend_unmap(const struct dma_mapping *m)
     if (!viommu_collected() || viommu_posted())
         return false;
     last = viommu_added(slot);
-    if (last->type != VIOMMU_UNMAP || last->domain != m->unmap.domain ||
+    if (last->type != VIOMMU_UNMAP || last->domain != m->to_unmap.domain ||
         last->unmap.last + 1 != m->base)
         return false;
     if (last != own) {
@@ -103,7 +102,7 @@ static bool extend_unmap(const struct dma_mapping *m)
         viommu_batch.next--;
         viommu_add(own, VIOMMU_UNMAP_BYTES);
     }
-    own->unmap.last = m->unmap.unmap.last;
+    own->unmap.last = m->to_unmap.unmap.last;
     return true;
 }
 
@@ -114,7 +113,7 @@ void dma_uninstall(struct dma_mapping *m)
         return;
     viommu_room();
     if (m->home)
-        viommu_add(&m->unmap, VIOMMU_UNMAP_BYTES);
+        viommu_add(&m->to_unmap, VIOMMU_UNMAP_BYTES);
     else
         viommu_unmap(m->device->domain_number, m->base,
                      m->base + ((uint64_t)m->pages << PAGE_SHIFT) - 1, &dma_unmap_failed);
@@ -142,7 +141,7 @@ static void release(struct dma_mapping *m)
 {
     if (m->buffers == ABI_DMA_BOUNCE)
         bounce_out(m->device->bounce, m->slot, m->bytes, m->va, m->copied > 0);
-    else if (m->shadow.count && m->rights & DMA_WRITE)
+    else if (m->shadow.count && m->to_map.map.flags & DMA_WRITE)
         copy_shadow(m, m->copied, true);
     extents_drop(&m->shadow, EXTENTS_OWNED);
     extents_drop(&m->memory, m->pinned ? EXTENTS_PINNED : EXTENTS_NONE);
@@ -160,7 +159,7 @@ void *dma_alloc_page(struct device *device, uint32_t rights, uint64_t *iova)
             dma_record_free(m);
         return NULL;
     }
-    m->rights = (uint8_t)rights;
+    m->to_map.map.flags = rights;
     m->permanent = true;
     m->pages = 1;
     m->bytes = ABI_PAGE_BYTES;
@@ -210,7 +209,7 @@ static int choose(struct device *device, struct dma_mapping *m, enum dma_how how
         }
         return err;
     }
-    slot = bounce_in(device->bounce, &m->memory, m->va, m->bytes, m->rights, &offset);
+    slot = bounce_in(device->bounce, &m->memory, m->va, m->bytes, m->to_map.map.flags, &offset);
     if (slot < 0)
         return (int)slot;
     m->buffers = ABI_DMA_BOUNCE;
@@ -242,7 +241,7 @@ int dma_map(struct device *device, struct process *p, uint64_t va, uint64_t byte
     m->va = va;
     m->bytes = bytes;
     m->pages = (uint32_t)pages;
-    m->rights = (uint8_t)rights;
+    m->to_map.map.flags = rights;
     m->owner = p->pub.pid;
     m->is_alias = how == DMA_AN_ALIAS;
     m->pinned = !(device->flags & ABI_DEVICE_NO_PIN);
@@ -309,7 +308,7 @@ void dma_unmap(struct dma_mapping *m, uint64_t copied)
         if (__builtin_expect(dying || viommu_is_full(), false))
             dma_uninstall(m);
         else
-            viommu_add(&m->unmap, VIOMMU_UNMAP_BYTES);
+            viommu_add(&m->to_unmap, VIOMMU_UNMAP_BYTES);
         m->next = dying;
         dying = m;
     }

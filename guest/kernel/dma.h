@@ -35,7 +35,6 @@ struct dma_mapping {
     uint64_t iova; /* of `bytes` */
     uint64_t bytes;
     uint32_t pages;        /* mapped now */
-    uint8_t rights;        /* DMA_* */
     uint8_t buffers;       /* enum abi_dma_buffers, what was made of it */
     bool permanent;        /* of the driver, the policy: back at each attach */
     bool is_alias;         /* DMA_AN_ALIAS */
@@ -51,11 +50,14 @@ struct dma_mapping {
     struct extents memory; /* the buffer's own */
     struct extents shadow; /* EXCLUSIVE: what the device has instead */
 
-    /* The record's for life: its addresses, and what the IOMMU is told of them. */
+    /*
+     * The record's for life: its addresses, and what the IOMMU is told of them. Rights are in
+     * to_map.map.flags (DMA_*), and of this use.
+     */
     struct dma_domain *home; /* whose addresses they are; NULL: it has none */
     uint64_t base;           /* iova of the first page; without a home, of this use */
     uint32_t size;           /* log2 of pages that fit */
-    struct viommu_request map, unmap;
+    struct viommu_request to_map, to_unmap;
 };
 
 /* ---- Attaching ------------------------------------------------------------ */

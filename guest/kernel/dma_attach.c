@@ -19,7 +19,7 @@ static int map_region(struct device *device, uint32_t region, uint64_t iova)
 
     if (!m)
         return -ABI_ENOMEM;
-    m->rights = DMA_READ | DMA_WRITE;
+    m->to_map.map.flags = DMA_READ | DMA_WRITE;
     m->permanent = true;
     m->pages = (uint32_t)pages;
     m->bytes = pages << PAGE_SHIFT;

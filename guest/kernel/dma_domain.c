@@ -108,7 +108,7 @@ static struct dma_mapping *take_blank(void)
 }
 
 /* One with addresses that were never given out; out of the way of those that were. */
-static __attribute__((noinline)) struct dma_mapping *fresh(struct dma_domain *domain, unsigned size)
+static __attribute__((noinline)) struct dma_mapping *fresh(struct dma_domain *domain, uint64_t size)
 {
     uint64_t base = dma_domain_take(domain, 1ull << size);
     struct dma_mapping *mapping = base ? take_blank() : NULL;
@@ -117,28 +117,28 @@ static __attribute__((noinline)) struct dma_mapping *fresh(struct dma_domain *do
         return NULL;
     mapping->home = domain;
     mapping->base = base;
-    mapping->size = size;
-    mapping->map = (struct viommu_request){ .type = VIOMMU_MAP,
-                                            .domain = domain->number,
-                                            .failed = &mapping->failed };
-    mapping->map.map.first = base;
-    mapping->unmap = (struct viommu_request){ .type = VIOMMU_UNMAP,
-                                              .domain = domain->number,
-                                              .failed = &dma_unmap_failed };
-    mapping->unmap.unmap.first = base;
-    mapping->unmap.unmap.last = base + (ABI_PAGE_BYTES << size) + ABI_PAGE_BYTES - 1;
+    mapping->size = (uint32_t)size;
+    mapping->to_map = (struct viommu_request){ .type = VIOMMU_MAP,
+                                               .domain = domain->number,
+                                               .failed = &mapping->failed };
+    mapping->to_map.map.first = base;
+    mapping->to_unmap = (struct viommu_request){ .type = VIOMMU_UNMAP,
+                                                 .domain = domain->number,
+                                                 .failed = &dma_unmap_failed };
+    mapping->to_unmap.unmap.first = base;
+    mapping->to_unmap.unmap.last = base + (ABI_PAGE_BYTES << size) + ABI_PAGE_BYTES - 1;
     return mapping;
 }
 
 struct dma_mapping *dma_record(struct dma_domain *domain, uint64_t pages)
 {
     struct dma_mapping *mapping;
-    unsigned size;
+    uint64_t size;
 
     if (!pages)
         return take_blank();
-    /* log2, rounded up. */
-    size = pages > 1 ? 64 - (unsigned)__builtin_clzll(pages - 1) : 0;
+    /* log2, rounded up: that of 2 * pages - 1, rounded down. */
+    size = 63 ^ (uint64_t)__builtin_clzll(2 * pages - 1);
     mapping = domain->free[size];
     if (!mapping)
         return fresh(domain, size);

@@ -131,7 +131,7 @@ static inline bool run(struct virtq *q)
 {
     uint16_t end = (uint16_t)viommu_batch.next;
 
-    viommu_ran(viommu_batch.next);
+    viommu_ran(viommu_collected());
     return __atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE) == end || wait(q, end);
 }
 
@@ -161,7 +161,7 @@ void viommu_make_room(void)
     if (!viommu_collected())
         return;
     ran = unit->alive && run(&unit->requests);
-    viommu_ran(batch->next);
+    viommu_ran(viommu_collected());
     for (; i != batch->next; i++) {
         if (STATUS(take_tail(viommu_slot(i))) || !ran)
             refused(viommu_added(viommu_slot(i)));
@@ -395,7 +395,7 @@ static int start(struct device *device)
         return err;
     viommu_batch.descriptors = (volatile struct virtq_descriptor(*)[2])u->requests.descriptors;
     viommu_batch.mask = u->requests.size / 2u - 1;
-    viommu_ran(0);
+    viommu_batch.full = viommu_batch.mask + 1;
     viommu_batch.answered = &u->requests.used[1];
     viommu_batch.index = device->prompt ? &u->requests.available[1] : NULL;
     virtio_ready(device);

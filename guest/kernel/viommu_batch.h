@@ -89,11 +89,11 @@ static inline bool viommu_is_full(void)
     return __builtin_expect(viommu_batch.next == viommu_batch.full, 0);
 }
 
-/* All requests up to `next` have run. */
-static inline void viommu_ran(uint32_t next)
+/* So many more of them have run. */
+static inline void viommu_ran(uint32_t count)
 {
-    viommu_batch.ran = next;
-    viommu_batch.full = next + viommu_batch.mask + 1;
+    viommu_batch.ran += count;
+    viommu_batch.full += count;
 }
 
 /* Before each of the following: a full batch runs now. */
@@ -186,25 +186,28 @@ static inline bool viommu_went_well(void)
     uint32_t next = batch->next, i = batch->ran, *tail = &batch->tail[viommu_slot(i)];
     uint64_t pair;
 
-    /* Pairs with the device's release of the index: statuses are seen after it. */
-    if (__builtin_expect(__atomic_load_n(batch->answered, __ATOMIC_ACQUIRE) != (uint16_t)next ||
-                             batch->error,
-                         false))
+    /*
+     * An error (below 0) makes it an answer to fewer than there are: it was one before, in
+     * a batch that ran because it was full. Pairs with the device's release of the index:
+     * statuses are seen after it.
+     */
+    if ((uint16_t)(__atomic_load_n(batch->answered, __ATOMIC_ACQUIRE) + batch->error) !=
+        (uint16_t)next)
         return false;
     /* Mostly it is two: one mapping went, one came. The last slot and the first are no pair. */
     __builtin_memcpy(&pair, tail, sizeof(pair));
-    if (__builtin_expect(next - i == 2 && !pair, true)) {
+    if (__builtin_expect(i + 2 == next && !pair, true)) {
         __builtin_memset(tail, 0xff, sizeof(pair));
-        viommu_ran(next);
+        viommu_ran(2);
         return true;
     }
     for (; i != next; i++) {
         if (batch->tail[viommu_slot(i)])
             return false;
     }
-    for (i = batch->ran; i != next; i++)
+    while (i-- != batch->ran)
         batch->tail[viommu_slot(i)] = VIOMMU_UNANSWERED;
-    viommu_ran(next);
+    viommu_ran(viommu_collected());
     return true;
 }
 
