@@ -164,6 +164,22 @@ verdict "emuhost: results come back" "$why"
 run scripts/emuhost npt -- no-such-command </dev/null
 verdict "emuhost: a command that is not there" "$(expect 127)"
 
+# A build that nobody asked for stays out: many of them would fill the host's root.
+mkdir -p build/fault/planted
+echo planted >build/fault/planted/strata
+run scripts/emuhost npt -- find build -name planted </dev/null
+why=$(expect 0; same stdout "$work/out" '')
+run scripts/emuhost npt -- cat build/fault/planted/strata </dev/null
+verdict "emuhost: a seeded build goes along when it is named" \
+	"$why$(expect 0; same stdout "$work/out" $'planted\n')"
+rm -r build/fault/planted
+truncate -s 1G "$work/big"
+run scripts/emuhost npt --with "$work/big" -- true </dev/null
+why=$(expect 3)
+grep -q 'MiB of files.*--memory' "$work/err" || why+="no word about the size; "
+verdict "emuhost: more files than the host has room for" "$why"
+rm "$work/big"
+
 run scripts/emuhost npt --timeout 2 -- sh -c 'echo up; sleep 1000' </dev/null
 why=$(expect 124; same stdout "$work/out" $'up\n')
 grep -q 'within 2 s' "$work/err" || why+="no word about the limit; "
