@@ -39,7 +39,7 @@ BENCHES   := $(addprefix $B/bench/,bench floor guest_first.elf guest_exits.elf)
 GLIB      := $(shell pkg-config --cflags glib-2.0 2>/dev/null)
 BENCHES   += $(if $(GLIB),$B/bench/iommu)
 GUESTS    := $(patsubst tests/guests/%.S,$B/tests/%.elf,$(sort $(wildcard tests/guests/*.S))) \
-    $B/tests/with-signals
+    $B/tests/with-signals $B/tests/with-terminal
 
 all: $B/strata $(REST)/strata-net $(if $(FAULT_INJECT),,$(BENCHES) $(GUESTS))
 
@@ -121,7 +121,7 @@ $B/obj/%.o: %.S
 $B/bench/%.elf: $B/obj/tests/bench/%.o tests/guests/pvh.ld
 	@mkdir -p $(@D)
 	ld -static -nostdlib --no-warn-rwx-segments -T tests/guests/pvh.ld -o $@ $<
-$B/tests/with-signals: $B/obj/tests/guests/with-signals.o
+$B/tests/with-%: $B/obj/tests/guests/with-%.o
 	@mkdir -p $(@D)
 	$(CC) $(SANITIZE) $(LINK) -o $@ $<
 $B/tests/%.elf: $B/obj/tests/guests/%.o tests/guests/pvh.ld

@@ -9,7 +9,7 @@
 # STRATA_SLOW multiplies all time limits (emulated hosts set it).
 cd "$(dirname "$0")/../.." || exit 2
 
-ALL="misuse broken ends dead signals console pc bundled devices network dma driver windows tour"
+ALL="misuse broken ends dead signals terminal console pc bundled devices network dma driver windows tour"
 STRATA=${STRATA:-build/strata}
 GUESTS=build/tests
 SLOW=${STRATA_SLOW:-1}
@@ -430,6 +430,51 @@ children_of() { # PID
         # The name, in parentheses, may hold spaces.
         sed -n "s/^\([0-9]*\) (.*) [A-Za-z] $1 .*/\1/p" "$stat" 2>/dev/null
     done
+}
+
+# A terminal on standard input: raw for a kernel, as it was for the bundled guest, and as it
+# was at first afterwards, however it ends.
+on_terminal() { # NAME STEP… -- ARGUMENT…
+    name=$1 steps=
+    shift
+    "$GUESTS/with-terminal" "$@" >"$out" 2>"$err"
+    status=$?
+    # A run that ends at once would else be as good as one that works.
+    why=$(wrong 0 '' '')
+    [ -n "$why" ] || matches "$out" '^(echo|strata guest)' || why="the guest said nothing"
+    verdict "$name" "$why"
+}
+
+group_terminal() {
+    a=$(printf '\001')
+    set -- "$STRATA" run --kernel "$GUESTS/echo.elf"
+    on_terminal "every key reaches the guest, Ctrl-C too, and Ctrl-a x ends it" expect:echo raw \
+        "send:q$(printf '\003\032\004\r')" "expect:<71>" "expect:<03>" "expect:<1a>" "expect:<04>" \
+        "expect:<0d>" "send:${a}x" status:0 -- "$@"
+    on_terminal "Ctrl-a twice, or and a, is one for the guest" expect:echo raw "send:${a}${a}b${a}ac" \
+        "expect:<01>" "expect:<62>" "expect:<01>" "expect:<63>" "send:${a}x" status:0 -- "$@"
+    on_terminal "Ctrl-a h helps" expect:echo raw "send:${a}h" "expect:Ctrl-a x ends" "send:${a}x" \
+        status:0 -- "$@"
+    # A guest that takes no input, with more keys than anybody keeps.
+    keys=$(head -c 2000 /dev/zero | tr '\000' k)
+    on_terminal "Ctrl-a x ends a guest that takes no keys" expect:echo raw "send:$keys" "send:${a}x" \
+        status:0 -- sh -c "echo echo; exec '$STRATA' run --kernel '$GUESTS/sleep.elf'"
+    for number in 1 2 3 6 11 15; do
+        on_terminal "signal $number restores the terminal" expect:echo raw "signal:$number" \
+            status:$((128 + number)) -- "$@"
+    done
+    on_terminal "and so does a stop; it is raw again when it goes on" expect:echo raw signal:20 \
+        stopped cooked signal:18 raw "send:b" "expect:<62>" "send:${a}x" status:0 -- "$@"
+    on_terminal "and a guest that crashes" expect:echo status:18 -- \
+        sh -c "echo echo; exec '$STRATA' run --kernel '$GUESTS/triple.elf'"
+    on_terminal "standard input that is none leaves the terminal alone" expect:echo cooked signal:15 \
+        status:143 -- sh -c "exec '$STRATA' run --kernel '$GUESTS/echo.elf' </dev/null"
+    on_terminal "the bundled guest has its terminal as it was, and Ctrl-C ends it" "expect:> " cooked \
+        "send:$(printf '\003')" status:130 -- "$STRATA" run
+    # The control: SIGKILL leaves it raw, which is seen.
+    "$GUESTS/with-terminal" expect:echo raw signal:9 status:137 -- "$@" >"$out" 2>"$err"
+    status=$?
+    verdict "SIGKILL cannot be helped, and is seen" "$(wrong 1 '^echo' 'status 137, the terminal is raw')"
 }
 
 # The bundled guest's shell, on a console that is a pipe.

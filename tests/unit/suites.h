@@ -57,5 +57,6 @@ Suite *virtio_iommu_events_suite(void);
 Suite *virtio_iommu_requests_suite(void);
 Suite *vm_suite(void);
 Suite *watchdog_suite(void);
+Suite *terminal_suite(void);
 
 #endif

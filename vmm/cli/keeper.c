@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <time.h>
@@ -10,6 +11,7 @@
 
 #include "devices/core/board.h"
 #include "vmm/cli/footprint.h"
+#include "vmm/cli/terminal.h"
 #include "vmm/cli/watchdog.h"
 #include "vmm/machine/vm.h"
 
@@ -23,6 +25,7 @@ struct input {
     uint8_t bytes[INPUT_BYTES];
     size_t first, end;
     bool finished;
+    struct terminal_escape escape;
 };
 
 static void feed(struct input *input, struct board *board)
@@ -41,6 +44,74 @@ static void read_input(struct input *input)
     input->end = count > 0 ? (size_t)count : 0;
     /* At the end of input the guest keeps running. */
     input->finished = count <= 0;
+}
+
+/* In a terminal, lines end in a carriage return too: this is printed while it is raw. */
+static void print_help(void)
+{
+    fprintf(stderr, "\r\nstrata: Ctrl-a x ends the machine, Ctrl-a a sends a Ctrl-a, "
+                    "Ctrl-a h prints this\r\n");
+}
+
+/*
+ * From a raw terminal, which is read also while the guest takes nothing: there may be the
+ * order to end it among the keys. Keys beyond what fits are lost.
+ */
+static void read_keys(const struct keeper *keeper, struct input *input)
+{
+    size_t waiting = input->end - input->first, count;
+    uint8_t keys[INPUT_BYTES];
+    ssize_t got = read(STDIN_FILENO, keys, sizeof(keys));
+
+    if (got < 0 && (errno == EINTR || errno == EAGAIN))
+        return;
+    input->finished = got <= 0;
+    count = got > 0 ? (size_t)got : 0;
+    switch (terminal_filter(&input->escape, keys, &count)) {
+    case TERMINAL_END: vm_stop(keeper->vm, VM_END_HOST_STOP, 0); break;
+    case TERMINAL_HELP: print_help(); break;
+    case TERMINAL_NOTHING: break;
+    }
+    memmove(input->bytes, input->bytes + input->first, waiting);
+    if (count > sizeof(input->bytes) - waiting)
+        count = sizeof(input->bytes) - waiting;
+    memcpy(input->bytes + waiting, keys, count);
+    input->first = 0;
+    input->end = waiting + count;
+}
+
+static void make_raw(const struct keeper *keeper)
+{
+    int err = keeper->raw ? terminal_raw(STDIN_FILENO) : 0;
+
+    if (err)
+        fprintf(stderr, "strata run: the terminal cannot be made raw: %s\n", strerror(-err));
+}
+
+static void take_signal(const struct keeper *keeper)
+{
+    struct signalfd_siginfo info;
+
+    if (read(keeper->signal_fd, &info, sizeof(info)) != sizeof(info))
+        return;
+    switch (info.ssi_signo) {
+    case SIGTSTP:
+        /* The real thing would stop us with the terminal raw. */
+        terminal_restore();
+        raise(SIGSTOP); /* this thread, so that it does not go on until SIGCONT */
+        make_raw(keeper);
+        break;
+    case SIGCONT: make_raw(keeper); break;
+    default: vm_stop(keeper->vm, VM_END_HOST_STOP, STATUS_SIGNAL + (int)info.ssi_signo); break;
+    }
+}
+
+/* Standard input, if it is time to read it; in the background that would stop us. */
+static int input_fd(const struct keeper *keeper, const struct input *input)
+{
+    bool ready = keeper->raw ? terminal_is_ours(STDIN_FILENO) : input->first == input->end;
+
+    return input->finished || !ready ? -1 : STDIN_FILENO;
 }
 
 static int64_t now_ms(void)
@@ -74,14 +145,12 @@ static void attend(const struct keeper *keeper)
     uint64_t counter;
 
     for (;;) {
-        bool waiting = input.first < input.end;
         struct pollfd fds[] = {
             { .fd = keeper->vm->end_fd, .events = POLLIN },
             { .fd = keeper->signal_fd, .events = POLLIN },
             { .fd = keeper->room_fd, .events = POLLIN },
-            { .fd = input.finished || waiting ? -1 : STDIN_FILENO, .events = POLLIN },
+            { .fd = input_fd(keeper, &input), .events = POLLIN },
         };
-        struct signalfd_siginfo info;
         int timeout_ms = keeper->watchdog ? keep_watch(keeper, &next_look_ms) : -1;
         int ready = poll(fds, 4, trimmed ? timeout_ms : SETTLED_MS);
 
@@ -93,11 +162,13 @@ static void attend(const struct keeper *keeper)
             continue;
         if (fds[0].revents)
             return;
-        if (fds[1].revents && read(keeper->signal_fd, &info, sizeof(info)) > 0)
-            vm_stop(keeper->vm, VM_END_HOST_STOP, STATUS_SIGNAL + (int)info.ssi_signo);
+        if (fds[1].revents)
+            take_signal(keeper);
         if (fds[2].revents && read(keeper->room_fd, &counter, sizeof(counter)) < 0)
             continue;
-        if (fds[3].revents)
+        if (fds[3].revents && keeper->raw)
+            read_keys(keeper, &input);
+        else if (fds[3].revents)
             read_input(&input);
         feed(&input, keeper->board);
     }
@@ -107,7 +178,9 @@ void keeper_watch(void *arg)
 {
     const struct keeper *keeper = arg;
 
+    make_raw(keeper);
     attend(keeper);
+    terminal_restore();
     /* A vCPU that does not come back must not keep the process from ending. */
     if (vm_wait(keeper->vm, STOP_TIMEOUT_MS)) {
         fprintf(stderr, "strata run: a virtual CPU does not leave KVM; ending without it\n");
@@ -116,9 +189,10 @@ void keeper_watch(void *arg)
 }
 
 /* So that poll hears of them. */
-static int block_signals(sigset_t *before)
+static int block_signals(sigset_t *before, bool raw)
 {
     static const int ending[] = { SIGINT, SIGTERM, SIGHUP };
+    static const int stopping[] = { SIGTSTP, SIGCONT };
     sigset_t set;
 
     sigemptyset(&set);
@@ -129,16 +203,18 @@ static int block_signals(sigset_t *before)
         if (sigaction(ending[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
             sigaddset(&set, ending[i]);
     }
+    for (unsigned i = 0; raw && i < sizeof(stopping) / sizeof(stopping[0]); i++)
+        sigaddset(&set, stopping[i]);
     pthread_sigmask(SIG_BLOCK, &set, before);
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-int keeper_create(struct keeper *keeper)
+int keeper_create(struct keeper *keeper, bool raw)
 {
     int err;
 
-    *keeper = (struct keeper){ .signal_fd = -1 };
-    keeper->signal_fd = block_signals(&keeper->signals_before);
+    *keeper = (struct keeper){ .raw = raw && isatty(STDIN_FILENO) };
+    keeper->signal_fd = block_signals(&keeper->signals_before, keeper->raw);
     if (keeper->signal_fd < 0) {
         err = -errno;
         goto unblock;

@@ -1,13 +1,14 @@
 /*
  * The keeper of a running VM: a thread that passes standard input to the guest's console
- * and turns SIGINT, SIGTERM and SIGHUP into the end of the run, while the main
- * thread is the guest's boot CPU; it also lets the watchdog look. The terminal's settings stay as
- * they are.
+ * and turns SIGINT, SIGTERM and SIGHUP into the end of the run, while the main thread is the
+ * guest's boot CPU; it also lets the watchdog look. Where it was asked for, a terminal on
+ * standard input is raw meanwhile (terminal.h); else its settings stay as they are.
  */
 #ifndef STRATA_CLI_KEEPER_H
 #define STRATA_CLI_KEEPER_H
 
 #include <signal.h>
+#include <stdbool.h>
 
 struct board;
 struct vm;
@@ -17,6 +18,7 @@ struct keeper {
     int room_fd;   /* eventfd for the board's consoles, see board_input */
     int signal_fd; /* the signals that end a run */
     sigset_t signals_before;
+    bool raw; /* a terminal on standard input is to be raw */
 
     /* To be set before it watches. */
     struct vm *vm;
@@ -28,8 +30,11 @@ struct keeper {
     void *owner;
 };
 
-/* Blocks the signals, except those that whoever started us wants ignored. 0 or -errno. */
-int keeper_create(struct keeper *keeper);
+/*
+ * Blocks the signals, except those that whoever started us wants ignored. 0 or -errno.
+ * `raw`: if standard input is a terminal, the guest gets it raw.
+ */
+int keeper_create(struct keeper *keeper, bool raw);
 void keeper_destroy(struct keeper *keeper);
 
 /*

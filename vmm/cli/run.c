@@ -178,7 +178,7 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
                                .bundled = !options->config.kernel_path };
     int status, err;
 
-    err = keeper_create(&keeper);
+    err = keeper_create(&keeper, options->config.kernel_path != NULL);
     if (err) {
         fprintf(stderr, "strata run: cannot watch the console: %s\n", strerror(-err));
         return STATUS_FAILED;

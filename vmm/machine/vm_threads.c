@@ -32,6 +32,7 @@ static void place_elsewhere(pthread_attr_t *attr)
 int thread_create(pthread_t *thread, void *(*body)(void *), void *arg, enum thread_place place)
 {
     pthread_attr_t attr;
+    static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS };
     sigset_t all, before;
     int err;
 
@@ -43,6 +44,9 @@ int thread_create(pthread_t *thread, void *(*body)(void *), void *arg, enum thre
     pthread_attr_setstacksize(&attr, THREAD_STACK_BYTES);
     sigfillset(&all);
     sigdelset(&all, VM_KICK_SIGNAL);
+    /* A fault of our own that is blocked kills without a handler having its turn. */
+    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+        sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     err = pthread_create(thread, &attr, body, arg);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
