@@ -24,6 +24,7 @@ enum abi_exercise {
     ABI_RECLAIM = 6,
     ABI_LEAK = 7,
     ABI_REMANENCE = 8,
+    ABI_DEMAND = 9,
     ABI_SNAPSHOT = 10,
     ABI_DMA_LAB = 16, /* not of the tour: lab.h, */
     ABI_MEASURE = 17, /* and measure.h */
@@ -33,12 +34,14 @@ enum abi_exercise {
  * Mechanisms the kernel can be told to break, so that a check can be seen to
  * fail. Given to the system call of that name; a new process inherits them.
  */
-#define ABI_BREAK_PROTECTION 1u  /* leaf entries lose NX and are always writable */
-#define ABI_BREAK_COW        2u  /* fork leaves mmapped pages writable on both sides */
-#define ABI_BREAK_SHARED     4u  /* mapping a shared object maps a private copy of it */
-#define ABI_BREAK_FILE       8u  /* a page of a file is copied when it is first touched */
-#define ABI_BREAK_MADVISE    16u /* advice is taken, and nothing done */
-#define ABI_BREAK_EXIT       32u /* a process's end forgets a page of each range, and a table */
+#define ABI_BREAK_PROTECTION 1u   /* leaf entries lose NX and are always writable */
+#define ABI_BREAK_COW        2u   /* fork leaves mmapped pages writable on both sides */
+#define ABI_BREAK_SHARED     4u   /* mapping a shared object maps a private copy of it */
+#define ABI_BREAK_FILE       8u   /* a page of a file is copied when it is first touched */
+#define ABI_BREAK_MADVISE    16u  /* advice is taken, and nothing done */
+#define ABI_BREAK_LOCK       64u  /* locking memory is said to have worked, and nothing done */
+#define ABI_BREAK_PAGE       128u /* what is read from a disk for a fault has a wrong byte */
+#define ABI_BREAK_EXIT       32u  /* a process's end forgets a page of each range, and a table */
 
 #define ABI_CHECKPOINT_MAGIC 0x4b434843u /* "CHCK" */
 #define ABI_CHECKPOINT_ARGS  16
@@ -105,6 +108,8 @@ struct abi_process {
     uint64_t file_mapped;
     uint64_t cow_copies;          /* COW breaks that copied */
     uint64_t cow_reuses;          /* COW breaks where the frame had no other user any more */
+    uint64_t major_faults;        /* that had a page read from a disk */
+    uint64_t joined_faults;       /* that waited for a page somebody else had read */
     uint64_t bad_faults;          /* accesses the mapping forbids */
     struct abi_fault last_fault;  /* the last of those */
     struct abi_cow cow[ABI_COWS]; /* the last copies: copy n, from 0, is at n % ABI_COWS */
@@ -166,6 +171,7 @@ struct abi_kernel {
     uint64_t stray_interrupts; /* by vectors that nobody uses; counted where there is a policy */
     uint64_t stray_vector;     /* of the last one */
     uint64_t given_frames;     /* free frames that the host has back */
+    uint64_t cached_frames;    /* pages of disks, or being read: one reference each */
 };
 
 enum abi_gate {

@@ -52,6 +52,8 @@ enum abi_syscall {
     SYS_ZEROING,        /* (enum abi_zeroing) -> the policy before: for all frames from now on */
     SYS_PROTECT_CHILD,  /* (pid, addr, bytes, prot): SYS_MPROTECT of a child's memory */
     SYS_SWAP_CHILD,     /* (pid, its addr, own addr, bytes): private pages change places */
+    SYS_MAP_DISK,       /* (disk, offset, bytes, prot, addr or 0) -> va: of a disk, private */
+    SYS_LOCK,           /* (addr, bytes, 1 or 0): as mlock(2), munlock(2); waits */
     SYS_COUNT,
 };
 
@@ -65,11 +67,14 @@ enum abi_syscall {
 #define ABI_MAP_HUGE   4u /* 2M pages; address and length multiples of 2M */
 
 /*
- * WILLNEED maps what can be had without waiting, DONTNEED gives pages back: what was private is
- * zero, or the file's, when touched again. FREE may wait with that, and here does not.
- * -ABI_EINVAL: another advice, or part of a 2M page; -ABI_ENOMEM: nothing is mapped somewhere
- * in the range, and everything before it has been done.
+ * Of a disk's page that is touched, those around it are read too (NORMAL), or not (RANDOM).
+ * WILLNEED maps what can be had without waiting, and starts reading the rest. DONTNEED gives pages
+ * back: what was private is zero, or the file's, when touched again. FREE may wait with that, and
+ * here does not. -ABI_EINVAL: another advice, part of a 2M page, or given back while locked;
+ * -ABI_ENOMEM: nothing is mapped somewhere in the range, and everything before it has been done.
  */
+#define ABI_MADV_NORMAL   0u
+#define ABI_MADV_RANDOM   1u
 #define ABI_MADV_WILLNEED 3u
 #define ABI_MADV_DONTNEED 4u
 #define ABI_MADV_FREE     8u
@@ -100,6 +105,10 @@ enum abi_zeroing {
 /* Exit status of a process that a fault or SYS_KILL ended. */
 #define ABI_STATUS_FAULT  139
 #define ABI_STATUS_KILLED 137
+#define ABI_STATUS_IO     135 /* a page could not be read from its disk */
+
+/* The vector of the fault that this is, if the process has a handler (as SIGBUS). */
+#define ABI_FAULT_IO 0x100u
 
 struct abi_sysinfo {
     uint64_t tsc_hz; /* 0 if unknown */

@@ -1,5 +1,6 @@
 /* madvise: what a process says of memory that stays mapped. */
 #include "guest/kernel/cpu.h"
+#include "guest/kernel/disk_map.h"
 #include "guest/kernel/layout.h"
 #include "guest/kernel/space.h"
 #include "guest/kernel/vma.h"
@@ -18,16 +19,31 @@ static int map_file(struct process *p, const struct vma *vma, uint64_t va, uint6
     return result;
 }
 
-static int advise(struct process *p, const struct vma *vma, uint64_t va, uint64_t end,
-                  uint32_t advice)
+static int advise(struct process *p, struct vma *vma, uint64_t va, uint64_t end, uint32_t advice)
 {
     if (vma->huge && (va | end) & (ABI_HUGE_BYTES - 1))
         return -ABI_EINVAL;
-    if (advice != ABI_MADV_WILLNEED)
+    switch (advice) {
+    case ABI_MADV_NORMAL:
+    case ABI_MADV_RANDOM: vma->random = advice == ABI_MADV_RANDOM; break;
+    case ABI_MADV_WILLNEED:
+        if (vma->kind == VMA_FILE)
+            return map_file(p, vma, va, end);
+        if (vma->kind == VMA_DISK && vma->prot & ABI_PROT_READ)
+            return disk_advise(p, vma, va, end);
+        break;
+    default:
+        if (vma->locked)
+            return -ABI_EINVAL;
         space_drop(p, va, end);
-    else if (vma->kind == VMA_FILE)
-        return map_file(p, vma, va, end);
+    }
     return 0;
+}
+
+static bool is_advice(uint32_t advice)
+{
+    return advice == ABI_MADV_NORMAL || advice == ABI_MADV_RANDOM || advice == ABI_MADV_WILLNEED ||
+           advice == ABI_MADV_DONTNEED || advice == ABI_MADV_FREE;
 }
 
 int space_advise(struct process *p, uint64_t start, uint64_t bytes, uint32_t advice)
@@ -36,13 +52,16 @@ int space_advise(struct process *p, uint64_t start, uint64_t bytes, uint32_t adv
     int result = 0;
 
     if (start % ABI_PAGE_BYTES || bytes > USER_END || start >= USER_END || end > USER_END ||
-        (advice != ABI_MADV_WILLNEED && advice != ABI_MADV_DONTNEED && advice != ABI_MADV_FREE))
+        !is_advice(advice))
         return -ABI_EINVAL;
+    /* How pages are read ahead is a matter of whole VMAs. */
+    if (advice <= ABI_MADV_RANDOM)
+        result = space_range(p, start, bytes, &end);
     /* Broken on purpose: the program is told that all went well. */
     if (p->breaks & ABI_BREAK_MADVISE)
         return 0;
     while (!result && start < end) {
-        const struct vma *vma = vma_at(p, start);
+        struct vma *vma = vma_at(p, start);
         uint64_t stop = vma && vma->end < end ? vma->end : end;
 
         result = vma ? advise(p, vma, start, stop, advice) : -ABI_ENOMEM;

@@ -27,7 +27,8 @@ struct dma_mapping;
 
 struct blk_request {
     struct blk_request *next;    /* free, or in a batch */
-    struct blk_job *job;         /* NULL: free */
+    struct blk_job *job;         /* NULL: free, or `read`'s */
+    struct page_read *read;      /* of the page cache; NULL: none */
     struct dma_mapping *mapping; /* maybe shared with others of the same job */
     uint64_t offset;             /* of its data in there */
     enum blk_type type;

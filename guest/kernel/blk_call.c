@@ -6,9 +6,11 @@
 #include "guest/abi/dma.h"
 #include "guest/kernel/blk.h"
 #include "guest/kernel/cpu.h"
+#include "guest/kernel/disk_map.h"
 #include "guest/kernel/dma.h"
 #include "guest/kernel/kernel.h"
 #include "guest/kernel/kstring.h"
+#include "guest/kernel/pagecache.h"
 #include "guest/kernel/space.h"
 
 #define JOBS 8
@@ -83,6 +85,12 @@ void blk_job_ended(struct blk *blk, struct blk_request *request, int result, uin
 {
     if (request->mapping && !--request->mapping->users)
         dma_unmap(request->mapping, written);
+    if (request->read) {
+        blk->device->errors += result != 0;
+        page_read_ended(request->read, request, result, written);
+        blk_put(blk, request);
+        return;
+    }
     if (!result) {
         request->job->call.done++;
         request->job->moved += request->type == BLK_IN ? written : request->bytes;
@@ -223,6 +231,7 @@ void blk_job_go_on(struct blk *blk)
         virtq_kick(&blk->queue);
     /* Before anybody sees that its job is done: contents are copied back here. */
     dma_commit();
+    page_reads_finish();
     for (struct blk_job *job = blk->jobs; job < blk->jobs + JOBS; job++) {
         if (over(job) || (job->phase == RUNNING && !blk->up && job->made == job->ended))
             finish(job);
@@ -348,6 +357,7 @@ static int64_t collect(struct blk_job *job, struct abi_block *call)
 static int64_t carry_out(struct process *p, struct blk *blk, uint32_t op, struct abi_block *call)
 {
     struct blk_job *job = job_of(blk, p);
+    int64_t waits;
     int err;
 
     if (!job) {
@@ -359,6 +369,11 @@ static int64_t carry_out(struct process *p, struct blk *blk, uint32_t op, struct
             err = check(blk, op, call);
         if (err)
             return err;
+        /* Requests are mapped by interrupt, too, when nobody can wait for memory. */
+        waits = disk_settle(p, call->va,
+                            op == ABI_BLOCK_MANY ? call->bytes * call->depth : call->bytes);
+        if (waits)
+            return waits;
         begin(blk, job, p, op, call);
     }
     if (job->phase == RUNNING)

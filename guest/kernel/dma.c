@@ -218,40 +218,37 @@ static int choose(struct device *device, struct dma_mapping *m, enum dma_how how
     return 0;
 }
 
-int dma_map(struct device *device, struct process *p, uint64_t va, uint64_t bytes, uint32_t rights,
-            enum dma_how how, struct dma_mapping **mapping)
+/* A record for so many pages, which has no memory yet. */
+static inline __attribute__((always_inline)) int new_record(struct device *device, uint64_t pages,
+                                                            uint64_t bytes, uint32_t rights,
+                                                            enum dma_how how,
+                                                            struct dma_mapping **mapping)
 {
-    uint64_t skew = va % ABI_PAGE_BYTES;
-    uint64_t pages = (skew + bytes + ABI_PAGE_BYTES - 1) >> PAGE_SHIFT;
     bool bounced = device->buffers == ABI_DMA_BOUNCE && how == DMA_BY_POLICY;
-    const struct extents *seen;
     struct dma_mapping *m;
-    int err;
 
-    if (!bytes || bytes > DMA_PAGES_MAX * ABI_PAGE_BYTES || pages > DMA_PAGES_MAX || !rights ||
-        rights & ~(DMA_READ | DMA_WRITE))
-        return -ABI_EINVAL;
-    if (va >= USER_END || bytes > USER_END - va)
-        return -ABI_EFAULT;
     if (!device->domain)
         return -ABI_ENODEV;
     m = dma_record(device->domain, dma_translates(device) && !bounced ? pages : 0);
     if (!m)
         return -ABI_ENOMEM;
-    m->va = va;
     m->bytes = bytes;
     m->pages = (uint32_t)pages;
     m->to_map.map.flags = rights;
-    m->owner = p->pub.pid;
-    m->is_alias = how == DMA_AN_ALIAS;
-    m->pinned = !(device->flags & ABI_DEVICE_NO_PIN);
-    err = extents_of_user(&m->memory, p, va, bytes, rights & DMA_WRITE, m->pinned);
+    *mapping = m;
+    return 0;
+}
+
+/* Its memory is known: what the device gets for it, and where. */
+static inline __attribute__((always_inline)) int map_memory(struct device *device,
+                                                            struct dma_mapping *m, enum dma_how how)
+{
+    uint64_t skew = m->va % ABI_PAGE_BYTES;
+    const struct extents *seen = &m->memory;
+    int err = choose(device, m, how, &seen);
+
     if (err)
-        goto free_record;
-    seen = &m->memory;
-    err = choose(device, m, how, &seen);
-    if (err)
-        goto drop_memory;
+        return err;
     dma_enlist(device, m);
     if (m->home) {
         m->iova = m->base + skew;
@@ -262,6 +259,56 @@ int dma_map(struct device *device, struct process *p, uint64_t va, uint64_t byte
     } else if (m->buffers != ABI_DMA_BOUNCE) {
         m->iova = ((uint64_t)extents_all(seen)->frame << PAGE_SHIFT) + skew;
     }
+    return 0;
+}
+
+int dma_map_frames(struct device *device, const uint32_t *frame, uint64_t pages, uint32_t rights,
+                   struct dma_mapping **mapping)
+{
+    struct dma_mapping *m;
+    int err = new_record(device, pages, pages * ABI_PAGE_BYTES, rights, DMA_BY_POLICY, &m);
+
+    if (err)
+        return err;
+    for (uint64_t i = 0; !err && i < pages; i++)
+        err = extents_add(&m->memory, frame[i], 1, true);
+    if (!err)
+        err = map_memory(device, m, DMA_BY_POLICY);
+    if (err) {
+        extents_drop(&m->memory, EXTENTS_NONE);
+        dma_record_free(m);
+        return err;
+    }
+    *mapping = m;
+    return 0;
+}
+
+int dma_map(struct device *device, struct process *p, uint64_t va, uint64_t bytes, uint32_t rights,
+            enum dma_how how, struct dma_mapping **mapping)
+{
+    uint64_t skew = va % ABI_PAGE_BYTES;
+    uint64_t pages = (skew + bytes + ABI_PAGE_BYTES - 1) >> PAGE_SHIFT;
+    struct dma_mapping *m;
+    int err;
+
+    if (!bytes || bytes > DMA_PAGES_MAX * ABI_PAGE_BYTES || pages > DMA_PAGES_MAX || !rights ||
+        rights & ~(DMA_READ | DMA_WRITE))
+        return -ABI_EINVAL;
+    if (va >= USER_END || bytes > USER_END - va)
+        return -ABI_EFAULT;
+    err = new_record(device, pages, bytes, rights, how, &m);
+    if (err)
+        return err;
+    m->va = va;
+    m->owner = p->pub.pid;
+    m->is_alias = how == DMA_AN_ALIAS;
+    m->pinned = !(device->flags & ABI_DEVICE_NO_PIN);
+    err = extents_of_user(&m->memory, p, va, bytes, rights & DMA_WRITE, m->pinned);
+    if (err)
+        goto free_record;
+    err = map_memory(device, m, how);
+    if (err)
+        goto drop_memory;
     *mapping = m;
     return 0;
 

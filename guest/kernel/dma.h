@@ -80,6 +80,10 @@ void *dma_alloc_page(struct device *device, uint32_t rights, uint64_t *iova);
 int dma_map(struct device *device, struct process *p, uint64_t va, uint64_t bytes, uint32_t rights,
             enum dma_how how, struct dma_mapping **mapping);
 
+/* The same for whole frames of the kernel, which it keeps until the unmap. */
+int dma_map_frames(struct device *device, const uint32_t *frame, uint64_t pages, uint32_t rights,
+                   struct dma_mapping **mapping);
+
 /* So much one buffer may have, for several to be mapped at once. */
 uint64_t dma_map_most(const struct device *device);
 

@@ -14,6 +14,7 @@
 struct process processes[PROCESSES_MAX];
 
 static uint32_t last_pid;
+static unsigned slots_used; /* at most, ever */
 
 static struct process *process_of(uint64_t pid)
 {
@@ -50,9 +51,13 @@ static struct process *process_new(void)
         p->breaks = 0;
         p->killed = false;
         p->uses_devices = false;
+        p->paging = p->populated = p->reading_to = 0;
+        p->page_alone = p->page_failed = false;
         p->fault_handler = 0;
         p->probe_entry = 0;
         p->nvmas = 0;
+        if (i >= slots_used)
+            slots_used = i + 1;
         return p;
     }
     return NULL;
@@ -214,7 +219,7 @@ int64_t process_block(struct process *p, const void *what)
 
 void process_wake(const void *what)
 {
-    for (unsigned i = 0; what && i < PROCESSES_MAX; i++) {
+    for (unsigned i = 0; what && i < slots_used; i++) {
         struct process *p = &processes[i];
 
         if (p->pub.state == ABI_PROCESS_BLOCKED && p->waits_for == what) {

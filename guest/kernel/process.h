@@ -17,6 +17,7 @@
 #define PROCESSES_MAX 64
 #define VMAS_MAX      96
 
+struct pagecache;
 struct shared;
 
 /* One range of user memory with one meaning; ranges do not overlap. */
@@ -24,14 +25,19 @@ struct vma {
     uint64_t start, end;
     uint8_t prot; /* ABI_PROT_* */
     bool huge;    /* by 2M pages */
-    enum vma_kind { VMA_ZERO, VMA_FILE, VMA_SHARED, VMA_REGION } kind;
+    bool locked;  /* all of it is there and stays */
+    bool random;  /* VMA_DISK: nothing is read ahead */
+    enum vma_kind { VMA_ZERO, VMA_FILE, VMA_DISK, VMA_SHARED, VMA_REGION } kind;
     /*
      * VMA_FILE: the image frame at start; bytes of file from start on, zeroes follow.
      * VMA_REGION: the frame at start, of reserved memory.
      */
     uint64_t file_frame, file_bytes;
-    /* VMA_SHARED: the object, and its page at start. */
-    struct shared *object;
+    /* VMA_SHARED: the object, VMA_DISK: the disk, and its page at start. */
+    union {
+        struct shared *object;
+        struct pagecache *cache;
+    };
     uint64_t object_page;
 };
 
@@ -46,6 +52,10 @@ struct process {
     uint32_t status;       /* ZOMBIE: exit status */
     bool killed;
     bool uses_devices; /* it may hold DMA mappings or wait for a device */
+    uint64_t paging;   /* page of a disk that it waits for, or that it has waited for; 0: none */
+    bool page_alone;   /* and is to be read without others: that has failed */
+    bool page_failed;  /* and cannot be read */
+    uint64_t populated, reading_to; /* how far a system call that is started again has come */
     uint64_t fault_handler;
     uint64_t probe_entry; /* while init probes the gate: where it really starts */
     unsigned nvmas;

@@ -1,5 +1,6 @@
 #include "guest/kernel/space.h"
 
+#include "guest/kernel/disk_map.h"
 #include "guest/kernel/frame.h"
 #include "guest/kernel/kernel.h"
 #include "guest/kernel/kstring.h"
@@ -9,8 +10,7 @@
 #include "guest/kernel/smp.h"
 #include "guest/kernel/vma.h"
 
-/* Checks [start, start + bytes) and splits VMAs at its ends. */
-static int range_prepare(struct process *p, uint64_t start, uint64_t bytes, uint64_t *end)
+int space_range(struct process *p, uint64_t start, uint64_t bytes, uint64_t *end)
 {
     int result;
 
@@ -100,8 +100,8 @@ static bool exclusive(uint64_t frame)
     return frame >= kernel_info.first_frame && frames[frame].refs - frames[frame].pins == 1;
 }
 
-/* The entry that maps frame as vma wants; inaccessible ones only hold the frame. */
-static uint64_t leaf(const struct process *p, const struct vma *vma, uint64_t frame)
+/* Inaccessible ones only hold the frame. */
+uint64_t space_leaf(const struct process *p, const struct vma *vma, uint64_t frame)
 {
     uint64_t entry = frame << PAGE_SHIFT | PTE_USER | (vma->huge ? PTE_HUGE : 0);
 
@@ -170,7 +170,7 @@ int space_unmap(struct process *p, uint64_t start, uint64_t bytes)
 {
     uint64_t end;
     struct vma *vma;
-    int result = range_prepare(p, start, bytes, &end);
+    int result = space_range(p, start, bytes, &end);
 
     if (result)
         return result;
@@ -199,7 +199,7 @@ void space_clear(struct process *p)
 static bool reprotect(struct process *p, const struct vma *vma)
 {
     /* Without the right to write, all entries get the same bits. */
-    uint64_t same = vma->prot & ABI_PROT_WRITE ? 0 : leaf(p, vma, 0);
+    uint64_t same = vma->prot & ABI_PROT_WRITE ? 0 : space_leaf(p, vma, 0);
     uint64_t kept = PTE_ACCESSED | PTE_DIRTY | (same ? PTE_FRAME : 0);
     uint64_t *entry = NULL, page = 0;
     bool cached = false;
@@ -213,7 +213,7 @@ static bool reprotect(struct process *p, const struct vma *vma)
         if (!entry)
             break;
         cached |= *entry & PTE_PRESENT;
-        *entry = (*entry & kept) | (same ? same : leaf(p, vma, frame_of(*entry)));
+        *entry = (*entry & kept) | (same ? same : space_leaf(p, vma, frame_of(*entry)));
     }
     return cached;
 }
@@ -223,7 +223,7 @@ int space_protect(struct process *p, uint64_t start, uint64_t bytes, uint32_t pr
     uint64_t end, va;
     struct vma *vma;
     bool cached = false;
-    int result = prot & ~7u ? -ABI_EINVAL : range_prepare(p, start, bytes, &end);
+    int result = prot & ~7u ? -ABI_EINVAL : space_range(p, start, bytes, &end);
 
     if (result)
         return result;
@@ -332,14 +332,22 @@ static uint64_t file_frame(struct process *p, const struct vma *vma, uint64_t va
     return frame;
 }
 
-static int first_touch(struct process *p, const struct vma *vma, uint64_t va, bool write)
+static int first_touch(struct process *p, struct vma *vma, uint64_t va, bool write)
 {
-    uint64_t *entry = paging_place(p->pub.root, va, vma->huge);
-    uint64_t frame;
+    uint64_t *entry, frame = 0;
+    /* First what may have to wait, so that no table is made in vain. */
+    int err = vma->kind == VMA_DISK ? disk_frame(p, vma, va, write, &frame) : 0;
 
-    if (!entry)
+    if (err)
+        return err;
+    entry = paging_place(p->pub.root, va, vma->huge);
+    if (!entry) {
+        if (frame)
+            frame_put(frame, false);
         return -ABI_ENOMEM;
+    }
     switch (vma->kind) {
+    case VMA_DISK: break;
     case VMA_FILE: frame = file_frame(p, vma, va, write); break;
     case VMA_SHARED:
         frame = shared_frame(vma->object, vma->object_page + (va - vma->start) / ABI_PAGE_BYTES);
@@ -355,7 +363,7 @@ static int first_touch(struct process *p, const struct vma *vma, uint64_t va, bo
         return -ABI_ENOMEM;
     }
     p->pub.rss_frames += frames_in(vma_page_bytes(vma));
-    paging_set(entry, leaf(p, vma, frame));
+    paging_set(entry, space_leaf(p, vma, frame));
     return 0;
 }
 
@@ -376,7 +384,7 @@ static int cow_break(struct process *p, const struct vma *vma, uint64_t va, uint
          */
         p->pub.cow[p->pub.cow_copies++ % ABI_COWS] = (struct abi_cow){ at, p->regs.rip };
     }
-    paging_set(entry, leaf(p, vma, frame));
+    paging_set(entry, space_leaf(p, vma, frame));
     if (read_cr3() == p->pub.root)
         invlpg(va);
     return 0;
@@ -388,15 +396,22 @@ int space_fault(struct process *p, uint64_t va, uint32_t error)
     bool write = error & ABI_PF_WRITE;
     uint32_t need = error & ABI_PF_FETCH ? ABI_PROT_EXEC : write ? ABI_PROT_WRITE : ABI_PROT_READ;
     uint64_t bytes, *entry, at = va;
+    int result;
 
-    p->pub.faults++;
+    /* One that had to wait for a page is the same one when it comes again. */
+    if (!p->paging || p->paging != (va & ~(ABI_PAGE_BYTES - 1)))
+        p->pub.faults++;
     /* There is no write-only or execute-only memory on x86-64. */
     if (!vma || !vma->prot || (need != ABI_PROT_READ && !(vma->prot & need)))
         return -ABI_EFAULT;
     va &= ~(vma_page_bytes(vma) - 1);
     entry = paging_find(p->pub.root, va, &bytes);
-    if (!entry)
-        return first_touch(p, vma, va, write);
+    if (!entry) {
+        result = first_touch(p, vma, va, write);
+        if (result != -ABI_EAGAIN)
+            p->paging = 0;
+        return result;
+    }
     if (write && (*entry & PTE_COW))
         return cow_break(p, vma, va, at, entry);
     /* The tables allow it: the CPU had an older entry in its TLB. */
@@ -422,7 +437,7 @@ static int fork_leaf(struct process *parent, struct process *child, bool eager, 
         copy = private_copy(vma, frame);
         if (!copy)
             return -ABI_ENOMEM;
-        paging_set(place, leaf(child, vma, copy));
+        paging_set(place, space_leaf(child, vma, copy));
         return 0;
     }
     frame_get(frame);
@@ -461,9 +476,9 @@ int space_fork(struct process *parent, struct process *child, bool eager)
         struct vma *vma = &parent->vma[i];
 
         child->vma[child->nvmas++] = *vma;
+        child->vma[i].locked = false;
         child->pub.vsz_bytes += vma->end - vma->start;
-        if (vma->kind == VMA_SHARED)
-            shared_get(vma->object);
+        vma_hold(vma);
         result = fork_vma(parent, child, eager, vma);
     }
     flush(parent);

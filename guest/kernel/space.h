@@ -17,6 +17,12 @@ int64_t space_mmap(struct process *p, uint64_t addr, uint64_t bytes, uint32_t pr
 int space_unmap(struct process *p, uint64_t start, uint64_t bytes);
 int space_protect(struct process *p, uint64_t start, uint64_t bytes, uint32_t prot);
 
+/* Checks [start, start + bytes), rounded up to *end, and splits VMAs at its ends. */
+int space_range(struct process *p, uint64_t start, uint64_t bytes, uint64_t *end);
+
+/* The entry that maps a frame as vma wants. */
+uint64_t space_leaf(const struct process *p, const struct vma *vma, uint64_t frame);
+
 /* SYS_MADVISE (advise.c). */
 int space_advise(struct process *p, uint64_t start, uint64_t bytes, uint32_t advice);
 
@@ -40,7 +46,9 @@ int space_fork(struct process *parent, struct process *child, bool eager);
 
 /*
  * A user access to va faulted with this error code (ABI_PF_*): 0 if it may be tried
- * again, -ABI_EFAULT if the mapping forbids it, -ABI_ENOMEM.
+ * again; -ABI_EAGAIN if p, which runs here, must wait first and has been put to sleep (a
+ * system call that meets it ends with -ABI_EFAULT, and is started again); -ABI_EFAULT if the
+ * mapping forbids it; -ABI_EIO, a disk cannot be read; -ABI_ENOMEM.
  */
 int space_fault(struct process *p, uint64_t va, uint32_t error);
 

@@ -4,6 +4,7 @@
 #include "guest/kernel/blk.h"
 #include "guest/kernel/channel.h"
 #include "guest/kernel/console.h"
+#include "guest/kernel/disk_map.h"
 #include "guest/kernel/dma_call.h"
 #include "guest/kernel/frame.h"
 #include "guest/kernel/kernel.h"
@@ -48,6 +49,9 @@ static int64_t sys_read(struct process *p, const uint64_t *arg)
 
     if (room == 0)
         return 0;
+    /* A line that has been taken must have where to go. */
+    if (!space_reach(p, arg[0], true) || !space_reach(p, arg[0] + room - 1, true))
+        return -ABI_EFAULT;
     bytes = console_read(line, room);
     if (!bytes)
         return process_block(p, &console_input);
@@ -356,6 +360,16 @@ static int64_t sys_map_file(struct process *p, const uint64_t *arg)
     return space_map_file(p, file, arg[1], arg[2], (uint32_t)arg[3], arg[4]);
 }
 
+static int64_t sys_map_disk(struct process *p, const uint64_t *arg)
+{
+    return disk_map(p, arg[0], arg[1], arg[2], (uint32_t)arg[3], arg[4]);
+}
+
+static int64_t sys_lock(struct process *p, const uint64_t *arg)
+{
+    return space_lock(p, arg[0], arg[1], arg[2]);
+}
+
 static int64_t sys_limit(struct process *p, const uint64_t *arg)
 {
     p->pub.vsz_limit = arg[0];
@@ -402,7 +416,22 @@ static handler *const table[SYS_COUNT] = {
     [SYS_MADVISE] = sys_madvise,
     [SYS_LIMIT] = sys_limit,
     [SYS_ZEROING] = sys_zeroing,
+    [SYS_MAP_DISK] = sys_map_disk,
+    [SYS_LOCK] = sys_lock,
 };
+
+/*
+ * Memory of p's that the call came upon is being read from a disk: the call is started again
+ * when it is there; unless it has done something already, and tells how much.
+ */
+static int64_t paging_result(struct process *p, int64_t result)
+{
+    if (result == -ABI_EFAULT)
+        return PROCESS_WAITS;
+    p->pub.state = ABI_PROCESS_RUNNING;
+    p->waits_for = NULL;
+    return result;
+}
 
 void syscall(struct process *p)
 {
@@ -416,6 +445,10 @@ void syscall(struct process *p)
         return;
     }
     result = table[number](p, arg);
+    if (p->pub.state == ABI_PROCESS_BLOCKED && result != PROCESS_WAITS)
+        result = paging_result(p, result);
+    if (result != PROCESS_WAITS)
+        p->populated = p->reading_to = 0;
     if (result == PROCESS_WAITS)
         regs->rip -= GATE_INSTRUCTION_BYTES;
     else if (number != SYS_EXEC || result)

@@ -1,6 +1,7 @@
 /* What enters the kernel, by vector: system calls, faults, interrupts. */
 #include "guest/kernel/trap.h"
 
+#include "guest/abi/dma.h"
 #include "guest/kernel/console.h"
 #include "guest/kernel/device.h"
 #include "guest/kernel/kernel.h"
@@ -53,11 +54,11 @@ static bool probe_answered(struct process *p)
  * A forbidden access, or another exception: to the program's handler with what
  * happened on its stack, or the end of the process.
  */
-static void report_fault(struct process *p, uint64_t va)
+static void report_fault(struct process *p, uint32_t vector, uint64_t va)
 {
     struct regs *regs = &p->regs;
     struct abi_user_fault fault = {
-        .vector = (uint32_t)regs->vector,
+        .vector = vector,
         .error = (uint32_t)regs->error,
         .va = va,
         .rip = regs->rip,
@@ -89,7 +90,7 @@ static void report_fault(struct process *p, uint64_t va)
     if (!p->fault_handler || space_write(p, at, &fault, sizeof(fault))) {
         printk("%s (pid %u): exception %u, error 0x%x, address 0x%lx, rip 0x%lx\n", p->pub.name,
                p->pub.pid, fault.vector, fault.error, va, fault.rip);
-        process_exit(p, ABI_STATUS_FAULT);
+        process_exit(p, vector == ABI_FAULT_IO ? ABI_STATUS_IO : ABI_STATUS_FAULT);
         return;
     }
     regs->rip = p->fault_handler;
@@ -101,11 +102,13 @@ static void page_fault(struct process *p, uint64_t va)
 {
     switch (space_fault(p, va, (uint32_t)p->regs.error)) {
     case 0: break;
+    case -ABI_EAGAIN: break; /* it sleeps */
+    case -ABI_EIO: report_fault(p, ABI_FAULT_IO, va); break;
     case -ABI_ENOMEM:
         printk("%s (pid %u): out of memory at 0x%lx\n", p->pub.name, p->pub.pid, va);
         process_exit(p, ABI_STATUS_KILLED);
         break;
-    default: report_fault(p, va);
+    default: report_fault(p, VECTOR_PAGE_FAULT, va);
     }
 }
 
@@ -152,7 +155,7 @@ void trap_user(struct regs *regs)
     } else if (vector == VECTOR_PAGE_FAULT) {
         page_fault(p, va);
     } else if (vector < 32) {
-        report_fault(p, va);
+        report_fault(p, (uint32_t)vector, va);
     } else if (interrupt(vector)) {
         sched_ready(p);
     }

@@ -1,6 +1,23 @@
 #include "guest/kernel/vma.h"
 
+#include "guest/kernel/pagecache.h"
 #include "guest/kernel/shared.h"
+
+void vma_hold(const struct vma *vma)
+{
+    if (vma->kind == VMA_SHARED)
+        shared_get(vma->object);
+    else if (vma->kind == VMA_DISK)
+        pagecache_get(vma->cache);
+}
+
+static void vma_release(const struct vma *vma)
+{
+    if (vma->kind == VMA_SHARED)
+        shared_put(vma->object);
+    else if (vma->kind == VMA_DISK)
+        pagecache_put(vma->cache);
+}
 
 struct vma *vma_after(struct process *p, uint64_t va)
 {
@@ -55,8 +72,7 @@ static void vma_trim_start(struct vma *vma, uint64_t start)
 void vma_forget(struct process *p, struct vma *vma)
 {
     p->pub.vsz_bytes -= vma->end - vma->start;
-    if (vma->kind == VMA_SHARED)
-        shared_put(vma->object);
+    vma_release(vma);
     vma_close(p, vma);
 }
 
@@ -73,8 +89,7 @@ int vma_split(struct process *p, uint64_t va)
     vma_open(p, vma);
     vma_trim_start(vma + 1, va);
     vma->end = va;
-    if (vma->kind == VMA_SHARED)
-        shared_get(vma->object);
+    vma_hold(vma);
     return 0;
 }
 
@@ -86,7 +101,7 @@ void vma_merge(struct process *p, uint64_t start, uint64_t end)
         const struct vma *next = vma + 1;
 
         if (vma->end == next->start && vma->kind == VMA_ZERO && next->kind == VMA_ZERO &&
-            vma->prot == next->prot && vma->huge == next->huge) {
+            vma->prot == next->prot && vma->huge == next->huge && vma->locked == next->locked) {
             vma->end = next->end;
             vma_close(p, vma + 1);
         } else {
@@ -109,8 +124,7 @@ int vma_add(struct process *p, const struct vma *vma)
         return -ABI_ENOMEM;
     vma_open(p, at);
     *at = *vma;
-    if (vma->kind == VMA_SHARED)
-        shared_get(vma->object);
+    vma_hold(vma);
     p->pub.vsz_bytes += bytes;
     vma_merge(p, vma->start, vma->end);
     return 0;

@@ -21,6 +21,9 @@ uint64_t vma_page_bytes(const struct vma *vma);
  * limit. */
 int vma_add(struct process *p, const struct vma *vma);
 
+/* A copy of it holds its object, or its disk, too. */
+void vma_hold(const struct vma *vma);
+
 /* Removes one, and its hold on its object. */
 void vma_forget(struct process *p, struct vma *vma);
 
