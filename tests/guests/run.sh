@@ -861,7 +861,7 @@ group_tour() {
     strata tour --list
     verdict "tour --list" "$(wrong 0 '^paging' -)"
     exercises=$(sed 's/[[:space:]].*//' "$out")
-    for name in paging fork-cow shared-memory dma shared-library reclaim leak remanence \
+    for name in paging fork-cow shared-memory dma shared-library reclaim demand-paging leak remanence \
         snapshot-consistency; do
         echo "$exercises" | grep -qx "$name" || not_ok "exercise $name" "tour --list does not name it"
     done

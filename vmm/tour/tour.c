@@ -18,8 +18,8 @@
 #define TOUR_CPUS       2
 
 const struct tour_exercise *const tour_exercises[] = {
-    &tour_paging,  &tour_fork_cow, &tour_shared_memory, &tour_dma,      &tour_shared_library,
-    &tour_reclaim, &tour_leak,     &tour_remanence,     &tour_snapshot,
+    &tour_paging,  &tour_fork_cow, &tour_shared_memory, &tour_dma,       &tour_shared_library,
+    &tour_reclaim, &tour_demand,   &tour_leak,          &tour_remanence, &tour_snapshot,
 };
 const size_t tour_exercises_count = sizeof(tour_exercises) / sizeof(tour_exercises[0]);
 
@@ -131,7 +131,8 @@ static int run_vm(struct tour_run *run, int console_fd, char *error, size_t erro
     run->tsc_hz = vcpu_tsc_hz(&vm.vcpus[0]);
     err = board_create(&board, &vm, &board_config);
     if (err) {
-        snprintf(error, error_bytes, "cannot create the devices: %s", strerror(-err));
+        snprintf(error, error_bytes, "cannot create the devices: %s",
+                 board.error[0] ? board.error : strerror(-err));
         goto destroy_vm;
     }
     err = boot(&vm, &board, &config, &boot_error);
@@ -188,6 +189,8 @@ int tour_run(struct tour_run *run, const struct tour_exercise *exercise,
         check_steps(run);
     if (!err && exercise->conclude)
         exercise->conclude(run, run->key, sizeof(run->key));
+    if (exercise->end)
+        exercise->end(run);
     if (console_fd >= 0)
         close(console_fd);
     free(run->state);

@@ -17,7 +17,7 @@
 #include "vmm/machine/kvm.h"
 
 #define TOUR_CHECKS_MAX  192
-#define TOUR_FIGURES_MAX 48
+#define TOUR_FIGURES_MAX 96
 #define TOUR_STEPS_MAX   16
 #define TOUR_TEXT_BYTES  192
 
@@ -76,12 +76,14 @@ struct tour_exercise {
                        const struct guest_view *view);
     /* After the run: figures from several steps, and the row's key figures. May be NULL. */
     void (*conclude)(struct tour_run *run, char *key, size_t bytes);
+    /* Last: gives back what `machine` took. May be NULL. */
+    void (*end)(struct tour_run *run);
     struct tour_picture picture;
     size_t state_bytes; /* of what the exercise remembers from step to step */
 };
 
 extern const struct tour_exercise tour_paging, tour_fork_cow, tour_shared_memory, tour_dma,
-    tour_shared_library, tour_reclaim, tour_leak, tour_remanence, tour_snapshot;
+    tour_shared_library, tour_reclaim, tour_leak, tour_remanence, tour_snapshot, tour_demand;
 
 /* All of them, in the order of the tour. */
 extern const struct tour_exercise *const tour_exercises[];
