@@ -171,7 +171,8 @@ static void store_done(void *owner, struct block_request *io)
                                                          offsetof(struct blk_request, io));
     bool to_guest = io->op == BLOCK_READ;
 
-    if (blk->latency_ns && io->result != -ECANCELED)
+    /* What was cancelled comes back at once. */
+    if (blk->latency_ns && !atomic_load(&io->cancelled))
         count_time(blk, request);
     if (request->transfer.dma)
         dma_transfer_end(&request->transfer);
