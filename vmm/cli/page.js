@@ -211,7 +211,7 @@ function memory_map(box) {
 	const maps = element("div", box, { className: "maps" });
 	const figures = ["whole", "part"].map((name) => {
 		const figure = element("figure", maps, {});
-		const frame = element("div", figure, { className: "map" });
+		const frame = element("div", figure, { className: "map " + name });
 		const canvas = element("canvas", frame, { className: name, tabIndex: 0, width: PIXELS, height: PIXELS });
 		const mark = element("div", frame, { className: "mark" });
 

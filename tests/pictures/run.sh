@@ -1,0 +1,62 @@
+#!/bin/sh
+# strata's pages in a headless Chromium: makes one of each command that has --html, and what
+# inspect says of the same machine, then has check.py look at them. Prints TAP.
+#
+#   tests/pictures/run.sh [--inspect] [FOLDER]     FOLDER: keep the pages there;
+#                                                  --inspect: only make that of inspect
+#
+# Needs this machine's KVM, build/strata, python3 and chromium-headless-shell or chromium.
+cd "$(dirname "$0")/../.." || exit 2
+
+STRATA=${STRATA:-build/strata}
+[ -x "$STRATA" ] || { echo "Bail out! $STRATA is not built"; exit 2; }
+command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null ||
+    { echo "Bail out! there is no chromium-headless-shell; scripts/deps test installs it"; exit 2; }
+only=
+[ "${1-}" != --inspect ] || { only=inspect; shift; }
+if [ $# -gt 0 ]; then
+    work=$1
+    mkdir -p "$work" || exit 2
+    kept=yes
+else
+    work=$(mktemp -d) || exit 2
+    kept=
+fi
+pid=
+trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null; [ -n "$kept" ] || rm -rf "$work"' EXIT
+trap 'exit 2' INT TERM
+fail() { echo "Bail out! $1"; exit 2; }
+
+# A machine with processes that share memory and one that does not.
+rm -f "$work/in" "$work/sock"
+mkfifo "$work/in" || exit 2
+"$STRATA" run --iommu strict --rng --control "$work/sock" <"$work/in" >"$work/console" 2>"$work/stderr" &
+pid=$!
+exec 8>"$work/in"
+echo 'run shared-memory 2000000000 &' >&8
+echo 'spin 2000000000 &' >&8
+i=0
+until [ "$(grep -c started "$work/console")" -ge 2 ]; do
+    i=$((i + 1))
+    [ $i -lt 300 ] || fail "the guest's programs do not start"
+    sleep 0.1
+done
+sleep 1
+look() { "$STRATA" inspect "$work/sock" "$@" >/dev/null || fail "strata inspect $*"; }
+look maps --json "$work/maps.json"
+look shared --json "$work/shared.json"
+look pages --json "$work/pages.json"
+look --html "$work/inspect.html" --json "$work/report.json"
+kill "$pid"
+wait "$pid" 2>/dev/null
+pid=
+exec 8>&-
+rm -f "$work/in"
+[ -z "$only" ] || exit 0
+
+"$STRATA" tour --html "$work/tour.html" --json "$work/tour.json" fork-cow shared-library >/dev/null ||
+    fail "strata tour --html"
+"$STRATA" dma test --html "$work/dma.html" --json "$work/dma.json" \
+    --attack probe-scan --attack kernel-pointer --attack deferred-invalidate tests/policies/strict.dts >/dev/null ||
+    fail "strata dma test --html"
+/usr/bin/python3 -B tests/pictures/check.py "$work"
