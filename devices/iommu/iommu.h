@@ -80,7 +80,7 @@ struct iommu_config {
     uint32_t without;                /* IOMMU_WITHOUT_* */
 };
 
-/* Reasons as virtio 1.2, 5.13.6.10 numbers them. */
+/* Reasons as virtio 1.2, 5.13.6.9 numbers them. */
 enum iommu_fault_reason {
     IOMMU_FAULT_UNKNOWN = 0,
     IOMMU_FAULT_DOMAIN = 1,  /* the endpoint is attached to none */

@@ -277,7 +277,7 @@ void viommu_reserved(uint32_t endpoint, void (*reserve)(void *owner, uint64_t fi
         frame_put(frame, false);
 }
 
-/* ---- Faults (5.13.6.10) --------------------------------------------------- */
+/* ---- Faults (5.13.6.9) --------------------------------------------------- */
 
 static void post_event(uint16_t i)
 {
