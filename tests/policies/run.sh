@@ -156,6 +156,8 @@ group_misuse() {
     misuse "a time of nothing" "--random 0" dma test --random 0 $strict
     misuse "both results to one place" "cannot both" dma test --json - --html - $strict
     misuse "a result that cannot be written" "--html /nowhere/x" dma test --html /nowhere/x $strict
+    misuse "a page of no attacks" "leave it out, or --check-only" dma test --check-only --html "$work/x" $strict
+    misuse "tests that are none" "leave it out, or --check-only" dma test --check-only --tap $strict
     for dts in tests/policies/broken/*.dts; do
         line=$(sed -nE '1s/^[^0-9]*([0-9]+): .*/\1/p' "$dts")
         misuse "broken policy ${dts##*/}" "^strata dma test: $dts:$line: .*; " dma test "$dts"

@@ -257,6 +257,37 @@ START_TEST(test_json)
 }
 END_TEST
 
+/* What --check-only tells a program; a path that is no text is left out. */
+START_TEST(test_policy_json)
+{
+    json_t *json, *said, *windows;
+
+    policy.guest.nregions = 2;
+    policy.guest.region[1].kind = ABI_REGION_HOLE;
+    policy.guest.region[1].gpa = policy.guest.region[1].iova = 0x8000000000;
+    policy.guest.region[1].endpoints = 1u << 2;
+    json = dma_describe_policy(&policy, "not text: \xff");
+    ck_assert_ptr_nonnull(json);
+    ck_assert_str_eq(json_string_value(json_object_get(json, "schema")), "strata.dma-policy");
+    ck_assert(json_is_true(json_object_get(json, "valid")));
+    said = json_object_get(json, "policy");
+    ck_assert_ptr_null(json_object_get(said, "file"));
+    ck_assert_uint_eq(json_array_size(json_object_get(said, "devices")), policy.guest.ndevices);
+    said = json_object_get(said, "regions");
+    ck_assert_uint_eq(json_array_size(said), policy.guest.nregions);
+    ck_assert_ptr_null(json_object_get(json_array_get(said, 0), "gpa"));
+    said = json_array_get(said, 1);
+    ck_assert_str_eq(json_string_value(json_object_get(said, "kind")), "permanent window");
+    ck_assert_str_eq(json_string_value(json_object_get(said, "gpa")), "0x8000000000");
+    windows = json_object_get(said, "windows");
+    ck_assert_uint_eq(json_array_size(windows), 1);
+    ck_assert_str_eq(json_string_value(json_object_get(json_array_get(windows, 0), "device")),
+                     policy.guest.device[2].name);
+    json_decref(json);
+    fclose(out);
+}
+END_TEST
+
 START_TEST(test_html)
 {
     break_cell(cell_of(0, 1, 1));
@@ -314,6 +345,7 @@ Suite *dma_report_suite(void)
     tcase_add_test(tc, test_one_attack);
     tcase_add_test(tc, test_tap);
     tcase_add_test(tc, test_json);
+    tcase_add_test(tc, test_policy_json);
     tcase_add_test(tc, test_html);
     tcase_add_test(tc, test_bytes);
     suite_add_tcase(suite, tc);

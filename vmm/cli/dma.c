@@ -34,7 +34,7 @@ static const struct option_entry option_entries[] = {
     [OPT_CHECK_ONLY] = { "check-only", NULL, "read the policy, tell what it says, and stop" },
     [OPT_JSON] = { "json", "FILE",
                    "write every cell to FILE (- for standard output; what is for\n"
-                   "people then goes to standard error)" },
+                   "people then goes to standard error); with --check-only the policy" },
     [OPT_HTML] = { "html", "FILE", "write a page with the matrix to FILE (- likewise)" },
     [OPT_TAP] = { "tap", NULL, "one line of TAP for each cell instead of the matrix" },
 };
@@ -137,19 +137,15 @@ static void print_page(FILE *out, const void *report)
     dma_print_html(out, report);
 }
 
-static int write_json(struct json_output *output, const struct dma_report *report)
+/* Writes a value (NULL: no memory), which it takes: false, and says so, if it cannot. */
+static bool write_json(struct json_output *output, json_t *json)
 {
-    json_t *json;
-    int err;
+    int err = json ? json_output_write(output, json) : -ENOMEM;
 
-    if (!output->path)
-        return 0;
-    json = dma_describe(report);
-    if (!json)
-        return -ENOMEM;
-    err = json_output_write(output, json);
     json_decref(json);
-    return err;
+    if (err)
+        fprintf(stderr, "strata dma test: --json: %s\n", strerror(-err));
+    return !err;
 }
 
 /* Prints and writes; false if something could not be written. */
@@ -158,19 +154,31 @@ static bool tell(const struct request *request, const struct dma_report *report,
 {
     bool taken = json->fd == STDOUT_FILENO || html->fd == STDOUT_FILENO;
     FILE *out = taken ? stderr : stdout;
-    int err, html_err;
+    bool written;
+    int err;
 
     if (request->tap)
         dma_print_tap(out, report);
     else
         dma_print_text(out, report, isatty(fileno(out)));
-    err = write_json(json, report);
+    written = !json->path || write_json(json, dma_describe(report));
+    err = html_write(html, print_page, report);
     if (err)
-        fprintf(stderr, "strata dma test: --json: %s\n", strerror(-err));
-    html_err = html_write(html, print_page, report);
-    if (html_err)
-        fprintf(stderr, "strata dma test: --html: %s\n", strerror(-html_err));
-    return !err && !html_err;
+        fprintf(stderr, "strata dma test: --html: %s\n", strerror(-err));
+    return written && !err;
+}
+
+/* What a valid policy says, and nothing is attacked. */
+static int show_policy(const struct request *request, const struct policy *policy)
+{
+    struct json_output json, html;
+    bool ok;
+
+    open_outputs(request, &json, &html);
+    dma_print_policy(json.fd == STDOUT_FILENO ? stderr : stdout, policy);
+    ok = !json.path || write_json(&json, dma_describe_policy(policy, request->path));
+    json_output_close(&json);
+    return ok ? STATUS_OK : STATUS_FAILED;
 }
 
 static int run(const struct request *request, const struct policy *policy)
@@ -237,6 +245,9 @@ static int cmd_test(int argc, char **argv)
     }
     if (optind + 1 != argc)
         usage_error(&test_line, optind < argc ? "give one policy" : "give a policy, a .dts file");
+    if (request.check_only && (request.html_path || request.tap))
+        usage_error(&test_line, "--%s shows what attacks came to: leave it out, or --check-only",
+                    request.tap ? "tap" : "html");
     if (request.random_seconds && !request.has_seed &&
         getrandom(&request.seed, sizeof(request.seed) / 2, 0) < 0)
         request.seed = SEED;
@@ -245,10 +256,8 @@ static int cmd_test(int argc, char **argv)
         fprintf(stderr, "strata dma test: %s\n", error.text);
         return STATUS_USAGE;
     }
-    if (request.check_only) {
-        dma_print_policy(stdout, &policy);
-        return STATUS_OK;
-    }
+    if (request.check_only)
+        return show_policy(&request, &policy);
     return run(&request, &policy);
 }
 

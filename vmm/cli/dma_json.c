@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <math.h>
 
 #include "vmm/cli/dma_report.h"
@@ -27,18 +28,55 @@ static json_t *describe_device(const struct policy *policy, unsigned d)
                      (int)policy->device[d].line, "uses", uses);
 }
 
-static json_t *describe_policy(const struct dma_report *report)
+/* Addresses are text, as everywhere: a reader's numbers may not hold 64 bits. */
+static json_t *address(uint64_t value)
 {
-    const struct policy *policy = report->result->policy;
-    json_t *json, *devices = json_array();
+    return json_sprintf("0x%" PRIx64, value);
+}
+
+static json_t *describe_region(const struct abi_policy *guest, unsigned n)
+{
+    const struct abi_policy_region *region = &guest->region[n];
+    json_t *json, *windows = json_array();
+
+    for (unsigned d = 0; d < guest->ndevices; d++) {
+        if (region->endpoints >> d & 1)
+            json_array_append_new(windows, json_pack("{s:s, s:o}", "device", guest->device[d].name,
+                                                     "iova", address(region->iova)));
+    }
+    json = json_pack("{s:s, s:s, s:I, s:o}", "name", region->name, "kind",
+                     dma_region_name(region->kind), "bytes", (json_int_t)region->bytes, "windows",
+                     windows);
+    if (region->gpa)
+        json_object_set_new(json, "gpa", address(region->gpa));
+    return json;
+}
+
+static json_t *describe_policy(const struct policy *policy, const char *path)
+{
+    json_t *json, *devices = json_array(), *regions = json_array();
 
     for (unsigned d = 0; d < policy->guest.ndevices; d++)
         json_array_append_new(devices, describe_device(policy, d));
-    json = json_pack("{s:s, s:s, s:b, s:o}", "name", policy->name, "description",
-                     policy->description, "iommu", policy->iommu, "devices", devices);
+    for (unsigned i = 0; i < policy->guest.nregions; i++)
+        json_array_append_new(regions, describe_region(&policy->guest, i));
+    json = json_pack("{s:s, s:s, s:b, s:o, s:o}", "name", policy->name, "description",
+                     policy->description, "iommu", policy->iommu, "devices", devices, "regions",
+                     regions);
     /* A path need not be text; then it is left out. */
-    json_object_set_new(json, "file", json_string(report->path));
+    json_object_set_new(json, "file", json_string(path));
     return json;
+}
+
+json_t *dma_describe_policy(const struct policy *policy, const char *path)
+{
+    json_t *json = json_result("strata.dma-policy", 1);
+
+    if (json_object_update_new(json, json_pack("{s:b, s:o}", "valid", true, "policy",
+                                               describe_policy(policy, path))) == 0)
+        return json;
+    json_decref(json);
+    return NULL;
 }
 
 static json_t *describe_attacks(const struct dma_report *report)
@@ -126,12 +164,12 @@ json_t *dma_describe(const struct dma_report *report)
     if (json_object_update_new(
             json, json_pack("{s:o, s:s, s:I, s:b, s:i, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:s}, "
                             "s:{s:b, s:s}, s:I}",
-                            "policy", describe_policy(report), "kvm", report->backend, "seed",
-                            (json_int_t)result->seed, "ok", lab_ok(result), "differing",
-                            (int)result->differing, "attacks", describe_attacks(report), "cells",
-                            describe_cells(result), "exposure", describe_exposure(result),
-                            "unmap_windows", describe_windows(result), "random", "steps",
-                            (json_int_t)result->random_steps, "failures",
+                            "policy", describe_policy(result->policy, report->path), "kvm",
+                            report->backend, "seed", (json_int_t)result->seed, "ok", lab_ok(result),
+                            "differing", (int)result->differing, "attacks",
+                            describe_attacks(report), "cells", describe_cells(result), "exposure",
+                            describe_exposure(result), "unmap_windows", describe_windows(result),
+                            "random", "steps", (json_int_t)result->random_steps, "failures",
                             (json_int_t)result->random_failures, "failure", result->random_failure,
                             "guest", "lives", result->guest_lives, "failure", result->guest_failure,
                             "elapsed_ns", (json_int_t)result->elapsed_ns)) == 0)

@@ -53,10 +53,14 @@ json_t *dma_describe(const struct dma_report *report);
 /* The policy as it was read, for --check-only. */
 void dma_print_policy(FILE *out, const struct policy *policy);
 
+/* The same, schema strata.dma-policy; NULL: out of memory. */
+json_t *dma_describe_policy(const struct policy *policy, const char *path);
+
 /* Words of a policy. */
 const char *dma_mode_name(uint32_t mode);
 const char *dma_kind_name(uint32_t kind);
 const char *dma_buffers_name(uint32_t buffers);
+const char *dma_region_name(uint32_t kind);
 
 /* "512 B", "16 KiB", "1.5 MiB": returns text. */
 const char *dma_bytes(uint64_t bytes, char text[16]);

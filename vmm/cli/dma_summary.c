@@ -73,6 +73,17 @@ const char *dma_buffers_name(uint32_t buffers)
     }
 }
 
+const char *dma_region_name(uint32_t kind)
+{
+    switch (kind) {
+    case ABI_REGION_BUFFER: return "memory";
+    case ABI_REGION_POOL: return "pool";
+    case ABI_REGION_HOLE: return "permanent window";
+    case ABI_REGION_CARVE: return "addresses left out";
+    default: return "?";
+    }
+}
+
 const char *dma_bytes(uint64_t bytes, char text[16])
 {
     static const char *const units[] = { "KiB", "MiB", "GiB", "TiB" };

@@ -293,12 +293,10 @@ void dma_print_tap(FILE *out, const struct dma_report *report)
 
 static void print_region(FILE *out, const struct abi_policy *guest, unsigned n)
 {
-    static const char *const kinds[] = { "memory", "pool", "permanent window",
-                                         "addresses left out" };
     const struct abi_policy_region *region = &guest->region[n];
     char bytes[16];
 
-    fprintf(out, "region %-24s %-18s %10s", region->name, kinds[region->kind & 3],
+    fprintf(out, "region %-24s %-18s %10s", region->name, dma_region_name(region->kind),
             dma_bytes(region->bytes, bytes));
     if (region->gpa)
         fprintf(out, " at 0x%" PRIx64, region->gpa);
