@@ -9,6 +9,7 @@
 #include "vmm/cli/json.h"
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/options.h"
+#include "vmm/machine/cpuid_quirks.h"
 
 #define LABEL_COLUMN 18
 
@@ -133,6 +134,20 @@ static void print_capabilities(const struct host_facts *facts)
     }
 }
 
+/* What a kernel's CPUID shows. */
+static void print_template(const struct host_facts *facts)
+{
+    if (facts->kvm.backend == KVM_BACKEND_SOFTWARE)
+        row(TONE_NOTE, "guest CPUID",
+            "the host's, whatever is hidden: --cpuid is not available here");
+    else if (facts->cpuid)
+        row(TONE_NOTE, "guest CPUID", "%s for kernels, because %s", facts->cpuid->template,
+            facts->cpuid->why);
+    else
+        row(TONE_GOOD, "guest CPUID",
+            "all that KVM supports: no feature is known to break guests on this host");
+}
+
 static void print_quirks(const struct host_facts *facts)
 {
     for (unsigned i = 0; i < facts->nquirks; i++) {
@@ -164,6 +179,7 @@ static void print_facts(const struct host_facts *facts)
     }
     print_host_pages(facts);
     if (facts->kvm.fd >= 0) {
+        print_template(facts);
         print_capabilities(facts);
         print_quirks(facts);
     }
@@ -245,6 +261,8 @@ static json_t *facts_json(const struct host_facts *facts)
     json_object_set_new(result, "io_uring",
                         json_pack("{s:b, s:s?}", "usable", facts->uring, "lack",
                                   facts->uring ? NULL : facts->uring_lack));
+    json_object_set_new(result, "cpuid_template",
+                        facts->cpuid ? json_string(facts->cpuid->template) : json_null());
     json_object_set_new(result, "quirks", quirks_json(facts));
     return result;
 }

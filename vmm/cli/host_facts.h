@@ -14,6 +14,8 @@
 #define HOST_POOLS_MAX        4
 #define HOST_WORD_BYTES       96
 
+struct cpuid_quirk;
+
 enum answer { ANSWER_NO, ANSWER_YES, ANSWER_UNKNOWN };
 
 struct host_capability {
@@ -61,6 +63,7 @@ struct host_facts {
     struct host_pool pools[HOST_POOLS_MAX];
     unsigned ncapabilities;
     struct host_capability capabilities[HOST_CAPABILITIES_MAX];
+    const struct cpuid_quirk *cpuid; /* what run hides from kernels unasked; NULL: nothing */
     unsigned nquirks;
     struct host_quirk quirks[HOST_QUIRKS_MAX];
     bool device_present, device_readable;

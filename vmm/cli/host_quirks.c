@@ -3,8 +3,11 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "vmm/cli/host_facts.h"
+#include "vmm/machine/cpuid_mask.h"
+#include "vmm/machine/cpuid_quirks.h"
 #include "vmm/machine/probe.h"
 
 /* Above this, an instruction is not run but interpreted. */
@@ -134,6 +137,54 @@ static void probe_instructions(struct host_facts *facts)
                                         .probed = true });
 }
 
+/*
+ * Sets XCR0 to x87 and SSE, has CPUID exit, and looks again. Where the processor does not
+ * tell KVM of XSETBV, KVM puts back what XCR0 was.
+ */
+static void probe_xsave(struct host_facts *facts)
+{
+    enum { X87_SSE = 3 };
+    static const uint8_t code[] = {
+        0x0f, 0x20,       0xe0,             /* mov %cr4, %rax */
+        0x0d, 0,          0,    0x04, 0,    /* or $OSXSAVE, %eax */
+        0x0f, 0x22,       0xe0,             /* mov %rax, %cr4 */
+        0x31, 0xc9,       0x31, 0xd2,       /* xor %ecx, %ecx; xor %edx, %edx */
+        0xb8, 3,          0,    0,    0,    /* mov $X87_SSE, %eax */
+        0x0f, 0x01,       0xd1,             /* xsetbv */
+        0x31, 0xc0,       0x0f, 0xa2,       /* xor %eax, %eax; cpuid */
+        0x31, 0xc9,       0x0f, 0x01, 0xd0, /* xor %ecx, %ecx; xgetbv */
+        0xe7, PROBE_PORT,
+    };
+    struct probe_code probe = { .mode = PROBE_64BIT, .code = code, .bytes = sizeof(code) };
+    struct cpuid_table *table = calloc(1, sizeof(*table));
+    struct probe_outcome outcome;
+    bool claimed = table && !cpuid_fetch(facts->kvm.fd, table) && cpuid_has(table, "xsave");
+    struct host_quirk *quirk;
+
+    free(table);
+    if (!claimed || probe_run(&facts->kvm, &probe, &outcome) ||
+        (outcome.end == VM_END_GUEST_EXIT && outcome.value == X87_SSE))
+        return;
+    quirk = add(facts, (struct host_quirk){
+                           .name = "xsave",
+                           .what = "a guest that sets XCR0, as for AVX, loses it at the next exit",
+                           .advice = "--cpuid no-xsave hides it; run chooses that for kernels "
+                                     "where it knows the host",
+                           .probed = true });
+    if (quirk && outcome.end == VM_END_GUEST_EXIT)
+        snprintf(quirk->observed, sizeof(quirk->observed), "set to %d, then %" PRIu32, X87_SSE,
+                 outcome.value);
+}
+
+/* What run hides from kernels on this host without being asked. */
+static void choose_template(struct host_facts *facts)
+{
+    struct cpuid_evidence evidence;
+
+    cpuid_gather(&evidence);
+    facts->cpuid = cpuid_quirk_of(&evidence);
+}
+
 void host_quirks_gather(struct host_facts *facts)
 {
     probe_speed(facts);
@@ -141,6 +192,9 @@ void host_quirks_gather(struct host_facts *facts)
         return;
     probe_1g_page(facts);
     probe_instructions(facts);
+    if (facts->kvm.backend != KVM_BACKEND_SOFTWARE)
+        probe_xsave(facts);
+    choose_template(facts);
     if (facts->kvm.backend == KVM_BACKEND_SOFTWARE) {
         for (unsigned i = 0; i < sizeof(software_quirks) / sizeof(software_quirks[0]); i++)
             add(facts, software_quirks[i]);

@@ -156,6 +156,7 @@ static void run_beside(void *arg)
 
     if (err)
         fprintf(stderr, "strata run: --control: no thread for it: %s\n", strerror(-err));
+    run_cpuid_explain(beside->keeper->vm);
     keeper_watch(beside->keeper);
 }
 

@@ -7,7 +7,9 @@
 
 #include <linux/kvm.h>
 
+#include "vmm/machine/cpuid_quirks.h"
 #include "vmm/machine/nearest.h"
+#include "vmm/machine/vm.h"
 
 void run_cpuid_parse(struct run_cpuid *cpuid, const struct command_line *line, char *list)
 {
@@ -37,6 +39,7 @@ void run_cpuid_parse(struct run_cpuid *cpuid, const struct command_line *line, c
 
 int run_cpuid_check(const struct run_cpuid *cpuid, struct kvm_host *host)
 {
+    struct cpuid_mask mask = cpuid->mask;
     struct kvm_evidence evidence;
     struct cpuid_table *table;
     const char *missing;
@@ -58,7 +61,8 @@ int run_cpuid_check(const struct run_cpuid *cpuid, struct kvm_host *host)
     err = table ? cpuid_fetch(host->fd, table) : -ENOMEM;
     if (!err)
         err = cpuid_shape(table, 2, kvm_capability(host, KVM_CAP_TSC_DEADLINE_TIMER));
-    missing = err ? NULL : cpuid_mask_apply(&cpuid->mask, table);
+    (void)cpuid_quirk_add(&mask);
+    missing = err ? NULL : cpuid_mask_apply(&mask, table);
     free(table);
     if (err) {
         fprintf(stderr, "strata run: --cpuid: KVM does not say what it supports: %s\n",
@@ -73,4 +77,11 @@ int run_cpuid_check(const struct run_cpuid *cpuid, struct kvm_host *host)
         return STATUS_USAGE;
     }
     return STATUS_OK;
+}
+
+void run_cpuid_explain(const struct vm *vm)
+{
+    if (vm->quirk)
+        fprintf(stderr, "strata run: --cpuid %s, chosen because %s; --cpuid host would show all\n",
+                vm->quirk->template, vm->quirk->why);
 }

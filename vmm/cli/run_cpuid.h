@@ -9,6 +9,8 @@
 #include "vmm/machine/cpuid_mask.h"
 #include "vmm/machine/kvm.h"
 
+struct vm;
+
 /* What was asked for, and not; `asked` is false until then. */
 struct run_cpuid {
     bool asked;
@@ -26,5 +28,8 @@ void run_cpuid_parse(struct run_cpuid *cpuid, const struct command_line *line, c
  * standard error.
  */
 int run_cpuid_check(const struct run_cpuid *cpuid, struct kvm_host *host);
+
+/* A line about what is hidden from this VM's guest unasked, if anything. Once it is set up. */
+void run_cpuid_explain(const struct vm *vm);
 
 #endif

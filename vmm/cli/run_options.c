@@ -57,8 +57,9 @@ static const struct option_entry option_entries[] = {
     [OPT_MEMORY] = { "memory", "SIZE", "guest memory, e.g. 256M (the default) or 2G" },
     [OPT_CPUS] = { "cpus", "N", "virtual CPUs (default 2)" },
     [OPT_CPUID] = { "cpuid", "LIST",
-                    "what CPUID shows: -NAME and +NAME, as in /proc/cpuinfo, between commas, or\n"
-                    "before them x86-64-v1, -v2 or -v3: no more than that, on any host" },
+                    "what CPUID shows: -NAME and +NAME, as in /proc/cpuinfo, between commas; "
+                    "before\n"
+                    "them may stand x86-64-v1, -v2 or -v3 (no more than that), no-xsave, or host" },
     [OPT_PAGES] = { "pages", "KIND", "host pages behind guest memory: 4k (default), thp, hugetlb" },
     [OPT_DISK] = { "disk", "FILE[,ro][,latency=TIME]",
                    "a disk with the contents of FILE, read-only with ,ro, each request taking\n"

@@ -1,6 +1,7 @@
 #include "vmm/machine/cpuid_mask.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "vmm/machine/cpuid_names.h"
@@ -61,7 +62,8 @@ static bool find(const char *name, unsigned *word, uint32_t *bit)
     return false;
 }
 
-static void show(struct cpuid_mask *mask, const char *names)
+/* Hides, or shows, each of the names between blanks. */
+static void set_names(struct cpuid_mask *mask, const char *names, bool hide)
 {
     char name[32];
 
@@ -70,22 +72,22 @@ static void show(struct cpuid_mask *mask, const char *names)
         unsigned word;
         uint32_t bit;
 
-        memcpy(name, names, length < sizeof(name) ? length : sizeof(name) - 1);
-        name[length < sizeof(name) ? length : sizeof(name) - 1] = 0;
+        snprintf(name, sizeof(name), "%.*s", (int)length, names);
         if (find(name, &word, &bit))
-            mask->hide[word] &= ~bit;
+            mask->hide[word] = hide ? mask->hide[word] | bit : mask->hide[word] & ~bit;
         names += length + strspn(names + length, " ");
     }
 }
 
 static bool add_template(struct cpuid_mask *mask, const char *name)
 {
-    for (const struct cpuid_template *template = cpuid_templates; template->name; template ++) {
-        if (strcmp(template->name, name))
+    for (const struct cpuid_template *one = cpuid_templates; one->name; one++) {
+        if (strcmp(one->name, name))
             continue;
         for (unsigned i = 0; i < CPUID_WORDS; i++)
-            mask->hide[i] = ~words[i].defence;
-        show(mask, template->features);
+            mask->hide[i] = one->all_but ? 0 : ~words[i].defence;
+        set_names(mask, one->features, one->all_but);
+        mask->template = true;
         return true;
     }
     return false;
@@ -114,8 +116,8 @@ const char *const *cpuid_mask_names(unsigned *count)
         if (cpuid_names[i / 32][i % 32])
             names[(*count)++] = cpuid_names[i / 32][i % 32];
     }
-    for (const struct cpuid_template *template = cpuid_templates; template->name; template ++)
-        names[(*count)++] = template->name;
+    for (const struct cpuid_template *one = cpuid_templates; one->name; one++)
+        names[(*count)++] = one->name;
     return names;
 }
 

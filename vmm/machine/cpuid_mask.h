@@ -32,12 +32,13 @@ enum cpuid_word {
 struct cpuid_mask {
     uint32_t hide[CPUID_WORDS]; /* all zero: everything that KVM supports is shown */
     uint32_t want[CPUID_WORDS]; /* the guest is not to run without these */
+    bool template;              /* it begins with one; else this host's quirks have a say */
 };
 
 /*
  * "+NAME", "-NAME" or the name of a template, in the order in which they are given. A
- * template hides every feature that it does not name, but for those with which a guest
- * defends itself against flaws of its CPU. False: no such name.
+ * level of x86-64 hides every feature that it does not name, but for those with which a
+ * guest defends itself against flaws of its CPU. False: no such name.
  */
 bool cpuid_mask_add(struct cpuid_mask *mask, const char *item);
 

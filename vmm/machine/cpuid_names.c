@@ -146,8 +146,10 @@ const struct cpuid_dependency cpuid_dependencies[] = {
             "rdrand rdseed adx clflushopt pdpe1gb "
 
 const struct cpuid_template cpuid_templates[] = {
-    { "x86-64-v1", MACHINE LEVEL_1 },
-    { "x86-64-v2", MACHINE LEVEL_2 },
-    { "x86-64-v3", MACHINE LEVEL_3 },
-    { NULL, NULL },
+    { "host", true, "" },
+    { "no-xsave", true, "xsave" },
+    { "x86-64-v1", false, MACHINE LEVEL_1 },
+    { "x86-64-v2", false, MACHINE LEVEL_2 },
+    { "x86-64-v3", false, MACHINE LEVEL_3 },
+    { NULL, false, NULL },
 };

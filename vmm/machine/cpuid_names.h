@@ -18,6 +18,7 @@ extern const struct cpuid_dependency cpuid_dependencies[]; /* up to a NULL */
 
 struct cpuid_template {
     const char *name;
+    bool all_but;         /* shows all but these; otherwise these and no others */
     const char *features; /* names between blanks */
 };
 

@@ -23,6 +23,7 @@
 #include "vmm/machine/vcpu.h"
 
 struct cpuid_mask;
+struct cpuid_quirk;
 struct cpuid_table;
 struct vm_setup;
 
@@ -35,7 +36,11 @@ struct vm_shape {
     unsigned ncpus; /* 1 to VM_CPUS_MAX */
     enum memory_backing backing;
     bool pc; /* CPUs as a PC's firmware hands them over, and the TSC's frequency in CPUID */
-    const struct cpuid_mask *cpuid; /* what CPUID does not show; outlives the VM; NULL: nothing */
+    /*
+     * What CPUID does not show; outlives the VM. NULL: nothing, but for a PC what would
+     * break it on this host, see struct vm.
+     */
+    const struct cpuid_mask *cpuid;
 };
 
 enum vm_end_reason {
@@ -71,6 +76,7 @@ struct vm {
     unsigned ncpus;
     struct vm_setup *setup;          /* what goes on beside vm_create, see vm_setup.h */
     const struct cpuid_table *cpuid; /* what all vCPUs' tables are made from, once it is done */
+    const struct cpuid_quirk *quirk; /* why they hide something unasked, then; NULL: they do not */
 
     atomic_bool attention; /* a vCPU should look under the lock before it goes on */
     pthread_mutex_t lock;

@@ -8,6 +8,7 @@
 
 #include "vmm/machine/cpuid.h"
 #include "vmm/machine/cpuid_mask.h"
+#include "vmm/machine/cpuid_quirks.h"
 #include "vmm/machine/vm.h"
 #include "vmm/machine/vm_threads.h"
 
@@ -48,6 +49,19 @@ static bool await(struct vm_setup *setup, enum vm_stage stage)
     return reached;
 }
 
+/* What was asked for, and for a kernel that uses all it finds what this host needs. */
+static void mask_features(struct vm *vm, struct cpuid_table *table)
+{
+    struct cpuid_mask mask = { .template = false };
+
+    if (vm->shape.cpuid)
+        mask = *vm->shape.cpuid;
+    if (vm->shape.pc)
+        vm->quirk = cpuid_quirk_add(&mask);
+    if (vm->shape.cpuid || vm->quirk)
+        (void)cpuid_mask_apply(&mask, table);
+}
+
 static int set_up(struct vm_setup *setup)
 {
     struct vm *vm = setup->vm;
@@ -56,8 +70,8 @@ static int set_up(struct vm_setup *setup)
     if (!err)
         err = cpuid_shape(&setup->table, vm->ncpus,
                           kvm_capability(vm->host, KVM_CAP_TSC_DEADLINE_TIMER));
-    if (!err && vm->shape.cpuid)
-        (void)cpuid_mask_apply(vm->shape.cpuid, &setup->table);
+    if (!err)
+        mask_features(vm, &setup->table);
     if (vm->ncpus > 1 && !await(setup, VM_STAGE_MACHINE))
         return err;
     for (unsigned i = 1; i < vm->ncpus && !err; i++)
