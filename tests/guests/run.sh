@@ -764,6 +764,22 @@ group_devices() {
         verdict "a disk with $words" "$why"
     done
 
+    # Disks as memory: faults and system calls that wait for pages.
+    for mode in off bypass strict lazy; do
+        for words in latency=1ms ''; do
+            head -c 263680 /dev/zero >"$work/pages"
+            strata run --iommu $mode --disk "$work/pages${words:+,$words}" --json "$work/run.json" \
+                --exec disk-check
+            why=$(wrong 0 '^said by pages of a disk' '')
+            [ -n "$why" ] || grep -q ' checks, 0 failed' "$out" || why="checks failed"
+            [ -n "$why" ] || report_of virtio-blk | grep -q '"dma_faults": 0,' || why="DMA faults"
+            verdict "iommu $mode: a disk${words:+ with $words} as memory" "$why"
+        done
+    done
+    # The control: it looks at what is there.
+    expect "what is not on the disk is noticed" 1 'not ok: what was written' '' \
+        run --disk "$work/pages" --exec 'disk-check wrong'
+
     # A disk in memory has answered before a kick returns, so the driver's handler gives up
     # after some rounds and polls, with its interrupt pending. That must not cost it the next.
     name="interrupts come after the driver has polled a disk"
