@@ -54,11 +54,12 @@ close_vcpu:
  */
 static void set_firmware_msrs(const struct vcpu *vcpu)
 {
+    /* struct kvm_msrs with room for its entries. */
     struct {
-        struct kvm_msrs list;
+        uint32_t nmsrs, padding;
         struct kvm_msr_entry entries[2];
     } msrs = {
-        .list = { .nmsrs = 2 },
+        .nmsrs = 2,
         .entries = { { .index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLED | MTRR_WRITE_BACK },
                      { .index = MSR_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRINGS } },
     };
