@@ -14,16 +14,15 @@ static int check_linux(const struct run_options *options)
     struct kvm_host host = { .fd = -1 };
 
     kvm_identify(&host, &evidence);
-    if (!kvm_interprets_kernel_code(&host))
+    if (options->force || !kvm_interprets_kernel_code(&host))
         return STATUS_OK;
     fprintf(stderr,
             "strata run: %s: Linux cannot work on this host's KVM, which interprets kernel code: "
             "int3, cmpxchg16b and xrstor end in KVM_EXIT_INTERNAL_ERROR, and syscall does not "
-            "change the privilege level; %s\n",
-            options->config.kernel_path,
-            options->force ? "starting it all the same (--force)"
-                           : "use scripts/emuhost npt -- strata run ..., or --force to try");
-    return options->force ? STATUS_OK : STATUS_NO_KVM;
+            "change the privilege level; use scripts/emuhost npt -- strata run ..., or --force to "
+            "try all the same\n",
+            options->config.kernel_path);
+    return STATUS_NO_KVM;
 }
 
 int run_kernel_check(struct run_options *options)
