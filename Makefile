@@ -38,7 +38,10 @@ BENCHES   := $(addprefix $B/bench/,bench floor guest_first.elf guest_exits.elf)
 # The one program with GLib in it; strata does without.
 GLIB      := $(shell pkg-config --cflags glib-2.0 2>/dev/null)
 BENCHES   += $(if $(GLIB),$B/bench/iommu)
-GUESTS    := $(patsubst tests/guests/%.S,$B/tests/%.elf,$(sort $(wildcard tests/guests/*.S))) \
+# Guests of other boot protocols than PVH.
+LOADED    := multiboot.elf multiboot32.elf multiboot.bin bzimage.bin flat16.bin flat32.bin flat64.bin
+GUESTS    := $(patsubst tests/guests/%.S,$B/tests/%.elf,$(filter-out %/multiboot.S %/flat.S \
+    %/bzimage.S,$(sort $(wildcard tests/guests/*.S)))) $(addprefix $B/tests/,$(LOADED)) \
     $B/tests/with-signals $B/tests/with-terminal
 
 all: $B/strata $(REST)/strata-net $(if $(FAULT_INJECT),,$(BENCHES) $(GUESTS))
@@ -127,6 +130,24 @@ $B/tests/with-%: $B/obj/tests/guests/with-%.o
 $B/tests/%.elf: $B/obj/tests/guests/%.o tests/guests/pvh.ld
 	@mkdir -p $(@D)
 	ld -static -nostdlib --no-warn-rwx-segments -T tests/guests/pvh.ld -o $@ $(filter %.o,$^)
+
+$B/tests/multiboot.elf: $B/obj/tests/guests/multiboot.o tests/guests/multiboot.ld
+	@mkdir -p $(@D)
+	ld -static -nostdlib --no-warn-rwx-segments -T tests/guests/multiboot.ld -o $@ $<
+$B/tests/multiboot32.elf: $B/tests/multiboot.elf
+	objcopy -O elf32-i386 $< $@
+$B/obj/tests/guests/multiboot-fields.o: tests/guests/multiboot.S
+	@mkdir -p $(@D)
+	$(CC) -I. -DFIELDS -MMD -MP -c -o $@ $<
+$B/tests/multiboot.bin: $B/obj/tests/guests/multiboot-fields.o tests/guests/multiboot.ld
+	ld -static -nostdlib --oformat binary -T tests/guests/multiboot.ld -o $@ $<
+$B/tests/bzimage.bin: $B/obj/tests/guests/bzimage.o tests/guests/bzimage.ld
+	ld -static -nostdlib -T tests/guests/bzimage.ld -o $@ $<
+$(patsubst %,$B/obj/tests/guests/flat%.o,16 32 64): $B/obj/tests/guests/flat%.o: tests/guests/flat.S
+	@mkdir -p $(@D)
+	$(CC) -I. -DBITS=$* -MMD -MP -c -o $@ $<
+$B/tests/flat%.bin: $B/obj/tests/guests/flat%.o
+	ld -static -nostdlib --oformat binary -e flat_start -Ttext=0x7c00 -o $@ $<
 
 # One has a part in C, with the flags of the bundled guest's kernel.
 $B/tests/windows.elf: $B/obj/tests/guests/windows_fuzz.o

@@ -9,7 +9,7 @@
 # STRATA_SLOW multiplies all time limits (emulated hosts set it).
 cd "$(dirname "$0")/../.." || exit 2
 
-ALL="misuse broken ends dead signals terminal console pc bundled devices network dma driver windows tour"
+ALL="misuse broken boot ends dead signals terminal console pc bundled devices network dma driver windows tour"
 STRATA=${STRATA:-build/strata}
 GUESTS=build/tests
 SLOW=${STRATA_SLOW:-1}
@@ -267,6 +267,112 @@ group_broken() {
     misuse "kernel that overlaps the end of RAM" "RAM|memory" \
         run --memory 64M --kernel "$GUESTS/oversized.elf"
     misuse "kernel with too little memory" "RAM|memory" run --memory 1M --kernel "$GUESTS/status.elf"
+}
+
+# Bytes patched in any of the guests, as above.
+patched_of() { # GUEST OFFSET BYTES-AS-OCTAL: prints the path
+    cp "$GUESTS/$1" "$work/patched-$1"
+    # shellcheck disable=SC2059
+    printf "$3" | dd of="$work/patched-$1" bs=1 seek="$2" conv=notrunc 2>/dev/null
+    echo "$work/patched-$1"
+}
+
+# Says all of these lines, in this order, and ends with 43: its own checks held.
+hands_over() { # NAME LINES ARGUMENT…
+    name=$1 lines=$2
+    shift 2
+    strata run --memory 64M --cpus 1 "$@"
+    why=
+    [ $status -eq 43 ] || why="exit status $status: $((status / 2)) is the number of the check in the guest"
+    [ -n "$why" ] || [ "$(cat "$out")" = "$lines" ] || why="stdout is not: $lines"
+    verdict "$name" "$why"
+}
+
+# Every boot protocol, by guests that check what they were handed.
+group_boot() {
+    printf 'first module\n' >"$work/one"
+    printf 'second\n' >"$work/two"
+    for kernel in multiboot.elf multiboot32.elf multiboot.bin; do
+        path=$GUESTS/$kernel
+        hands_over "$kernel: command line, memory and modules" "multiboot
+strata
+$path a=1 b
+$work/one
+first module
+$work/two x y
+second" --kernel "$path" --append "a=1 b" --module "$work/one" --module "$work/two x y"
+    done
+    hands_over "a Multiboot kernel without anything" "multiboot
+strata
+$GUESTS/multiboot.bin" --kernel "$GUESTS/multiboot.bin"
+    hands_over "flat code in real mode" "flat16" --kernel "$GUESTS/flat16.bin" --flat 0x7c00:0x7c08,16
+    hands_over "flat code in protected mode" "flat32
+hello" --kernel "$GUESTS/flat32.bin" --flat 0x7c00:0x7c08 --append hello
+    hands_over "flat code in 64-bit mode" "flat64
+hello" --kernel "$GUESTS/flat64.bin" --flat 0x7c00:0x7c08,64 --append hello
+    hands_over "a PVH kernel with an initrd" "handover
+hello
+first module" --kernel "$GUESTS/handover.elf" --append hello --initrd "$work/one" --debug-exit 0xf4
+    hands_over "and without" "handover" --kernel "$GUESTS/handover.elf" --debug-exit 0xf4
+    hands_over "a bzImage with an initrd" "bzimage
+hello
+first module" --kernel "$GUESTS/bzimage.bin" --force --append hello --initrd "$work/one" --debug-exit 0xf4
+
+    # A text is on the console as it was given, up to the last byte that is allowed.
+    long=$(head -c 2047 /dev/zero | tr '\0' x)
+    strata run --kernel "$GUESTS/bzimage.bin" --force --memory 64M --append "$long" --debug-exit 0xf4
+    verdict "a bzImage's command line of 2047 bytes" "$(wrong 43 "^x{2047}\$" '')"
+    misuse "and of 2048" "2048 bytes long; the limit is 2047 .cmdline_size" \
+        run --kernel "$GUESTS/bzimage.bin" --force --memory 64M --append "x$long"
+    strata run --kernel "$GUESTS/multiboot.elf" --append "$long$long$long"
+    verdict "a Multiboot kernel's of 6141" "$(wrong 43 " x{6141}\$" '')"
+
+    # Where kernel code is interpreted, Linux is refused before it starts.
+    backend=$("$STRATA" doctor --json - 2>/dev/null | sed -n 's/.*"backend": *"\([a-z]*\)".*/\1/p' | head -n 1)
+    strata run --kernel "$GUESTS/bzimage.bin" --memory 64M --debug-exit 0xf4
+    if [ "$backend" = software ]; then
+        verdict "Linux on a KVM that interprets kernel code" \
+            "$(wrong 3 - 'int3, cmpxchg16b and xrstor.*syscall does not change.*--force')"
+    else
+        verdict "Linux on a KVM that runs kernel code" "$(wrong 43 '^bzimage' -)"
+    fi
+
+    # The port can be put elsewhere, or be missing.
+    limit=1
+    expect "no port by which to end" 124 '^multiboot' '' \
+        run --kernel "$GUESTS/multiboot.elf" --debug-exit off
+    limit=20
+
+    for bytes in 513 600 1023 1100; do
+        head -c $bytes "$GUESTS/bzimage.bin" >"$work/short"
+        misuse "bzImage truncated to $bytes bytes" "truncated|not a kernel|boot sector" run --kernel "$work/short"
+    done
+    misuse "bzImage of an old protocol" "2.11, older than 2.12" run --kernel "$(patched_of bzimage.bin 518 '\013\002')"
+    misuse "bzImage of a 32-bit kernel" "32-bit kernel" run --kernel "$(patched_of bzimage.bin 566 '\000')"
+    misuse "bzImage with too little memory" "needs 1048576 bytes .init_size" \
+        run --force --kernel "$GUESTS/bzimage.bin" --memory 16M
+    misuse "bzImage with a module" "give --initrd" run --kernel "$GUESTS/bzimage.bin" --module "$work/one"
+    misuse "Multiboot with an initrd" "give it as --module" run --kernel "$GUESTS/multiboot.elf" --initrd "$work/one"
+    misuse "Multiboot that wants a display" "video mode" \
+        run --kernel "$(patched_of multiboot.bin 4 '\007\000\001\000\367\117\121\344')"
+    misuse "Multiboot beyond memory" "RAM" run --memory 2M \
+        --kernel "$(patched_of multiboot.bin 24 '\000\000\100\000')"
+    misuse "module that is not there" "nothing: No such file" \
+        run --kernel "$GUESTS/multiboot.elf" --module "$work/nothing"
+    : >"$work/empty"
+    truncate -s 80M "$work/large" 2>/dev/null || dd if=/dev/zero of="$work/large" bs=1 seek=80M count=1 2>/dev/null
+    for kernel in bzimage.bin handover.elf; do
+        misuse "$kernel: no such initrd" "nothing: No such file" \
+            run --force --kernel "$GUESTS/$kernel" --initrd "$work/nothing"
+        misuse "$kernel: empty initrd" "is empty" run --force --kernel "$GUESTS/$kernel" --initrd "$work/empty"
+        misuse "$kernel: initrd that is a folder" "directory" \
+            run --force --kernel "$GUESTS/$kernel" --initrd "$work"
+        misuse "$kernel: initrd larger than memory" "initrd of 83886[0-9]* bytes does not fit.*--memory" \
+            run --force --memory 64M --kernel "$GUESTS/$kernel" --initrd "$work/large"
+    done
+    rm -f "$work/large"
+    printf '\037\213\010\000' >"$work/gz"
+    misuse "a compressed kernel" "compressed with gzip; unpack" run --kernel "$work/gz"
 }
 
 group_ends() {
