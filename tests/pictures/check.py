@@ -321,6 +321,20 @@ def plots(page):
 
 # ---- Pages of other commands ----
 
+def histogram(page):
+    """demand-paging's histogram has a bar for each bucket that has any, in µs."""
+    figures = next(row["figures"] for row in load("tour.json")["exercises"]
+                   if row["name"] == "demand-paging")
+    wanted = sorted(value for name, value in figures.items() if re.search(r"_from_\d+_ns_count$", name))
+    plot = "figure.plot svg[aria-label^=demand-paging]"
+    bars = page.evaluate("document.querySelectorAll('%s polygon').length" % plot)
+    table = page.evaluate("[...document.querySelector('%s').closest('figure').querySelectorAll('tbody tr')]"
+                          ".map((r) => Number(r.cells[r.cells.length - 1].textContent))" % plot)
+    # Three more bars are those of the key.
+    return "" if bars == len(wanted) + 3 and sorted(table) == wanted else \
+        "%d bars and values %r for %r" % (bars, table, wanted)
+
+
 def exercises(page):
     """Every check of the tour is in the page, as it is in the JSON."""
     wrong = []
@@ -378,7 +392,7 @@ PAGES = {
                 "totals as inspect pages has them": totals, "chains through all layers": chains,
                 "plots": plots},
     "tour": {**COMMON, "every check": exercises, "a picture of each exercise": captures,
-             "plots": plots},
+             "plots": plots, "a histogram": histogram},
     "dma": {**COMMON, "matrix": matrix},
 }
 
@@ -400,6 +414,7 @@ CONTROLS = [
     ("totals as inspect pages has them", "inspect", "<td>table</td>", "<td>tables</td>"),
     ("chains through all layers", "inspect", '<li><div class="guest"><b>PT [', "<li><div><b>PT ("),
     ("plots", "tour", re.compile(r"<svg role.*?</svg>", re.S), ""),
+    ("a histogram", "tour", re.compile(r"<polygon[^>]*>"), ""),
     ("every check", "tour", '<td class="ok">ok</td><td>', '<td class="ok">ok</td><td>x'),
     ("a picture of each exercise", "tour", "m = read_map(captures[index].map)",
      "m = read_map(captures[0].map)"),

@@ -54,7 +54,7 @@ exec 8>&-
 rm -f "$work/in"
 [ -z "$only" ] || exit 0
 
-"$STRATA" tour --html "$work/tour.html" --json "$work/tour.json" fork-cow shared-library >/dev/null ||
+"$STRATA" tour --html "$work/tour.html" --json "$work/tour.json" fork-cow demand-paging >/dev/null ||
     fail "strata tour --html"
 "$STRATA" dma test --html "$work/dma.html" --json "$work/dma.json" \
     --attack probe-scan --attack kernel-pointer --attack deferred-invalidate tests/policies/strict.dts >/dev/null ||

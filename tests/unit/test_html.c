@@ -9,6 +9,7 @@
 #include "tests/unit/suites.h"
 #include "vmm/cli/html.h"
 #include "vmm/cli/plot.h"
+#include "vmm/cli/tour_report.h"
 
 static char *text;
 static size_t bytes;
@@ -253,6 +254,66 @@ START_TEST(test_empty_plot)
 }
 END_TEST
 
+/* ---- Figures of exercises ------------------------------------------------- */
+
+static struct tour_run run;
+
+static void figures(const char *const *names, size_t n)
+{
+    static const struct tour_exercise exercise = { .name = "made-up" };
+
+    memset(&run, 0, sizeof(run));
+    run.exercise = &exercise;
+    run.nfigures = n;
+    for (size_t i = 0; i < n; i++) {
+        snprintf(run.figures[i].name, sizeof(run.figures[i].name), "%s", names[i]);
+        run.figures[i].value = (double)(i + 1);
+    }
+    tour_plots_html(out, &run);
+    told();
+}
+
+START_TEST(test_histogram_figures)
+{
+    static const char *const names[] = { "pages", "slow_touch_from_0_ns_count",
+                                         "slow_touch_from_4096_ns_count",
+                                         "quick_touch_from_1024_ns_count",
+                                         "requests_from_here_count" };
+
+    figures(names, 5);
+    ck_assert_uint_eq(count("<svg"), 1);
+    ck_assert_uint_eq(count("<tr><td>slow touch</td>"), 2);
+    ck_assert_uint_eq(count("<tr><td>quick touch</td>"), 1);
+    ck_assert_ptr_nonnull(strstr(text, "4.096 to 8.192</td><td class=\"n\">3</td>"));
+    ck_assert_ptr_nonnull(strstr(text, "\302\265s"));
+}
+END_TEST
+
+START_TEST(test_curve_figures)
+{
+    static const char *const names[] = { "writes_1", "cow_1_ns",   "eager_1_ns", "writes_2",
+                                         "cow_2_ns", "eager_2_ns", "p99_ns",     "cow_7_ns" };
+
+    figures(names, 8);
+    ck_assert_uint_eq(count("<svg"), 1);
+    ck_assert_uint_eq(count("<tr><td>cow</td>"), 2);
+    ck_assert_ptr_nonnull(
+        strstr(text, "<tr><td>eager</td><td class=\"n\">4</td><td class=\"n\">0.006</td>"));
+}
+END_TEST
+
+/* Not everything with a number in its name is one of many. */
+START_TEST(test_other_figures)
+{
+    static const char *const names[] = {
+        "x_1", "touch_p50_ns", "touch_p99_ns", "ratio", "", "_1_"
+    };
+
+    figures(names, 6);
+    ck_assert_uint_eq(bytes, 0);
+}
+END_TEST
+
 Suite *html_suite(void)
 {
     Suite *suite = suite_create("html");
@@ -270,6 +331,9 @@ Suite *html_suite(void)
     tcase_add_test(tc, test_figure);
     tcase_add_test(tc, test_no_gnuplot);
     tcase_add_test(tc, test_empty_plot);
+    tcase_add_test(tc, test_histogram_figures);
+    tcase_add_test(tc, test_curve_figures);
+    tcase_add_test(tc, test_other_figures);
     suite_add_tcase(suite, tc);
     return suite;
 }

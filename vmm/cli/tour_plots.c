@@ -29,6 +29,16 @@ struct families {
     struct family family[PLOT_SERIES_MAX + 1];
 };
 
+/* A family's name has spaces for what are underscores in those of figures. */
+static bool same_name(const char *family, const char *name, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++) {
+        if (family[i] != (name[i] == '_' ? ' ' : name[i]))
+            return false;
+    }
+    return !family[bytes];
+}
+
 static struct family *family_of(struct families *all, const char *name, size_t bytes,
                                 const char *unit)
 {
@@ -36,15 +46,15 @@ static struct family *family_of(struct families *all, const char *name, size_t b
 
     for (size_t i = 0; i < all->n; i++) {
         family = &all->family[i];
-        if (strlen(family->name) == bytes && !memcmp(family->name, name, bytes) &&
-            !strcmp(family->unit, unit))
+        if (same_name(family->name, name, bytes) && !strcmp(family->unit, unit))
             return family;
     }
     if (all->n == PLOT_SERIES_MAX + 1 || bytes >= sizeof(family->name) ||
         strlen(unit) >= sizeof(family->unit))
         return NULL;
     family = &all->family[all->n++];
-    memcpy(family->name, name, bytes);
+    for (size_t i = 0; i < bytes; i++)
+        family->name[i] = name[i] == '_' ? ' ' : name[i];
     strcpy(family->unit, unit);
     return family;
 }
@@ -66,6 +76,17 @@ static const char *number_in(const char *name, const char *before, double *numbe
     return at;
 }
 
+/* Nanoseconds are drawn as microseconds, which people read more easily. */
+static double scale_of(const char *unit)
+{
+    return strcmp(unit, "ns") ? 1 : 1e-3;
+}
+
+static const char *unit_text(const char *unit)
+{
+    return strcmp(unit, "ns") ? unit : "\302\265s"; /* a micro sign, in UTF-8 */
+}
+
 /* ---- Histograms ----------------------------------------------------------- */
 
 static void add_bucket(struct families *all, const struct tour_figure *figure)
@@ -83,8 +104,8 @@ static void add_bucket(struct families *all, const struct tour_figure *figure)
     family = family_of(all, figure->name, (size_t)(at - figure->name), unit);
     if (!family || family->n == POINTS_MAX)
         return;
-    family->x[family->n] = low;
-    family->to[family->n] = low > 0 ? 2 * low : 2;
+    family->x[family->n] = low * scale_of(unit);
+    family->to[family->n] = (low > 0 ? 2 * low : 2) * scale_of(unit);
     family->y[family->n++] = figure->value;
 }
 
@@ -116,7 +137,7 @@ static void plot_histograms(FILE *out, const struct tour_run *run, struct famili
         return;
     snprintf(title, sizeof(title), "%s: how often which value, both axes logarithmic",
              run->exercise->name);
-    snprintf(label, sizeof(label), "%s", all->family[0].unit);
+    snprintf(label, sizeof(label), "%s", unit_text(all->family[0].unit));
     plot_figure(out, &plot);
 }
 
@@ -157,15 +178,11 @@ static void plot_curves(FILE *out, const struct tour_run *run, struct families *
             finite |= isfinite(family->y[n]);
         if (!*family->unit || family->n != x->n || !finite)
             continue;
-        /* Nanoseconds in thousands of them, which people read more easily. */
-        if (!strcmp(family->unit, "ns")) {
-            for (size_t n = 0; n < family->n; n++)
-                family->y[n] /= 1e3;
-            strcpy(family->unit, "us");
-        }
-        if (plot.nseries && strcmp(family->unit, y_label))
+        if (plot.nseries && strcmp(unit_text(family->unit), y_label))
             continue;
-        snprintf(y_label, sizeof(y_label), "%s", family->unit);
+        for (size_t n = 0; n < family->n; n++)
+            family->y[n] *= scale_of(family->unit);
+        snprintf(y_label, sizeof(y_label), "%s", unit_text(family->unit));
         series[plot.nseries++] = (struct plot_series){
             .name = family->name, .n = x->n, .x = x->y, .y = family->y
         };
