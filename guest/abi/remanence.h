@@ -12,7 +12,10 @@ enum abi_remanence_step {
     ABI_REMANENCE_LEFT = 1,
     /* Secret 2 was wiped, its cache lines written back, and freed. */
     ABI_REMANENCE_WIPED,
-    /* The host has had time to get free frames back, that of secret 1 among them. */
+    /* Secret 5 is on ABI_REMANENCE_MANY pages. */
+    ABI_REMANENCE_FILLED,
+    /* They were freed, and the host has had time to get free frames back, that of secret 1 and
+     * those of secret 5 among them. */
     ABI_REMANENCE_GIVEN,
     /* Secret 3 went as secret 1, while the kernel zeroes what is freed. */
     ABI_REMANENCE_ON_FREE,
@@ -37,7 +40,8 @@ enum abi_remanence_arg {
     ABI_REMANENCE_NARGS = ABI_REMANENCE_TICKS + 3,
 };
 
-#define ABI_REMANENCE_SECRETS         4
+#define ABI_REMANENCE_SECRETS         5
+#define ABI_REMANENCE_MANY            320 /* so many freed pages the kernel reports */
 #define ABI_REMANENCE_ELSEWHERE_PAGES 256
 
 /* Word i of secret n (from 1), of so many. */

@@ -13,7 +13,6 @@
 #define LINE        64
 #define PAGES       16 /* for the cost */
 #define ROUNDS      3
-#define REPORTED    320 /* pages that, freed, make the kernel report what is free */
 #define PATIENCE_MS 600
 
 void free(void *memory);
@@ -55,13 +54,18 @@ __attribute__((noipa)) static void wipe(uint64_t *secret)
     __builtin_free(secret);
 }
 
+static void write_secret(volatile uint64_t *to, unsigned n)
+{
+    for (unsigned i = 0; i < ABI_SECRET_WORDS; i++)
+        to[i] = ABI_SECRET_WORD(n, i);
+}
+
 static uint64_t *new_secret(unsigned n)
 {
-    volatile uint64_t *secret = new_page();
+    uint64_t *secret = new_page();
 
-    for (unsigned i = 0; i < ABI_SECRET_WORDS; i++)
-        secret[i] = ABI_SECRET_WORD(n, i);
-    return (uint64_t *)secret;
+    write_secret(secret, n);
+    return secret;
 }
 
 static void zeroing(enum abi_zeroing policy)
@@ -95,19 +99,25 @@ static uint64_t use_pages(unsigned n, enum abi_zeroing at_alloc, enum abi_zeroin
     return start;
 }
 
-/* Frees so much that the kernel tells the host, and waits until it has. */
+/* Frees so much that the kernel tells the host, a secret on all of it, and waits until it has. */
 static void let_host_have(void)
 {
+    char *pages = map(NULL, ABI_REMANENCE_MANY * PAGE, ABI_PROT_READ | ABI_PROT_WRITE, 0, 0);
     uint64_t start, before;
 
+    if (!pages)
+        exit(1);
+    for (unsigned i = 0; i < ABI_REMANENCE_MANY; i++)
+        write_secret((uint64_t *)(pages + i * PAGE), 5);
+    ring(ABI_REMANENCE_FILLED);
     syscall(SYS_SYSINFO, &info);
     before = info.given_frames;
-    use_pages(REPORTED, ABI_ZERO_NEEDED, ABI_ZERO_NEEDED);
+    unmap(pages, ABI_REMANENCE_MANY * PAGE);
     start = ticks();
     do {
         yield();
         syscall(SYS_SYSINFO, &info);
-    } while (info.given_frames < before + REPORTED &&
+    } while (info.given_frames < before + ABI_REMANENCE_MANY &&
              ticks() - start < (info.tsc_hz ? info.tsc_hz : 2000000000) / 1000 * PATIENCE_MS);
 }
 

@@ -3,7 +3,8 @@
  * frees it: the host finds it in a free frame, by searching all of guest RAM. After a wipe
  * that the compiler must leave, it finds nothing; nor where the kernel zeroes what it frees;
  * where it zeroes what it allocates, nothing once the frame is used again. Once the host has
- * the frame back the secret is gone too, and another machine has none of it.
+ * the frame back the secret is gone too. Frames that held one and went back to the host are
+ * found in another machine, by their numbers, and hold nothing of it there.
  *
  * The host's view goes through the processor's caches, which are coherent: that the lines
  * were written back to memory is not seen, only that the instructions for it are there.
@@ -20,6 +21,7 @@
 #include "vmm/inspect/find.h"
 #include "vmm/inspect/resident.h"
 #include "vmm/machine/vm.h"
+#include "vmm/tour/handover.h"
 #include "vmm/tour/tour.h"
 
 #define MACHINE_FIRST 0
@@ -31,7 +33,10 @@ _Static_assert(ABI_REMANENCE_STEPS <= TOUR_STEPS_MAX, "steps");
 #define CODE_BYTES 96 /* of a function, more than any of the two has */
 
 struct state {
-    uint64_t left; /* GPA of secret 1 after it was freed */
+    uint64_t left;                       /* GPA of secret 1 after it was freed */
+    uint64_t many[FIND_HITS_MAX], nmany; /* GPAs of the pages with secret 5 */
+    struct handover handover;            /* the host's frames behind them */
+    struct handed handed;
     double ticks[ABI_ZERO_COUNT];
     uint64_t searched;
 };
@@ -183,6 +188,24 @@ static void look_at_wipe(struct tour_run *run, const struct guest_view *view,
 
 /* ---- The steps -------------------------------------------------------------- */
 
+/* Where the pages with secret 5 are, in the machine and on the host. */
+static void filled(struct tour_run *run, const struct guest_view *view)
+{
+    const uint64_t word[PIECE_WORDS] = { ABI_SECRET_WORD(5, 0), ABI_SECRET_WORD(5, 1) };
+    struct state *state = run->state;
+    struct find find;
+
+    state->nmany = 0;
+    if (!find_create(&find, view->memory, word, sizeof(word))) {
+        find_scan(&find, NULL, NULL);
+        for (size_t i = 0; i < find.n; i++)
+            state->many[state->nmany++] = find.hit[i].gpa & ~(ABI_PAGE_BYTES - 1);
+        find_destroy(&find);
+    }
+    expect_equal(run, ABI_REMANENCE_MANY, state->nmany, "filled: pages that hold secret 5");
+    handover_note(&state->handover, view->memory, state->many, state->nmany);
+}
+
 /* The page itself: the host has nothing behind it, and who looks at it sees zeroes. */
 static void given(struct tour_run *run, const struct guest_view *view)
 {
@@ -193,6 +216,9 @@ static void given(struct tour_run *run, const struct guest_view *view)
     expect_equal(run, 0, (uint64_t)resident_pages(view->memory, &page, 1),
                  "given: its page, in the host's memory");
     expect_gone(run, view, 1, "given");
+    expect_equal(run, 0, (uint64_t)resident_pages(view->memory, state->many, state->nmany),
+                 "given: pages that held secret 5, in the host's memory");
+    expect_gone(run, view, 5, "given");
     for (unsigned i = 0; word && i < ABI_PAGE_BYTES / 8; i++)
         nonzero += word[i] != 0;
     expect_equal(run, 0, nonzero, "given: words of its page that are not zero");
@@ -211,11 +237,36 @@ static void cost(struct tour_run *run, const uint64_t *arg)
         add_figure(run, state->ticks[i] / state->ticks[ABI_ZERO_NEEDED], "zero_%s_ratio", name[i]);
 }
 
+/* All that the host hands to the other machine is zero, frames that held secret 5 among it. */
+static void elsewhere(struct tour_run *run, const struct guest_view *view)
+{
+    struct state *state = run->state;
+    struct handed *handed = &state->handed;
+    char text[96];
+
+    for (unsigned secret = 1; secret <= ABI_REMANENCE_SECRETS; secret++)
+        expect_gone(run, view, secret, "another machine");
+    snprintf(text, sizeof(text), "%" PRIu64 " bytes", state->searched);
+    expect_true(run, state->searched >= ABI_REMANENCE_ELSEWHERE_PAGES * ABI_PAGE_BYTES,
+                "what it touched or more", text, "another machine: memory searched");
+    handover_look(&state->handover, view->memory, handed);
+    expect_equal(run, 0, handed->nonzero, "another machine: words not zero in frames it is given");
+    if (state->handover.unknown)
+        snprintf(text, sizeof(text), "not known: %s", state->handover.unknown);
+    else if (handed->seen)
+        snprintf(text, sizeof(text), "%" PRIu64 " of %" PRIu64, handed->seen, state->handover.n);
+    else
+        snprintf(text, sizeof(text), "none of %" PRIu64 " in %" PRIu64 " pages; those were checked",
+                 state->handover.n, handed->looked);
+    /* Which frames the host takes is its own affair. */
+    expect_true(run, handed->fresh > 0, "the host gives it frames", text,
+                "another machine: has frames that held secret 5");
+}
+
 static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
                        const struct guest_view *view)
 {
     struct state *state = run->state;
-    char searched[32];
 
     switch (record->step) {
     case ABI_REMANENCE_LEFT:
@@ -229,18 +280,13 @@ static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record
         expect_hex(run, state->left, expect_found(run, view, 1, "wiped"),
                    "wiped: where secret 1 is still");
         break;
+    case ABI_REMANENCE_FILLED: filled(run, view); break;
     case ABI_REMANENCE_GIVEN: given(run, view); break;
     case ABI_REMANENCE_ON_FREE: expect_gone(run, view, 3, "zeroed when freed"); break;
     case ABI_REMANENCE_ON_ALLOC: expect_found(run, view, 4, "to be zeroed when allocated"); break;
     case ABI_REMANENCE_REUSED: expect_gone(run, view, 4, "allocated again"); break;
     case ABI_REMANENCE_COST: cost(run, record->arg); break;
-    case ABI_REMANENCE_ELSEWHERE:
-        for (unsigned secret = 1; secret <= ABI_REMANENCE_SECRETS; secret++)
-            expect_gone(run, view, secret, "another machine");
-        snprintf(searched, sizeof(searched), "%" PRIu64 " bytes", state->searched);
-        expect_true(run, state->searched >= ABI_REMANENCE_ELSEWHERE_PAGES * ABI_PAGE_BYTES,
-                    "what it touched or more", searched, "another machine: memory searched");
-        break;
+    case ABI_REMANENCE_ELSEWHERE: elsewhere(run, view); break;
     default: break;
     }
 }
@@ -249,10 +295,24 @@ static void conclude(struct tour_run *run, char *key, size_t bytes)
 {
     const struct state *state = run->state;
     double needed = state->ticks[ABI_ZERO_NEEDED];
+    char again[96];
+
+    add_figure(run, (double)state->handover.n, "given_frames");
+    add_figure(run, (double)state->handed.fresh, "other_machine_frames");
+    add_figure(run, (double)state->handed.seen, "given_frames_seen_again");
+    if (state->handed.seen)
+        snprintf(again, sizeof(again),
+                 "%" PRIu64 " frames that held one seen in another machine, zero",
+                 state->handed.seen);
+    else
+        snprintf(again, sizeof(again), "no frame that held one seen in another machine%s%s",
+                 state->handover.unknown ? ": " : "",
+                 state->handover.unknown ? state->handover.unknown : "");
 
     snprintf(key, bytes,
-             "zeroing a frame when freed makes its use %.2f x as long, when allocated %.2f x",
-             state->ticks[ABI_ZERO_ON_FREE] / needed, state->ticks[ABI_ZERO_ON_ALLOC] / needed);
+             "zeroing a frame when freed makes its use %.2f x as long, when allocated %.2f x; %s",
+             state->ticks[ABI_ZERO_ON_FREE] / needed, state->ticks[ABI_ZERO_ON_ALLOC] / needed,
+             again);
 }
 
 const struct tour_exercise tour_remanence = {
