@@ -371,6 +371,9 @@ first module" --kernel "$GUESTS/bzimage.bin" --force --append hello --initrd "$w
             run --force --memory 64M --kernel "$GUESTS/$kernel" --initrd "$work/large"
     done
     rm -f "$work/large"
+    # sysfs says a page, and has less: as if somebody had cut the file meanwhile.
+    misuse "initrd that gets shorter" "got shorter than 4096 bytes while it was read" \
+        run --force --kernel "$GUESTS/bzimage.bin" --initrd /sys/devices/system/cpu/online
     printf '\037\213\010\000' >"$work/gz"
     misuse "a compressed kernel" "compressed with gzip; unpack" run --kernel "$work/gz"
 }

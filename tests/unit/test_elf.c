@@ -131,8 +131,10 @@ START_TEST(test_notes)
             uint32_t entry_low, entry_high;
         } notes;
     } big;
+    struct image image = image_in_memory("kernel", &big, sizeof(big));
     struct boot_error error;
     struct elf_info info;
+    struct elf elf;
 
     big.kernel = kernel;
     big.notes.head = (Elf64_Nhdr){ .n_namesz = 6, .n_descsz = 4, .n_type = 18 };
@@ -146,6 +148,8 @@ START_TEST(test_notes)
     big.kernel.phdr[NOTE].p_filesz = sizeof(big.notes);
     ck_assert_int_eq(elf_load(&memory, &big, sizeof(big), &info, &error), 0);
     ck_assert_uint_eq(info.entry, LOAD_GPA + 2);
+    ck_assert_int_eq(elf_open(&image, &elf, &error), 0);
+    ck_assert(elf.is_linux);
     big.notes.entry_high = 1;
     ck_assert_int_eq(elf_load(&memory, &big, sizeof(big), &info, &error), -ENOEXEC);
 }

@@ -249,6 +249,11 @@ START_TEST(test_initrd)
     ck_assert_int_eq(truncate(path, 0), 0);
     ck_assert_int_eq(initrd_load(&memory, path, &room, &initrd, &error), -ENOEXEC);
     ck_assert_ptr_nonnull(strstr(error.text, "is empty"));
+    /* sysfs says a page, and has less: as if somebody had cut the file meanwhile. */
+    room.end = 8 * MIB;
+    ck_assert_int_eq(initrd_load(&memory, "/sys/devices/system/cpu/online", &room, &initrd, &error),
+                     -ENODATA);
+    ck_assert_ptr_nonnull(strstr(error.text, "got shorter than 4096 bytes while it was read"));
     ck_assert_int_eq(initrd_load(&memory, "/nonexistent", &room, &initrd, &error), -ENOENT);
     ck_assert_int_eq(initrd_load(&memory, "/tmp", &room, &initrd, &error), -EINVAL);
 }
