@@ -39,9 +39,11 @@ void inspect_print_html(FILE *out, const void *owner)
                 "was written to it.",
                 (double)reply_number(report, "pause_ns") / 1e6);
     fputs("</p>\n", out);
-    html_section(out, "map", "Guest-physical memory");
-    memory_map_html(out, captures, 0);
-    json_decref(captures);
+    if (captures) {
+        html_section(out, "map", "Guest-physical memory");
+        memory_map_html(out, captures, 0);
+        json_decref(captures);
+    }
     html_section(out, "layers", "Through all layers");
     memory_walks_html(out, report);
     html_section(out, "totals", "Totals");

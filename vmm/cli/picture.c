@@ -58,15 +58,15 @@ int picture_capture(struct picture *picture, const struct spaces *spaces, const 
                     uint64_t *budget)
 {
     const struct spaces_visitor upper = { .owner = picture, .leaf = gather_kernel };
-    int err = 0;
+    bool folded = picture->map.n > PICTURE_CELLS_MAX;
+    int err;
 
     frame_map_count(&picture->map, spaces, iommu, budget);
     frame_map_total(&picture->map, spaces, &picture->totals);
     picture->complete = picture->map.complete && !spaces->left_out;
-    if (picture->map.n <= PICTURE_CELLS_MAX) {
-        err = shared_list_make(&picture->mapped, &picture->map, spaces, 1, budget);
-        picture->complete &= picture->mapped.complete;
-    }
+    /* Folded frames are only counted; those that are shared are of interest even so. */
+    err = shared_list_make(&picture->mapped, &picture->map, spaces, folded ? 2 : 1, budget);
+    picture->complete &= folded || picture->mapped.complete;
     if (spaces_each(spaces, SPACES_UPPER, budget, &upper))
         picture->complete = false;
     return err;

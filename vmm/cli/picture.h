@@ -30,7 +30,8 @@ struct picture_kernel {
 
 struct picture {
     struct frame_map map;
-    struct shared_list mapped; /* all mapped frames; empty where frames are folded anyway */
+    struct shared_list
+        mapped; /* all mapped frames; the shared ones where frames are folded anyway */
     struct frame_totals totals;
     size_t nkernel;
     struct picture_kernel *kernel; /* room for PICTURE_KERNEL_MAX */
