@@ -82,8 +82,9 @@ struct vm {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* Under the lock. */
-    unsigned active;      /* vCPUs that may be inside KVM_RUN or a device */
+    unsigned active;      /* vCPUs that may be inside KVM_RUN or a device, and the worker */
     unsigned threads;     /* vCPU threads that have not finished */
+    struct vcpu *worker;  /* a thread that stands still as vCPUs do (worker.h); NULL: none */
     unsigned pause_depth; /* > 0: `pauser` holds the world */
     pthread_t pauser;
     struct vm_end end;
@@ -150,6 +151,9 @@ bool vcpu_is_active(const struct vcpu *vcpu);
  * VM is ending, give up and return.
  */
 bool vcpu_park(struct vcpu *vcpu);
+
+/* Until vcpu_park, the thread touches nothing of the guest's: nobody has to wait for it. */
+void vcpu_rest(struct vcpu *vcpu);
 
 /* "guest exit", "triple fault", … */
 const char *vm_end_name(enum vm_end_reason reason);

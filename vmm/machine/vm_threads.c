@@ -54,19 +54,26 @@ int thread_create(pthread_t *thread, void *(*body)(void *), void *arg, enum thre
     return -err;
 }
 
+static void kick_one(struct vcpu *vcpu)
+{
+    if (!vcpu->active)
+        return;
+    /* Pairs with the clearing in vcpu_park, which is under the lock too. */
+    if (vcpu->run)
+        __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+    if (vcpu->started)
+        pthread_kill(vcpu->thread, VM_KICK_SIGNAL);
+}
+
 /* Under the lock. Gets every other vCPU out of KVM_RUN, or keeps it from entering. */
 static void kick(struct vm *vm, const struct vcpu *self)
 {
     for (unsigned i = 0; i < vm->ncpus; i++) {
-        struct vcpu *vcpu = &vm->vcpus[i];
-
-        if (!vcpu->active || vcpu == self)
-            continue;
-        /* Pairs with the clearing in vcpu_park, which is under the lock too. */
-        __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-        if (vcpu->started)
-            pthread_kill(vcpu->thread, VM_KICK_SIGNAL);
+        if (&vm->vcpus[i] != self)
+            kick_one(&vm->vcpus[i]);
     }
+    if (vm->worker && vm->worker != self)
+        kick_one(vm->worker);
 }
 
 /* Under the lock. */
@@ -282,10 +289,17 @@ bool vcpu_park(struct vcpu *vcpu)
     }
     set_active(vcpu, true);
     go_on = vm->end.reason == VM_END_NONE;
-    if (go_on)
+    if (go_on && vcpu->run)
         __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
     pthread_mutex_unlock(&vm->lock);
     return go_on;
+}
+
+void vcpu_rest(struct vcpu *vcpu)
+{
+    pthread_mutex_lock(&vcpu->vm->lock);
+    set_active(vcpu, false);
+    pthread_mutex_unlock(&vcpu->vm->lock);
 }
 
 /* Under the lock: whoever waits to run or to have the world goes on. */
