@@ -112,6 +112,15 @@ static void destroy_slots(struct board *board)
     board->iommu = NULL;
 }
 
+static struct virtio_mmio *virtio_of(struct board_slot *slot);
+
+/* Those whose notifications mean work: for a disk, a network, somebody's terminal. */
+static bool worth_a_thread(const struct board_slot *slot)
+{
+    return slot->device && (slot->device->kind == BOARD_BLK || slot->device->kind == BOARD_NET ||
+                            slot->device->kind == BOARD_CONSOLE);
+}
+
 static int create_slots(struct board *board, const struct board_config *config)
 {
     unsigned first = config->iommu ? 1 : 0;
@@ -132,10 +141,13 @@ static int create_slots(struct board *board, const struct board_config *config)
         if (err)
             break;
         err = create_device(board, &board->slots[i]);
-        if (err)
+        if (err) {
             dma_destroy(&board->slots[i].door);
-        else
-            board->nslots++;
+            break;
+        }
+        board->nslots++;
+        if (config->io_thread && worth_a_thread(&board->slots[i]))
+            virtio_of(&board->slots[i])->io = &board->io;
     }
     if (err)
         destroy_slots(board);
@@ -174,10 +186,11 @@ int board_create(struct board *board, struct vm *vm, const struct board_config *
     int err;
 
     *board = (struct board){ .vm = vm };
+    io_thread_create(&board->io, vm);
     err = serial_create(&board->serial, vm, ABI_SERIAL_PORT, ABI_SERIAL_GSI, config->console_out_fd,
                         config->console_room_fd);
     if (err)
-        return err;
+        goto destroy_io;
     err = doorbell_create(&board->doorbell, vm, config->checkpoint, config->checkpoint_owner);
     if (err)
         goto destroy_serial;
@@ -196,11 +209,14 @@ int board_create(struct board *board, struct vm *vm, const struct board_config *
 
 destroy_serial:
     serial_destroy(&board->serial);
+destroy_io:
+    io_thread_destroy(&board->io);
     return err;
 }
 
 void board_destroy(struct board *board)
 {
+    io_thread_destroy(&board->io);
     destroy_slots(board);
     serial_destroy(&board->serial);
 }

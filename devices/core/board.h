@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "devices/core/doorbell.h"
+#include "devices/core/io_thread.h"
 #include "devices/iommu/iommu.h"
 #include "devices/legacy/acpi_pm.h"
 #include "devices/legacy/debug_exit.h"
@@ -57,6 +58,7 @@ struct board_config {
     bool iommu;        /* an IOMMU before all of them; it gets the first window */
     struct iommu_config iommu_config;
     bool pc;             /* what kernels expect of a PC: clock, timer, ACPI registers, pvpanic */
+    bool io_thread;      /* disks, networks and virtio-consoles are notified on a thread */
     int console_out_fd;  /* gets what the guest sends to its consoles; < 0: dropped */
     int console_room_fd; /* eventfd, see board_input; < 0: none */
     uint16_t debug_exit_port; /* 0: there is no such device */
@@ -77,6 +79,7 @@ struct board {
     struct acpi_pm acpi_pm;
     struct pvpanic pvpanic;
     struct debug_exit debug_exit;
+    struct io_thread io;
     struct iommu *iommu;      /* NULL: none */
     struct board_slot *slots; /* by window, the IOMMU's own device first; NULL: there are none */
     unsigned nslots;

@@ -3,7 +3,9 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
+#include <sched.h>
 
+#include "devices/core/io_thread.h"
 #include "vmm/machine/irq.h"
 #include "vmm/machine/vm.h"
 
@@ -133,6 +135,19 @@ static bool bad(struct virtio_mmio *device)
     return false;
 }
 
+static void thread_notified(void *owner, unsigned queue, uint64_t count, struct vcpu *self);
+
+/* What cannot be had costs nothing but the exits: the same write then comes by the bus. */
+static void listen_in_thread(struct virtio_mmio *device)
+{
+    int err = 0;
+
+    for (unsigned i = 0; i < device->class->nqueues && !err; i++)
+        err = io_thread_watch(device->io, device->region.base + VIRTIO_MMIO_QUEUE_NOTIFY, i,
+                              thread_notified, device);
+    device->listening = true;
+}
+
 static void write_status(struct virtio_mmio *device, uint32_t value)
 {
     struct virtio_state *state = &device->state;
@@ -157,6 +172,8 @@ static void write_status(struct virtio_mmio *device, uint32_t value)
         return;
     }
     state->status |= VIRTIO_DRIVER_OK;
+    if (device->io && !device->listening)
+        listen_in_thread(device);
     if (device->class->start)
         device->class->start(device->owner, state->driver_features);
     if (device->broken)
@@ -411,6 +428,33 @@ static void mmio_settle(void *owner, struct vcpu *vcpu)
     }
     if (device->class->settle)
         device->class->settle(device->owner, vcpu);
+}
+
+/*
+ * A notification that made no exit, on the I/O thread. One that arrives when a reset has
+ * overtaken it is nobody's mistake. While a queue is being stopped it has to wait, as it may
+ * be for another one.
+ */
+static void thread_notified(void *owner, unsigned queue, uint64_t count, struct vcpu *self)
+{
+    struct virtio_mmio *device = owner;
+    bool held = true;
+
+    if (device->dma->iommu)
+        iommu_settle(device->dma->iommu, self);
+    while (held) {
+        dma_lock(device->dma);
+        held = device->held;
+        if (!held && device->state.status & VIRTIO_DRIVER_OK && !device->broken &&
+            device->queues[queue].state.ready) {
+            device->kicks += count;
+            device->class->notify(device->owner, queue);
+        }
+        dma_unlock(device->dma);
+        if (held && (sched_yield() || !vcpu_park(self)))
+            return;
+    }
+    mmio_settle(device, self);
 }
 
 void virtio_poll(struct virtio_mmio *device, struct vcpu *vcpu, unsigned queue)

@@ -3,7 +3,7 @@
  * virtio devices: status, feature negotiation, queues, interrupts, DEVICE_NEEDS_RESET.
  *
  * A device model is a struct virtio_class and an owner. Its callbacks run with the lock
- * of the device's door held, on the thread of a vCPU.
+ * of the device's door held, on the thread of a vCPU or the I/O thread (io_thread.h).
  */
 #ifndef STRATA_CORE_VIRTIO_MMIO_H
 #define STRATA_CORE_VIRTIO_MMIO_H
@@ -22,6 +22,7 @@
 #define VIRTIO_INTERRUPT_USED   1u
 #define VIRTIO_INTERRUPT_CONFIG 2u
 
+struct io_thread;
 struct virtio_mmio;
 
 /* Device status bits (2.1). */
@@ -86,6 +87,8 @@ struct virtio_mmio {
     const char *broken;      /* why NEEDS_RESET is set; NULL: it is not */
     const char *broken_last; /* the same, the last time that it was; a reset keeps it */
     bool line;               /* level of the interrupt line */
+    struct io_thread *io;    /* gets the notifications from DRIVER_OK on; NULL: they are exits */
+    bool listening;          /* it does */
     bool held;               /* class->reset or class->stop runs, maybe without the lock */
     atomic_uint again;       /* a bit for each queue, virtio_again */
     uint64_t kicks, interrupts, bad_accesses, needed_resets;

@@ -184,6 +184,7 @@ group_misuse() {
         --rng --rng --virtio-console
     misuse "more devices than there is room for beside the IOMMU" "7 devices" run --iommu strict \
         --rng --rng --rng --rng --rng --rng --rng --virtio-console
+    misuse "an unknown way of I/O" "maybe: unknown; say exits or thread" run --io maybe
     misuse "a watchdog of no time" "watchdog 0: not a time" run --watchdog 0
     misuse "a watchdog of much time" "watchdog much: not a time" run --watchdog much
     misuse "initrd without a kernel" "--initrd without --kernel" run --initrd "$work/empty"
@@ -801,6 +802,9 @@ group_windows() {
     hammer --cpus 2 --iommu strict --append "seed=4 steps=$steps cpus=2"
     verdict "two vCPUs that hammer them at once" \
         "$(wrong 0 'windows: kicks .* second-cpu [1-9][0-9]* damaged 0$' -)"
+    hammer --cpus 2 --io thread --iommu strict --append "seed=5 steps=$steps cpus=2"
+    verdict "and notify the I/O thread" \
+        "$(wrong 0 'windows: kicks .* second-cpu [1-9][0-9]* damaged 0$' -)"
     # It would show: without an IOMMU the same devices do get at the canary.
     hammer --iommu off --append "seed=1 steps=$((steps < 500 ? steps : 500))"
     verdict "and without an IOMMU it gets at memory" "$(wrong 3 'windows: kicks .* damaged [1-9]' -)"
@@ -999,6 +1003,32 @@ group_dma() {
     done
     expect "two probes on four CPUs" 0 ' checks, 0 failed' '' \
         run --iommu strict --cpus 4 --dma-probe --dma-probe --exec dma-check
+    for mode in off strict lazy; do
+        head -c 1048576 /dev/zero >"$work/disk"
+        strata run --io thread --iommu $mode --disk "$work/disk" --json "$work/run.json" \
+            --exec 'run disk many 0 4096 32 300 random writes'
+        why=$(wrong 0 ' 300 done, 0 errors' '')
+        for field in '"queues": 1,' '"notifications": [1-9]' '"wakeups": [1-9]' '"error": null'; do
+            [ -n "$why" ] || grep -A 5 '"io": {' "$work/run.json" | grep -q "$field" ||
+                why="its JSON lacks $field"
+        done
+        [ -n "$why" ] || report_of virtio-blk | grep -q '"dma_faults": 0,' || why="DMA faults"
+        verdict "iommu $mode: the same on the I/O thread" "$why"
+    done
+    strata run --io thread --iommu strict --disk "$work/disk" --exec "run disk fill 0 $$"
+    verdict "a disk is written on the I/O thread" "$(wrong 0 'as it should be' '')"
+    strata run --disk "$work/disk,ro" --exec "run disk verify 0 0 1048576 $$"
+    verdict "and read on a vCPU's" "$(wrong 0 'as it should be' '')"
+    strata run --io thread --virtio-console --append console=virtio --json "$work/run.json" \
+        --exec 'hello by virtio'
+    why=$(wrong 0 '^hello from pid 2 by virtio' '')
+    [ -n "$why" ] || grep -q '"notifications": [1-9]' "$work/run.json" || why="nothing was notified"
+    verdict "console=virtio on the I/O thread" "$why"
+    # The control: by default there is none.
+    strata run --disk "$work/disk" --json "$work/run.json" --exec 'run disk flush 0'
+    why=$(wrong 0 'flush: done' '')
+    [ -n "$why" ] || grep -q '"io": null' "$work/run.json" || why="there was an I/O thread"
+    verdict "without --io thread there is none" "$why"
     # The control: what translation forbids is seen where nothing translates.
     expect "without translation dma-check sees it" 1 'not ok: reading after unmap' '' \
         run --iommu bypass --dma-probe --exec 'dma-check strict'

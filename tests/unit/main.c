@@ -63,6 +63,7 @@ static const struct {
     { "picture", picture_suite },
     { "control", control_suite },
     { "watchdog", watchdog_suite },
+    { "io_thread", io_thread_suite },
     { "terminal", terminal_suite },
 };
 

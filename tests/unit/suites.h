@@ -57,6 +57,7 @@ Suite *virtio_iommu_events_suite(void);
 Suite *virtio_iommu_requests_suite(void);
 Suite *vm_suite(void);
 Suite *watchdog_suite(void);
+Suite *io_thread_suite(void);
 Suite *terminal_suite(void);
 
 #endif

@@ -26,6 +26,7 @@ struct board_config boot_board(const struct vm_config *config)
                                   .ndevices = config->ndevices,
                                   .iommu = config->dma_mode && strcmp(config->dma_mode, "off"),
                                   .pc = config->kernel_path != NULL,
+                                  .io_thread = config->io_thread,
                                   .debug_exit_port = (uint16_t)config->debug_exit_port,
                                   .console_out_fd = -1,
                                   .console_room_fd = -1 };

@@ -6,6 +6,7 @@
 #ifndef STRATA_BOOT_CONFIG_H
 #define STRATA_BOOT_CONFIG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "vmm/machine/memory.h"
@@ -39,6 +40,7 @@ struct vm_config {
 
     const struct board_device *devices; /* drives, entropy device, ..., in this order */
     unsigned ndevices;
+    bool io_thread;                  /* devices are notified on a thread, not by exits */
     const char *dma_mode;            /* ABI_FDT_DMA_MODE; NULL or "off": there is no IOMMU */
     const struct abi_policy *policy; /* for the bundled guest; NULL: none */
 };

@@ -39,7 +39,7 @@ static const struct host_capability known_capabilities[] = {
     { "max_vcpus", "virtual CPUs for each VM", KVM_CAP_MAX_VCPUS, true, true, NULL },
     { "memslots", "memory slots for each VM", KVM_CAP_NR_MEMSLOTS, true, true, NULL },
     { "ioeventfd", "a guest's write wakes an eventfd", KVM_CAP_IOEVENTFD, false, false,
-      "each notification costs an exit to user space" },
+      "--io thread is as --io exits: each notification is an exit" },
     { "irqfd", "an eventfd raises an interrupt", KVM_CAP_IRQFD, false, false,
       "interrupts go through ioctls" },
     { "readonly_mem", "read-only memory slots", KVM_CAP_READONLY_MEM, false, false,

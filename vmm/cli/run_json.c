@@ -1,6 +1,7 @@
 #include "vmm/cli/run_json.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "devices/core/board.h"
 #include "devices/virtio/balloon.h"
@@ -109,6 +110,19 @@ static json_t *describe_iommu(const struct board *board)
                      (json_int_t)counts.pinned_pages);
 }
 
+/* Of the I/O thread; null where nothing was notified on one. */
+static json_t *describe_io(const struct board *board)
+{
+    const struct io_thread *io = &board->io;
+
+    if (!io->nevents && !io->error)
+        return json_null();
+    return json_pack("{s:i, s:I, s:I, s:s?}", "queues", (int)io->nevents, "notifications",
+                     (json_int_t)atomic_load(&io->signals), "wakeups",
+                     (json_int_t)atomic_load(&io->wakeups), "error",
+                     io->error ? strerror(-io->error) : NULL);
+}
+
 json_t *run_json(const struct vm *vm, const struct board *board, const char *backend, int status,
                  json_t *report, uint64_t elapsed_ns)
 {
@@ -133,6 +147,7 @@ json_t *run_json(const struct vm *vm, const struct board *board, const char *bac
     json_object_set_new(result, "exits", exits);
     json_object_set_new(result, "devices", describe_devices(board));
     json_object_set_new(result, "iommu", describe_iommu(board));
+    json_object_set_new(result, "io", describe_io(board));
     json_object_set_new(result, "elapsed_ns", json_integer((json_int_t)elapsed_ns));
     return result;
 }

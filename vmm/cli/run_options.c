@@ -34,6 +34,7 @@ enum {
     OPT_BALLOON,
     OPT_DMA_PROBE,
     OPT_IOMMU,
+    OPT_IO,
     OPT_EXEC,
     OPT_CONTROL,
     OPT_WATCHDOG,
@@ -79,6 +80,9 @@ static const struct option_entry option_entries[] = {
     [OPT_IOMMU] = { "iommu", "MODE",
                     "how devices reach memory: off (directly, the default), or through an\n"
                     "IOMMU that the guest puts to bypass, strict or lazy" },
+    [OPT_IO] = { "io", "HOW",
+                 "how devices hear of requests: exits (the default), or thread: on a thread\n"
+                 "beside the vCPUs, which go on at once" },
     [OPT_EXEC] = { "exec", "COMMAND",
                    "let the bundled guest run one command and halt with its status" },
     [OPT_CONTROL] = { "control", "SOCK",
@@ -136,6 +140,13 @@ static unsigned parse_cpus(const char *text)
     if (!count)
         usage_error(&run_line, "--cpus 0: a machine needs a CPU; give 1 or more");
     return count;
+}
+
+static bool parse_io(const char *text)
+{
+    if (strcmp(text, "thread") && strcmp(text, "exits"))
+        usage_error(&run_line, "--io %s: unknown; say exits or thread", text);
+    return !strcmp(text, "thread");
 }
 
 static unsigned parse_watchdog(const char *text)
@@ -339,6 +350,7 @@ void run_options_parse(struct run_options *options, int argc, char **argv)
             break;
         case OPT_BALLOON: add_balloon(options, value); break;
         case OPT_IOMMU: config->dma_mode = parse_iommu(value); break;
+        case OPT_IO: config->io_thread = parse_io(value); break;
         case OPT_EXEC: options->exec = value; break;
         case OPT_CONTROL: options->control = value; break;
         case OPT_WATCHDOG: options->watchdog_seconds = parse_watchdog(value); break;
