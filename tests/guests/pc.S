@@ -3,7 +3,7 @@
  *   c  prints feature words of CPUID, as hexadecimal numbers
  *   t  prints the clock's century, year, month, day, hours, minutes, as they are in it
  *   p  has the interval timer count down, and says whether it did
- *   o  powers off, r resets, x reports a panic
+ *   o  powers off, r resets, v goes to the reset vector, x reports a panic
  * Ends with status 9 where it was still there afterwards.
  */
 #include "tests/guests/pvh.h"
@@ -34,6 +34,8 @@ pc_start:
     je power_off
     cmp $'r', %al
     je reset
+    cmp $'v', %al
+    je vector
     cmp $'x', %al
     je panic
 still_here:
@@ -56,6 +58,11 @@ reset:
     inc %al
     out %al, (%dx)
     jmp still_here
+
+vector:
+    SAY resetting
+    mov $0xffff0, %eax
+    jmp *%eax
 
 panic:
     SAY panicking

@@ -641,6 +641,7 @@ group_pc() {
     why=
     grep -q '"reason": "guest reset"' "$work/run.json" || why="its JSON does not say so"
     verdict "and is told from poweroff" "$why"
+    expect "so does the reset vector" 16 '^resetting$' - run --kernel "$pc" --append v
     expect "a panic by pvpanic is too, and told" 17 '^panicking$' 'panic' run --kernel "$pc" --append x
     expect "the interval timer is there when it is used" 0 '^counted$' - \
         run --kernel "$pc" --append p

@@ -16,6 +16,7 @@
 #include "vmm/boot/aml.h"
 #include "vmm/boot/layout.h"
 #include "vmm/boot/mptable.h"
+#include "vmm/boot/reset_vector.h"
 #include "vmm/machine/vm.h"
 
 #define ROOM 0x10000u
@@ -449,7 +450,9 @@ START_TEST(test_write)
     ck_assert_uint_eq(rsdp, 0xe0000);
     ck_assert_mem_eq(memory_at(&vm.memory, rsdp, 8), "RSD PTR ", 8);
     ck_assert_int_eq(mptable_write(&vm, &board, &error), 0);
-    ck_assert_mem_eq(memory_at(&vm.memory, 0xf0000, 4), "_MP_", 4);
+    ck_assert_mem_eq(memory_at(&vm.memory, 0xff000, 4), "_MP_", 4);
+    ck_assert_int_eq(reset_vector_write(&vm.memory, &error), 0);
+    ck_assert_mem_eq(memory_at(&vm.memory, 0xffff0, 4), "\xb0\xfe\xe6\x64", 4);
     vm.ncpus = 300;
     ck_assert_int_lt(acpi_write(&vm, &board, &rsdp, &error), 0);
     ck_assert_ptr_nonnull(strstr(error.text, "300 CPUs"));

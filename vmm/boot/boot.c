@@ -10,6 +10,7 @@
 #include "vmm/boot/kernel.h"
 #include "vmm/boot/layout.h"
 #include "vmm/boot/mptable.h"
+#include "vmm/boot/reset_vector.h"
 
 struct vm_shape boot_shape(const struct vm_config *config)
 {
@@ -83,6 +84,8 @@ int boot(struct vm *vm, struct board *board, const struct vm_config *config,
         err = acpi_write(vm, board, &facts.rsdp_gpa, error);
     if (!err && config->kernel_path)
         err = mptable_write(vm, board, error);
+    if (!err && config->kernel_path)
+        err = reset_vector_write(&vm->memory, error);
     if (!err && kernel_wants_fdt(&kernel))
         err = write_fdt(vm, board, config, &facts.fdt_bytes, error);
     if (!err)

@@ -26,8 +26,9 @@
 #define LAYOUT_LOW_MEMORY_END  0x9fc00ull /* RAM ends here, as on a PC with an EBDA */
 #define LAYOUT_ACPI_GPA        0xe0000ull /* the RSDP first, where a search for it begins */
 #define LAYOUT_ACPI_BYTES      0x10000ull
-#define LAYOUT_MPTABLE_GPA     0xf0000ull /* the floating pointer first, as above */
-#define LAYOUT_MPTABLE_BYTES   0x10000ull
+#define LAYOUT_MPTABLE_GPA     0xff000ull /* the floating pointer first, where it is looked for */
+#define LAYOUT_MPTABLE_BYTES   0xff0ull   /* in the page that also has */
+#define LAYOUT_RESET_GPA       0xffff0ull /* what a CPU does after a reset */
 #define LAYOUT_HIGH_MEMORY_GPA 0x100000ull
 /* The least RAM that anything can boot in. */
 #define LAYOUT_MEMORY_BYTES_MIN (2ull << 20)
