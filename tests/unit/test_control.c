@@ -115,8 +115,8 @@ START_TEST(socket_file)
 
     /* Left behind by somebody who is gone: replaced. */
     ck_assert_int_eq(control_open(&control, path, error), 0);
-    close(control.listen_fd);
-    control.listen_fd = -1;
+    close(control.socket.fd);
+    control.socket.fd = -1;
     control_close(&control);
     ck_assert_int_eq(lstat(path, &status), 0);
     ck_assert_int_eq(control_open(&second, path, error), 0);
@@ -306,8 +306,8 @@ START_TEST(connecting)
     ck_assert_int_eq(inspect_connect(path, wrong), -ENOTSOCK);
     unlink(path);
     ck_assert_int_eq(control_open(&control, path, error), 0);
-    close(control.listen_fd);
-    control.listen_fd = -1;
+    close(control.socket.fd);
+    control.socket.fd = -1;
     control_close(&control);
     ck_assert_int_eq(inspect_connect(path, wrong), -ECONNREFUSED);
     ck_assert_ptr_nonnull(strstr(wrong, "gone"));

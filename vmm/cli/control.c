@@ -1,22 +1,15 @@
 #include "vmm/cli/control.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
-#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
-#define SOCKET_MODE        0600
 #define ACCEPT_AGAIN_US    10000
 #define THREAD_STACK_BYTES (512ul << 10)
 
@@ -28,115 +21,12 @@ static uint64_t now_ms(void)
     return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
 }
 
-/* ---- Making the socket ---------------------------------------------------- */
-
-/* Whether anybody listens at this path: 1, 0, or -errno if there is no telling. */
-static int somebody_listens(const struct sockaddr_un *address)
-{
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), listens;
-
-    if (fd < 0)
-        return -errno;
-    if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN)
-        listens = 1;
-    else
-        listens = errno == ECONNREFUSED || errno == ENOENT ? 0 : -errno;
-    close(fd);
-    return listens;
-}
-
-/* Clears the path of a socket that nobody listens on. */
-static int remove_stale(const struct sockaddr_un *address, char *error)
-{
-    const char *path = address->sun_path;
-    struct stat status;
-    int listens;
-
-    if (lstat(path, &status) < 0)
-        return errno == ENOENT ? 0 : -errno;
-    if (!S_ISSOCK(status.st_mode)) {
-        snprintf(error, CONTROL_ERROR_BYTES, "%s exists and is no socket; give another path", path);
-        return -EEXIST;
-    }
-    listens = somebody_listens(address);
-    if (listens < 0)
-        return listens;
-    if (listens) {
-        snprintf(error, CONTROL_ERROR_BYTES,
-                 "another process listens at %s; give another path, or end that one", path);
-        return -EADDRINUSE;
-    }
-    return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
-}
-
-static int bind_and_listen(struct control *control, const struct sockaddr_un *address)
-{
-    struct stat status;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), err;
-
-    if (fd < 0)
-        return -errno;
-    /* bind takes the file's mode from the socket's: it is never wider, not for a moment. */
-    if (fchmod(fd, SOCKET_MODE) < 0 ||
-        bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0) {
-        err = -errno;
-        goto close_socket;
-    }
-    if (listen(fd, CONTROL_CLIENTS_MAX) < 0 || lstat(address->sun_path, &status) < 0) {
-        err = -errno;
-        unlink(address->sun_path);
-        goto close_socket;
-    }
-    control->listen_fd = fd;
-    control->dev = status.st_dev;
-    control->ino = status.st_ino;
-    return 0;
-
-close_socket:
-    close(fd);
-    return err;
-}
-
-/* The directory, locked, so that two stratas do not clear away each other's socket. */
-static int lock_directory(const char *path)
-{
-    char copy[PATH_MAX];
-    int fd;
-
-    snprintf(copy, sizeof(copy), "%s", path);
-    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    flock(fd, LOCK_EX);
-    return fd;
-}
-
 int control_open(struct control *control, const char *path, char error[CONTROL_ERROR_BYTES])
 {
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    int directory, err;
-
-    *control = (struct control){ .path = path, .listen_fd = -1, .stop_fd = -1 };
-    control->limit_ms = CONTROL_LIMIT_MS;
+    *control = (struct control){ .stop_fd = -1, .limit_ms = CONTROL_LIMIT_MS };
     for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
         control->client[i].fd = -1;
-    error[0] = 0;
-    if (!*path || strlen(path) >= sizeof(address.sun_path)) {
-        snprintf(error, CONTROL_ERROR_BYTES, "a socket's path has 1 to %zu characters",
-                 sizeof(address.sun_path) - 1);
-        return -ENAMETOOLONG;
-    }
-    strcpy(address.sun_path, path);
-    directory = lock_directory(path);
-    err = directory < 0 ? directory : remove_stale(&address, error);
-    if (!err)
-        err = bind_and_listen(control, &address);
-    if (directory >= 0)
-        close(directory);
-    if (err && !error[0])
-        snprintf(error, CONTROL_ERROR_BYTES, "%s: %s; give a path where a file can be made", path,
-                 strerror(-err));
-    return err;
+    return unix_listen(&control->socket, path, CONTROL_CLIENTS_MAX, error, CONTROL_ERROR_BYTES);
 }
 
 /* ---- Serving -------------------------------------------------------------- */
@@ -221,7 +111,7 @@ static void receive(struct control_client *client)
 
 static void admit(struct control *control)
 {
-    int fd = accept4(control->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd = unix_accept(&control->socket);
 
     if (fd < 0) {
         /* Out of file descriptors: it waits in the queue, and poll would return at once. */
@@ -264,7 +154,7 @@ static void *serve(void *arg)
     while (!atomic_load(&control->stopping)) {
         struct pollfd fds[2 + CONTROL_CLIENTS_MAX] = {
             { .fd = control->stop_fd, .events = POLLIN },
-            { .fd = control->listen_fd, .events = POLLIN },
+            { .fd = control->socket.fd, .events = POLLIN },
         };
         bool any = false;
 
@@ -310,7 +200,6 @@ int control_start(struct control *control, control_callback *callback, void *own
 
 void control_close(struct control *control)
 {
-    struct stat status;
     uint64_t one = 1;
 
     atomic_store(&control->stopping, true);
@@ -324,11 +213,6 @@ void control_close(struct control *control)
     }
     if (control->stop_fd >= 0)
         close(control->stop_fd);
-    if (control->listen_fd < 0)
-        return;
-    close(control->listen_fd);
-    if (lstat(control->path, &status) == 0 && status.st_dev == control->dev &&
-        status.st_ino == control->ino)
-        unlink(control->path);
-    control->listen_fd = control->stop_fd = -1;
+    control->stop_fd = -1;
+    unix_listener_close(&control->socket);
 }

@@ -16,7 +16,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
+
+#include "devices/backend/unix_socket.h"
 
 #define CONTROL_LINE_BYTES  4096 /* with its newline */
 #define CONTROL_CLIENTS_MAX 8
@@ -44,10 +45,7 @@ struct control_client {
 };
 
 struct control {
-    const char *path;
-    dev_t dev; /* of the socket file, so that only ours is removed */
-    ino_t ino;
-    int listen_fd;
+    struct unix_listener socket;
     int stop_fd; /* eventfd */
     atomic_bool stopping;
     bool running;
@@ -60,12 +58,7 @@ struct control {
     struct control_client client[CONTROL_CLIENTS_MAX];
 };
 
-/*
- * Makes the socket file with mode 0600 and listens; nobody answers yet. A socket that
- * nobody listens on any more is replaced, anything else at that path stays. 0, or -errno
- * with one line in `error`: -EADDRINUSE another process listens there, -EEXIST it is no
- * socket.
- */
+/* Makes the socket file and listens (unix_listen, whose results it has); nobody answers yet. */
 int control_open(struct control *control, const char *path, char error[CONTROL_ERROR_BYTES]);
 
 /* Starts the thread. `callback`, `owner` and `path` stay good until control_close. 0 or -errno. */
