@@ -87,13 +87,13 @@ asan:
 # It knows no fences, which is no matter to what these programs look at.
 TSAN := LINK=-no-pie CFLAGS='-O1 -g -Wno-tsan' SANITIZE=-fsanitize=thread REST=build/tsan
 tsan:
-	$(MAKE) B=build/tsan $(TSAN) build/tsan/revoke build/tsan/net
+	$(MAKE) B=build/tsan $(TSAN) build/tsan/revoke build/tsan/net build/tsan/vsock
 	for bug in no-drain stale-iotlb keep-after-detach; do $(MAKE) FAULT_INJECT=$$bug \
 	    B=build/tsan/$$bug $(TSAN) build/tsan/$$bug/revoke || exit; done
 	$(MAKE) FAULT_INJECT=stale-iotlb B=build/tsan/stale-iotlb $(TSAN) build/tsan/stale-iotlb/net
 $B/revoke: $(REST)/obj/tests/tsan/revoke.o $(IOMMU)
 	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^
-$B/net: $(REST)/obj/tests/tsan/net.o $(DEVICES)
+$B/net $B/vsock: $B/%: $(REST)/obj/tests/tsan/%.o $(DEVICES)
 	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^ -luring
 
 fuzz:

@@ -11,6 +11,7 @@
 #include "devices/virtio/iommu.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
+#include "devices/virtio/vsock.h"
 #include "guest/abi/machine.h"
 #include "guest/abi/probe.h"
 #include "vmm/machine/vm.h"
@@ -30,6 +31,7 @@ struct board_slot {
         struct virtio_console console;
         struct virtio_balloon balloon;
         struct virtio_net *net;
+        struct virtio_vsock *vsock;
     };
 };
 
@@ -60,6 +62,20 @@ static int create_disk(struct board *board, struct board_slot *slot)
                              board->error, sizeof(board->error));
 }
 
+static int create_vsock(struct board *board, struct board_slot *slot)
+{
+    int err = virtio_vsock_create(&slot->vsock, board->vm, &slot->door, slot->device->guest_cid,
+                                  slot->device->path, slot->gpa, slot->gsi, board->error,
+                                  sizeof(board->error));
+
+    if (err)
+        return err;
+    err = virtio_vsock_start(slot->vsock);
+    if (err)
+        virtio_vsock_destroy(slot->vsock);
+    return err;
+}
+
 static int create_device(struct board *board, struct board_slot *slot)
 {
     struct vm *vm = board->vm;
@@ -77,6 +93,7 @@ static int create_device(struct board *board, struct board_slot *slot)
     case BOARD_NET:
         return virtio_net_create(&slot->net, vm, door, slot->device->net, slot->gpa, slot->gsi,
                                  board->error, sizeof(board->error));
+    case BOARD_VSOCK: return create_vsock(board, slot);
     case BOARD_BALLOON:
         return virtio_balloon_create(&slot->balloon, vm, door, board->iommu,
                                      (uint32_t)(slot->device->bytes >> BALLOON_PAGE_SHIFT),
@@ -94,6 +111,8 @@ static void destroy_device(struct board_slot *slot)
         virtio_blk_destroy(slot->blk);
     else if (slot->device->kind == BOARD_NET)
         virtio_net_destroy(slot->net);
+    else if (slot->device->kind == BOARD_VSOCK)
+        virtio_vsock_destroy(slot->vsock);
 }
 
 /* The last ones first: the IOMMU's own device outlives those behind it. */
@@ -267,6 +286,7 @@ static struct virtio_mmio *virtio_of(struct board_slot *slot)
     case BOARD_CONSOLE: return &slot->console.mmio;
     case BOARD_BALLOON: return &slot->balloon.mmio;
     case BOARD_NET: return &slot->net->mmio;
+    case BOARD_VSOCK: return &slot->vsock->mmio;
     }
     return NULL;
 }
@@ -291,6 +311,8 @@ bool board_report(const struct board *board, unsigned window, struct board_repor
         report->balloon = &slot->balloon;
     else if (slot->device->kind == BOARD_NET)
         report->net = slot->net;
+    else if (slot->device->kind == BOARD_VSOCK)
+        report->vsock = slot->vsock;
     if (mmio) {
         report->name = mmio->class->name;
         report->kicks = mmio->kicks;

@@ -30,6 +30,7 @@ struct virtio_balloon;
 struct virtio_blk;
 struct virtio_iommu;
 struct virtio_net;
+struct virtio_vsock;
 struct vm;
 
 enum board_kind {
@@ -38,6 +39,7 @@ enum board_kind {
     BOARD_RNG,
     BOARD_CONSOLE,
     BOARD_NET,
+    BOARD_VSOCK,
     BOARD_BALLOON, /* bypasses the IOMMU (balloon.h), which its endpoint then is unknown to */
 };
 
@@ -45,10 +47,11 @@ enum board_kind {
 struct board_device {
     enum board_kind kind;
     uint32_t endpoint; /* its id for the IOMMU; no two the same */
-    const char *path;  /* BOARD_BLK: the disk's file */
+    const char *path;  /* BOARD_BLK: the disk's file; BOARD_VSOCK: the socket */
     bool read_only;
     uint64_t latency_ns;          /* BOARD_BLK: of each request, at least; 0: the file's own */
     uint64_t bytes;               /* BOARD_BALLOON: what the guest should do without, at first */
+    uint64_t guest_cid;           /* BOARD_VSOCK */
     const struct net_config *net; /* BOARD_NET: what it is connected to; outlives the board */
 };
 
@@ -144,6 +147,7 @@ struct board_report {
     struct virtio_iommu *iommu;           /* NULL: it is none */
     const struct virtio_balloon *balloon; /* NULL: it is none */
     struct virtio_net *net;               /* NULL: it is none */
+    struct virtio_vsock *vsock;           /* NULL: it is none */
 };
 
 /* The window-th device, the IOMMU's own first; false: no such. While no vCPU runs. */

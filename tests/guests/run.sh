@@ -176,6 +176,13 @@ group_misuse() {
         run --net tap=strata-none
     misuse "a tap with a name that cannot be" "no interface has such a name" \
         run --net tap=a-name-far-too-long
+    misuse "sockets without a CID" "without cid=: say cid=N,path=SOCK" run --vsock path="$work/v"
+    misuse "sockets without a path" "without path=" run --vsock cid=3
+    misuse "the host's CID" "cid=2: give a number from 3" run --vsock cid=2,path="$work/v"
+    misuse "two of them" "a machine has one" run --vsock cid=3,path="$work/v" --vsock cid=4,path="$work/w"
+    misuse "a socket's path that is a file" "exists and is no socket" run --vsock cid=3,path="$work/twice"
+    misuse "a socket's path that is too long" "path" \
+        run --vsock cid=3,path="$work/$(printf '%0120d' 0)"
     misuse "unknown way to use the IOMMU" "sometimes.*off, bypass, strict or lazy" run --iommu sometimes
     misuse "a balloon that is no size" "not a size" run --balloon much
     misuse "a balloon as large as memory" "give less than 256M" run --balloon 256M

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.." || exit 2
 log=build/tsan/log
 n=0 failed=0
 
-for program in revoke net; do
+for program in revoke net vsock; do
     TSAN_OPTIONS='exitcode=66' build/tsan/$program "$@" >$log 2>$log.err
     status=$?
     grep '^\(not \)\{0,1\}ok' $log | sed "s/ok [0-9]* -/ok -/" |

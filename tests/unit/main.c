@@ -36,6 +36,7 @@ static const struct {
     { "file", file_suite },
     { "blk", blk_suite },
     { "net", net_suite },
+    { "vsock", vsock_suite },
     { "hostile", hostile_suite },
     { "elf", elf_suite },
     { "fdt", fdt_suite },

@@ -8,6 +8,7 @@
 #include "devices/virtio/blk.h"
 #include "devices/virtio/iommu.h"
 #include "devices/virtio/net.h"
+#include "devices/virtio/vsock.h"
 #include "vmm/cli/json.h"
 #include "vmm/machine/vm.h"
 
@@ -68,10 +69,23 @@ static json_t *describe_net(struct virtio_net *net)
         (json_int_t)counts.send_failed, "stalls", (json_int_t)counts.stalls);
 }
 
+static json_t *describe_vsock(struct virtio_vsock *vsock)
+{
+    unsigned open;
+    struct virtio_vsock_counts counts = virtio_vsock_count(vsock, &open);
+
+    return json_pack("{s:I, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "guest_cid",
+                     (json_int_t)vsock->guest_cid, "uds_path", vsock->path, "open", (int)open,
+                     "from_guest", (json_int_t)counts.from_guest, "to_guest",
+                     (json_int_t)counts.to_guest, "refused", (json_int_t)counts.refused,
+                     "received_bytes", (json_int_t)counts.received_bytes, "sent_bytes",
+                     (json_int_t)counts.sent_bytes, "bad_packets", (json_int_t)counts.bad_packets);
+}
+
 static json_t *describe_device(const struct board_report *report)
 {
-    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s?, s:o, s:o, s:o, s:o}", "name",
-                     report->name, "gpa", (json_int_t)report->gpa, "endpoint",
+    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s?, s:o, s:o, s:o, s:o, s:o}",
+                     "name", report->name, "gpa", (json_int_t)report->gpa, "endpoint",
                      report->translated ? json_integer(report->endpoint) : json_null(), "kicks",
                      (json_int_t)report->kicks, "interrupts", (json_int_t)report->interrupts,
                      "bad_accesses", (json_int_t)report->bad_accesses, "dma_faults",
@@ -80,7 +94,8 @@ static json_t *describe_device(const struct board_report *report)
                      "disk", report->disk ? describe_disk(report->disk) : json_null(), "driver",
                      report->iommu ? describe_driver(report->iommu) : json_null(), "balloon",
                      report->balloon ? describe_balloon(report->balloon) : json_null(), "net",
-                     report->net ? describe_net(report->net) : json_null());
+                     report->net ? describe_net(report->net) : json_null(), "vsock",
+                     report->vsock ? describe_vsock(report->vsock) : json_null());
 }
 
 static json_t *describe_devices(const struct board *board)

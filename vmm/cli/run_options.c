@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "devices/backend/delay.h"
+#include "devices/virtio/vsock.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/layout.h"
 #include "vmm/cli/kernel_options.h"
@@ -29,6 +30,7 @@ enum {
     OPT_PAGES,
     OPT_DISK,
     OPT_NET,
+    OPT_VSOCK,
     OPT_RNG,
     OPT_VIRTIO_CONSOLE,
     OPT_BALLOON,
@@ -69,6 +71,9 @@ static const struct option_entry option_entries[] = {
                   "a network device: user for a network of its own, with\n"
                   ",hostfwd=tcp:PORT:GUESTPORT to reach the guest; or a tap interface;\n"
                   "with either, ,mac=ADDRESS; may be repeated" },
+    [OPT_VSOCK] = { "vsock", "cid=N,path=SOCK",
+                    "stream sockets between the guest, whose CID is N (3 or more), and Unix\n"
+                    "sockets: SOCK for who sends CONNECT PORT, SOCK_PORT for the guest's" },
     [OPT_RNG] = { "rng", NULL, "an entropy device" },
     [OPT_VIRTIO_CONSOLE] = { "virtio-console", NULL,
                              "a second console, beside the serial port; it gets the input\n"
@@ -254,6 +259,39 @@ static void add_net(struct run_options *options, char *text)
     add_device(options, (struct board_device){ .kind = BOARD_NET, .net = &options->nets[n] });
 }
 
+/* cid=N,path=SOCK, in any order; the path is the rest where it comes last. */
+static void add_vsock(struct run_options *options, char *text)
+{
+    struct board_device vsock = { .kind = BOARD_VSOCK };
+
+    for (char *part = text; part;) {
+        char *next = strncmp(part, "path=", 5) || strstr(part, ",cid=") ? strchr(part, ',') : NULL;
+        unsigned cid;
+
+        if (next)
+            *next++ = 0;
+        if (!strncmp(part, "cid=", 4)) {
+            if (parse_count(part + 4, UINT32_MAX - 1, &cid) || cid < VSOCK_CID_FIRST)
+                usage_error(&run_line, "--vsock: %s: give a number from %llu to %u", part,
+                            VSOCK_CID_FIRST, UINT32_MAX - 1);
+            vsock.guest_cid = cid;
+        } else if (!strncmp(part, "path=", 5) && part[5]) {
+            vsock.path = part + 5;
+        } else {
+            usage_error(&run_line, "--vsock %s: unknown; say cid=N,path=SOCK", part);
+        }
+        part = next;
+    }
+    if (!vsock.guest_cid || !vsock.path)
+        usage_error(&run_line, "--vsock without %s: say cid=N,path=SOCK",
+                    vsock.path ? "cid=" : "path=");
+    for (unsigned i = 0; i < options->config.ndevices; i++) {
+        if (options->devices[i].kind == BOARD_VSOCK)
+            usage_error(&run_line, "--vsock twice: a machine has one; give one of them");
+    }
+    add_device(options, vsock);
+}
+
 /* Checked against --memory when that is known. */
 static void add_balloon(struct run_options *options, const char *text)
 {
@@ -341,6 +379,7 @@ void run_options_parse(struct run_options *options, int argc, char **argv)
         case OPT_CPUID: run_cpuid_parse(&options->cpuid, &run_line, optarg); break;
         case OPT_DISK: add_disk(options, optarg); break;
         case OPT_NET: add_net(options, optarg); break;
+        case OPT_VSOCK: add_vsock(options, optarg); break;
         case OPT_RNG: add_device(options, (struct board_device){ .kind = BOARD_RNG }); break;
         case OPT_DMA_PROBE:
             add_device(options, (struct board_device){ .kind = BOARD_PROBE });
