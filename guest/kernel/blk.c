@@ -93,8 +93,6 @@ struct blk_request *blk_take(struct blk *blk)
     request = blk->free;
     blk->free = request->next;
     request->mapping = NULL;
-    request->read = NULL;
-    request->job = NULL;
     request->bytes = 0;
     return request;
 }

@@ -88,6 +88,7 @@ void blk_job_ended(struct blk *blk, struct blk_request *request, int result, uin
     if (request->read) {
         blk->device->errors += result != 0;
         page_read_ended(request->read, request, result, written);
+        request->read = NULL;
         blk_put(blk, request);
         return;
     }

@@ -273,6 +273,7 @@ int pagecache_read(struct pagecache *cache, uint64_t page, uint64_t first, uint6
 
 free_read:
     free_frames(read);
+    request->read = NULL;
     blk_put(blk, request);
     read->cache = NULL;
     return err;
