@@ -88,8 +88,12 @@ static void report_fault(struct process *p, uint32_t vector, uint64_t va)
         .vector = fault.vector, .error = fault.error, .va = va, .rip = fault.rip
     };
     if (!p->fault_handler || space_write(p, at, &fault, sizeof(fault))) {
-        printk("%s (pid %u): exception %u, error 0x%x, address 0x%lx, rip 0x%lx\n", p->pub.name,
-               p->pub.pid, fault.vector, fault.error, va, fault.rip);
+        if (vector == ABI_FAULT_IO)
+            printk("%s (pid %u): the disk cannot read the page at 0x%lx, rip 0x%lx\n", p->pub.name,
+                   p->pub.pid, va, fault.rip);
+        else
+            printk("%s (pid %u): exception %u, error 0x%x, address 0x%lx, rip 0x%lx\n", p->pub.name,
+                   p->pub.pid, fault.vector, fault.error, va, fault.rip);
         process_exit(p, vector == ABI_FAULT_IO ? ABI_STATUS_IO : ABI_STATUS_FAULT);
         return;
     }

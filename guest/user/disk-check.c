@@ -3,7 +3,8 @@
  * of one: what is mapped is what SYS_BLOCK has written; writing it is private; whatever
  * meets a page that is not there waits for it, system calls included. Exit status 1 if a
  * check fails, 2 if there is no such disk. With the argument `wrong` it expects another
- * pattern than it writes, and must fail.
+ * pattern than it writes, and must fail; with `lost` it touches the last page once somebody
+ * has typed a line.
  */
 #include "guest/abi/dma.h"
 #include "guest/lib/lib.h"
@@ -269,6 +270,15 @@ static void check_processes(void)
     unmap(at, bytes);
 }
 
+static int touch_last(void)
+{
+    char *at = map_all(ABI_PROT_READ), line[8];
+
+    printf("ready\n");
+    read(line, sizeof(line));
+    return *(volatile char *)(at + PAGES * PAGE);
+}
+
 static void prepare(void)
 {
     uint64_t *pattern = map(NULL, (PAGES + 1) * PAGE, READ_WRITE, 0, 0);
@@ -282,7 +292,6 @@ static void prepare(void)
 
 int main(int argc, char **argv)
 {
-    (void)argv;
     syscall(SYS_SYSINFO, &info);
     if (syscall(SYS_BLOCK, ABI_BLOCK_INFO, &call) || call.sectors * SECTOR <= PAGES * PAGE ||
         call.sectors * SECTOR >= (PAGES + 1) * PAGE) {
@@ -290,6 +299,8 @@ int main(int argc, char **argv)
         return 2;
     }
     bytes = call.sectors * SECTOR;
+    if (argc > 1 && !strcmp(argv[1], "lost"))
+        return touch_last();
     prepare();
     if (argc > 1)
         seed = 1;

@@ -901,6 +901,22 @@ group_devices() {
     expect "what is not on the disk is noticed" 1 'not ok: what was written' '' \
         run --disk "$work/pages" --exec 'disk-check wrong'
 
+    # A page that is gone when somebody touches it: the end of that program, not of the guest.
+    head -c 263680 /dev/zero >"$work/pages"
+    start run --disk "$work/pages"
+    why=
+    { await "$out" '[#$>] *$' && echo 'run disk-check lost' >&8; } || why="no prompt"
+    [ -n "$why" ] || await "$out" 'ready' || why="it did not get that far"
+    head -c 200000 /dev/zero >"$work/pages"
+    printf '\necho still there\nhalt 6\n' >&8
+    [ -n "$why" ] || gone_within $((limit * 10)) || why="still running"
+    finish
+    [ -n "$why" ] || [ $status -eq 6 ] || why="exit status $status"
+    for words in 'the disk cannot read the page at' '\[135\]' 'still there'; do
+        [ -n "$why" ] || grep -Eqa "$words" "$out" || why="stdout lacks /$words/"
+    done
+    verdict "a page that the disk has lost ends a program, not the guest" "$why"
+
     # A disk in memory has answered before a kick returns, so the driver's handler gives up
     # after some rounds and polls, with its interrupt pending. That must not cost it the next.
     name="interrupts come after the driver has polled a disk"
