@@ -340,6 +340,16 @@ size_t board_input(struct board *board, const uint8_t *bytes, size_t count)
     return serial_input(&board->serial, bytes, count);
 }
 
+void board_resize(struct board *board, uint16_t columns, uint16_t rows)
+{
+    for (unsigned i = 0; i < board->nslots; i++) {
+        struct board_slot *slot = &board->slots[i];
+
+        if (slot->device && slot->device->kind == BOARD_CONSOLE)
+            virtio_console_resize(&slot->console, columns, rows);
+    }
+}
+
 struct iommu *board_iommu(const struct board *board)
 {
     return board->iommu;

@@ -125,6 +125,9 @@ void board_destroy(struct board *board);
  */
 size_t board_input(struct board *board, const uint8_t *bytes, size_t count);
 
+/* The terminal that the consoles' output goes to has this size from now on. From any thread. */
+void board_resize(struct board *board, uint16_t columns, uint16_t rows);
+
 /* ---- The device with this index in board_config's list ---- */
 
 struct dma *board_door(const struct board *board, unsigned device);       /* NULL: no such device */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "vmm/machine/vm.h"
@@ -164,6 +165,10 @@ static void notify(void *owner, unsigned queue)
     struct virtio_console *console = owner;
 
     if (queue == VIRTIO_CONSOLE_TRANSMIT) {
+        /* Drivers in use (Linux) look at the size only when they are told that it changed. */
+        if (!console->size_told && console->columns)
+            virtio_config_changed(&console->mmio);
+        console->size_told = true;
         atomic_store_explicit(&console->transmit_due, true, memory_order_relaxed);
     } else if (console->starved || !console->fed) {
         /* The first buffers, or more: what waits, maybe elsewhere, is for this device. */
@@ -177,7 +182,7 @@ static void reset(void *owner)
 {
     struct virtio_console *console = owner;
 
-    console->sending = console->starved = console->fed = false;
+    console->sending = console->starved = console->fed = console->size_told = false;
     offer_again(console); /* to somebody else */
 }
 
@@ -189,16 +194,28 @@ static void stop(void *owner, unsigned queue)
         console->sending = false;
 }
 
+/* 5.3.4: without MULTIPORT and EMERG_WRITE the other fields mean nothing, and read 0. */
+static uint64_t config_read(void *owner, uint32_t offset, unsigned size)
+{
+    const struct virtio_console *console = owner;
+    const struct virtio_console_config config = { .cols = console->columns, .rows = console->rows };
+    uint64_t value = 0;
+
+    memcpy(&value, (const char *)&config + offset, size);
+    return value;
+}
+
 static const struct virtio_class console_class = {
     .name = "virtio-console",
     .device_id = VIRTIO_ID_CONSOLE,
+    .features = 1ull << VIRTIO_CONSOLE_F_SIZE,
     .nqueues = 2,
     .queue_max = QUEUE_SIZE,
-    /* Neither SIZE nor MULTIPORT nor EMERG_WRITE: no field means anything, all read 0. */
     .config_bytes = sizeof(struct virtio_console_config),
     .notify = notify,
     .reset = reset,
     .stop = stop,
+    .config_read = config_read,
     .settle = settle,
 };
 
@@ -207,4 +224,15 @@ int virtio_console_create(struct virtio_console *console, struct vm *vm, struct 
 {
     *console = (struct virtio_console){ .out = out, .room_fd = room_fd };
     return virtio_mmio_create(&console->mmio, &console_class, console, vm, door, base, gsi);
+}
+
+void virtio_console_resize(struct virtio_console *console, uint16_t columns, uint16_t rows)
+{
+    dma_lock(console->mmio.dma);
+    if (columns != console->columns || rows != console->rows) {
+        console->columns = columns;
+        console->rows = rows;
+        virtio_config_changed(&console->mmio);
+    }
+    dma_unlock(console->mmio.dma);
 }

@@ -1,6 +1,6 @@
 /*
  * virtio-console (virtio 1.2, 5.3) with one port: a receive and a transmit queue. Its
- * output goes where the serial port's goes, and its configuration says nothing of a size.
+ * output goes where the serial port's goes; its size is that of the terminal there.
  *
  * Output is copied out of guest memory under the lock of the door and written without it,
  * on the thread of the vCPU that kicked: a reader that takes nothing stops neither the
@@ -28,10 +28,12 @@ struct virtio_console {
     int room_fd;
     atomic_bool transmit_due; /* the driver kicked, and nobody has looked yet */
     /* The rest is under the lock of the door. */
-    bool fed;      /* the driver has made a receive buffer available: it wants input */
-    bool starved;  /* virtio_console_input had to leave bytes behind */
-    bool draining; /* a thread writes what it took from the transmit queue */
-    bool sending;  /* `sent` bytes of `output` are done with, the chain is not */
+    uint16_t columns, rows; /* 0: not known */
+    bool size_told;         /* to this driver, by an interrupt */
+    bool fed;               /* the driver has made a receive buffer available: it wants input */
+    bool starved;           /* virtio_console_input had to leave bytes behind */
+    bool draining;          /* a thread writes what it took from the transmit queue */
+    bool sending;           /* `sent` bytes of `output` are done with, the chain is not */
     uint64_t sent;
     struct virtqueue_chain output, input;
 };
@@ -52,5 +54,8 @@ int virtio_console_create(struct virtio_console *console, struct vm *vm, struct 
  * when room_fd is readable.
  */
 int64_t virtio_console_input(struct virtio_console *console, const uint8_t *bytes, size_t count);
+
+/* The terminal has this size from now on. Any thread, without the lock of the door. */
+void virtio_console_resize(struct virtio_console *console, uint16_t columns, uint16_t rows);
 
 #endif

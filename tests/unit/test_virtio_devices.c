@@ -2,6 +2,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/virtio_console.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -206,9 +207,39 @@ START_TEST(test_transmit)
         ck_assert(ring_take(&transmit, &head, &written));
         ck_assert_uint_eq(written, 0);
     }
-    for (uint32_t i = 0; i < 12; i++) /* no size, no ports */
+    for (uint32_t i = 0; i < 12; i++) /* no known size, no ports */
         ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_CONFIG + i, 1), 0);
-    ck_assert_uint_eq(ring_features(&console.mmio) & 0xffffff, 0);
+    ck_assert_uint_eq(ring_features(&console.mmio) & 0xffffff, 1u << VIRTIO_CONSOLE_F_SIZE);
+}
+END_TEST
+
+/* A new size is told by an interrupt, the same one again is not. */
+START_TEST(test_resize)
+{
+    uint32_t generation;
+
+    virtio_console_resize(&console, 80, 25); /* before there is a driver */
+    drive_console();
+    ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_CONFIG, 2), 80);
+    ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_CONFIG + 2, 2), 25);
+    ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_INTERRUPT_STATUS, 4), 0);
+    generation = (uint32_t)ring_register(&console.mmio, VIRTIO_MMIO_CONFIG_GENERATION, 4);
+    virtio_console_resize(&console, 80, 25);
+    ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_CONFIG_GENERATION, 4), generation);
+    virtio_console_resize(&console, 132, 50);
+    ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_CONFIG, 4), 50 << 16 | 132);
+    ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_INTERRUPT_STATUS, 4), 2);
+    ck_assert_uint_ne(ring_register(&console.mmio, VIRTIO_MMIO_CONFIG_GENERATION, 4), generation);
+    ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_CONFIG + 4, 8), 0);
+    /* Each new driver hears of it, once, when it begins to write. */
+    drive_console();
+    for (unsigned i = 0; i < 2; i++) {
+        add(&transmit, DATA, 1, false);
+        ring_kick(&transmit);
+        ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_INTERRUPT_STATUS, 4) & 2,
+                          i ? 0 : 2);
+        ring_set_register(&console.mmio, VIRTIO_MMIO_INTERRUPT_ACK, 3);
+    }
 }
 END_TEST
 
@@ -362,6 +393,7 @@ Suite *virtio_devices_suite(void)
     tc = tcase_create("console");
     tcase_set_timeout(tc, 20);
     tcase_add_checked_fixture(tc, setup_console, teardown_console);
+    tcase_add_test(tc, test_resize);
     tcase_add_test(tc, test_transmit);
     tcase_add_test(tc, test_transmit_long);
     tcase_add_test(tc, test_transmit_bad);

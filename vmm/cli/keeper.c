@@ -88,6 +88,14 @@ static void make_raw(const struct keeper *keeper)
         fprintf(stderr, "strata run: the terminal cannot be made raw: %s\n", strerror(-err));
 }
 
+static void tell_size(const struct keeper *keeper)
+{
+    uint16_t columns, rows;
+
+    if (keeper->raw && terminal_size(STDIN_FILENO, &columns, &rows))
+        board_resize(keeper->board, columns, rows);
+}
+
 static void take_signal(const struct keeper *keeper)
 {
     struct signalfd_siginfo info;
@@ -102,6 +110,7 @@ static void take_signal(const struct keeper *keeper)
         make_raw(keeper);
         break;
     case SIGCONT: make_raw(keeper); break;
+    case SIGWINCH: tell_size(keeper); break;
     default: vm_stop(keeper->vm, VM_END_HOST_STOP, STATUS_SIGNAL + (int)info.ssi_signo); break;
     }
 }
@@ -179,6 +188,7 @@ void keeper_watch(void *arg)
     const struct keeper *keeper = arg;
 
     make_raw(keeper);
+    tell_size(keeper);
     attend(keeper);
     terminal_restore();
     /* A vCPU that does not come back must not keep the process from ending. */
@@ -192,7 +202,7 @@ void keeper_watch(void *arg)
 static int block_signals(sigset_t *before, bool raw)
 {
     static const int ending[] = { SIGINT, SIGTERM, SIGHUP };
-    static const int stopping[] = { SIGTSTP, SIGCONT };
+    static const int terminal[] = { SIGTSTP, SIGCONT, SIGWINCH };
     sigset_t set;
 
     sigemptyset(&set);
@@ -203,8 +213,8 @@ static int block_signals(sigset_t *before, bool raw)
         if (sigaction(ending[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
             sigaddset(&set, ending[i]);
     }
-    for (unsigned i = 0; raw && i < sizeof(stopping) / sizeof(stopping[0]); i++)
-        sigaddset(&set, stopping[i]);
+    for (unsigned i = 0; raw && i < sizeof(terminal) / sizeof(terminal[0]); i++)
+        sigaddset(&set, terminal[i]);
     pthread_sigmask(SIG_BLOCK, &set, before);
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -49,6 +50,17 @@ static void catch_deadly_signals(void)
         action.sa_flags = SA_RESETHAND;
         sigaction(deadly[i], &action, NULL);
     }
+}
+
+bool terminal_size(int fd, uint16_t *columns, uint16_t *rows)
+{
+    struct winsize size;
+
+    if (ioctl(fd, TIOCGWINSZ, &size) || !size.ws_col || !size.ws_row)
+        return false;
+    *columns = size.ws_col;
+    *rows = size.ws_row;
+    return true;
 }
 
 int terminal_raw(int fd)

@@ -29,6 +29,9 @@ struct terminal_escape {
 /* Whether fd is a terminal and we are in its foreground. */
 bool terminal_is_ours(int fd);
 
+/* Its size; false: fd is no terminal, or it does not know. */
+bool terminal_size(int fd, uint16_t *columns, uint16_t *rows);
+
 /* Makes it raw, or does nothing where it is not ours. Again after a stop. 0 or -errno. */
 int terminal_raw(int fd);
 
