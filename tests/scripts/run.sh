@@ -58,10 +58,14 @@ misuse "emuhost with a limit that is no number" 'soon' scripts/emuhost npt --tim
 misuse "emuhost with an option without its value" '--out' scripts/emuhost npt --out
 misuse "emuhost ept with two processors" 'processor' scripts/emuhost ept --cpus 2 -- true
 misuse "emuhost with a file that is not there" 'nothing' scripts/emuhost npt --with "$work/nothing" -- true
-misuse "deps for an unknown purpose" 'run, test, npt or ept' scripts/deps frob
+misuse "emuhost ept counting instructions" 'icount' scripts/emuhost ept --icount -- true
+misuse "deps for an unknown purpose" 'run, test, npt, ept, guest or linux' scripts/deps frob
+misuse "guest-linux without a command" 'fetch, build or dir' scripts/guest-linux
+misuse "guest-linux with an unknown command" 'frob' scripts/guest-linux frob
+misuse "guest-linux with two commands" 'one command' scripts/guest-linux fetch build
 misuse "check with an unknown step" 'frob' scripts/check frob
 misuse "check with an unknown option" 'frob' scripts/check --frob
-for script in emuhost deps check; do
+for script in emuhost deps check guest-linux; do
 	run scripts/$script --help
 	why=$(expect 0; same stderr "$work/err" '')
 	grep -q "^usage: scripts/$script" "$work/out" || why+="no usage on stdout"
@@ -88,6 +92,27 @@ run env PATH="$work/bin" scripts/deps run
 why=$(expect 1)
 grep -q 'not root.*apt-get install' "$work/err" || why+="it does not name the privilege"
 verdict "deps without root or sudo names what is to be done" "$why"
+
+# --- guest-linux where there is nothing yet, and no network
+
+run env XDG_CACHE_HOME="$work/empty" scripts/guest-linux dir
+why=$(expect 1; same stdout "$work/out" '')
+grep -q 'guest-linux fetch' "$work/err" || why+="it does not say what to do"
+verdict "guest-linux dir says what is missing" "$why"
+: >"$work/file"
+run env XDG_CACHE_HOME="$work/file" scripts/guest-linux build
+why=$(expect 1)
+grep -q 'cannot write.*XDG_CACHE_HOME' "$work/err" || why+="no word about the cache"
+verdict "guest-linux build without a place to write to" "$why"
+mkdir "$work/offline"
+printf '#!/bin/sh\necho "Could not resolve deb.debian.org" >&2\nexit 100\n' >"$work/offline/apt-get"
+chmod +x "$work/offline/apt-get"
+run env PATH="$work/offline:$PATH" XDG_CACHE_HOME="$work/empty" scripts/guest-linux build
+why=$(expect 1)
+grep -q 'network' "$work/err" || why+="no word about the network; "
+grep -q 'Could not resolve' "$work/err" || why+="apt's own words are missing; "
+[ -z "$(find "$work/empty" -name 'new*' -o -name 'small*')" ] || why+="something half-done is left"
+verdict "guest-linux build without network leaves nothing" "$why"
 
 # --- check's verdicts on steps that go wrong
 
