@@ -1,0 +1,423 @@
+#!/bin/sh
+# Real Linux kernels under strata run. Needs a KVM that runs kernel code unmodified,
+# build/, the images of scripts/guest-linux and busybox sh. Prints TAP.
+#
+#   tests/guests/linux.sh [--verbose] DIR [GROUP…]    DIR: what scripts/guest-linux dir prints
+#                                                     groups: see ALL below
+#   tests/guests/linux.sh DIR soak [N]                boots N times, 100 if not said
+#   tests/guests/linux.sh --control DIR [GROUP…]      every check must fail for a strata that
+#                                                     does nothing and says so
+#
+# STRATA_SLOW multiplies all time limits (emulated hosts set it).
+cd "$(dirname "$0")/../.." || exit 2
+
+ALL="boot devices iommu ends faults"
+STRATA=${STRATA:-build/strata}
+SLOW=${STRATA_SLOW:-1}
+work=$(mktemp -d) || exit 2
+pid=
+trap '[ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null; rm -rf "$work"' EXIT
+trap 'exit 2' INT TERM
+n=0 failed=0 verbose= control=
+out=$work/out err=$work/err
+
+verdict() { # NAME WHY-NOT, which is empty if all is well
+    n=$((n + 1))
+    if [ -z "$2" ]; then
+        echo "ok $n - linux: $1"
+        return
+    fi
+    failed=$((failed + 1))
+    echo "not ok $n - linux: $1"
+    echo "# $2"
+    for stream in out err; do
+        eval "file=\$$stream"
+        [ ! -s "$file" ] || tail -n 15 "$file" | tr -cd '\11\12\40-\176' | cut -c 1-300 |
+            sed "s/^/#   std$stream: /"
+    done
+}
+
+# --- machines
+
+image_of() { # KERNEL FORM
+    case $1-$2 in
+    cloud-bzimage) echo "$images/cloud-vmlinuz" ;;
+    small-bzimage) echo "$images/small-bzImage" ;;
+    *) echo "$images/$1-vmlinux" ;;
+    esac
+}
+
+# An initramfs whose /test is what stands on standard input; programs in $work/root
+# go along.
+with_test() {
+    mkdir -p "$work/root"
+    cat >"$work/root/test"
+    (cd "$work/root" && find . | cpio -o -H newc) >"$work/extra" 2>/dev/null
+    cat "$images/initrd" "$work/extra" >"$work/initrd"
+}
+
+append="console=ttyS0 quiet loglevel=1 panic=-1"
+limit=60
+# Runs a machine to its end, or the limit; sets status (124: still running then).
+linux() { # KERNEL FORM ARGUMENT…
+    image=$(image_of "$1" "$2")
+    shift 2
+    timeout -s KILL $((limit * SLOW)) "$STRATA" run --kernel "$image" --initrd "$work/initrd" \
+        --append "$append" "$@" >"$work/raw" 2>"$err" </dev/null
+    status=$?
+    [ $status -ne 137 ] && [ $status -ne 9 ] || status=124
+    tr -d '\r' <"$work/raw" >"$out"
+    [ -z "$verbose" ] || echo "# $image $* -> $status"
+}
+
+# The same in the background, its console's input held open on descriptor 8; sets pid.
+start() { # KERNEL FORM ARGUMENT…
+    image=$(image_of "$1" "$2")
+    shift 2
+    rm -f "$work/in"
+    mkfifo "$work/in"
+    "$STRATA" run --kernel "$image" --initrd "$work/initrd" --append "$append" "$@" \
+        <"$work/in" >"$out" 2>"$err" &
+    pid=$!
+    exec 8>"$work/in"
+}
+
+await() { # PATTERN on the console
+    i=0
+    while [ $i -lt $((limit * SLOW * 10)) ]; do
+        grep -Eqa -e "$1" "$out" 2>/dev/null && return 0
+        kill -0 "$pid" 2>/dev/null || return 1
+        sleep 0.1
+        i=$((i + 1))
+    done
+    return 1
+}
+
+finish() { # [SIGNAL]: ends it; sets status
+    [ -z "${1-}" ] || kill "-$1" "$pid" 2>/dev/null
+    i=0
+    while [ $i -lt $((limit * SLOW * 10)) ] && running; do
+        sleep 0.1
+        i=$((i + 1))
+    done
+    kill -KILL "$pid" 2>/dev/null && [ $i -gt 0 ] && late=yes || late=
+    wait "$pid" 2>/dev/null
+    status=$?
+    pid=
+    exec 8>&-
+}
+running() {
+    case $(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$pid/status" 2>/dev/null) in
+    '' | Z) return 1 ;;
+    esac
+}
+
+# What the guest said of NAME, in a line NAME=VALUE.
+said() { # NAME
+    sed -n "s/^$1=//p" "$out" | tr -d '\r'
+}
+is() { # NAME VALUE: complains if the guest said something else, unless there was a complaint
+    [ -n "$why" ] || [ "$(said "$1")" = "$2" ] || why="$1 is '$(said "$1")', should be '$2'"
+}
+ended() { # STATUS
+    why=
+    [ "$status" -eq "$1" ] || why="exit status $status, should be $1"
+}
+
+# --- groups
+
+# Both kernels, both ways to boot, one CPU and four. A Bochs takes minutes for that.
+group_boot() {
+    matrix="cloud:vmlinux:1 cloud:vmlinux:4 cloud:bzimage:1 cloud:bzimage:4
+        small:vmlinux:1 small:vmlinux:4 small:bzimage:1 small:bzimage:4"
+    [ "$SLOW" -lt 10 ] || matrix="cloud:bzimage:1 small:vmlinux:4"
+    with_test <<'TEST'
+echo "release=$(uname -r)"
+echo "cpus=$(nproc)"
+echo "clock=$(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"
+echo "command=$(cat /proc/cmdline)"
+# Interrupts of the serial port and of timers on each CPU.
+sleep 0.1
+awk '/Local timer/ { n = 0; for (i = 2; i <= NF; i++) if ($i ~ /^[0-9]+$/ && $i > 0) n++; print "timers=" n }' /proc/interrupts
+echo "done=yes"
+TEST
+    for case in $matrix; do
+        IFS=: read -r kernel form cpus <<IN
+$case
+IN
+        linux "$kernel" "$form" --cpus "$cpus" --memory 256M
+        ended 0
+        is done yes
+        is cpus "$cpus"
+        is timers "$cpus"
+        is clock kvm-clock
+        case $kernel-$(said release) in
+        cloud-6.1.*-cloud-amd64 | small-6.1.*-strata) ;;
+        *) [ -n "$why" ] || why="release '$(said release)'" ;;
+        esac
+        [ -n "$why" ] || said command | grep -q 'console=ttyS0 quiet' || why="command line $(said command)"
+        verdict "$kernel kernel, $form, $cpus CPUs: boots, and powers off" "$why"
+    done
+}
+
+# Makes a disk of random bytes, `disk`, and what it holds, `sum`.
+make_disk() { # NAME MIB
+    disk=$work/$1
+    head -c $(($2 << 20)) /dev/urandom >"$disk"
+    sum=$(sum_of "$disk")
+}
+sum_of() { # FILE
+    sha256sum <"$1" | cut -c 1-64
+}
+sum_is() { # FILE SUM WHAT: complains, unless there was a complaint
+    [ -n "$why" ] || [ "$(sum_of "$1")" = "$2" ] || why="$3"
+}
+
+# What a guest does with disks: reads all, writes half a disk past its cache, and has
+# a file system on the other.
+disk_test='
+sum() { sha256sum | cut -c 1-64; }
+echo "sectors=$(cat /sys/block/vda/size)"
+echo "before=$(sum </dev/vda)"
+head -c 4194304 /dev/urandom >/dev/shm/data
+dd if=/dev/shm/data of=/dev/vda bs=64k seek=16 conv=fsync,notrunc 2>/dev/null
+echo 3 >/proc/sys/vm/drop_caches
+echo "after=$(sum </dev/vda)"
+mke2fs /dev/vdb >/dev/null 2>&1 && mount -t ext4 /dev/vdb /mnt && cp /dev/shm/data /mnt/file
+umount /mnt
+echo 3 >/proc/sys/vm/drop_caches
+mount -t ext4 /dev/vdb /mnt && cmp /dev/shm/data /mnt/file && echo "file=same"
+umount /mnt
+echo "second=$(sum </dev/vdb)"
+'
+disks_are_right() { # complains unless the guest and the host saw the same
+    ended 0
+    is sectors 16384
+    is before "$sum"
+    is file same
+    sum_is "$work/first" "$(said after)" "the guest reads something else than the disk's file holds"
+    sum_is "$work/second" "$(said second)" "the second disk's file is not what the guest reads"
+    [ -n "$why" ] || [ "$(said after)" != "$sum" ] || why="nothing was written"
+}
+
+group_devices() {
+    machines="cloud:bzimage:4 small:vmlinux:1"
+    [ "$SLOW" -lt 10 ] || machines="small:vmlinux:1"
+    {
+        echo "$disk_test"
+        cat <<'TEST'
+echo "rng=$(cat /sys/class/misc/hw_random/rng_current)"
+a=$(dd if=/dev/hwrng bs=64 count=1 2>/dev/null | sum)
+b=$(dd if=/dev/hwrng bs=64 count=1 2>/dev/null | sum)
+[ "$a" != "$b" ] && echo "random=yes"
+echo "hvc=yes" >/dev/hvc0
+TEST
+    } | with_test
+    for case in $machines; do
+        IFS=: read -r kernel form cpus <<IN
+$case
+IN
+        head -c 8388608 /dev/zero >"$work/second"
+        make_disk first 8
+        linux "$kernel" "$form" --cpus "$cpus" --disk "$work/first" --disk "$work/second" --rng \
+            --virtio-console
+        disks_are_right
+        verdict "$kernel kernel: reads and writes disks, as the host sees them" "$why"
+        ended 0
+        is rng virtio_rng.0
+        is random yes
+        verdict "$kernel kernel: entropy comes from the device" "$why"
+        ended 0
+        is hvc yes
+        verdict "$kernel kernel: what is written to hvc0 comes out" "$why"
+    done
+}
+
+# Behind the IOMMU. Linux 6.1 has no flush queue with virtio-iommu, so lazy is strict there.
+group_iommu() {
+    modes="strict:DMA: lazy:DMA: bypass:identity:iommu.passthrough=1"
+    [ "$SLOW" -lt 10 ] || modes="strict:DMA:"
+    {
+        echo "$disk_test"
+        cat <<'TEST'
+for group in /sys/kernel/iommu_groups/*; do
+    echo "group=$(cat $group/type) $(ls $group/devices | wc -l)"
+done
+echo "devices=$(ls /sys/bus/virtio/devices | wc -l)"
+TEST
+    } | with_test
+    for case in $modes; do
+        IFS=: read -r mode type more <<IN
+$case
+IN
+        head -c 8388608 /dev/zero >"$work/second"
+        make_disk first 8
+        plain=$append append="$append $more"
+        linux small vmlinux --iommu "$mode" --disk "$work/first" --disk "$work/second" --rng \
+            --json "$work/run.json"
+        append=$plain
+        ended 0
+        # Three devices, each in a group of its own; the IOMMU is the fourth and in none.
+        is devices 4
+        is group "$type 1
+$type 1
+$type 1"
+        verdict "--iommu $mode: every device has its group, of type $type" "$why"
+        disks_are_right
+        [ -n "$why" ] || [ "$(grep -c '"dma_faults": 0' "$work/run.json")" -ge 3 ] ||
+            why="devices were refused something"
+        verdict "--iommu $mode: disks are read and written all the same" "$why"
+    done
+}
+
+# Distinct statuses (strata(1), EXIT STATUS).
+group_ends() {
+    kernels="cloud:bzimage small:vmlinux"
+    [ "$SLOW" -lt 10 ] || kernels="small:vmlinux"
+    for case in $kernels; do
+        kernel=${case%:*} form=${case#*:}
+        echo 'echo "here=yes"; poweroff -f' | with_test
+        linux "$kernel" "$form"
+        ended 0
+        is here yes
+        verdict "$kernel kernel: poweroff ends it with 0" "$why"
+        echo 'reboot -f' | with_test
+        linux "$kernel" "$form"
+        ended 16
+        verdict "$kernel kernel: reboot ends it with 16" "$why"
+        echo 'echo c >/proc/sysrq-trigger' | with_test
+        linux "$kernel" "$form"
+        ended 17
+        verdict "$kernel kernel: panic ends it with 17" "$why"
+    done
+}
+
+# What the guest had flushed is on the disk, whatever happens then.
+group_faults() {
+    # Killed while it writes on.
+    with_test <<'TEST'
+head -c 1048576 /dev/urandom >/dev/shm/data
+dd if=/dev/shm/data of=/dev/vda bs=64k conv=fsync,notrunc 2>/dev/null
+echo "flushed=$(sha256sum </dev/shm/data | cut -c 1-64)"
+while :; do dd if=/dev/urandom of=/dev/vda bs=64k seek=32 conv=notrunc 2>/dev/null; done
+TEST
+    make_disk first 8
+    start small vmlinux --disk "$disk"
+    why=
+    await 'flushed=................................................................' || why="it never flushed"
+    finish KILL
+    [ -n "$why" ] || [ $status -eq 137 ] || why="exit status $status, should be 137"
+    head -c 1048576 "$disk" >"$work/flushed"
+    sum_is "$work/flushed" "$(said flushed)" "what was flushed is not on the disk"
+    [ -n "$why" ] || [ "$(stat -c %s "$disk")" -eq 8388608 ] || why="the disk has another size"
+    verdict "SIGKILL loses nothing that was flushed" "$why"
+
+    # The host's file system is full.
+    name="a full file system under the disk loses nothing that was flushed"
+    mkdir -p "$work/small"
+    if mount -t tmpfs -o size=4m full "$work/small" 2>/dev/null; then
+        truncate -s 16M "$work/small/disk" 2>/dev/null || dd if=/dev/zero of="$work/small/disk" bs=1 count=0 seek=16M 2>/dev/null
+        with_test <<'TEST'
+head -c 1048576 /dev/urandom >/dev/shm/data
+dd if=/dev/shm/data of=/dev/vda bs=64k conv=fsync,notrunc 2>/dev/null && echo "first=written"
+dd if=/dev/zero of=/dev/vda bs=64k seek=16 conv=fsync,notrunc 2>/dev/null || echo "rest=refused"
+echo 3 >/proc/sys/vm/drop_caches
+echo "flushed=$(sha256sum </dev/shm/data | cut -c 1-64)"
+echo "read=$(head -c 1048576 /dev/vda | sha256sum | cut -c 1-64)"
+TEST
+        linux small vmlinux --disk "$work/small/disk"
+        ended 0
+        is first written
+        is rest refused
+        is "read" "$(said flushed)"
+        head -c 1048576 "$work/small/disk" >"$work/flushed"
+        sum_is "$work/flushed" "$(said flushed)" "what was flushed is not on the disk"
+        verdict "$name" "$why"
+        umount "$work/small"
+    else
+        n=$((n + 1))
+        echo "ok $n - linux: $name # SKIP needs the right to mount"
+    fi
+
+    # Written although it is read-only.
+    with_test <<'TEST'
+echo "ro=$(cat /sys/block/vda/ro)"
+dd if=/dev/zero of=/dev/vda bs=64k count=1 conv=fsync,notrunc 2>/dev/null || echo "write=refused"
+mount -t ext4 /dev/vda /mnt 2>/dev/null || echo "mount=refused"
+echo "read=$(sha256sum </dev/vda | cut -c 1-64)"
+TEST
+    make_disk first 8
+    linux small vmlinux --disk "$disk,ro"
+    ended 0
+    is ro 1
+    is write refused
+    is mount refused
+    is "read" "$sum"
+    sum_is "$disk" "$sum" "the file has changed"
+    verdict "a read-only disk is read, and refuses to be written" "$why"
+
+    # An initramfs that ends early: no init, and the kernel panics.
+    make_disk first 8
+    echo | with_test
+    head -c 100000 "$work/initrd" >"$work/cut" && mv "$work/cut" "$work/initrd"
+    linux small vmlinux --disk "$disk"
+    ended 17
+    sum_is "$disk" "$sum" "the disk has changed"
+    verdict "a broken initramfs is the kernel's panic, and no disk is touched" "$why"
+}
+
+# Boots in a row: each kernel, form and number of CPUs gets its turn.
+group_soak() {
+    echo 'echo "cpus=$(nproc)"' | with_test
+    boots=0 bad=0
+    while [ $boots -lt "$soak" ]; do
+        for case in small:vmlinux cloud:bzimage small:bzimage cloud:vmlinux; do
+            [ $boots -lt "$soak" ] || break
+            boots=$((boots + 1)) cpus=$((boots % 4 + 1))
+            linux "${case%:*}" "${case#*:}" --cpus $cpus
+            ended 0
+            is cpus $cpus
+            [ -z "$why" ] || { bad=$((bad + 1)); verdict "boot $boots, $case, $cpus CPUs" "$why"; }
+        done
+    done
+    why=
+    [ $bad -eq 0 ] || why="$bad failed"
+    verdict "$boots boots in a row" "$why"
+}
+
+while [ $# -gt 0 ]; do
+    case $1 in
+    --verbose) verbose=1 ;;
+    --control) control=1 ;;
+    -*) sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *) break ;;
+    esac
+    shift
+done
+images=${1-}
+[ -f "$images/initrd" ] || { echo "Bail out! no images in '$images': run scripts/guest-linux fetch and build"; exit 2; }
+shift
+soak=100
+[ "${1-}" != soak ] || { soak=${2:-100}; set -- soak; }
+
+if [ "$control" ]; then
+    # One that succeeds at once, and one that fails at once.
+    for answer in true false; do
+        printf '#!/bin/sh\n%s\n' $answer >"$work/$answer"
+        chmod +x "$work/$answer"
+        passed=$(STRATA=$work/$answer "$0" "$images" "$@" 2>/dev/null | grep '^ok' | grep -v '# SKIP')
+        why=
+        [ -z "$passed" ] || why="these pass: $passed"
+        verdict "control: no check passes for $answer in place of strata" "$why"
+    done
+    echo "1..$n"
+    exit $((failed > 0))
+fi
+
+[ -x "$STRATA" ] || { echo "Bail out! $STRATA is not built"; exit 2; }
+for group in ${@:-$ALL}; do
+    echo "# $group"
+    "group_$group"
+done
+echo "1..$n"
+[ $failed -eq 0 ]
