@@ -59,24 +59,11 @@ verdict() { # NAME WHY-NOT, which is empty if all is well; $work/told has more
     [ ! -s "$work/told" ] || grep -v '^ok' "$work/told" | head -n 20 | sed 's/^/#   /'
 }
 
-# An emulated processor (TCG's SVM) was seen halted right behind the guest's "sti; hlt"
-# with interrupts off, which no real one can be: about once in 80 runs. The guest is lost
-# then, and there the policy gets a second try. On a real KVM it gets none.
-again() {
-    [ "$SLOW" -gt 1 ] && [ "$status" != 0 ] && grep -q 'did not come back' "$work/tap" || return 1
-    echo "# $dts: the guest was lost in the emulated host; tried again"
-}
-
 # Attacks a policy; sets status. The cells go to a file, one to a line, without numbers:
 # "DEVICE: ATTACK of TARGET: what came of it".
 attack() { # POLICY.dts CELLS OPTION…
     dts=$1 cells=$2
     shift 2
-    attack_once "$@"
-    ! again || attack_once "$@"
-}
-
-attack_once() { # OPTION…
     timeout -s KILL $((120 * SLOW)) "$STRATA" dma test --tap "$@" "$dts" \
         >"$work/tap" 2>"$work/err" </dev/null
     status=$?
