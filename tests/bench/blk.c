@@ -3,8 +3,10 @@
  * without an IOMMU, one with a driver in strict mode, which maps each request's pages
  * before it and unmaps them after. Both run all the time and work by turns, a batch each;
  * the ratio of throughput is taken within each pair, so that a change of the machine's
- * speed touches both alike. The image is in the page cache: no disk of the host hides
- * what the IOMMU costs.
+ * speed touches both alike. Where a machine happens to lie in the host's memory changes
+ * its speed for as long as it runs: so all of it is done with several pairs of machines,
+ * one after the other. The image is in the page cache: no disk of the host hides what
+ * the IOMMU costs.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +20,8 @@
 #define IMAGE_BYTES (64u << 20)
 #define CHUNK_BYTES (1u << 20)
 #define TIMEOUT_MS  60000
-#define PAIRS_MAX   61
+#define PAIRS_MAX   61         /* of batches, for each pair of machines */
+#define MACHINES    5          /* pairs of them */
 #define BATCH_NS    15000000.0 /* about so long a batch without the IOMMU */
 #define LEAST       0.90       /* of the throughput without it */
 
@@ -32,6 +35,8 @@ static const struct pattern {
     { "bytes_depth1", 1 << 20, 1, 64 },
     { "bytes_depth32", 1 << 20, 32, 64 },
 };
+
+#define NPATTERNS (sizeof(patterns) / sizeof(patterns[0]))
 
 struct machine {
     struct bench_child child;
@@ -131,41 +136,55 @@ static int calibrate(struct machine *machine, const struct pattern *pattern, uns
     return 0;
 }
 
+/* What all pairs of batches came to, for one pattern. */
+struct samples {
+    size_t n, requests;
+    double ratio[MACHINES * PAIRS_MAX], ticks_off[MACHINES * PAIRS_MAX],
+        ticks_strict[MACHINES * PAIRS_MAX];
+};
+
 static int measure(const struct bench *bench, struct machine *off, struct machine *strict,
-                   const struct pattern *pattern)
+                   const struct pattern *pattern, struct samples *samples)
 {
     unsigned pairs = bench->pairs < PAIRS_MAX ? bench->pairs : PAIRS_MAX, count;
-    double ratio[PAIRS_MAX], ticks_off[PAIRS_MAX], ticks_strict[PAIRS_MAX];
-    char name[64];
+    double ticks_off, ticks_strict;
     int err = calibrate(off, pattern, &count);
 
     if (!err)
-        err = run_batch(strict, pattern, count, &ticks_strict[0]);
+        err = run_batch(strict, pattern, count, &ticks_strict);
     for (unsigned i = 0; i < pairs && !err; i++) {
         if (i % 2)
-            err = run_batch(strict, pattern, count, &ticks_strict[i]);
+            err = run_batch(strict, pattern, count, &ticks_strict);
         if (!err)
-            err = run_batch(off, pattern, count, &ticks_off[i]);
+            err = run_batch(off, pattern, count, &ticks_off);
         if (!err && i % 2 == 0)
-            err = run_batch(strict, pattern, count, &ticks_strict[i]);
-        ticks_off[i] /= count;
-        ticks_strict[i] /= count;
-        ratio[i] = ticks_off[i] / ticks_strict[i];
-        if (!err && bench->verbose)
+            err = run_batch(strict, pattern, count, &ticks_strict);
+        if (err)
+            break;
+        samples->ratio[samples->n] = ticks_off / ticks_strict;
+        samples->ticks_off[samples->n] = ticks_off / count;
+        samples->ticks_strict[samples->n++] = ticks_strict / count;
+        samples->requests += count;
+        if (bench->verbose)
             printf("# blk %s pair %u: off %.0f, strict %.0f ticks a request\n", pattern->name, i,
-                   ticks_off[i], ticks_strict[i]);
+                   ticks_off / count, ticks_strict / count);
     }
-    if (err)
-        return err;
+    return err;
+}
+
+static void report(const struct pattern *pattern, struct samples *samples)
+{
+    char name[64];
+
     snprintf(name, sizeof(name), "blk_strict_vs_off_%s", pattern->name);
-    bench_report_at_least(name, bench_median(ratio, pairs), "ratio", LEAST, pairs);
+    bench_report_at_least(name, bench_median(samples->ratio, samples->n), "ratio", LEAST,
+                          samples->n);
     snprintf(name, sizeof(name), "blk_off_%s_tsc", pattern->name);
-    bench_report(name, bench_median(ticks_off, pairs), "ticks", BENCH_NO_LIMIT,
-                 (size_t)pairs * count);
+    bench_report(name, bench_median(samples->ticks_off, samples->n), "ticks", BENCH_NO_LIMIT,
+                 samples->requests);
     snprintf(name, sizeof(name), "blk_strict_%s_tsc", pattern->name);
-    bench_report(name, bench_median(ticks_strict, pairs), "ticks", BENCH_NO_LIMIT,
-                 (size_t)pairs * count);
-    return 0;
+    bench_report(name, bench_median(samples->ticks_strict, samples->n), "ticks", BENCH_NO_LIMIT,
+                 samples->requests);
 }
 
 /* Not all zeroes, and in the page cache afterwards. 0 or -errno. */
@@ -191,10 +210,28 @@ static int make_image(char *path)
     return err;
 }
 
+/* All patterns on one pair of machines. */
+static int measure_pair(const struct bench *bench, const char *disk, struct samples *samples)
+{
+    struct machine off, strict;
+    int err = start(&off, bench, disk, "off");
+
+    if (err)
+        return err;
+    err = start(&strict, bench, disk, "strict");
+    if (!err) {
+        for (size_t i = 0; i < NPATTERNS && !err; i++)
+            err = measure(bench, &off, &strict, &patterns[i], &samples[i]);
+        bench_kill(&strict.child);
+    }
+    bench_kill(&off.child);
+    return err;
+}
+
 int bench_blk(const struct bench *bench)
 {
+    static struct samples samples[NPATTERNS];
     char image[] = "/tmp/strata-bench-XXXXXX", disk[64];
-    struct machine off, strict;
     int err = make_image(image);
 
     if (err) {
@@ -202,19 +239,11 @@ int bench_blk(const struct bench *bench)
         return err;
     }
     snprintf(disk, sizeof(disk), "%s,ro", image);
-    err = start(&off, bench, disk, "off");
-    if (err)
-        goto unlink_image;
-    err = start(&strict, bench, disk, "strict");
-    if (err)
-        goto kill_off;
-    for (size_t i = 0; i < sizeof(patterns) / sizeof(patterns[0]) && !err; i++)
-        err = measure(bench, &off, &strict, &patterns[i]);
-    bench_kill(&strict.child);
-kill_off:
-    bench_kill(&off.child);
-unlink_image:
+    for (unsigned i = 0; i < MACHINES && !err; i++)
+        err = measure_pair(bench, disk, samples);
     unlink(image);
+    for (size_t i = 0; i < NPATTERNS && !err; i++)
+        report(&patterns[i], &samples[i]);
     if (err)
         fprintf(stderr, "bench: disks: %s\n", strerror(-err));
     return err;
