@@ -156,7 +156,6 @@ static void run_beside(void *arg)
 
     if (err)
         fprintf(stderr, "strata run: --control: no thread for it: %s\n", strerror(-err));
-    run_cpuid_explain(beside->keeper->vm);
     keeper_watch(beside->keeper);
 }
 
@@ -220,7 +219,12 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
     running.started_ns = now_ns();
     if (control)
         inspector_init(&inspector, &vm, &board, running.bundled, &control->stopping);
-    err = vm_run(&vm, run_beside, &beside);
+    /* What is to be said of its CPUs comes before what the guest says. */
+    err = running.bundled ? 0 : vcpu_configure(&vm.vcpus[0]);
+    if (!err && !running.bundled)
+        run_cpuid_explain(&vm);
+    if (!err)
+        err = vm_run(&vm, run_beside, &beside);
     /* Nobody may look at a VM that is taken apart. */
     if (control)
         control_close(control);
