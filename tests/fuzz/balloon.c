@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 #include "devices/virtio/balloon.h"
-#include "tests/unit/ring.h"
+#include "tests/fuzz/fuzz.h"
 #include "vmm/machine/memory.h"
 
 #define PAGE      4096u
@@ -29,12 +29,6 @@ struct plan {
     uint8_t base[QUEUES]; /* of the rings, in units of 256 bytes */
     uint8_t ops[OPS_MAX]; /* a queue to kick, or what else there is to do */
 };
-
-#define CHECK(condition)      \
-    do {                      \
-        if (!(condition))     \
-            __builtin_trap(); \
-    } while (0)
 
 static struct memory memory;
 static struct iommu *iommu;
@@ -87,13 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(ring_negotiate(&balloon.mmio, 1ull << VIRTIO_F_VERSION_1 |
                                             (uint64_t)(plan.features & 3) << 28 |
                                             (plan.features & 4 ? 1ull << 1 : 0) | 1ull << 5));
-    for (unsigned i = 0; i < QUEUES; i++) {
-        struct ring ring;
-
-        ring_setup(&ring, &balloon.mmio, i, ram, plan.base[i] * 256ull,
-                   (uint16_t)(1u << plan.size_log2[i] % 8));
-    }
-    ring_driver_ok(&balloon.mmio);
+    fuzz_rings(&balloon.mmio, ram, QUEUES, plan.base, plan.size_log2, 8);
     memcpy(ram, data + sizeof(plan), size - sizeof(plan));
     for (unsigned i = 0; i < OPS_MAX; i++) {
         do_one(plan.ops[i]);

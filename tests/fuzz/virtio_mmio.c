@@ -11,6 +11,7 @@
 
 #include "devices/virtio/console.h"
 #include "devices/virtio/rng.h"
+#include "tests/fuzz/fuzz.h"
 #include "vmm/machine/memory.h"
 
 #define PAGE          4096u
@@ -25,12 +26,6 @@ struct access {
     uint8_t offset; /* in units of 4 bytes */
     uint8_t value[4];
 };
-
-#define CHECK(condition)      \
-    do {                      \
-        if (!(condition))     \
-            __builtin_trap(); \
-    } while (0)
 
 static uint8_t *ram;
 static struct memory memory;

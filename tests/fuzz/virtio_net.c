@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "devices/virtio/net.h"
-#include "tests/unit/ring.h"
+#include "tests/fuzz/fuzz.h"
 #include "vmm/machine/memory.h"
 
 #define PAGE      4096u
@@ -28,12 +28,6 @@ struct plan {
     uint8_t base[QUEUES]; /* of the rings, in units of 256 bytes */
     uint8_t ops[OPS_MAX]; /* a queue to kick, or what else there is to do */
 };
-
-#define CHECK(condition)      \
-    do {                      \
-        if (!(condition))     \
-            __builtin_trap(); \
-    } while (0)
 
 static struct memory memory;
 static struct dma door;
@@ -122,13 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                          (plan.features & 8 ? 1ull << VIRTIO_NET_F_MRG_RXBUF : 0) |
                                          (plan.features & 16 ? 3ull << VIRTIO_NET_F_CTRL_VQ : 0) |
                                          (plan.features & 32 ? 1ull << 23 : 0)));
-    for (unsigned i = 0; i < QUEUES; i++) {
-        struct ring ring;
-
-        ring_setup(&ring, &net->mmio, i, ram, plan.base[i] * 256ull,
-                   (uint16_t)(1u << plan.size_log2[i] % 9));
-    }
-    ring_driver_ok(&net->mmio);
+    fuzz_rings(&net->mmio, ram, QUEUES, plan.base, plan.size_log2, 9);
     memcpy(ram, data + sizeof(plan), size - sizeof(plan));
     for (unsigned i = 0; i < OPS_MAX; i++)
         do_one(plan.ops[i]);

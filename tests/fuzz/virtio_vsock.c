@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "devices/virtio/vsock.h"
-#include "tests/unit/ring.h"
+#include "tests/fuzz/fuzz.h"
 #include "vmm/machine/memory.h"
 
 #define PAGE      4096u
@@ -30,12 +30,6 @@ struct plan {
     uint8_t base[QUEUES]; /* of the rings, in units of 256 bytes */
     uint8_t ops[OPS_MAX]; /* a queue to kick, or what else there is to do */
 };
-
-#define CHECK(condition)      \
-    do {                      \
-        if (!(condition))     \
-            __builtin_trap(); \
-    } while (0)
 
 static struct memory memory;
 static struct dma door;
@@ -147,13 +141,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(ring_negotiate(&vsock->mmio, 1ull << VIRTIO_F_VERSION_1 |
                                            (uint64_t)(plan.features & 3) << 28 |
                                            (plan.features >> 2 & 1)));
-    for (unsigned i = 0; i < QUEUES; i++) {
-        struct ring ring;
-
-        ring_setup(&ring, &vsock->mmio, i, ram, plan.base[i] * 256ull,
-                   (uint16_t)(1u << plan.size_log2[i] % 8));
-    }
-    ring_driver_ok(&vsock->mmio);
+    fuzz_rings(&vsock->mmio, ram, QUEUES, plan.base, plan.size_log2, 8);
     memcpy(ram, data + sizeof(plan), size - sizeof(plan));
     for (unsigned i = 0; i < OPS_MAX; i++)
         do_one(plan.ops[i]);

@@ -11,6 +11,7 @@
 
 #include "devices/core/virtqueue.h"
 #include "devices/iommu/iommu.h"
+#include "tests/fuzz/fuzz.h"
 #include "vmm/machine/memory.h"
 
 #define PAGE      4096u
@@ -43,12 +44,6 @@ struct world {
     uint32_t rights[PAGES]; /* of the page at this address, for the device */
     uint8_t place[PAGES];   /* its page of RAM */
 };
-
-#define CHECK(condition)      \
-    do {                      \
-        if (!(condition))     \
-            __builtin_trap(); \
-    } while (0)
 
 /* RAM between pages that nobody may touch. */
 static uint8_t *guarded_ram(void)
