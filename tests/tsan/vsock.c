@@ -96,8 +96,10 @@ static void negotiate(void)
     ring_setup(&receive, &vsock->mmio, VIRTIO_VSOCK_RECEIVE, ram, PAGE, SIZE);
     ring_setup(&transmit, &vsock->mmio, VIRTIO_VSOCK_TRANSMIT, ram, 2 * PAGE, SIZE);
     ring_driver_ok(&vsock->mmio);
+    dma_lock(&door); /* see send_packet: from here on the thread reads the rings */
     for (unsigned i = 0; i < SIZE - 1; i++)
         ring_add(&receive, &(struct ring_segment){ BUFFER + i * PAGE, PAGE, true }, 1);
+    dma_unlock(&door);
     ring_kick(&receive);
 }
 
