@@ -5,6 +5,7 @@
 #define STRATA_CLI_COMMANDS_H
 
 int cmd_doctor(int argc, char **argv);
+int cmd_measure(int argc, char **argv);
 int cmd_dma(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_run(int argc, char **argv);

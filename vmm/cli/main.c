@@ -20,6 +20,7 @@ static const struct {
     { "run", cmd_run, "start the bundled guest, or a kernel of your own" },
     { "inspect", cmd_inspect, "look at the memory of a running machine through all layers" },
     { "dma", cmd_dma, "test a DMA policy: attack it from hostile devices and see what gives" },
+    { "measure", cmd_measure, "what nested paging costs on this host, layer by layer" },
     { "doctor", cmd_doctor, "what this host offers for virtual machines, and what it lacks" },
 };
 

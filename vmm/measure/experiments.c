@@ -1,4 +1,7 @@
-#include "vmm/measure/measure.h"
+#include "vmm/measure/experiments.h"
 
-const struct measure_experiment *const measure_experiments[] = { NULL };
-const size_t measure_experiments_count = 0;
+const struct measure_experiment *const measure_experiments[] = {
+    &measure_clock,
+};
+const size_t measure_experiments_count = sizeof(measure_experiments) /
+                                         sizeof(measure_experiments[0]);

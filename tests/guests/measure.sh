@@ -1,0 +1,134 @@
+#!/bin/sh
+# strata measure: all experiments, quickly, twice. The same on each of the three hosts;
+# needs build/ and busybox sh. Prints TAP.
+#
+#   tests/guests/measure.sh [--control]    --control: every check must fail for a strata
+#                                          that does nothing and says so
+#
+# STRATA_SLOW multiplies all time limits.
+cd "$(dirname "$0")/../.." || exit 2
+
+STRATA=${STRATA:-build/strata}
+SLOW=${STRATA_SLOW:-1}
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+trap 'exit 2' INT TERM
+n=0 failed=0
+out=$work/out err=$work/err
+
+verdict() { # NAME WHY-NOT, which is empty if all is well
+    n=$((n + 1))
+    if [ -z "$2" ]; then
+        echo "ok $n - measure: $1"
+        return
+    fi
+    failed=$((failed + 1))
+    echo "not ok $n - measure: $1"
+    echo "# $2"
+    head -n 40 "$out" "$err" 2>/dev/null | tr -cd '\11\12\40-\176' | cut -c 1-300 | sed 's/^/#   /'
+}
+
+if [ "${1-}" = --control ]; then
+    for answer in true false; do
+        printf '#!/bin/sh\n%s\n' $answer >"$work/$answer"
+        chmod +x "$work/$answer"
+        passed=$(STRATA=$work/$answer "$0" 2>/dev/null | grep '^ok' | grep -v '# SKIP')
+        why=
+        [ -z "$passed" ] || why="these pass: $passed"
+        verdict "control: no check passes for $answer in place of strata" "$why"
+    done
+    echo "1..$n"
+    exit $((failed > 0))
+fi
+[ -x "$STRATA" ] || { echo "Bail out! $STRATA is not built"; exit 2; }
+
+# Runs strata measure with the arguments; sets status.
+measure() { # SECONDS ARGUMENT…
+    limit=$(($1 * SLOW))
+    shift
+    timeout -s KILL $limit "$STRATA" measure "$@" >"$out" 2>"$err" </dev/null
+    status=$?
+}
+
+refused() { # NAME PATTERN ARGUMENT…: with status 2 and one line
+    name=$1 pattern=$2
+    shift 2
+    measure 20 "$@"
+    why=
+    [ "$status" -eq 2 ] || why="status $status, not 2"
+    [ -n "$why" ] || grep -Eq -e "$pattern" "$err" || why="nothing matches /$pattern/"
+    [ -n "$why" ] || [ "$(wc -l <"$err")" -eq 1 ] || why="not one line on standard error"
+    verdict "$name" "$why"
+}
+
+# The figures of a JSON file, a line each: NAME KIND VALUE (a lack's is its reason).
+figures() {
+    awk -F '": ' '
+        /"(error|method|meaning)": / { next }
+        /"name": /  { gsub(/[",]/, "", $2); name = $2 }
+        /"kind": /  { gsub(/[",]/, "", $2); kind = $2 }
+        /"(p50|value|why)": / { gsub(/[",]/, "", $2); print name, kind, $2 }' "$1"
+}
+
+refused "an experiment that there is not" 'no experiment "wolks"; strata measure --list' wolks
+refused "one of two that there is not" 'no experiment "x"' clock x
+refused "a seed of nothing" '--seed 0: give a number from 1' --seed 0
+refused "a seed that is no number" '--seed 12z: give a number' --seed 12z
+refused "a file that cannot be written" '--json .*/nowhere/f: .*give a file' --json "$work/nowhere/f"
+
+measure 20 --list
+why= names=$(awk '{ print $1 }' "$out")
+[ "$status" -eq 0 ] || why="status $status"
+for name in clock; do
+    echo "$names" | grep -qx "$name" || why="$name is not listed"
+done
+verdict "--list names the experiments" "$why"
+
+for turn in 1 2; do
+    measure 300 --quick --json "$work/$turn.json"
+    why=
+    [ "$status" -eq 0 ] || why="status $status"
+    [ -n "$names" ] || why="no experiments"
+    for name in $names; do
+        grep -q "^$name: " "$out" || why="$name is not printed"
+        figures "$work/$turn.json" 2>/dev/null | grep -q "^$name/" || why="$name has no figures"
+    done
+    verdict "--quick, run $turn: every experiment has figures" "$why"
+    cp "$out" "$work/$turn.txt"
+done
+
+# What the first run's text and figures must hold.
+all=$(figures "$work/1.json" 2>/dev/null)
+why=
+[ -n "$all" ] || why="no figures"
+bad=$(echo "$all" | awk '$2 == "lack" && NF < 5 || $2 != "lack" && $3 !~ /^-?[0-9]/')
+[ -z "$bad" ] || why="neither measured nor explained: $bad"
+verdict "every figure is measured, or its lack explained" "$why"
+
+why=
+twice=$(echo "$all" | awk '{ print $1 }' | sort | uniq -d)
+[ -n "$all" ] || why="no figures"
+[ -z "$twice" ] || why="names that are there twice: $twice"
+verdict "no two figures have the same name" "$why"
+
+why=
+for turn in 1 2; do
+    figures "$work/$turn.json" 2>/dev/null | awk '$2 == "count"' >"$work/$turn.counts"
+done
+[ -s "$work/1.counts" ] || why="no counts"
+[ -n "$why" ] || why=$(diff "$work/1.counts" "$work/2.counts")
+verdict "deterministic counts are the same in both runs" "$why"
+
+# The two-dimensional walk is EPT's and NPT's alone.
+why=
+backend=$(sed -n 's/^ *"kvm": "\(.*\)",/\1/p' "$work/1.json" 2>/dev/null)
+case $backend in
+ept | npt) grep -q '^strata measure.*: two-dimensional walks' "$work/1.txt" || why="does not say so" ;;
+shadow | software)
+    ! grep -i 'two-dimension\|2-D' "$work/1.txt" "$work/1.json" >/dev/null || why="calls it two-dimensional" ;;
+*) why="backend '$backend'" ;;
+esac
+verdict "backend ${backend:-?}: what its walks are" "$why"
+
+echo "1..$n"
+exit $((failed > 0))

@@ -1,0 +1,11 @@
+/*
+ * The experiments, each in a file of its own.
+ */
+#ifndef STRATA_MEASURE_EXPERIMENTS_H
+#define STRATA_MEASURE_EXPERIMENTS_H
+
+#include "vmm/measure/measure.h"
+
+extern const struct measure_experiment measure_clock;
+
+#endif
