@@ -13,6 +13,7 @@ static const struct {
     Suite *(*create)(void);
 } suites[] = {
     { "measure", measure_suite },
+    { "compare", compare_suite },
     { "memory", memory_suite },
     { "bus", bus_suite },
     { "cpuid", cpuid_suite },

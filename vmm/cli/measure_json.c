@@ -46,6 +46,8 @@ static json_t *describe_figure(const struct measure_figure *figure)
         json_object_set_new(json, "count", json_integer((json_int_t)figure->count));
         json_object_set_new(json, "min", number(figure->min));
         json_object_set_new(json, "p50", number(figure->value));
+        json_object_set_new(json, "low", number(figure->low));
+        json_object_set_new(json, "high", number(figure->high));
         json_object_set_new(json, "p99", number(figure->p99));
         json_object_set_new(json, "p999", number(figure->p999));
         json_object_set_new(json, "max", number(figure->max));

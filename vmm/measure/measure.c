@@ -13,6 +13,8 @@
 
 #include "vmm/measure/histogram.h"
 
+#define MEDIAN_LEAST 6 /* of fewer, no ranks give an interval of 95 % */
+
 const struct measure_experiment *measure_find(const char *name)
 {
     for (size_t i = 0; i < measure_experiments_count; i++) {
@@ -139,6 +141,12 @@ void measure_distribution(struct measure_run *run, const struct abi_histogram *h
         return;
     figure->count = histogram->count;
     figure->value = in_ns(histogram_at(histogram, 0.5), floor_ticks, ns_per_tick);
+    if (histogram->count >= MEDIAN_LEAST) {
+        double half = 0.98 / sqrt((double)histogram->count); /* as measure_median */
+
+        figure->low = in_ns(histogram_at(histogram, 0.5 - half), floor_ticks, ns_per_tick);
+        figure->high = in_ns(histogram_at(histogram, 0.5 + half), floor_ticks, ns_per_tick);
+    }
     figure->min = in_ns((double)histogram->min, floor_ticks, ns_per_tick);
     figure->p99 = in_ns(histogram_at(histogram, 0.99), floor_ticks, ns_per_tick);
     figure->p999 = in_ns(histogram_at(histogram, 0.999), floor_ticks, ns_per_tick);
@@ -213,8 +221,8 @@ double measure_median(double *values, size_t n, double *low, double *high)
 {
     /* Ranks n/2 -+ 1.96 sqrt(n)/2: the normal approximation of the binomial. */
     double half = 0.98 * sqrt((double)n), middle = (double)n / 2;
-    size_t first = n < 6 ? 0 : (size_t)floor(middle - half);
-    size_t last = n < 6 ? n - 1 : (size_t)ceil(middle + half);
+    size_t first = n < MEDIAN_LEAST ? 0 : (size_t)floor(middle - half);
+    size_t last = n < MEDIAN_LEAST ? n - 1 : (size_t)ceil(middle + half);
 
     qsort(values, n, sizeof(values[0]), by_value);
     *low = values[first < n ? first : 0];

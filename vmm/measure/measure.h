@@ -30,7 +30,7 @@ struct measure_figure {
     char name[MEASURE_NAME_BYTES];
     uint64_t count;                  /* of measurements */
     double value;                    /* of a distribution: its p50 */
-    double low, high;                /* 95 % interval of the value; NAN: none */
+    double low, high;                /* 95 % interval of the value, or of the median; NAN: none */
     double min, p99, p999, max;      /* of a distribution */
     char text[MEASURE_TEXT_BYTES];   /* MEASURE_LACK */
     struct abi_histogram *histogram; /* of a distribution, in ticks; may be NULL. Owned */
@@ -65,12 +65,25 @@ struct measure_run {
     uint64_t elapsed_ns;
 };
 
+/*
+ * A plot of figures, found by patterns of names, one or more with spaces between them. In a
+ * pattern a part `*` is any one, and `=vm` is "vm"; both name the series, the other parts
+ * do not. A part `%` is a number, perhaps with K, M or G for 2^10, 2^20, 2^30: x of a curve.
+ * Without it there is one bar for each figure.
+ */
+struct measure_plot {
+    const char *title; /* with the unit of y; NULL: behind the last one */
+    const char *patterns;
+    const char *x_label; /* NULL: bars */
+};
+
 struct measure_experiment {
     const char *name;
     const char *shows;  /* in one line */
     const char *method; /* how, so that somebody else could do it again */
     /* 0; or -errno with run->error set: it could not be measured at all. */
     int (*run)(struct measure_run *run);
+    const struct measure_plot *plots; /* NULL: none */
 };
 
 /* All of them, in order. */
