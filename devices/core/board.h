@@ -143,14 +143,14 @@ struct board_report {
     bool translated; /* its DMA went through the IOMMU, as `endpoint` */
     uint32_t endpoint;
     uint64_t kicks, interrupts, bad_accesses;
-    uint64_t dma_faults;                  /* accesses to memory that were refused */
-    uint64_t needed_resets;               /* how often DEVICE_NEEDS_RESET was set */
-    const char *needed_reset;             /* why, the last time; NULL: never */
-    const struct virtio_blk *disk;        /* NULL: it is none */
-    struct virtio_iommu *iommu;           /* NULL: it is none */
-    const struct virtio_balloon *balloon; /* NULL: it is none */
-    struct virtio_net *net;               /* NULL: it is none */
-    struct virtio_vsock *vsock;           /* NULL: it is none */
+    uint64_t dma_faults;            /* accesses to memory that were refused */
+    uint64_t needed_resets;         /* how often DEVICE_NEEDS_RESET was set */
+    const char *needed_reset;       /* why, the last time; NULL: never */
+    const struct virtio_blk *disk;  /* NULL: it is none */
+    struct virtio_iommu *iommu;     /* NULL: it is none */
+    struct virtio_balloon *balloon; /* NULL: it is none */
+    struct virtio_net *net;         /* NULL: it is none */
+    struct virtio_vsock *vsock;     /* NULL: it is none */
 };
 
 /* The window-th device, the IOMMU's own first; false: no such. While no vCPU runs. */

@@ -34,10 +34,10 @@ static uint64_t discard(struct virtio_balloon *balloon, uint64_t gpa, uint64_t b
     uint64_t pinned;
     int64_t given = dma_discard(balloon->mmio.dma, balloon->iommu, gpa, bytes, &pinned);
 
-    balloon->pinned_pages += pinned;
+    balloon->counts.pinned_pages += pinned;
     if (given >= 0)
         return (uint64_t)given;
-    balloon->bad_ranges++;
+    balloon->counts.bad_ranges++;
     return 0;
 }
 
@@ -56,7 +56,7 @@ static uint32_t report(struct virtio_balloon *balloon)
 
         given += discard(balloon, segment->iova, segment->len);
     }
-    balloon->reported_bytes += given;
+    balloon->counts.reported_bytes += given;
     return given == chain->writable_bytes && given <= UINT32_MAX ? (uint32_t)given : 0;
 }
 
@@ -81,8 +81,8 @@ static void inflate(struct virtio_balloon *balloon, struct virtqueue *queue)
                 count++;
             } else {
                 if (count)
-                    balloon->inflated_bytes += discard(balloon, first * PFN_BYTES,
-                                                       count * PFN_BYTES);
+                    balloon->counts.inflated_bytes += discard(balloon, first * PFN_BYTES,
+                                                              count * PFN_BYTES);
                 first = pfn[i];
                 count = 1;
             }
@@ -90,7 +90,7 @@ static void inflate(struct virtio_balloon *balloon, struct virtqueue *queue)
         done += n;
     }
     if (count)
-        balloon->inflated_bytes += discard(balloon, first * PFN_BYTES, count * PFN_BYTES);
+        balloon->counts.inflated_bytes += discard(balloon, first * PFN_BYTES, count * PFN_BYTES);
 }
 
 /* The buffer stays here until the host wants to know again (5.5.6.3). */
@@ -108,10 +108,10 @@ static int take_stats(struct virtio_balloon *balloon, struct virtqueue *queue)
     for (unsigned i = 0; bytes > 0 && i < (uint64_t)bytes / sizeof(stat[0]); i++) {
         if (stat[i].tag >= VIRTIO_BALLOON_STATS)
             continue;
-        balloon->stats[stat[i].tag] = stat[i].val;
-        balloon->stats_known |= 1ull << stat[i].tag;
+        balloon->counts.stats[stat[i].tag] = stat[i].val;
+        balloon->counts.stats_known |= 1ull << stat[i].tag;
     }
-    balloon->stats_updates++;
+    balloon->counts.stats_updates++;
     return err;
 }
 
@@ -124,7 +124,7 @@ static int carry_out(struct virtio_balloon *balloon, struct virtqueue *queue, un
     case INFLATE: inflate(balloon, queue); break;
     case DEFLATE:
         /* Nothing to do for the pages: they are there when they are touched. */
-        balloon->deflated_pages += balloon->chain.readable_bytes / sizeof(uint32_t);
+        balloon->counts.deflated_pages += balloon->chain.readable_bytes / sizeof(uint32_t);
         break;
     case STATS: return take_stats(balloon, queue);
     case REPORTING: written = report(balloon); break;
@@ -210,6 +210,18 @@ int virtio_balloon_create(struct virtio_balloon *balloon, struct vm *vm, struct 
 {
     *balloon = (struct virtio_balloon){ .iommu = iommu, .state.target_pages = target_pages };
     return virtio_mmio_create(&balloon->mmio, &balloon_class, balloon, vm, door, base, gsi);
+}
+
+void virtio_balloon_look(struct virtio_balloon *balloon, struct virtio_balloon_view *view)
+{
+    dma_lock(balloon->mmio.dma);
+    *view = (struct virtio_balloon_view){
+        .state = balloon->state,
+        .counts = balloon->counts,
+        .driven = balloon->mmio.state.status & VIRTIO_DRIVER_OK && !balloon->mmio.broken,
+        .tells_stats = virtio_has(&balloon->mmio, VIRTIO_BALLOON_F_STATS_VQ),
+    };
+    dma_unlock(balloon->mmio.dma);
 }
 
 void virtio_balloon_set_target(struct virtio_balloon *balloon, uint32_t pages)

@@ -32,17 +32,29 @@ struct virtio_balloon_state {
     uint16_t stats_head;
 };
 
-struct virtio_balloon {
-    struct virtio_mmio mmio;
-    const struct iommu *iommu; /* whose mappings pin pages; NULL: none */
-    struct virtio_balloon_state state;
+struct virtio_balloon_counts {
     uint64_t reported_bytes; /* free pages given to the host; those of the balloon: */
     uint64_t inflated_bytes;
     uint64_t deflated_pages;
     uint64_t pinned_pages; /* kept, because a device has them */
     uint64_t bad_ranges;   /* not RAM */
     uint64_t stats[VIRTIO_BALLOON_STATS], stats_known, stats_updates; /* known: a bit for a tag */
+};
+
+struct virtio_balloon {
+    struct virtio_mmio mmio;
+    const struct iommu *iommu; /* whose mappings pin pages; NULL: none */
+    struct virtio_balloon_state state;
+    struct virtio_balloon_counts counts;
     struct virtqueue_chain chain;
+};
+
+/* All that there is to tell of it at one moment. */
+struct virtio_balloon_view {
+    struct virtio_balloon_state state;
+    struct virtio_balloon_counts counts;
+    bool driven;      /* a driver runs it */
+    bool tells_stats; /* and said that it would tell statistics */
 };
 
 /*
@@ -53,6 +65,9 @@ struct virtio_balloon {
 int virtio_balloon_create(struct virtio_balloon *balloon, struct vm *vm, struct dma *door,
                           const struct iommu *iommu, uint32_t target_pages, uint64_t base,
                           unsigned gsi);
+
+/* Any thread, without the door's lock. */
+void virtio_balloon_look(struct virtio_balloon *balloon, struct virtio_balloon_view *view);
 
 /* So many 4K pages should be in the balloon. Any thread, without the door's lock. */
 void virtio_balloon_set_target(struct virtio_balloon *balloon, uint32_t pages);

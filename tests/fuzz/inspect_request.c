@@ -34,9 +34,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must(line && !inspect_request_parse(line, strlen(line) - 1, &again, error, sizeof(error)));
     must(!memcmp(request.pattern, again.pattern, request.pattern_bytes) &&
          !strcmp(request.va, again.va) && request.gpa == again.gpa &&
-         request.bytes == again.bytes && request.offset == again.offset &&
-         request.command == again.command && request.vcpu == again.vcpu &&
-         request.pid == again.pid && request.count == again.count);
+         request.bytes == again.bytes && request.has_size == again.has_size &&
+         request.offset == again.offset && request.command == again.command &&
+         request.vcpu == again.vcpu && request.pid == again.pid && request.count == again.count);
     free(line);
     return 0;
 }

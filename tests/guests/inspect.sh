@@ -100,7 +100,7 @@ finish() { # SIGNAL: ends the machine, sets ended
 
 # --- the bundled guest
 
-start --iommu strict --rng
+start --iommu strict --rng --balloon 0
 why=
 await '[>] *$' || why="no prompt"
 verdict "a machine with a control socket comes to its prompt" "$why"
@@ -170,6 +170,34 @@ why=
 [ "$(wc -c <"$work/dump")" -eq 20480 ] || why="it is of another length"
 verdict "dump: what is in the file" "$why"
 expect "dump: of more than one piece" 0 'in 2 pieces' dump 0 17M "$work/dump"
+
+# Looks again until it is so: the guest takes its time.
+until_balloon() { # PATTERN ARGUMENT…
+    pattern=$1 tries=0
+    shift
+    look balloon "$@"
+    until grep -Eq -e "$pattern" "$out" || [ $tries -eq $((50 * SLOW)) ]; do
+        tries=$((tries + 1))
+        sleep 0.1
+        look balloon
+    done
+}
+until_balloon '^the guest says now'
+and "balloon: how full it is" '^balloon: 0K wanted, 0K in it; guest RAM 256M, of which the host has [0-9.]+[KM] resident'
+and "balloon: what the guest says, just asked" '^the guest says now:'
+and "balloon: how much of its memory is free" '^ +[0-9.]+M  free memory'
+until_balloon '16M in it' 16M
+and "balloon: the size that it was given" '^balloon: 16M wanted, 16M in it'
+and "balloon: and the host has its memory" '^given back so far: 16M into the balloon'
+until_balloon '0K in it' 0
+and "balloon: empty again" '^balloon: 0K wanted, 0K in it'
+look balloon 8M --json "$work/balloon.json"
+why=
+[ "$status" -eq 0 ] && grep -q '"target_pages": 2048,' "$work/balloon.json" || why="status $status, or no such target"
+verdict "balloon: as JSON" "$why"
+expect "balloon: as large as memory" 1 '!give less than 256M' balloon 256M
+expect "balloon: no size" 2 '!balloon much: not a size' balloon much
+expect "balloon: no size for --watch" 2 '!goes without a SIZE' balloon 1M --watch
 
 expect "report: totals and addresses through all layers" 0 '^guest RAM 256M' report
 and "report: code of a process" '^(the instruction that a process runs right now|code of a process):$'
@@ -270,6 +298,7 @@ expect "another kernel: what its vCPUs have loaded" 0 '^0x[0-9a-f]+, root 0x[0-9
 and "another kernel: and that this is all that is known" '^not the bundled guest'
 expect "another kernel: no symbols" 1 '!symbols are known of the bundled guest only' walk kernel_info
 expect "another kernel: its pages" 0 ' page tables$' pages
+expect "another kernel: no balloon" 1 '!no balloon; give --balloon' balloon
 expect "another kernel: a walk" 0 '^GPA ' walk rip
 # Killed: the socket stays behind, and the next one replaces it.
 finish KILL

@@ -91,7 +91,7 @@ START_TEST(test_report)
     send(_i ? REPORT_AS_SPECIFIED : REPORT, two, 2);
     ck_assert_uint_eq(written, 3 * PAGE);
     ck_assert_uint_eq(gone(8), 0x13);
-    ck_assert_uint_eq(balloon.reported_bytes, 3 * PAGE);
+    ck_assert_uint_eq(balloon.counts.reported_bytes, 3 * PAGE);
     ck_assert_uint_eq(ram[DATA] | ram[DATA + 2 * PAGE - 1] | ram[DATA + 4 * PAGE], 0);
     ck_assert_uint_eq(ram[DATA - 1], 0x5a);
     ck_assert_uint_eq(ram[DATA + 2 * PAGE], 0x5a);
@@ -117,7 +117,7 @@ START_TEST(test_report_refused)
     send(REPORT, &cases[_i].segment, 1);
     ck_assert_uint_eq(written, 0);
     ck_assert_uint_eq(gone(4), cases[_i].gone);
-    ck_assert_uint_eq(balloon.bad_ranges, cases[_i].bad);
+    ck_assert_uint_eq(balloon.counts.bad_ranges, cases[_i].bad);
     ck_assert_ptr_null(balloon.mmio.broken);
 }
 END_TEST
@@ -131,15 +131,15 @@ START_TEST(test_pinned)
     if (_i) {
         memcpy(ram + PFNS, pfn, sizeof(pfn));
         send_one(INFLATE, PFNS, sizeof(pfn), false);
-        ck_assert_uint_eq(balloon.inflated_bytes, 2 * PAGE);
+        ck_assert_uint_eq(balloon.counts.inflated_bytes, 2 * PAGE);
     } else {
         send_one(REPORT, DATA, 3 * PAGE, true);
-        ck_assert_uint_eq(balloon.reported_bytes, 2 * PAGE);
+        ck_assert_uint_eq(balloon.counts.reported_bytes, 2 * PAGE);
     }
     ck_assert_uint_eq(written, 0);
     ck_assert_uint_eq(gone(4), 5);
     ck_assert_uint_eq(ram[DATA + PAGE], 0x5a);
-    ck_assert_uint_eq(balloon.pinned_pages, 1);
+    ck_assert_uint_eq(balloon.counts.pinned_pages, 1);
 
     /* Not mapped any more: it goes. */
     ck_assert_int_eq(iommu_unmap(iommu, DOMAIN, 0x1000, 0x1fff), 0);
@@ -158,10 +158,10 @@ START_TEST(test_inflate)
     memcpy(ram + PFNS, pfn, sizeof(pfn));
     send_one(INFLATE, PFNS, sizeof(pfn), false);
     ck_assert_uint_eq(gone(12), 0x276);
-    ck_assert_uint_eq(balloon.inflated_bytes, 6 * PAGE);
-    ck_assert_uint_eq(balloon.bad_ranges, 1);
+    ck_assert_uint_eq(balloon.counts.inflated_bytes, 6 * PAGE);
+    ck_assert_uint_eq(balloon.counts.bad_ranges, 1);
     send_one(DEFLATE, PFNS, sizeof(pfn), false);
-    ck_assert_uint_eq(balloon.deflated_pages, 7);
+    ck_assert_uint_eq(balloon.counts.deflated_pages, 7);
     ck_assert_uint_eq(gone(12), 0x276);
 }
 END_TEST
@@ -172,10 +172,10 @@ START_TEST(test_inflate_bounded)
     for (unsigned i = 0; i < 2 * VIRTIO_BALLOON_PAGES_MAX; i++)
         memcpy(ram + PFNS + 4ull * i, &(uint32_t){ 0xff000000 + 2 * i }, 4);
     send_one(INFLATE, PFNS, 8 * VIRTIO_BALLOON_PAGES_MAX, false);
-    ck_assert_uint_eq(balloon.bad_ranges, VIRTIO_BALLOON_PAGES_MAX);
+    ck_assert_uint_eq(balloon.counts.bad_ranges, VIRTIO_BALLOON_PAGES_MAX);
     send_one(INFLATE, PFNS, 3, false);
     send_one(INFLATE, OUTSIDE, 64, false);
-    ck_assert_uint_eq(balloon.bad_ranges, VIRTIO_BALLOON_PAGES_MAX);
+    ck_assert_uint_eq(balloon.counts.bad_ranges, VIRTIO_BALLOON_PAGES_MAX);
 }
 END_TEST
 
@@ -188,6 +188,8 @@ static void put_stat(unsigned at, uint16_t tag, uint64_t value)
 /* The buffer stays with the device until it asks again. */
 START_TEST(test_stats)
 {
+    struct virtio_balloon_view view;
+
     ck_assert_int_eq(virtio_balloon_ask_stats(&balloon), -EAGAIN);
     put_stat(0, VIRTIO_BALLOON_S_MEMFREE, 1234);
     put_stat(1, 999, 1);
@@ -195,11 +197,11 @@ START_TEST(test_stats)
     ring_add(&ring[STATS], &(struct ring_segment){ PFNS, 30, false }, 1);
     ring_kick(&ring[STATS]);
     ck_assert(!ring_take(&ring[STATS], &head, &written));
-    ck_assert_uint_eq(balloon.stats[VIRTIO_BALLOON_S_MEMFREE], 1234);
-    ck_assert_uint_eq(balloon.stats[VIRTIO_BALLOON_S_MEMTOT], 5678);
-    ck_assert_uint_eq(balloon.stats_known,
+    ck_assert_uint_eq(balloon.counts.stats[VIRTIO_BALLOON_S_MEMFREE], 1234);
+    ck_assert_uint_eq(balloon.counts.stats[VIRTIO_BALLOON_S_MEMTOT], 5678);
+    ck_assert_uint_eq(balloon.counts.stats_known,
                       1ull << VIRTIO_BALLOON_S_MEMFREE | 1ull << VIRTIO_BALLOON_S_MEMTOT);
-    ck_assert_uint_eq(balloon.stats_updates, 1);
+    ck_assert_uint_eq(balloon.counts.stats_updates, 1);
     ck_assert_int_eq(virtio_balloon_ask_stats(&balloon), 0);
     ck_assert(ring_take(&ring[STATS], &head, &written));
     ck_assert_int_eq(virtio_balloon_ask_stats(&balloon), -EAGAIN);
@@ -210,10 +212,16 @@ START_TEST(test_stats)
     ring_kick(&ring[STATS]);
     ck_assert(ring_take(&ring[STATS], &head, &written));
     ck_assert(!ring_take(&ring[STATS], &head, &written));
-    ck_assert_uint_eq(balloon.stats[VIRTIO_BALLOON_S_MEMFREE], 4321);
+    ck_assert_uint_eq(balloon.counts.stats[VIRTIO_BALLOON_S_MEMFREE], 4321);
+
+    virtio_balloon_look(&balloon, &view);
+    ck_assert(view.driven && view.tells_stats);
+    ck_assert_uint_eq(view.counts.stats[VIRTIO_BALLOON_S_MEMFREE], 4321);
 
     /* After a reset there is no buffer to give back. */
     ck_assert(ring_negotiate(&balloon.mmio, FEATURES));
+    virtio_balloon_look(&balloon, &view);
+    ck_assert(!view.driven && view.tells_stats);
     ck_assert_int_eq(virtio_balloon_ask_stats(&balloon), -EAGAIN);
 }
 END_TEST
@@ -271,10 +279,10 @@ END_TEST
 START_TEST(test_report_rings)
 {
     send_one(REPORT, PAGE, 2 * PAGE, true);
-    ck_assert_uint_eq(balloon.reported_bytes, 2 * PAGE);
+    ck_assert_uint_eq(balloon.counts.reported_bytes, 2 * PAGE);
     ring_add(&ring[REPORT], &(struct ring_segment){ 0, RAM_BYTES, true }, 1);
     ring_kick(&ring[REPORT]);
-    ck_assert_uint_eq(balloon.reported_bytes, 2 * PAGE + RAM_BYTES);
+    ck_assert_uint_eq(balloon.counts.reported_bytes, 2 * PAGE + RAM_BYTES);
 }
 END_TEST
 

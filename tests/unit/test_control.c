@@ -230,6 +230,9 @@ static const struct {
     { "{\"schema\":\"strata.inspect.request\",\"version\":1,\"command\":\"disasm\",\"va\":\"rip\","
       "\"count\":257}",
       "count" },
+    { "{\"schema\":\"strata.inspect.request\",\"version\":1,\"command\":\"balloon\",\"bytes\":"
+      "\"64M\"}",
+      "bytes" },
 };
 
 START_TEST(bad_request)
@@ -253,6 +256,9 @@ START_TEST(good_request)
         { .command = INSPECT_FIND, .pattern = { 0, '"', 0xff }, .pattern_bytes = 3 },
         { .command = INSPECT_DISASM, .va = "kernel_main", .count = 256 },
         { .command = INSPECT_DUMP, .gpa = 0xfffffffffffff000, .bytes = 5, .offset = 1 },
+        { .command = INSPECT_BALLOON },
+        { .command = INSPECT_BALLOON, .has_size = true, .bytes = 0 },
+        { .command = INSPECT_BALLOON, .has_size = true, .bytes = 1ull << 40 },
     };
     struct inspect_request got;
     char *line = inspect_request_line(&sent[_i]);
@@ -267,6 +273,7 @@ START_TEST(good_request)
     ck_assert_uint_eq(got.gpa, sent[_i].gpa);
     ck_assert_uint_eq(got.bytes, sent[_i].bytes);
     ck_assert_uint_eq(got.offset, sent[_i].offset);
+    ck_assert(got.has_size == sent[_i].has_size);
     ck_assert_uint_eq(got.pattern_bytes, sent[_i].pattern_bytes);
     ck_assert_int_eq(memcmp(got.pattern, sent[_i].pattern, got.pattern_bytes), 0);
     if (sent[_i].count)
@@ -336,7 +343,7 @@ Suite *control_suite(void)
     tcase_add_test(tcase, clients);
     tcase_add_test(tcase, hostile_clients);
     tcase_add_loop_test(tcase, bad_request, 0, sizeof(bad_requests) / sizeof(bad_requests[0]));
-    tcase_add_loop_test(tcase, good_request, 0, 5);
+    tcase_add_loop_test(tcase, good_request, 0, 8);
     tcase_add_test(tcase, numbers);
     tcase_add_test(tcase, connecting);
     suite_add_tcase(suite, tcase);

@@ -43,6 +43,8 @@ static const struct command_line inspect_line = {
         "  disasm VA [N]       N instructions (default 16)\n"
         "  regs                registers of every vCPU\n"
         "  dump GPA LEN FILE   guest-physical memory into a file\n"
+        "  balloon [SIZE]      how full the balloon is, what the guest says of its memory; with\n"
+        "                      SIZE, how full it should be from now on\n"
         "  report [VA]         all there is to see of one moment, for --html\n"
         "VA is a number, a register (rip) or a symbol of the bundled guest, each with +N if "
         "wanted.",
@@ -103,9 +105,10 @@ static void parse_operands(struct inspect_options *options, int count, char **op
     static const struct {
         int least, most;
     } arguments[INSPECT_COMMANDS] = {
-        [INSPECT_MAPS] = { 0, 0 },   [INSPECT_WALK] = { 1, 1 }, [INSPECT_PAGES] = { 0, 0 },
-        [INSPECT_SHARED] = { 0, 0 }, [INSPECT_FIND] = { 1, 1 }, [INSPECT_DISASM] = { 1, 2 },
-        [INSPECT_REGS] = { 0, 0 },   [INSPECT_DUMP] = { 3, 3 }, [INSPECT_REPORT] = { 0, 1 },
+        [INSPECT_MAPS] = { 0, 0 },    [INSPECT_WALK] = { 1, 1 }, [INSPECT_PAGES] = { 0, 0 },
+        [INSPECT_SHARED] = { 0, 0 },  [INSPECT_FIND] = { 1, 1 }, [INSPECT_DISASM] = { 1, 2 },
+        [INSPECT_REGS] = { 0, 0 },    [INSPECT_DUMP] = { 3, 3 }, [INSPECT_REPORT] = { 0, 1 },
+        [INSPECT_BALLOON] = { 0, 1 },
     };
     struct inspect_request *request = &options->request;
     int command;
@@ -145,6 +148,12 @@ static void parse_operands(struct inspect_options *options, int count, char **op
     }
     if (command == INSPECT_FIND)
         parse_find(request, operand[0]);
+    if (command == INSPECT_BALLOON && count) {
+        if (strcmp(operand[0], "0") && parse_size(operand[0], &request->bytes))
+            usage_error(&inspect_line, "balloon %s: not a size; say for example 64M, or 0",
+                        operand[0]);
+        request->has_size = true;
+    }
     if (command == INSPECT_DUMP) {
         request->gpa = parse_address("dump", operand[0]);
         request->bytes = parse_length(operand[1]);
@@ -174,6 +183,8 @@ static void parse_options(struct inspect_options *options, int argc, char **argv
                     options->json   ? "--json"
                     : options->html ? "--html"
                                     : "dump");
+    if (options->watch && options->request.has_size)
+        usage_error(&inspect_line, "--watch looks; it goes without a SIZE for the balloon");
     if (options->json && options->html && !strcmp(options->json, options->html))
         usage_error(&inspect_line, "--json and --html cannot both go to %s", options->json);
 }

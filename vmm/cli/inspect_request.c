@@ -9,9 +9,10 @@
 #include <string.h>
 
 static const char *const names[INSPECT_COMMANDS] = {
-    [INSPECT_MAPS] = "maps",     [INSPECT_WALK] = "walk", [INSPECT_PAGES] = "pages",
-    [INSPECT_SHARED] = "shared", [INSPECT_FIND] = "find", [INSPECT_DISASM] = "disasm",
-    [INSPECT_REGS] = "regs",     [INSPECT_DUMP] = "dump", [INSPECT_REPORT] = "report",
+    [INSPECT_MAPS] = "maps",       [INSPECT_WALK] = "walk", [INSPECT_PAGES] = "pages",
+    [INSPECT_SHARED] = "shared",   [INSPECT_FIND] = "find", [INSPECT_DISASM] = "disasm",
+    [INSPECT_REGS] = "regs",       [INSPECT_DUMP] = "dump", [INSPECT_REPORT] = "report",
+    [INSPECT_BALLOON] = "balloon",
 };
 
 const char *inspect_command_name(enum inspect_command command)
@@ -85,6 +86,11 @@ static const char *check(const struct fields *f, struct inspect_request *request
                                     inspect_number(f->bytes, &request->bytes) ||
                                     (f->offset && inspect_number(f->offset, &request->offset))))
         return "gpa, bytes and offset: numbers are needed";
+    if (command == INSPECT_BALLOON && f->bytes) {
+        if (inspect_number(f->bytes, &request->bytes))
+            return "bytes: a number is needed";
+        request->has_size = true;
+    }
     return NULL;
 }
 
@@ -141,6 +147,8 @@ char *inspect_request_line(const struct inspect_request *request)
         set_number(json, "bytes", request->bytes);
         set_number(json, "offset", request->offset);
     }
+    if (request->command == INSPECT_BALLOON && request->has_size)
+        set_number(json, "bytes", request->bytes);
     /* In hex, whatever bytes it has. */
     for (size_t i = 0; i < request->pattern_bytes; i++)
         sprintf(pattern + 2 + 2 * i, "%02x", request->pattern[i]);

@@ -28,6 +28,7 @@ enum inspect_command {
     INSPECT_REGS,
     INSPECT_DUMP,
     INSPECT_REPORT,
+    INSPECT_BALLOON,
     INSPECT_COMMANDS
 };
 
@@ -37,6 +38,7 @@ struct inspect_request {
     unsigned vcpu;                     /* whose registers and page tables; 0 if not said */
     uint32_t pid;                      /* or that process's page tables; 0: the vCPU's */
     unsigned count;                    /* disasm: instructions, 1 to INSPECT_INSTRUCTIONS_MAX */
+    bool has_size;                     /* balloon: `bytes` is the size that it should have */
     uint64_t gpa, bytes;               /* dump: what, */
     uint64_t offset;                   /* and from which byte of it on to send */
     uint8_t pattern[FIND_PATTERN_MAX]; /* find */

@@ -364,6 +364,63 @@ static void print_regs(FILE *out, const json_t *reply)
     }
 }
 
+/* ---- balloon -------------------------------------------------------------- */
+
+static void print_stats(FILE *out, const json_t *reply)
+{
+    json_t *stats = json_object_get(json_object_get(reply, "balloon"), "stats"), *value;
+    const char *name;
+
+    if (!reply_yes(reply, "tells_stats")) {
+        fprintf(out, "its driver tells no statistics\n");
+        return;
+    }
+    if (reply_yes(reply, "fresh_stats"))
+        fprintf(out, "the guest says now:\n");
+    else if (json_object_size(stats))
+        fprintf(out, "the guest does not answer; what it said last:\n");
+    else
+        fprintf(out, "the guest does not answer, and has never told statistics\n");
+    json_object_foreach (stats, name, value) {
+        uint64_t number = (uint64_t)json_integer_value(value);
+        const char *unit = strstr(name, "_bytes");
+
+        if (unit)
+            fprintf(out, "  %9s  ", SIZE_TEXT(number));
+        else
+            fprintf(out, "  %9" PRIu64 "  ", number);
+        for (const char *c = name; c != unit && *c; c++)
+            fputc(*c == '_' ? ' ' : *c, out);
+        fputc('\n', out);
+    }
+}
+
+static void print_balloon(FILE *out, const json_t *reply)
+{
+    const json_t *balloon = json_object_get(reply, "balloon");
+
+    fprintf(out, "balloon: %s wanted, %s in it; guest RAM %s",
+            SIZE_TEXT(reply_number(balloon, "target_pages") * 4096),
+            SIZE_TEXT(reply_number(balloon, "actual_pages") * 4096),
+            SIZE_TEXT(reply_number(reply, "ram_bytes")));
+    if (json_is_integer(json_object_get(reply, "rss_bytes")))
+        fprintf(out, ", of which the host has %s resident\n",
+                SIZE_TEXT(reply_number(reply, "rss_bytes")));
+    else
+        fprintf(out, "; resident: not available here, because /proc cannot be read\n");
+    fprintf(out, "given back so far: %s into the balloon, %s as free pages",
+            SIZE_TEXT(reply_number(balloon, "inflated_bytes")),
+            SIZE_TEXT(reply_number(balloon, "reported_bytes")));
+    if (reply_number(balloon, "pinned_pages"))
+        fprintf(out, "; not %" PRIu64 " pages that devices have",
+                reply_number(balloon, "pinned_pages"));
+    fputc('\n', out);
+    if (reply_yes(reply, "driven"))
+        print_stats(out, reply);
+    else
+        fprintf(out, "no driver of the guest runs it\n");
+}
+
 static void print_nothing(FILE *out, const json_t *reply)
 {
     (void)out;
@@ -389,7 +446,7 @@ void inspect_print(FILE *out, enum inspect_command command, const json_t *reply)
         [INSPECT_PAGES] = print_pages,   [INSPECT_SHARED] = print_shared,
         [INSPECT_FIND] = print_find,     [INSPECT_DISASM] = print_disasm,
         [INSPECT_REGS] = print_regs,     [INSPECT_DUMP] = print_nothing,
-        [INSPECT_REPORT] = print_report,
+        [INSPECT_REPORT] = print_report, [INSPECT_BALLOON] = print_balloon,
     };
 
     printers[command](out, reply);

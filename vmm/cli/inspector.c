@@ -338,7 +338,7 @@ static void (*const commands[INSPECT_COMMANDS])(struct look *) = {
     [INSPECT_PAGES] = answer_pages, [INSPECT_SHARED] = answer_shared,
     [INSPECT_FIND] = answer_find,   [INSPECT_DISASM] = answer_disasm,
     [INSPECT_REGS] = answer_regs,   [INSPECT_DUMP] = answer_dump,
-    [INSPECT_REPORT] = look_report,
+    [INSPECT_REPORT] = look_report, [INSPECT_BALLOON] = look_balloon,
 };
 
 static void carry_out(struct look *look)

@@ -75,7 +75,8 @@ uint64_t look_now_ns(void);
 void look_set_pages(struct look *look, const struct frame_map *map,
                     const struct frame_totals *totals);
 
-/* The command `report` (inspector_report.c). */
+/* The commands `report` (inspector_report.c) and `balloon` (inspector_balloon.c). */
 void look_report(struct look *look);
+void look_balloon(struct look *look);
 
 #endif

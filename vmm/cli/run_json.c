@@ -1,6 +1,5 @@
 #include "vmm/cli/run_json.h"
 
-#include <linux/virtio_balloon.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,6 +9,7 @@
 #include "devices/virtio/iommu.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/vsock.h"
+#include "vmm/cli/balloon_json.h"
 #include "vmm/cli/json.h"
 #include "vmm/machine/vm.h"
 
@@ -43,40 +43,12 @@ static json_t *describe_driver(struct virtio_iommu *iommu)
                      "short_event_buffers", (json_int_t)counts.short_buffers);
 }
 
-/* What the guest's driver has told of its memory, by name (virtio 1.2, 5.5.6.4). */
-static json_t *describe_memory(const struct virtio_balloon *balloon)
+static json_t *describe_balloon(struct virtio_balloon *balloon)
 {
-    static const char *const names[] = {
-        [VIRTIO_BALLOON_S_SWAP_IN] = "swap_in_bytes",
-        [VIRTIO_BALLOON_S_SWAP_OUT] = "swap_out_bytes",
-        [VIRTIO_BALLOON_S_MAJFLT] = "major_faults",
-        [VIRTIO_BALLOON_S_MINFLT] = "minor_faults",
-        [VIRTIO_BALLOON_S_MEMFREE] = "free_memory_bytes",
-        [VIRTIO_BALLOON_S_MEMTOT] = "total_memory_bytes",
-        [VIRTIO_BALLOON_S_AVAIL] = "available_memory_bytes",
-        [VIRTIO_BALLOON_S_CACHES] = "disk_caches_bytes",
-        [VIRTIO_BALLOON_S_HTLB_PGALLOC] = "hugetlb_allocations",
-        [VIRTIO_BALLOON_S_HTLB_PGFAIL] = "hugetlb_failures",
-    };
-    json_t *memory = json_object();
+    struct virtio_balloon_view view;
 
-    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (balloon->stats_known >> i & 1)
-            json_object_set_new(memory, names[i], json_integer((json_int_t)balloon->stats[i]));
-    }
-    return memory;
-}
-
-static json_t *describe_balloon(const struct virtio_balloon *balloon)
-{
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "target_pages",
-                     (json_int_t)balloon->state.target_pages, "actual_pages",
-                     (json_int_t)balloon->state.actual_pages, "reported_bytes",
-                     (json_int_t)balloon->reported_bytes, "inflated_bytes",
-                     (json_int_t)balloon->inflated_bytes, "pinned_pages",
-                     (json_int_t)balloon->pinned_pages, "bad_ranges",
-                     (json_int_t)balloon->bad_ranges, "stats_updates",
-                     (json_int_t)balloon->stats_updates, "stats", describe_memory(balloon));
+    virtio_balloon_look(balloon, &view);
+    return balloon_json(&view);
 }
 
 static json_t *describe_net(struct virtio_net *net)

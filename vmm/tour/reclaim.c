@@ -261,13 +261,14 @@ static void given(struct tour_run *run, const struct guest_view *view, const uin
     if (run->machine != MACHINE_BALLOON)
         return;
     look_at_pinned(run, view, arg[ABI_RECLAIM_PINNED_VA] - region[0].va);
-    expect_true(run, balloon->reported_bytes >= (state->n - 1) * ABI_PAGE_BYTES, "all of it",
-                balloon->reported_bytes ? "not all" : "nothing",
+    expect_true(run, balloon->counts.reported_bytes >= (state->n - 1) * ABI_PAGE_BYTES, "all of it",
+                balloon->counts.reported_bytes ? "not all" : "nothing",
                 "given: bytes that the driver reported");
-    expect_equal(run, 0, balloon->pinned_pages, "given: reported pages that a device has mapped");
-    expect_equal(run, 0, balloon->bad_ranges, "given: reported ranges that are no RAM");
+    expect_equal(run, 0, balloon->counts.pinned_pages,
+                 "given: reported pages that a device has mapped");
+    expect_equal(run, 0, balloon->counts.bad_ranges, "given: reported ranges that are no RAM");
     state->advice_ns = ticks_to_ns(run, arg[ABI_RECLAIM_TICKS]);
-    state->stats = balloon->stats_updates;
+    state->stats = balloon->counts.stats_updates;
     expect_equal(run, 0, (uint64_t)-virtio_balloon_ask_stats(board_balloon(run->board, BALLOON)),
                  "given: error of asking for statistics");
 }
@@ -309,10 +310,10 @@ static void touched(struct tour_run *run, const struct guest_view *view, const u
                 state->back >= all_pages(run) / 4 ? "most of them" : "few or none",
                 "touched: in frames that the host had back");
     expect_equal(run, state->process.rss_frames, now->rss_frames, "touched: the program's RSS");
-    expect_true(run, balloon->stats_updates > state->stats, "new",
-                balloon->stats_updates > state->stats ? "new" : "none",
+    expect_true(run, balloon->counts.stats_updates > state->stats, "new",
+                balloon->counts.stats_updates > state->stats ? "new" : "none",
                 "touched: statistics that the host asked for");
-    expect_equal(run, run->host->memory_bytes, balloon->stats[STAT_TOTAL],
+    expect_equal(run, run->host->memory_bytes, balloon->counts.stats[STAT_TOTAL],
                  "touched: total memory in the statistics");
     state->free_frames = view->kernel.free_frames;
     virtio_balloon_set_target(balloon, ABI_RECLAIM_BALLOON_PAGES);
@@ -328,7 +329,7 @@ static void inflated(struct tour_run *run, const struct guest_view *view)
     /* The device's page has become free meanwhile. */
     expect_equal(run, state->free_frames - ABI_RECLAIM_BALLOON_PAGES + 1, view->kernel.free_frames,
                  "inflated: the kernel's free frames");
-    expect_equal(run, ABI_RECLAIM_BALLOON_PAGES * ABI_PAGE_BYTES, balloon->inflated_bytes,
+    expect_equal(run, ABI_RECLAIM_BALLOON_PAGES * ABI_PAGE_BYTES, balloon->counts.inflated_bytes,
                  "inflated: bytes that the host has back");
     expect_equal(run, 0, guest_frame(view, state->pinned).pins,
                  "inflated: pins of the device's page");
@@ -343,7 +344,7 @@ static void deflated(struct tour_run *run, const struct guest_view *view)
     expect_equal(run, 0, balloon->state.actual_pages, "deflated: pages in the balloon");
     expect_equal(run, state->free_frames + 1, view->kernel.free_frames,
                  "deflated: the kernel's free frames");
-    expect_equal(run, 0, balloon->pinned_pages,
+    expect_equal(run, 0, balloon->counts.pinned_pages,
                  "deflated: pages given up that a device had mapped");
 }
 

@@ -1,0 +1,79 @@
+/* The command `balloon`: the one that changes something, the size that a balloon should have. */
+#include <inttypes.h>
+#include <unistd.h>
+
+#include "devices/core/board.h"
+#include "devices/virtio/balloon.h"
+#include "vmm/cli/balloon_json.h"
+#include "vmm/cli/inspector.h"
+#include "vmm/cli/look.h"
+#include "vmm/inspect/resident.h"
+
+#define PAGE_BYTES 4096ull /* virtio 1.2, 5.5.6: always */
+/* How long a driver has to tell its statistics, and how often they are looked for. */
+#define PATIENCE_NS   1000000000ull
+#define LOOK_AGAIN_US 1000
+
+static struct virtio_balloon *find_balloon(const struct board *board)
+{
+    struct virtio_balloon *balloon = NULL;
+
+    for (unsigned i = 0; i < board->nslots && !balloon; i++)
+        balloon = board_balloon(board, i);
+    return balloon;
+}
+
+/*
+ * True: the statistics in *view are of after the call. A driver that was asked before, and
+ * has not answered yet, is not asked twice.
+ */
+static bool look_afresh(const struct look *look, struct virtio_balloon *balloon,
+                        struct virtio_balloon_view *view)
+{
+    uint64_t start = look_now_ns(), before;
+
+    virtio_balloon_look(balloon, view);
+    before = view->counts.stats_updates;
+    /* While the world stands still, nobody answers. */
+    if (look->stopped || !view->driven || !view->tells_stats)
+        return false;
+    (void)virtio_balloon_ask_stats(balloon);
+    while (view->counts.stats_updates == before) {
+        if (look_now_ns() - start > PATIENCE_NS || atomic_load(look->in->stopping))
+            return false;
+        usleep(LOOK_AGAIN_US);
+        virtio_balloon_look(balloon, view);
+    }
+    return true;
+}
+
+void look_balloon(struct look *look)
+{
+    struct virtio_balloon *balloon = find_balloon(look->in->board);
+    const struct inspect_request *request = &look->request;
+    struct virtio_balloon_view view;
+    struct resident resident;
+    bool fresh;
+
+    if (!balloon) {
+        look_fail(look, "the machine has no balloon; give --balloon to strata run");
+        return;
+    }
+    if (request->has_size && request->bytes >= look->vm->memory.bytes) {
+        look_fail(look, "balloon: as much as there is memory; give less than %" PRIu64 "M",
+                  look->vm->memory.bytes >> 20);
+        return;
+    }
+    if (request->has_size)
+        virtio_balloon_set_target(balloon, (uint32_t)(request->bytes / PAGE_BYTES));
+    fresh = look_afresh(look, balloon, &view);
+    look_set(look, "ram_bytes", json_integer((json_int_t)look->vm->memory.bytes));
+    look_set(look, "rss_bytes",
+             resident_look(&look->vm->memory, &resident)
+                 ? json_null()
+                 : json_integer((json_int_t)resident.rss_bytes));
+    look_set(look, "driven", json_boolean(view.driven));
+    look_set(look, "tells_stats", json_boolean(view.tells_stats));
+    look_set(look, "fresh_stats", json_boolean(fresh));
+    look_set(look, "balloon", balloon_json(&view));
+}
