@@ -76,6 +76,14 @@ refused "a seed of nothing" '--seed 0: give a number from 1' --seed 0
 refused "a seed that is no number" '--seed 12z: give a number' --seed 12z
 refused "a file that cannot be written" '--json .*/nowhere/f: .*give a file' --json "$work/nowhere/f"
 
+refused "both outputs in one file" '--json and --html cannot both' --json "$work/f" --html "$work/f"
+refused "a comparison of one" '--compare takes two files' --compare "$work/f"
+refused "a comparison with a file that is not there" 'nowhere: No such file' --compare "$work/nowhere" "$work/f"
+echo '{"schema": "strata.tour"}' >"$work/other"
+refused "a comparison with something else" 'other: "schema" is not "strata.measure"' --compare "$work/other" "$work/f"
+echo '{"schema": "strata.measure", "version": 2}' >"$work/other"
+refused "a comparison with another version" 'other: "version" is not 1' --compare "$work/other" "$work/f"
+
 measure 20 --list
 why= names=$(awk '{ print $1 }' "$out")
 [ "$status" -eq 0 ] || why="status $status"
@@ -118,6 +126,33 @@ done
 [ -s "$work/1.counts" ] || why="no counts"
 [ -n "$why" ] || why=$(diff "$work/1.counts" "$work/2.counts")
 verdict "deterministic counts are the same in both runs" "$why"
+
+# A run against itself, and against one whose every number is doubled.
+compared() { # NAME AWK-CONDITION-THAT-NO-FIGURE-MEETS FILE
+    measure 20 --compare "$work/1.json" "$3" --json "$work/compared"
+    why=
+    [ "$status" -eq 0 ] || why="status $status"
+    rows=$(awk -F '": ' '
+        /"verdict": / { gsub(/[",]/, "", $2); print $2 }' "$work/compared" 2>/dev/null | sort | uniq -c)
+    [ -n "$why" ] || [ -n "$rows" ] || why="no figures"
+    [ -n "$why" ] || why=$(echo "$rows" | awk "$2")
+    verdict "$1" "$why"
+}
+compared "compared with itself nothing stands out" '$2 ~ /significant|different|alone/' "$work/1.json"
+awk '{ if (/"(p50|low|high|value)": [0-9]/) { split($0, at, ": "); sub(/,/, "", at[2])
+       comma = /,$/ ? "," : ""; printf "%s: %s%s\n", at[1], 2 * at[2], comma } else print }' \
+    "$work/1.json" >"$work/doubled" 2>/dev/null
+compared "compared with twice as much, counts and intervals stand out" \
+    '$2 == "noise" || $2 == "equal" { noise += $1 } $2 == "significant" || $2 == "different" { out += $1 }
+     END { if (out < 2 || noise > out) print "noise " noise + 0 ", significant " out + 0 }' "$work/doubled"
+
+measure 60 clock --quick --html "$work/page"
+why=
+[ "$status" -eq 0 ] || why="status $status"
+for pattern in '<!DOCTYPE html>' 'clock/vm/empty-pair/ns' 'How it was measured' '</html>'; do
+    grep -q "$pattern" "$work/page" 2>/dev/null || why="no $pattern in the page"
+done
+verdict "--html: a page with figures and method" "$why"
 
 # The two-dimensional walk is EPT's and NPT's alone.
 why=

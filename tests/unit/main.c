@@ -14,6 +14,7 @@ static const struct {
 } suites[] = {
     { "measure", measure_suite },
     { "compare", compare_suite },
+    { "measure_files", measure_files_suite },
     { "memory", memory_suite },
     { "bus", bus_suite },
     { "cpuid", cpuid_suite },

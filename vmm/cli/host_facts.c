@@ -19,6 +19,7 @@
 
 #include "devices/backend/file.h"
 #include "vmm/cli/host_quirks.h"
+#include "vmm/machine/cpuid.h"
 
 #ifndef KVM_CAP_PRE_FAULT_MEMORY
 #define KVM_CAP_PRE_FAULT_MEMORY 236 /* Linux 6.11 */
@@ -100,9 +101,7 @@ static const char *vendor_name(const char *signature)
 static void gather_cpu(struct host_facts *facts)
 {
     unsigned eax, ebx, ecx, edx;
-    unsigned *brand = (unsigned[12]){ 0 };
     char signature[13] = "";
-    const char *name = (const char *)brand;
 
     if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) && ecx & CPUID_1_ECX_HYPERVISOR) {
         facts->is_vm = true;
@@ -110,10 +109,7 @@ static void gather_cpu(struct host_facts *facts)
         memcpy(signature, (unsigned[]){ ebx, ecx, edx }, 12);
         snprintf(facts->vm_vendor, sizeof(facts->vm_vendor), "%s", vendor_name(signature));
     }
-    for (unsigned i = 0; i < 3; i++)
-        __get_cpuid(0x80000002 + i, &brand[4 * i], &brand[4 * i + 1], &brand[4 * i + 2],
-                    &brand[4 * i + 3]);
-    snprintf(facts->cpu, sizeof(facts->cpu), "%.48s", name + strspn(name, " "));
+    cpuid_brand(facts->cpu);
 }
 
 static void gather_machine(struct host_facts *facts)

@@ -7,22 +7,29 @@
 #include <unistd.h>
 
 #include "vmm/cli/commands.h"
+#include "vmm/cli/html.h"
 #include "vmm/cli/json.h"
 #include "vmm/cli/kvm_access.h"
+#include "vmm/cli/measure_compare.h"
+#include "vmm/cli/measure_html.h"
 #include "vmm/cli/measure_json.h"
 #include "vmm/cli/measure_text.h"
 #include "vmm/cli/options.h"
 #include "vmm/measure/measure.h"
 
-enum { OPT_QUICK, OPT_LIST, OPT_SEED, OPT_JSON };
+enum { OPT_QUICK, OPT_LIST, OPT_SEED, OPT_COMPARE, OPT_JSON, OPT_HTML };
 
 static const struct option_entry option_entries[] = {
     [OPT_QUICK] = { "quick", NULL, "smaller sizes and counts: all of it in half a minute" },
     [OPT_LIST] = { "list", NULL, "one experiment to a line, its name first" },
     [OPT_SEED] = { "seed", "N", "what chance begins with (default 1)" },
+    [OPT_COMPARE] = { "compare", "A B",
+                      "measure nothing: put two files of --json side by side, and say\n"
+                      "what differs and what may be noise" },
     [OPT_JSON] = { "json", "FILE",
                    "write all figures to FILE (- for standard output; what is for\n"
                    "people then goes to standard error)" },
+    [OPT_HTML] = { "html", "FILE", "write a page with plots to FILE (- as above)" },
 };
 
 static const struct command_line measure_line = {
@@ -97,40 +104,119 @@ static bool run_all(struct measure_run *runs, size_t n, FILE *out)
     return ok;
 }
 
-static int write_json(struct json_output *output, const struct measure_host *host,
-                      const struct measure_run *runs, size_t n, bool quick)
-{
-    json_t *json = measure_json(host, runs, n, quick);
-    int err = json ? json_output_write(output, json) : -ENOMEM;
+/* ---- Results -------------------------------------------------------------- */
 
-    json_decref(json);
+struct results {
+    const char *json_path, *html_path;
+    struct json_output json, html;
+    FILE *out; /* for people */
+};
+
+static void open_results(struct results *results)
+{
+    int err;
+
+    if (results->json_path && results->html_path && !strcmp(results->json_path, results->html_path))
+        usage_error(&measure_line, "--json and --html cannot both go to %s", results->json_path);
+    err = json_output_open(&results->json, results->json_path);
     if (err)
+        usage_error(&measure_line, "--json %s: %s; give a file that can be written",
+                    results->json_path, strerror(-err));
+    err = json_output_open(&results->html, results->html_path);
+    if (err)
+        usage_error(&measure_line, "--html %s: %s; give a file that can be written",
+                    results->html_path, strerror(-err));
+    results->out = results->json.fd == STDOUT_FILENO || results->html.fd == STDOUT_FILENO ? stderr
+                                                                                          : stdout;
+}
+
+/* Takes `json`, which may be NULL: no memory. */
+static bool write_results(struct results *results, json_t *json,
+                          void (*page)(FILE *out, const void *owner), const void *owner)
+{
+    bool ok = true;
+    int err = 0;
+
+    if (results->json_path)
+        err = json ? json_output_write(&results->json, json) : -ENOMEM;
+    if (err) {
         fprintf(stderr, "strata measure: --json: %s\n", strerror(-err));
-    return err;
+        ok = false;
+    }
+    err = html_write(&results->html, page, owner);
+    if (err) {
+        fprintf(stderr, "strata measure: --html: %s\n", strerror(-err));
+        ok = false;
+    }
+    json_decref(json);
+    json_output_close(&results->json);
+    json_output_close(&results->html);
+    return ok;
+}
+
+static int compare(const char *a, const char *b, struct results *results)
+{
+    struct measure_comparison comparison;
+    char error[300];
+    bool ok;
+
+    if (measure_comparison_make(&comparison, a, b, error, sizeof(error)))
+        usage_error(&measure_line, "--compare: %s", error);
+    open_results(results);
+    measure_comparison_print(results->out, &comparison);
+    ok = write_results(results, measure_comparison_json(&comparison), measure_comparison_html,
+                       &comparison);
+    measure_comparison_free(&comparison);
+    return ok ? STATUS_OK : STATUS_FAILED;
+}
+
+static int measure_them(struct measure_run *runs, size_t n, bool quick, struct results *results)
+{
+    struct measure_host host;
+    struct kvm_host kvm;
+    bool ok;
+
+    open_results(results);
+    kvm_open_or_exit(&kvm, true);
+    measure_host_describe(&host, &kvm);
+    for (size_t i = 0; i < n; i++)
+        runs[i].host = &host;
+    measure_print_heading(results->out, &host, quick);
+    ok = run_all(runs, n, results->out);
+    ok = write_results(results, measure_json(&host, runs, n, quick), measure_html,
+                       &(struct measure_page){ &host, runs, n, quick }) &&
+         ok;
+    for (size_t i = 0; i < n; i++)
+        measure_run_free(&runs[i]);
+    kvm_close(&kvm);
+    return ok ? STATUS_OK : STATUS_FAILED;
 }
 
 int cmd_measure(int argc, char **argv)
 {
-    const char *value, *json_path = NULL;
-    struct measure_host host;
+    const char *value, *compared = NULL;
+    struct results results = { 0 };
     struct measure_run *runs;
-    struct json_output json;
-    struct kvm_host kvm;
-    bool quick = false, ok;
+    bool quick = false;
     uint64_t seed = 1;
+    int option, status;
     size_t n;
-    FILE *out;
-    int option, err;
 
     while ((option = options_next(&measure_line, argc, argv, &value)) >= 0) {
         switch (option) {
         case OPT_QUICK: quick = true; break;
         case OPT_LIST: list(); return STATUS_OK;
         case OPT_SEED: seed = parse_seed(value); break;
-        case OPT_JSON: json_path = value; break;
+        case OPT_COMPARE: compared = value; break;
+        case OPT_JSON: results.json_path = value; break;
+        case OPT_HTML: results.html_path = value; break;
         default: break;
         }
     }
+    if (compared && argc - optind != 1)
+        usage_error(&measure_line, "--compare takes two files");
+    if (compared)
+        return compare(compared, argv[optind], &results);
     n = optind < argc ? (size_t)(argc - optind) : measure_experiments_count;
     runs = calloc(n, sizeof(*runs));
     if (!runs)
@@ -138,24 +224,9 @@ int cmd_measure(int argc, char **argv)
     for (size_t i = 0; i < n; i++)
         runs[i] = (struct measure_run){ .experiment = optind < argc ? find(argv[optind + (int)i])
                                                                     : measure_experiments[i],
-                                        .host = &host,
                                         .quick = quick,
                                         .seed = seed };
-    err = json_output_open(&json, json_path);
-    if (err)
-        usage_error(&measure_line, "--json %s: %s; give a file that can be written", json_path,
-                    strerror(-err));
-    kvm_open_or_exit(&kvm, true);
-    measure_host_describe(&host, &kvm);
-    out = json.fd == STDOUT_FILENO ? stderr : stdout;
-    measure_print_heading(out, &host, quick);
-    ok = run_all(runs, n, out);
-    if (json_path)
-        ok = !write_json(&json, &host, runs, n, quick) && ok;
-    json_output_close(&json);
-    for (size_t i = 0; i < n; i++)
-        measure_run_free(&runs[i]);
-    kvm_close(&kvm);
+    status = measure_them(runs, n, quick, &results);
     free(runs);
-    return ok ? STATUS_OK : STATUS_FAILED;
+    return status;
 }

@@ -88,11 +88,11 @@ json_t *measure_json(const struct measure_host *host, const struct measure_run *
     for (size_t i = 0; i < n; i++)
         json_array_append_new(experiments, describe_run(&runs[i]));
     json_object_set_new(json, "host",
-                        json_pack("{s:s, s:s, s:s, s:i, s:b, s:b}", "kvm",
+                        json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:b}", "kvm",
                                   kvm_backend_name(host->kvm->backend), "module", host->kvm->module,
-                                  "paging", measure_paging(host), "cpus", (int)host->cpus,
-                                  "interprets_kernel_code", host->interprets, "virtual_machine",
-                                  host->virtual_machine));
+                                  "paging", measure_paging(host), "cpu", host->cpu, "kernel",
+                                  host->kernel, "cpus", (int)host->cpus, "interprets_kernel_code",
+                                  host->interprets, "virtual_machine", host->virtual_machine));
     json_object_set_new(json, "quick", json_boolean(quick));
     json_object_set_new(json, "seed", json_integer(n ? (json_int_t)runs[0].seed : 0));
     json_object_set_new(json, "experiments", experiments);

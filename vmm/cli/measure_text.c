@@ -23,10 +23,10 @@ const char *measure_paging(const struct measure_host *host)
 void measure_print_heading(FILE *out, const struct measure_host *host, bool quick)
 {
     fprintf(out,
-            "strata measure on KVM backend %s (%s): %s\n%u host CPU%s, up to %" PRIu64
+            "strata measure on KVM backend %s (%s): %s\n%s, %s; %u host CPU%s, up to %" PRIu64
             " MiB used%s%s\n",
-            kvm_backend_name(host->kvm->backend), host->kvm->how, measure_paging(host), host->cpus,
-            host->cpus == 1 ? "" : "s", host->memory_bytes >> 20,
+            kvm_backend_name(host->kvm->backend), host->kvm->how, measure_paging(host), host->cpu,
+            host->kernel, host->cpus, host->cpus == 1 ? "" : "s", host->memory_bytes >> 20,
             host->virtual_machine ? "; this machine is itself virtual, and other load shows" : "",
             quick ? "; quick" : "");
 }

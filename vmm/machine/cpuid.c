@@ -1,6 +1,8 @@
 #include "vmm/machine/cpuid.h"
 
+#include <cpuid.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -140,4 +142,15 @@ void cpuid_for_vcpu(struct cpuid_table *table, unsigned apic_id)
         default: break;
         }
     }
+}
+
+void cpuid_brand(char name[CPUID_BRAND_BYTES])
+{
+    unsigned brand[13] = { 0 };
+    const char *text = (const char *)brand;
+
+    for (unsigned i = 0; i < 3; i++)
+        __get_cpuid(0x80000002 + i, &brand[4 * i], &brand[4 * i + 1], &brand[4 * i + 2],
+                    &brand[4 * i + 3]);
+    snprintf(name, CPUID_BRAND_BYTES, "%s", text + strspn(text, " "));
 }

@@ -38,4 +38,9 @@ int cpuid_tell_tsc(struct cpuid_table *table, uint64_t tsc_hz);
 /* Makes a copy of the shaped table that of the vCPU with this APIC id. */
 void cpuid_for_vcpu(struct cpuid_table *table, unsigned apic_id);
 
+#define CPUID_BRAND_BYTES 49
+
+/* The processor's name (Intel SDM vol. 2, CPUID, leaves 80000002H to 80000004H); "": none. */
+void cpuid_brand(char name[CPUID_BRAND_BYTES]);
+
 #endif

@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysinfo.h>
+#include <sys/utsname.h>
 #include <time.h>
 
+#include "vmm/machine/cpuid.h"
 #include "vmm/measure/histogram.h"
 
 #define MEDIAN_LEAST 6 /* of fewer, no ranks give an interval of 95 % */
@@ -47,11 +49,16 @@ static unsigned usable_cpus(void)
 
 void measure_host_describe(struct measure_host *host, const struct kvm_host *kvm)
 {
+    struct utsname system;
+
     *host = (struct measure_host){ .kvm = kvm,
                                    .cpus = usable_cpus(),
                                    .memory_bytes = free_memory() / 4 * 3,
                                    .virtual_machine = is_virtual_machine(),
                                    .interprets = kvm_interprets_kernel_code(kvm) };
+    cpuid_brand(host->cpu);
+    if (uname(&system) == 0)
+        snprintf(host->kernel, sizeof(host->kernel), "%.16s %.40s", system.sysname, system.release);
 }
 
 static uint64_t now_ns(void)

@@ -43,6 +43,7 @@ struct measure_host {
     uint64_t memory_bytes; /* that experiments may use in all, the native part included */
     bool virtual_machine;  /* this machine is itself one (CPUID 1.ecx, bit 31) */
     bool interprets;       /* kernel code of guests is interpreted: smaller sizes */
+    char cpu[64], kernel[64];
 };
 
 struct measure_experiment;

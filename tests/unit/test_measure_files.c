@@ -1,0 +1,163 @@
+/* Files that measure reads again, whatever they are; and figures found for plots. */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/unit/suites.h"
+#include "vmm/cli/measure_html.h"
+#include "vmm/cli/measure_read.h"
+
+static char path[32];
+static struct measure_record record;
+static char error[300];
+
+static void setup(void)
+{
+    int fd = mkstemp(strcpy(path, "/tmp/strata-unit-XXXXXX"));
+
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+}
+
+static void teardown(void)
+{
+    measure_read_free(&record);
+    unlink(path);
+}
+
+static int read_text(const char *text)
+{
+    FILE *file = fopen(path, "w");
+
+    ck_assert_ptr_nonnull(file);
+    fputs(text, file);
+    fclose(file);
+    error[0] = 0;
+    return measure_read(&record, path, error, sizeof(error));
+}
+
+#define FILE_OF(figures)                                                              \
+    "{\"schema\": \"strata.measure\", \"version\": 1, \"host\": {\"kvm\": \"npt\"}, " \
+    "\"quick\": true, \"seed\": 7, \"experiments\": [{\"figures\": [" figures "]}]}"
+
+START_TEST(good)
+{
+    ck_assert_int_eq(read_text(FILE_OF(
+                         "{\"name\": \"x/ns\", \"kind\": \"value\", \"value\": 2.5, \"low\": 2, "
+                         "\"high\": null}, {\"name\": \"x/n\", \"kind\": \"count\", \"value\": 24},"
+                         "{\"name\": \"x/l\", \"kind\": \"lack\", \"why\": \"so\\u001b[2J\"}")),
+                     0);
+    ck_assert_str_eq(record.kvm, "npt");
+    ck_assert_str_eq(record.cpu, "unknown");
+    ck_assert(record.quick);
+    ck_assert_uint_eq(record.seed, 7);
+    ck_assert_uint_eq(record.nfigures, 3);
+    ck_assert_str_eq(record.figures[0].name, "x/ns");
+    ck_assert_double_eq(record.figures[0].value, 2.5);
+    ck_assert_double_eq(record.figures[0].low, 2);
+    ck_assert(isnan(record.figures[0].high));
+    ck_assert_int_eq(record.figures[1].kind, MEASURE_COUNT);
+    ck_assert_double_eq(record.figures[1].value, 24);
+    ck_assert_str_eq(record.figures[2].text, "so?[2J");
+}
+END_TEST
+
+/* Each is refused with a line that names the file and what is wrong. */
+START_TEST(bad)
+{
+    static const struct {
+        const char *text, *wrong;
+    } files[] = {
+        { "", "line 1: " },
+        { "{\"schema\": \"strata.measure\"", "line 1: " },
+        { "[]", "\"schema\" is not" },
+        { "{\"schema\": 5}", "\"schema\" is not" },
+        { "{\"schema\": \"strata.measure\"}", "\"version\" is not 1" },
+        { "{\"schema\": \"strata.measure\", \"version\": 1}", "no \"host\"" },
+        { "{\"schema\": \"strata.measure\", \"version\": 1, \"host\": {}, \"experiments\": [5]}",
+          "experiments[0] has no \"figures\"" },
+        { FILE_OF("5"), "experiments[0].figures[0].name" },
+        { FILE_OF("{\"name\": \"\"}"), "figures[0].name" },
+        { FILE_OF("{\"name\": \"no-path\"}"), "figures[0].name" },
+        { FILE_OF("{\"name\": \"a/ b\"}"), "figures[0].name" },
+        { FILE_OF("{\"name\": \"a/\\u001b\"}"), "figures[0].name" },
+        { FILE_OF("{\"name\": \"a/b\"}"), "\"kind\" of a/b" },
+        { FILE_OF("{\"name\": \"a/b\", \"kind\": \"guess\"}"), "\"kind\" of a/b" },
+        { FILE_OF("{\"name\": \"a/b\", \"kind\": \"count\"}"), "a/b lacks a number" },
+        { FILE_OF("{\"name\": \"a/b\", \"kind\": \"value\", \"value\": \"1\"}"), "a/b lacks" },
+        { FILE_OF("{\"name\": \"a/b\", \"kind\": \"value\", \"value\": 1}"), "a/b lacks" },
+        { FILE_OF("{\"name\": \"a/b\", \"kind\": \"distribution\", \"p50\": 1, \"low\": 1, "
+                  "\"high\": 1}"),
+          "a/b lacks" },
+        { FILE_OF("{\"name\": \"a/b\", \"kind\": \"count\", \"value\": 1}, "
+                  "{\"name\": \"a/b\", \"kind\": \"count\", \"value\": 1}"),
+          "a/b is there twice" },
+    };
+
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        ck_assert_msg(read_text(files[i].text) < 0, "%s", files[i].text);
+        ck_assert_msg(strstr(error, files[i].wrong) != NULL, "%s: %s", files[i].text, error);
+        ck_assert_msg(!strncmp(error, path, strlen(path)), "%s", error);
+        ck_assert_ptr_null(record.figures);
+    }
+}
+END_TEST
+
+START_TEST(long_name)
+{
+    char name[MEASURE_NAME_BYTES + 1] = "a/", text[600];
+
+    memset(name + 2, 'b', MEASURE_NAME_BYTES - 2);
+    for (unsigned bytes = MEASURE_NAME_BYTES - 1; bytes <= MEASURE_NAME_BYTES; bytes++) {
+        snprintf(text, sizeof(text),
+                 FILE_OF("{\"name\": \"%.*s\", \"kind\": \"count\", \"value\": 1}"), (int)bytes,
+                 name);
+        ck_assert_int_eq(read_text(text) == 0, bytes < MEASURE_NAME_BYTES);
+        measure_read_free(&record);
+    }
+}
+END_TEST
+
+static bool matches(const char *pattern, const char *name, const char *series, double x)
+{
+    char found[MEASURE_NAME_BYTES];
+    double number = -1;
+
+    return measure_plot_match(pattern, name, found, sizeof(found), &number) &&
+           !strcmp(found, series) && number == x;
+}
+
+START_TEST(patterns)
+{
+    char series[MEASURE_NAME_BYTES];
+    double x;
+
+    ck_assert(matches("walks/=vm/*/%/ns", "walks/vm/4k/64K/ns", "vm 4k", 65536));
+    ck_assert(matches("walks/=vm/*/%/ns", "walks/vm/4k/1G/ns", "vm 4k", 1 << 30));
+    ck_assert(matches("fork/%/ms", "fork/0.25/ms", "", 0.25));
+    ck_assert(matches("a/*/ns b/*/ns", "a/x/ns", "x", -1));
+    ck_assert(!measure_plot_match("walks/vm/%/ns", "walks/vm/4X/ns", series, sizeof(series), &x));
+    ck_assert(!measure_plot_match("walks/vm/%/ns", "walks/vm/64K", series, sizeof(series), &x));
+    ck_assert(!measure_plot_match("walks/vm/%", "walks/vm/64K/ns", series, sizeof(series), &x));
+    ck_assert(!measure_plot_match("walks/=vm/%", "walks/native/64K", series, sizeof(series), &x));
+    ck_assert(!measure_plot_match("walks/v/%", "walks/vm/64K", series, sizeof(series), &x));
+    ck_assert(!measure_plot_match("a/*", "a/longer", series, 6, &x));
+}
+END_TEST
+
+Suite *measure_files_suite(void)
+{
+    Suite *suite = suite_create("measure_files");
+    TCase *tests = tcase_create("measure_files");
+
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, good);
+    tcase_add_test(tests, bad);
+    tcase_add_test(tests, long_name);
+    tcase_add_test(tests, patterns);
+    suite_add_tcase(suite, tests);
+    return suite;
+}
