@@ -176,6 +176,8 @@ static void write_status(struct virtio_mmio *device, uint32_t value)
         listen_in_thread(device);
     if (device->class->start)
         device->class->start(device->owner, state->driver_features);
+    atomic_fetch_or_explicit(&device->again, state->early, memory_order_relaxed);
+    state->early = 0;
     if (device->broken)
         interrupt(device, VIRTIO_INTERRUPT_CONFIG); /* 2.1.2: broken before */
 }
@@ -249,12 +251,20 @@ static void write_ready(struct virtio_mmio *device, uint32_t value)
     }
 }
 
-/* 2.1.2: no buffer is taken before DRIVER_OK; nor from a device that needs a reset. */
+/*
+ * 2.1.2: no buffer is taken before DRIVER_OK; nor from a device that needs a reset. A driver
+ * should not tell of one before that (3.1.1), but Linux's balloon does, and only once: so
+ * DRIVER_OK makes up for it.
+ */
 static void notify(struct virtio_mmio *device, uint32_t queue)
 {
-    if (queue >= device->class->nqueues || !(device->state.status & VIRTIO_DRIVER_OK) ||
-        !device->queues[queue].state.ready) {
+    if (queue >= device->class->nqueues || !device->queues[queue].state.ready) {
         bad(device);
+        return;
+    }
+    if (!(device->state.status & VIRTIO_DRIVER_OK)) {
+        bad(device);
+        device->state.early |= 1u << queue;
         return;
     }
     if (device->broken)

@@ -73,6 +73,7 @@ struct virtio_state {
     uint32_t device_features_sel, driver_features_sel, queue_sel;
     uint64_t driver_features; /* as written; negotiated once FEATURES_OK is set */
     uint32_t config_generation;
+    uint32_t early; /* a bit for each queue that was notified before DRIVER_OK */
 };
 
 struct virtio_mmio {
