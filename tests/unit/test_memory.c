@@ -106,7 +106,7 @@ START_TEST(test_bad_sizes)
         { 4095, MEMORY_4K },       { 4097, MEMORY_THP },
         { 4096, MEMORY_HUGETLB },  { 3 * MIB, MEMORY_HUGETLB },
         { UINT64_MAX, MEMORY_4K }, { UINT64_MAX - 4095, MEMORY_4K },
-        { 1ull << 63, MEMORY_4K },
+        { 1ull << 63, MEMORY_4K }, { GIB + 2 * MIB, MEMORY_HUGETLB_1G },
     };
     struct memory memory;
 

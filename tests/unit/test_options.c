@@ -93,6 +93,8 @@ START_TEST(test_backing)
     ck_assert_int_eq(backing, MEMORY_4K);
     ck_assert_int_eq(parse_backing("hugetlb", &backing), 0);
     ck_assert_int_eq(backing, MEMORY_HUGETLB);
+    ck_assert_int_eq(parse_backing("hugetlb-1g", &backing), 0);
+    ck_assert_int_eq(backing, MEMORY_HUGETLB_1G);
     ck_assert_int_eq(parse_backing("2M", &backing), -EINVAL);
 }
 END_TEST

@@ -156,7 +156,10 @@ int parse_time(const char *text, uint64_t max_ns, uint64_t *ns)
 int parse_backing(const char *text, enum memory_backing *backing)
 {
     static const char *const names[] = {
-        [MEMORY_4K] = "4k", [MEMORY_THP] = "thp", [MEMORY_HUGETLB] = "hugetlb"
+        [MEMORY_4K] = "4k",
+        [MEMORY_THP] = "thp",
+        [MEMORY_HUGETLB] = "hugetlb",
+        [MEMORY_HUGETLB_1G] = "hugetlb-1g",
     };
 
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

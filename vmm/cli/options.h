@@ -53,7 +53,7 @@ int parse_count(const char *text, unsigned max, unsigned *count);
 /* "2ms", "150us", "0": nanoseconds; -EINVAL (no such time) or -ERANGE (above `max_ns`). */
 int parse_time(const char *text, uint64_t max_ns, uint64_t *ns);
 
-/* "4k", "thp" or "hugetlb": -EINVAL. */
+/* "4k", "thp", "hugetlb" or "hugetlb-1g": -EINVAL. */
 int parse_backing(const char *text, enum memory_backing *backing);
 
 #endif

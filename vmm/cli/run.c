@@ -26,6 +26,14 @@ static int explain_create(const struct kvm_host *host, const struct vm_config *c
 {
     int max = kvm_capability(host, KVM_CAP_MAX_VCPUS);
 
+    if (config->huge_pages == MEMORY_HUGETLB_1G && err == -ENOMEM) {
+        fprintf(stderr,
+                "strata run: --pages hugetlb-1g: too few free pages of 1 GiB for %llu MiB; reserve "
+                "them with hugepagesz=1G hugepages=%llu on the host kernel's command line\n",
+                (unsigned long long)(config->memory_bytes >> 20),
+                (unsigned long long)(config->memory_bytes / MEMORY_GIANT_BYTES));
+        return STATUS_USAGE;
+    }
     if (config->huge_pages == MEMORY_HUGETLB && err == -ENOMEM) {
         fprintf(stderr,
                 "strata run: --pages hugetlb: too few free huge pages for %llu MiB; reserve them "

@@ -63,7 +63,8 @@ static const struct option_entry option_entries[] = {
                     "what CPUID shows: -NAME and +NAME, as in /proc/cpuinfo, between commas; "
                     "before\n"
                     "them may stand x86-64-v1, -v2 or -v3 (no more than that), no-xsave, or host" },
-    [OPT_PAGES] = { "pages", "KIND", "host pages behind guest memory: 4k (default), thp, hugetlb" },
+    [OPT_PAGES] = { "pages", "KIND",
+                    "host pages behind guest memory: 4k (default), thp, hugetlb, hugetlb-1g" },
     [OPT_DISK] = { "disk", "FILE[,ro][,latency=TIME]",
                    "a disk with the contents of FILE, read-only with ,ro, each request taking\n"
                    "TIME at least, e.g. 2ms or 150us (default 0); may be repeated" },
@@ -396,13 +397,16 @@ void run_options_parse(struct run_options *options, int argc, char **argv)
         case OPT_JSON: options->json = value; break;
         case OPT_PAGES:
             if (parse_backing(value, &config->huge_pages))
-                usage_error(&run_line, "--pages %s: unknown; say 4k, thp or hugetlb", value);
+                usage_error(&run_line, "--pages %s: unknown; say 4k, thp, hugetlb or hugetlb-1g",
+                            value);
             break;
         default: break;
         }
     }
     if (config->huge_pages == MEMORY_HUGETLB && config->memory_bytes % MEMORY_HUGE_BYTES)
         usage_error(&run_line, "--pages hugetlb: --memory must be a multiple of 2M; round it");
+    if (config->huge_pages == MEMORY_HUGETLB_1G && config->memory_bytes % MEMORY_GIANT_BYTES)
+        usage_error(&run_line, "--pages hugetlb-1g: --memory must be a multiple of 1G; round it");
     check_kernel(options);
     check_balloon(options);
     number_devices(options);

@@ -124,11 +124,15 @@ static int count_user_leaf(void *owner, const struct paging_leaf *leaf)
 {
     struct counting *counting = owner;
     uint64_t frame = leaf->gpa / ABI_PAGE_BYTES;
+    uint64_t end = (leaf->gpa + leaf->page_bytes) / ABI_PAGE_BYTES;
 
-    if (frame < counting->view->kernel.nframes)
-        count(&counting->mappings[frame]);
-    else
-        counting->audit->missing++;
+    /* The kernel counts a 1G page as so many of 2M. */
+    for (; frame < end; frame += ABI_HUGE_BYTES / ABI_PAGE_BYTES) {
+        if (frame < counting->view->kernel.nframes)
+            count(&counting->mappings[frame]);
+        else
+            counting->audit->missing++;
+    }
     return 0;
 }
 

@@ -15,8 +15,12 @@
 #define PM_SWAPPED   (1ull << 62)
 #define PM_PRESENT   (1ull << 63)
 /* … and of /proc/kpageflags (linux/kernel-page-flags.h). */
-#define KPF_HUGE (1ull << 17) /* hugetlb */
-#define KPF_THP  (1ull << 22)
+#define KPF_HEAD     (1ull << 15) /* first frame of a compound page */
+#define KPF_HUGE     (1ull << 17) /* hugetlb */
+#define KPF_THP      (1ull << 22)
+
+#define HUGE_FRAMES  (MEMORY_HUGE_BYTES / MEMORY_PAGE_BYTES)
+#define GIANT_FRAMES (MEMORY_GIANT_BYTES / MEMORY_PAGE_BYTES)
 
 static int open_or_errno(const char *path)
 {
@@ -77,6 +81,11 @@ void host_pages_look(const struct host_pages *pages, const void *hva, struct hos
     }
     out->size_unknown = NULL;
     out->bytes = flags & (KPF_HUGE | KPF_THP) ? MEMORY_HUGE_BYTES : MEMORY_PAGE_BYTES;
+    /* Only one of 1 GiB has no head at the second of its 2 MiB. */
+    if (flags & KPF_HUGE &&
+        read_word(pages->kpageflags, (out->pfn & ~(GIANT_FRAMES - 1)) + HUGE_FRAMES, &flags) &&
+        (flags & (KPF_HUGE | KPF_HEAD)) == KPF_HUGE)
+        out->bytes = MEMORY_GIANT_BYTES;
 }
 
 static const struct memory_slot *slot_of(const struct memory *memory, uint64_t gpa)

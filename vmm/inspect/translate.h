@@ -22,11 +22,11 @@ struct memory_slot;
 struct host_page {
     bool present; /* false: never touched, discarded, or swapped out */
     bool swapped;
-    bool file_or_shared;      /* file-backed, or anonymous and shared with others */
-    bool exclusive;           /* mapped here only */
-    uint64_t pfn;             /* 0: not known, see why */
-    const char *pfn_unknown;  /* NULL if known */
-    uint64_t bytes;           /* 4096, or 2 MiB if the frame is part of a huge page; 0: not known */
+    bool file_or_shared;     /* file-backed, or anonymous and shared with others */
+    bool exclusive;          /* mapped here only */
+    uint64_t pfn;            /* 0: not known, see why */
+    const char *pfn_unknown; /* NULL if known */
+    uint64_t bytes; /* 4096; 2 MiB, 1 GiB if the frame is part of a huge page; 0: not known */
     const char *size_unknown; /* NULL if known */
 };
 

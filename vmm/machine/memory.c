@@ -57,6 +57,13 @@ int memory_add(struct memory *memory, uint64_t gpa, uint64_t bytes, void *hva, u
     return 0;
 }
 
+uint64_t memory_page_bytes(enum memory_backing backing)
+{
+    return backing == MEMORY_HUGETLB_1G ? MEMORY_GIANT_BYTES
+           : backing == MEMORY_HUGETLB  ? MEMORY_HUGE_BYTES
+                                        : MEMORY_PAGE_BYTES;
+}
+
 /*
  * Both pieces of RAM start at a multiple of 2 MiB. The kernel aligns a large
  * anonymous mapping only sometimes, so 2 MiB more are reserved and the start is
@@ -64,10 +71,11 @@ int memory_add(struct memory *memory, uint64_t gpa, uint64_t bytes, void *hva, u
  */
 static int map_piece(struct memory *memory, unsigned piece, uint64_t gpa, uint64_t bytes)
 {
-    bool hugetlb = memory->backing == MEMORY_HUGETLB;
+    bool hugetlb = memory->backing >= MEMORY_HUGETLB;
+    int log2 = __builtin_ctzll(memory_page_bytes(memory->backing));
     /* A hugetlb mapping is aligned as it is, and must reserve: without, SIGBUS comes later. */
     int flags = MAP_PRIVATE | MAP_ANONYMOUS |
-                (hugetlb ? MAP_HUGETLB | (21 << MAP_HUGE_SHIFT) : MAP_NORESERVE);
+                (hugetlb ? MAP_HUGETLB | log2 << MAP_HUGE_SHIFT : MAP_NORESERVE);
     uint64_t reserve = hugetlb ? bytes : bytes + MEMORY_HUGE_BYTES;
     uintptr_t start;
     void *mapping = mmap(NULL, reserve, PROT_READ | PROT_WRITE, flags, -1, 0);
@@ -89,7 +97,7 @@ static int map_piece(struct memory *memory, unsigned piece, uint64_t gpa, uint64
 
 int memory_create(struct memory *memory, int vm_fd, uint64_t bytes, enum memory_backing backing)
 {
-    uint64_t unit = backing == MEMORY_HUGETLB ? MEMORY_HUGE_BYTES : MEMORY_PAGE_BYTES;
+    uint64_t unit = memory_page_bytes(backing);
     uint64_t low = bytes < ABI_RAM_LOW_END ? bytes : ABI_RAM_LOW_END;
     int err;
 
@@ -142,7 +150,7 @@ static bool is_own(const struct memory *memory, uintptr_t at)
 
 int64_t memory_discard(const struct memory *memory, uint64_t gpa, uint64_t len)
 {
-    uint64_t page = memory->backing == MEMORY_HUGETLB ? MEMORY_HUGE_BYTES : MEMORY_PAGE_BYTES;
+    uint64_t page = memory_page_bytes(memory->backing);
     uintptr_t host = (uintptr_t)memory_at(memory, gpa, len), first, end;
 
     if (!host || !is_own(memory, host))

@@ -3,7 +3,8 @@
  * by host memory and known to KVM (api.rst, KVM_SET_USER_MEMORY_REGION).
  *
  * Every host address is congruent to its guest-physical address modulo 2 MiB, so
- * that KVM can map a huge page wherever the backing has one.
+ * that KVM can map a huge page wherever the backing has one; modulo 1 GiB, if that is
+ * its page size.
  */
 #ifndef STRATA_MACHINE_MEMORY_H
 #define STRATA_MACHINE_MEMORY_H
@@ -11,14 +12,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MEMORY_PAGE_BYTES 4096ull
-#define MEMORY_HUGE_BYTES (2ull << 20)
-#define MEMORY_SLOTS_MAX  32
+#define MEMORY_PAGE_BYTES  4096ull
+#define MEMORY_HUGE_BYTES  (2ull << 20)
+#define MEMORY_GIANT_BYTES (1ull << 30)
+#define MEMORY_SLOTS_MAX   32
 
 enum memory_backing {
-    MEMORY_4K,      /* small pages only */
-    MEMORY_THP,     /* transparent huge pages wherever the kernel finds one */
-    MEMORY_HUGETLB, /* reserved 2 MiB pages; sizes are multiples of 2 MiB */
+    MEMORY_4K,         /* small pages only */
+    MEMORY_THP,        /* transparent huge pages wherever the kernel finds one */
+    MEMORY_HUGETLB,    /* reserved 2 MiB pages; sizes are multiples of 2 MiB */
+    MEMORY_HUGETLB_1G, /* reserved 1 GiB pages; sizes are multiples of 1 GiB */
 };
 
 struct memory_slot {
@@ -44,11 +47,14 @@ struct memory {
  * RAM of `bytes` (a positive multiple of the backing's page size) at [0, 3 GiB) and,
  * for the rest, from 4 GiB on (guest/abi/machine.h). Nothing is touched or zeroed:
  * a page costs the host something when the guest first uses it.
- * 0, or -errno: -EINVAL a size that cannot be, -ENOMEM no room (for MEMORY_HUGETLB:
- * too few free huge pages), or what KVM said. On failure nothing is left behind.
+ * 0, or -errno: -EINVAL a size that cannot be, -ENOMEM no room (for hugetlb: too few
+ * free huge pages), or what KVM said. On failure nothing is left behind.
  */
 int memory_create(struct memory *memory, int vm_fd, uint64_t bytes, enum memory_backing backing);
 void memory_destroy(struct memory *memory);
+
+/* What sizes are multiples of; the pages that the host gives and takes back, THP aside. */
+uint64_t memory_page_bytes(enum memory_backing backing);
 
 /*
  * One more slot over host memory that stays the caller's and outlives `memory`.

@@ -93,7 +93,7 @@ struct vm {
 /*
  * Creates the VM with its memory, interrupt chip and vCPUs, nothing running. `host`
  * must outlive it. 0, or -errno with nothing left behind: -EINVAL a shape that cannot
- * be, -ENOMEM no memory (for MEMORY_HUGETLB: too few free huge pages), else KVM's. The
+ * be, -ENOMEM no memory (for hugetlb: too few free huge pages), else KVM's. The
  * boot CPU is there on return; the others come up beside, until vm_start, vm_run or
  * vcpu_configure, which then say what went wrong with them.
  */
