@@ -11,8 +11,9 @@
 
 #include <stdint.h>
 
-#define ABI_PAGE_BYTES 4096ull
-#define ABI_HUGE_BYTES (2ull << 20)
+#define ABI_PAGE_BYTES  4096ull
+#define ABI_HUGE_BYTES  (2ull << 20)
+#define ABI_GIANT_BYTES (1ull << 30)
 
 /* Exercises, and the word for each on the guest's command line. */
 enum abi_exercise {

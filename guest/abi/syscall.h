@@ -65,6 +65,11 @@ enum abi_syscall {
 #define ABI_MAP_FIXED  1u /* at addr exactly; -ABI_EEXIST if something is there */
 #define ABI_MAP_SHARED 2u /* the frames of a shared object */
 #define ABI_MAP_HUGE   4u /* 2M pages; address and length multiples of 2M */
+/*
+ * 1G pages, of which children get none. -ABI_ENOMEM where there is no such piece of memory that
+ * was never used, -ABI_EINVAL on a CPU that has no such pages.
+ */
+#define ABI_MAP_GIANT 8u
 
 /*
  * Of a disk's page that is touched, those around it are read too (NORMAL), or not (RANDOM).

@@ -21,7 +21,7 @@ static int map_file(struct process *p, const struct vma *vma, uint64_t va, uint6
 
 static int advise(struct process *p, struct vma *vma, uint64_t va, uint64_t end, uint32_t advice)
 {
-    if (vma->huge && (va | end) & (ABI_HUGE_BYTES - 1))
+    if ((va | end) & (vma_page_bytes(vma) - 1))
         return -ABI_EINVAL;
     switch (advice) {
     case ABI_MADV_NORMAL:

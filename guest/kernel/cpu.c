@@ -116,3 +116,20 @@ void cpu_setup(struct cpu *cpu, uint64_t stack_top)
     wrmsr(MSR_LSTAR, (uint64_t)syscall_entry);
     wrmsr(MSR_FMASK, 0x47700); /* TF IF DF IOPL NT AC */
 }
+
+static uint32_t extended_edx(uint32_t leaf, uint32_t *eax)
+{
+    uint32_t ebx, ecx = 0, edx;
+
+    *eax = leaf;
+    __asm__ volatile("cpuid" : "+a"(*eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+    return edx;
+}
+
+bool cpu_has_giant_pages(void)
+{
+    uint32_t eax;
+
+    extended_edx(0x80000000u, &eax);
+    return eax >= 0x80000001u && extended_edx(0x80000001u, &eax) >> 26 & 1;
+}

@@ -48,6 +48,9 @@ extern unsigned cpu_count; /* found */
 /* Opens an interrupt vector beyond those that are always there. */
 void cpu_open_vector(unsigned vector);
 
+/* CPUID Fn8000_0001 EDX bit 26 (AMD APM vol. 3; Intel SDM vol. 2, CPUID). */
+bool cpu_has_giant_pages(void);
+
 /* Loads descriptor tables, MSRs and GS of the CPU this runs on. */
 void cpu_setup(struct cpu *cpu, uint64_t stack_top);
 

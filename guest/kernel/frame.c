@@ -171,6 +171,45 @@ uint64_t frame_alloc_huge(bool zeroed)
     return frame;
 }
 
+/* How many whole GiB are left in a range, and where the last of them ends. */
+static uint64_t giants_in(const struct abi_range *fresh, uint64_t *end)
+{
+    uint64_t start = (fresh->start + GIANT_FRAMES - 1) & ~(GIANT_FRAMES - 1);
+
+    *end = fresh->end & ~(GIANT_FRAMES - 1);
+    return start < *end ? (*end - start) / GIANT_FRAMES : 0;
+}
+
+uint64_t frame_giant_free(void)
+{
+    uint64_t count = 0, end;
+
+    for (unsigned i = 0; i < ABI_FRESH_MAX; i++)
+        count += giants_in(&kernel_info.fresh[i], &end);
+    return count;
+}
+
+uint64_t frame_alloc_giant(void)
+{
+    for (unsigned i = 0; i < ABI_FRESH_MAX; i++) {
+        struct abi_range *fresh = &kernel_info.fresh[i];
+        uint64_t end, first;
+
+        if (!giants_in(fresh, &end))
+            continue;
+        first = end - GIANT_FRAMES;
+        /* What lies behind it stays free: zero, as what the host has back. */
+        if (fresh->end > end)
+            frame_given(end, fresh->end - end, true);
+        fresh->end = first;
+        for (uint64_t head = first; head < end; head += HUGE_FRAMES)
+            frames[head] = (struct abi_frame){ .refs = 1, .kind = ABI_FRAME_HUGE };
+        kernel_info.free_frames -= GIANT_FRAMES;
+        return first;
+    }
+    return 0;
+}
+
 void frame_get(uint64_t frame)
 {
     if (++frames[frame].refs == 0)

@@ -17,8 +17,9 @@
 #include "guest/abi/syscall.h"
 #include "guest/kernel/layout.h"
 
-#define PAGE_SHIFT  12
-#define HUGE_FRAMES 512
+#define PAGE_SHIFT   12
+#define HUGE_FRAMES  512
+#define GIANT_FRAMES (HUGE_FRAMES * 512ull)
 
 /* The frame table, indexed by frame number. */
 extern struct abi_frame *frames;
@@ -35,6 +36,13 @@ uint64_t frame_alloc(enum abi_frame_kind kind, bool zeroed);
 
 /* 512 frames, 2M-aligned, zeroed or not; the reference count is the first one's. */
 uint64_t frame_alloc_huge(bool zeroed);
+
+/*
+ * As many of those as make 1 GiB, aligned to it and never used, so that they read zero: each
+ * with its own count. Where frame_giant_free is 0, it returns 0.
+ */
+uint64_t frame_alloc_giant(void);
+uint64_t frame_giant_free(void);
 
 void frame_get(uint64_t frame);
 

@@ -196,7 +196,7 @@ void paging_free_root(uint64_t root)
 /* A leaf that holds a frame; it need not be present (PROT_NONE keeps the frame). */
 static bool is_leaf(uint64_t entry, unsigned level)
 {
-    return level == 0 || (level == 1 && (entry & PTE_HUGE));
+    return level == 0 || (level < LEVELS - 1 && (entry & PTE_HUGE));
 }
 
 uint64_t *paging_find(uint64_t root, uint64_t va, uint64_t *bytes)
@@ -217,11 +217,11 @@ uint64_t *paging_find(uint64_t root, uint64_t va, uint64_t *bytes)
     return NULL;
 }
 
-uint64_t *paging_place(uint64_t root, uint64_t va, bool huge)
+uint64_t *paging_place(uint64_t root, uint64_t va, unsigned leaf)
 {
     uint64_t *table = table_of(root);
 
-    for (unsigned level = LEVELS - 1; level > (huge ? 1 : 0); level--) {
+    for (unsigned level = LEVELS - 1; level > leaf; level--) {
         uint64_t *entry = &table[index_of(va, level)];
 
         if (!*entry) {
@@ -235,7 +235,7 @@ uint64_t *paging_place(uint64_t root, uint64_t va, bool huge)
         }
         table = table_of(*entry);
     }
-    return &table[index_of(va, huge ? 1 : 0)];
+    return &table[index_of(va, leaf)];
 }
 
 void paging_set(uint64_t *entry, uint64_t value)

@@ -37,16 +37,16 @@ uint64_t paging_new_root(void);
 void paging_free_root(uint64_t root);
 
 /*
- * The leaf entry of va: of a 4K page, or of the 2M page around it. NULL if there is
+ * The leaf entry of va: of a 4K page, or of the 2M or 1G page around it. NULL if there is
  * none present. *bytes is the page's size.
  */
 uint64_t *paging_find(uint64_t root, uint64_t va, uint64_t *bytes);
 
 /*
- * The place of va's entry in a table of 4K (or, if huge, of 2M) entries, with tables
+ * The place of va's entry in a table of 4K (level 0), 2M or 1G entries, with tables
  * made where there are none. NULL without memory. Fill it with paging_set.
  */
-uint64_t *paging_place(uint64_t root, uint64_t va, bool huge);
+uint64_t *paging_place(uint64_t root, uint64_t va, unsigned level);
 
 /* Writes an entry that was, or becomes, empty or not, and counts. */
 void paging_set(uint64_t *entry, uint64_t value);

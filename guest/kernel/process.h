@@ -23,10 +23,10 @@ struct shared;
 /* One range of user memory with one meaning; ranges do not overlap. */
 struct vma {
     uint64_t start, end;
-    uint8_t prot; /* ABI_PROT_* */
-    bool huge;    /* by 2M pages */
-    bool locked;  /* all of it is there and stays */
-    bool random;  /* VMA_DISK: nothing is read ahead */
+    uint8_t prot;  /* ABI_PROT_* */
+    uint8_t level; /* of its leaf entries: 0 by 4K pages, 1 by 2M, 2 by 1G */
+    bool locked;   /* all of it is there and stays */
+    bool random;   /* VMA_DISK: nothing is read ahead */
     enum vma_kind { VMA_ZERO, VMA_FILE, VMA_DISK, VMA_SHARED, VMA_REGION } kind;
     /*
      * VMA_FILE: the image frame at start; bytes of file from start on, zeroes follow.

@@ -22,19 +22,28 @@ int space_range(struct process *p, uint64_t start, uint64_t bytes, uint64_t *end
     return result ? result : vma_split(p, *end);
 }
 
+static uint8_t level_of(uint32_t flags)
+{
+    return flags & ABI_MAP_GIANT ? 2 : flags & ABI_MAP_HUGE ? 1 : 0;
+}
+
 int64_t space_mmap(struct process *p, uint64_t addr, uint64_t bytes, uint32_t prot, uint32_t flags,
                    uint64_t object)
 {
-    struct vma vma = { .prot = (uint8_t)prot, .huge = flags & ABI_MAP_HUGE, .kind = VMA_ZERO };
+    struct vma vma = { .prot = (uint8_t)prot, .kind = VMA_ZERO, .level = level_of(flags) };
     uint64_t page = vma_page_bytes(&vma);
     int result;
 
-    if (bytes == 0 || bytes > USER_END || prot & ~7u || flags & ~7u || addr % page)
+    if (bytes == 0 || bytes > USER_END || prot & ~7u || flags & ~15u || addr % page)
         return -ABI_EINVAL;
     bytes = (bytes + page - 1) & ~(page - 1);
+    if (flags & ABI_MAP_GIANT && !cpu_has_giant_pages())
+        return -ABI_EINVAL;
+    if (flags & ABI_MAP_GIANT && bytes / ABI_GIANT_BYTES > frame_giant_free())
+        return -ABI_ENOMEM;
     if (flags & ABI_MAP_SHARED) {
         vma.object = shared_of(object);
-        if (!vma.object || vma.huge || bytes > shared_pages(vma.object) * ABI_PAGE_BYTES)
+        if (!vma.object || vma.level || bytes > shared_pages(vma.object) * ABI_PAGE_BYTES)
             return -ABI_EINVAL;
         vma.kind = VMA_SHARED;
         /* Broken on purpose: the process sees memory of its own instead. */
@@ -103,7 +112,7 @@ static bool exclusive(uint64_t frame)
 /* Inaccessible ones only hold the frame. */
 uint64_t space_leaf(const struct process *p, const struct vma *vma, uint64_t frame)
 {
-    uint64_t entry = frame << PAGE_SHIFT | PTE_USER | (vma->huge ? PTE_HUGE : 0);
+    uint64_t entry = frame << PAGE_SHIFT | PTE_USER | (vma->level ? PTE_HUGE : 0);
 
     /* Broken on purpose: everything is writable and executable. */
     if (p->breaks & ABI_BREAK_PROTECTION)
@@ -143,6 +152,15 @@ static uint64_t frames_in(uint64_t bytes)
     return bytes / ABI_PAGE_BYTES;
 }
 
+/* A 1G page is as many 2M ones, one behind the other. */
+static void put_page(uint64_t frame, uint64_t bytes)
+{
+    uint64_t end = frame + frames_in(bytes);
+
+    for (; frame < end; frame += HUGE_FRAMES)
+        frame_put(frame, false);
+}
+
 void space_drop(struct process *p, uint64_t start, uint64_t end)
 {
     uint64_t va = start, bytes, last = 0;
@@ -155,7 +173,7 @@ void space_drop(struct process *p, uint64_t start, uint64_t end)
             paging_prune(p->pub.root, last);
         /* Broken on purpose: the first page of the range is lost. */
         if (any || !(p->breaks & ABI_BREAK_EXIT))
-            frame_put(frame_of(*entry), false);
+            put_page(frame_of(*entry), bytes);
         paging_set(entry, 0);
         p->pub.rss_frames -= frames_in(bytes);
         any = true;
@@ -247,7 +265,7 @@ static struct vma *private_vma(struct process *p, uint64_t va, uint64_t bytes)
 {
     struct vma *vma = va < USER_END ? vma_at(p, va) : NULL;
 
-    if (!vma || vma->kind != VMA_ZERO || vma->huge || va % ABI_PAGE_BYTES || bytes > vma->end - va)
+    if (!vma || vma->kind != VMA_ZERO || vma->level || va % ABI_PAGE_BYTES || bytes > vma->end - va)
         return NULL;
     return vma;
 }
@@ -302,7 +320,9 @@ static void copy_page(uint64_t to, uint64_t from, uint64_t bytes)
 /* A frame of its own that holds what `from` holds, or zeroes if from is 0. */
 static uint64_t private_copy(const struct vma *vma, uint64_t from)
 {
-    uint64_t frame = vma->huge ? frame_alloc_huge(!from) : frame_alloc(ABI_FRAME_USER, !from);
+    uint64_t frame = vma->level == 2   ? frame_alloc_giant()
+                     : vma->level == 1 ? frame_alloc_huge(!from)
+                                       : frame_alloc(ABI_FRAME_USER, !from);
 
     if (frame && from)
         copy_page(frame, from, vma_page_bytes(vma));
@@ -340,7 +360,7 @@ static int first_touch(struct process *p, struct vma *vma, uint64_t va, bool wri
 
     if (err)
         return err;
-    entry = paging_place(p->pub.root, va, vma->huge);
+    entry = paging_place(p->pub.root, va, vma->level);
     if (!entry) {
         if (frame)
             frame_put(frame, false);
@@ -401,6 +421,9 @@ int space_fault(struct process *p, uint64_t va, uint32_t error)
     /* One that had to wait for a page is the same one when it comes again. */
     if (!p->paging || p->paging != (va & ~(ABI_PAGE_BYTES - 1)))
         p->pub.faults++;
+    /* A reserved bit: pages of a size that this host does not walk, whatever CPUID says. */
+    if (error & ABI_PF_RSVD)
+        return -ABI_EFAULT;
     /* There is no write-only or execute-only memory on x86-64. */
     if (!vma || !vma->prot || (need != ABI_PROT_READ && !(vma->prot & need)))
         return -ABI_EFAULT;
@@ -427,7 +450,7 @@ static int fork_leaf(struct process *parent, struct process *child, bool eager, 
 {
     uint64_t frame = frame_of(*entry);
     bool is_private = vma->kind < VMA_SHARED;
-    uint64_t *place = paging_place(child->pub.root, va, vma->huge);
+    uint64_t *place = paging_place(child->pub.root, va, vma->level);
     uint64_t copy;
 
     if (!place)
@@ -473,10 +496,14 @@ int space_fork(struct process *parent, struct process *child, bool eager)
     int result = 0;
 
     for (unsigned i = 0; !result && i < parent->nvmas; i++) {
-        struct vma *vma = &parent->vma[i];
+        struct vma *vma = &parent->vma[i], *copy = &child->vma[child->nvmas];
 
-        child->vma[child->nvmas++] = *vma;
-        child->vma[i].locked = false;
+        /* Nobody copies a GiB on write. */
+        if (vma->level == 2)
+            continue;
+        child->nvmas++;
+        *copy = *vma;
+        copy->locked = false;
         child->pub.vsz_bytes += vma->end - vma->start;
         vma_hold(vma);
         result = fork_vma(parent, child, eager, vma);

@@ -55,7 +55,7 @@ static void vma_close(struct process *p, struct vma *at)
 
 uint64_t vma_page_bytes(const struct vma *vma)
 {
-    return vma->huge ? ABI_HUGE_BYTES : ABI_PAGE_BYTES;
+    return ABI_PAGE_BYTES << 9 * vma->level;
 }
 
 /* Moves a VMA's start up, and what it maps with it. */
@@ -101,7 +101,7 @@ void vma_merge(struct process *p, uint64_t start, uint64_t end)
         const struct vma *next = vma + 1;
 
         if (vma->end == next->start && vma->kind == VMA_ZERO && next->kind == VMA_ZERO &&
-            vma->prot == next->prot && vma->huge == next->huge && vma->locked == next->locked) {
+            vma->prot == next->prot && vma->level == next->level && vma->locked == next->locked) {
             vma->end = next->end;
             vma_close(p, vma + 1);
         } else {

@@ -6,10 +6,13 @@ static struct abi_mailbox mailbox __attribute__((aligned(4096)));
 
 static void *map_pages(size_t bytes, enum abi_page_kind page)
 {
-    if (page > ABI_PAGE_2M)
+    static const uint32_t flags[ABI_PAGE_KINDS] = {
+        [ABI_PAGE_2M] = ABI_MAP_HUGE, [ABI_PAGE_1G] = ABI_MAP_GIANT
+    };
+
+    if (page >= ABI_PAGE_KINDS)
         return NULL;
-    return map(NULL, bytes, ABI_PROT_READ | ABI_PROT_WRITE, page == ABI_PAGE_2M ? ABI_MAP_HUGE : 0,
-               0);
+    return map(NULL, bytes, ABI_PROT_READ | ABI_PROT_WRITE, flags[page], 0);
 }
 
 static int unmap_pages(void *addr, size_t bytes)
