@@ -63,6 +63,11 @@ enum abi_order_kind {
     ABI_ORDER_MAP,       /* map `bytes` of fresh memory by `page`; value[0]: va */
     ABI_ORDER_UNMAP,     /* [va, va + bytes) */
     ABI_ORDER_TOUCH,     /* one access, by ABI_TOUCH_*, to every stride of [va, va + bytes) */
+
+    /* exits, workloads */
+    ABI_ORDER_KERNEL,   /* SYS_MEASURE (arg[0], count, arg[1]); value[0]: what it returned */
+    ABI_ORDER_WAIT,     /* until the word at va is not 0, `count` ticks at most; value[0]: it */
+    ABI_ORDER_WORKLOAD, /* see below */
     ABI_ORDER_KINDS,
 };
 
@@ -74,8 +79,48 @@ enum abi_page_kind {
     ABI_PAGE_KINDS,
 };
 
-#define ABI_TOUCH_WRITE   1u /* store a zero word; else load */
-#define ABI_TOUCH_TIMED   2u /* each by itself, into the histogram; else all at once */
+#define ABI_TOUCH_WRITE 1u /* store a zero word; else load */
+#define ABI_TOUCH_TIMED 2u /* each by itself, into the histogram; else all at once */
+
+/*
+ * ---- Events of the kernel's side, for SYS_MEASURE ----
+ *
+ * The kernel does one thing `count` times (at most ABI_MEASURE_SAMPLES) with interrupts off,
+ * each between two looks at the clock, which it leaves in its area for the host to read; up to
+ * VMMCALL every other sample, the first one too, has nothing between them. What it waits for comes
+ * by a vector whose handler's first instruction looks at the clock.
+ */
+enum abi_measure_op {
+    ABI_MEASURE_AREA,       /* () -> GPA of the area */
+    ABI_MEASURE_EMPTY,      /* nothing */
+    ABI_MEASURE_PIO,        /* a 32-bit read from port `arg` */
+    ABI_MEASURE_MMIO,       /* a 32-bit load at offset `arg` of the first device's window */
+    ABI_MEASURE_STORE,      /* a 32-bit store of ABI_MEASURE_SIGNAL at that offset */
+    ABI_MEASURE_CPUID,      /* leaf `arg` */
+    ABI_MEASURE_RDMSR,      /* MSR `arg` */
+    ABI_MEASURE_VMCALL,     /* hypercall `arg`, as Intel's CPUs have it */
+    ABI_MEASURE_VMMCALL,    /* and AMD's */
+    ABI_MEASURE_STORE_TURN, /* as STORE, each when the host has seen the one before */
+    ABI_MEASURE_IPI,        /* to another CPU: until its handler */
+    ABI_MEASURE_IPI_ECHO,   /* and back: until the handler here */
+    ABI_MEASURE_TIMER,      /* `arg` ticks ahead by IA32_TSC_DEADLINE; spinning */
+    ABI_MEASURE_TIMER_HALT, /* the same in HLT */
+    ABI_MEASURE_HALT,       /* HLT, until the host interrupts: handler, and after HLT */
+    ABI_MEASURE_OPS,
+};
+
+#define ABI_MEASURE_SAMPLES 256u
+#define ABI_MEASURE_VECTOR  0xf0u       /* where interrupts of the host's are to go, on CPU 0 */
+#define ABI_MEASURE_SIGNAL  0x5349474eu /* for an ioeventfd */
+
+struct abi_measure_area {
+    uint64_t stamp;  /* of the handler's first instruction, the last time it ran */
+    uint32_t rung;   /* how often it ran */
+    uint32_t ready;  /* the sample, from 1, that the guest is at */
+    uint32_t seen;   /* the host's: the sample it is done with */
+    uint32_t result; /* of the last sample: what was read or returned */
+    uint64_t begin[ABI_MEASURE_SAMPLES], end[ABI_MEASURE_SAMPLES];
+};
 
 #define ABI_ORDER_ARGS    8
 #define ABI_ANSWER_VALUES 16

@@ -54,6 +54,7 @@ enum abi_syscall {
     SYS_SWAP_CHILD,     /* (pid, its addr, own addr, bytes): private pages change places */
     SYS_MAP_DISK,       /* (disk, offset, bytes, prot, addr or 0) -> va: of a disk, private */
     SYS_LOCK,           /* (addr, bytes, 1 or 0): as mlock(2), munlock(2); waits */
+    SYS_MEASURE,        /* (enum abi_measure_op, count, arg) -> count: see measure.h */
     SYS_COUNT,
 };
 

@@ -38,10 +38,8 @@ static struct idt_gate idt[256];
 extern char trap_stubs[], syscall_entry[];
 
 /* Interrupt gates for the vectors that can come: exceptions and our own. */
-static void idt_set(unsigned vector, unsigned ist)
+static void idt_set_entry(unsigned vector, unsigned ist, uint64_t entry)
 {
-    uint64_t entry = (uint64_t)trap_stubs + 16 * vector;
-
     idt[vector] = (struct idt_gate){
         .offset_low = (uint16_t)entry,
         .selector = SELECTOR_KERNEL_CODE,
@@ -50,6 +48,11 @@ static void idt_set(unsigned vector, unsigned ist)
         .offset_middle = (uint16_t)(entry >> 16),
         .offset_high = (uint32_t)(entry >> 32),
     };
+}
+
+static void idt_set(unsigned vector, unsigned ist)
+{
+    idt_set_entry(vector, ist, (uint64_t)trap_stubs + 16 * vector);
 }
 
 static void idt_fill(void)
@@ -70,6 +73,11 @@ static void idt_fill(void)
 void cpu_open_vector(unsigned vector)
 {
     idt_set(vector, 0);
+}
+
+void cpu_set_vector(unsigned vector, const char *entry)
+{
+    idt_set_entry(vector, 0, (uint64_t)entry);
 }
 
 void cpu_setup(struct cpu *cpu, uint64_t stack_top)

@@ -48,6 +48,9 @@ extern unsigned cpu_count; /* found */
 /* Opens an interrupt vector beyond those that are always there. */
 void cpu_open_vector(unsigned vector);
 
+/* Opens it with an entry of its own, which saves what it uses and ends in iretq. */
+void cpu_set_vector(unsigned vector, const char *entry);
+
 /* CPUID Fn8000_0001 EDX bit 26 (AMD APM vol. 3; Intel SDM vol. 2, CPUID). */
 bool cpu_has_giant_pages(void);
 

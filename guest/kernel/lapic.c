@@ -15,6 +15,7 @@
 #define LAPIC_TIMER_NOW 0x380
 #define LAPIC_TIMER_DIV 0x3e0
 #define LVT_MASKED      0x10000
+#define LVT_DEADLINE    0x40000
 #define ICR_INIT        0x4500
 #define ICR_STARTUP     0x4600
 #define ICR_FIXED       0x4000
@@ -63,6 +64,17 @@ void lapic_end_of_interrupt(void)
 void lapic_timer(uint32_t ns)
 {
     lapic_write(LAPIC_TIMER_NOW, ns);
+}
+
+void lapic_timer_mode(uint8_t vector, bool deadline)
+{
+    lapic_timer(0);
+    lapic_write(LAPIC_LVT_TIMER, vector | (deadline ? LVT_DEADLINE : 0));
+}
+
+void lapic_priority(uint8_t vector)
+{
+    lapic_write(LAPIC_TPR, vector & 0xf0);
 }
 
 static void command(uint32_t apic_id, uint32_t low)

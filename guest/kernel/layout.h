@@ -43,6 +43,8 @@
 #define VECTOR_WAKE     0x40
 #define VECTOR_STRAY    0x50 /* and the next ones: whoever sends them is up to no good */
 #define VECTOR_NO_MORE  0xf0
+#define VECTOR_MEASURE  0xf0 /* SYS_MEASURE's, above all others so that it can shut them out */
+#define VECTOR_ECHO     0xf1
 #define VECTOR_SPURIOUS 0xff
 /* In the vector field of struct regs: it came by `syscall`, and may go back by sysret. */
 #define VECTOR_SYSCALL 0x100

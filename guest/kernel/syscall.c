@@ -9,6 +9,7 @@
 #include "guest/kernel/frame.h"
 #include "guest/kernel/kernel.h"
 #include "guest/kernel/kstring.h"
+#include "guest/kernel/measure.h"
 #include "guest/kernel/program.h"
 #include "guest/kernel/rng.h"
 #include "guest/kernel/shared.h"
@@ -376,6 +377,12 @@ static int64_t sys_limit(struct process *p, const uint64_t *arg)
     return 0;
 }
 
+static int64_t sys_measure(struct process *p, const uint64_t *arg)
+{
+    (void)p;
+    return measure_call((uint32_t)arg[0], arg[1], arg[2]);
+}
+
 typedef int64_t handler(struct process *p, const uint64_t *arg);
 
 static handler *const table[SYS_COUNT] = {
@@ -418,6 +425,7 @@ static handler *const table[SYS_COUNT] = {
     [SYS_ZEROING] = sys_zeroing,
     [SYS_MAP_DISK] = sys_map_disk,
     [SYS_LOCK] = sys_lock,
+    [SYS_MEASURE] = sys_measure,
 };
 
 /*

@@ -9,6 +9,18 @@ static int order_map(const struct platform *platform, const struct abi_order *or
     return va ? 0 : -ABI_ENOMEM;
 }
 
+static int order_kernel(const struct platform *platform, const struct abi_order *order,
+                        struct abi_answer *answer)
+{
+    int64_t done;
+
+    if (!platform->kernel || order->arg[0] >= ABI_MEASURE_OPS)
+        return -ABI_ENOSYS;
+    done = platform->kernel((enum abi_measure_op)order->arg[0], order->count, order->arg[1]);
+    answer->value[0] = (uint64_t)done;
+    return done < 0 ? (int)done : 0;
+}
+
 static int carry_out(const struct platform *platform, const struct abi_order *order,
                      struct abi_answer *answer)
 {
@@ -17,6 +29,8 @@ static int carry_out(const struct platform *platform, const struct abi_order *or
     case ABI_ORDER_MAP: return order_map(platform, order, answer);
     case ABI_ORDER_UNMAP: return platform->unmap((void *)order->va, order->bytes);
     case ABI_ORDER_TOUCH: return order_touch(order, answer);
+    case ABI_ORDER_KERNEL: return order_kernel(platform, order, answer);
+    case ABI_ORDER_WAIT: return order_wait(order, answer);
     }
     return -ABI_ENOSYS;
 }

@@ -15,6 +15,8 @@ struct platform {
     /* Fresh zero memory by pages of that kind, not touched yet. NULL: cannot be had. */
     void *(*map)(size_t bytes, enum abi_page_kind page);
     int (*unmap)(void *addr, size_t bytes); /* 0 or -ABI_E* */
+    /* SYS_MEASURE, on CPU 0; NULL: there is no kernel to ask. */
+    int64_t (*kernel)(enum abi_measure_op op, uint64_t count, uint64_t arg);
 };
 
 /* Carries one order out; the answer is cleared first. */
@@ -25,6 +27,7 @@ void order_run(const struct platform *platform, const struct abi_order *order,
 
 int order_clock(const struct abi_order *order, struct abi_answer *answer);
 int order_touch(const struct abi_order *order, struct abi_answer *answer);
+int order_wait(const struct abi_order *order, struct abi_answer *answer);
 
 /*
  * The time stamp counter before and after what is measured (Intel SDM vol. 2, RDTSC and

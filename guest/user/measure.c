@@ -20,9 +20,18 @@ static int unmap_pages(void *addr, size_t bytes)
     return unmap(addr, bytes);
 }
 
+/* On the CPU that interrupts of the host's go to. */
+static int64_t kernel(enum abi_measure_op op, uint64_t count, uint64_t arg)
+{
+    syscall(SYS_PIN, 0);
+    return syscall(SYS_MEASURE, op, count, arg);
+}
+
 int main(int argc, char **argv)
 {
-    static const struct platform platform = { .map = map_pages, .unmap = unmap_pages };
+    static const struct platform platform = { .map = map_pages,
+                                              .unmap = unmap_pages,
+                                              .kernel = kernel };
     const uint64_t arg[1] = { (uint64_t)&mailbox };
 
     (void)argc;
