@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "vmm/machine/cpuid.h"
+#include "vmm/machine/msr.h"
 #include "vmm/machine/vm.h"
 #include "vmm/machine/vm_setup.h"
 
@@ -264,6 +265,7 @@ static void (*const exit_handlers[VCPU_EXIT_REASONS])(struct vcpu *) = {
     [KVM_EXIT_SHUTDOWN] = exit_shutdown,
     [KVM_EXIT_INTERNAL_ERROR] = exit_internal_error,
     [KVM_EXIT_FAIL_ENTRY] = exit_fail_entry,
+    [KVM_EXIT_X86_RDMSR] = msr_read_exit,
 };
 
 void vcpu_run(struct vcpu *vcpu)

@@ -25,6 +25,7 @@
 struct cpuid_mask;
 struct cpuid_quirk;
 struct cpuid_table;
+struct msr_reader;
 struct vm_setup;
 
 #define VM_KICK_SIGNAL SIGUSR1
@@ -72,6 +73,7 @@ struct vm {
     int end_fd; /* eventfd: readable once the VM has been told to stop */
     struct memory memory;
     struct bus pio, mmio;
+    const struct msr_reader *msr_reader; /* NULL: none */
     struct vcpu *vcpus;
     unsigned ncpus;
     struct vm_setup *setup;          /* what goes on beside vm_create, see vm_setup.h */
