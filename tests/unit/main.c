@@ -15,6 +15,7 @@ static const struct {
     { "measure", measure_suite },
     { "compare", compare_suite },
     { "measure_files", measure_files_suite },
+    { "exits", exits_suite },
     { "memory", memory_suite },
     { "bus", bus_suite },
     { "cpuid", cpuid_suite },

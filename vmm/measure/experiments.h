@@ -7,5 +7,6 @@
 #include "vmm/measure/measure.h"
 
 extern const struct measure_experiment measure_clock;
+extern const struct measure_experiment measure_exits;
 
 #endif

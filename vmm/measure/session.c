@@ -142,7 +142,9 @@ int session_open(struct session *session, const struct kvm_host *host,
     const struct vm_config config = { .boot_args = "exec=measure",
                                       .memory_bytes = shape->memory_bytes,
                                       .vcpu_count = shape->cpus,
-                                      .huge_pages = shape->backing };
+                                      .huge_pages = shape->backing,
+                                      .devices = shape->devices,
+                                      .ndevices = shape->ndevices };
     struct vm_shape vm_shape = boot_shape(&config);
     struct board_config board_config = boot_board(&config);
     struct boot_error boot_error;
@@ -163,6 +165,11 @@ int session_open(struct session *session, const struct kvm_host *host,
     if (err) {
         snprintf(error, error_bytes, "cannot create the devices: %s", strerror(-err));
         goto destroy_vm;
+    }
+    err = shape->prepare ? shape->prepare(shape->prepare_owner, session) : 0;
+    if (err) {
+        snprintf(error, error_bytes, "cannot prepare the machine: %s", strerror(-err));
+        goto destroy_board;
     }
     err = boot(&session->vm, &session->board, &config, &boot_error);
     if (err) {

@@ -18,11 +18,18 @@
 #include "vmm/inspect/guest.h"
 #include "vmm/machine/vm.h"
 
+struct session;
+
 struct session_shape {
     uint64_t memory_bytes; /* of the guest */
     unsigned cpus;
     enum memory_backing backing;
-    unsigned timeout_s; /* for the start, and for one order; 0: 60 */
+    unsigned timeout_s;                 /* for the start, and for one order; 0: 60 */
+    const struct board_device *devices; /* NULL: none */
+    unsigned ndevices;
+    /* What else the machine is to have, before it starts: 0 or -errno. NULL: nothing. */
+    int (*prepare)(void *owner, struct session *session);
+    void *prepare_owner;
 };
 
 struct session {
