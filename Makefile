@@ -42,7 +42,7 @@ BENCHES   += $(if $(GLIB),$B/bench/iommu)
 LOADED    := multiboot.elf multiboot32.elf multiboot.bin bzimage.bin flat16.bin flat32.bin flat64.bin
 GUESTS    := $(patsubst tests/guests/%.S,$B/tests/%.elf,$(filter-out %/multiboot.S %/flat.S \
     %/bzimage.S,$(sort $(wildcard tests/guests/*.S)))) $(addprefix $B/tests/,$(LOADED)) \
-    $B/tests/with-signals $B/tests/with-terminal
+    $(addprefix $B/tests/with-,signals socket terminal)
 
 all: $B/strata $(REST)/strata-net $(if $(FAULT_INJECT),,$(BENCHES) $(GUESTS))
 

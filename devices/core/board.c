@@ -8,6 +8,7 @@
 #include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
+#include "devices/virtio/console_ports.h"
 #include "devices/virtio/iommu.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
@@ -62,6 +63,27 @@ static int create_disk(struct board *board, struct board_slot *slot)
                              board->error, sizeof(board->error));
 }
 
+static int create_console(struct board *board, struct board_slot *slot)
+{
+    const struct board_device *device = slot->device;
+    struct console *out = &board->serial.console;
+    int err;
+
+    if (!device->nports)
+        return virtio_console_create(&slot->console, board->vm, &slot->door, out,
+                                     board->serial.room_fd, slot->gpa, slot->gsi);
+    err = virtio_console_create_ports(&slot->console, board->vm, &slot->door, out,
+                                      board->serial.room_fd, device->ports, device->nports,
+                                      !device->ports_only, slot->gpa, slot->gsi, board->error,
+                                      sizeof(board->error));
+    if (err)
+        return err;
+    err = console_ports_start(&slot->console);
+    if (err)
+        virtio_console_destroy(&slot->console);
+    return err;
+}
+
 static int create_vsock(struct board *board, struct board_slot *slot)
 {
     int err = virtio_vsock_create(&slot->vsock, board->vm, &slot->door, slot->device->guest_cid,
@@ -87,9 +109,7 @@ static int create_device(struct board *board, struct board_slot *slot)
     case BOARD_PROBE: return probe_create(&slot->probe, vm, door, slot->gpa, slot->gsi);
     case BOARD_BLK: return create_disk(board, slot);
     case BOARD_RNG: return virtio_rng_create(&slot->rng, vm, door, slot->gpa, slot->gsi);
-    case BOARD_CONSOLE:
-        return virtio_console_create(&slot->console, vm, door, &board->serial.console,
-                                     board->serial.room_fd, slot->gpa, slot->gsi);
+    case BOARD_CONSOLE: return create_console(board, slot);
     case BOARD_NET:
         return virtio_net_create(&slot->net, vm, door, slot->device->net, slot->gpa, slot->gsi,
                                  board->error, sizeof(board->error));
@@ -109,6 +129,8 @@ static void destroy_device(struct board_slot *slot)
         virtio_iommu_destroy(&slot->iommu);
     else if (slot->device->kind == BOARD_BLK)
         virtio_blk_destroy(slot->blk);
+    else if (slot->device->kind == BOARD_CONSOLE)
+        virtio_console_destroy(&slot->console);
     else if (slot->device->kind == BOARD_NET)
         virtio_net_destroy(slot->net);
     else if (slot->device->kind == BOARD_VSOCK)
@@ -309,6 +331,8 @@ bool board_report(const struct board *board, unsigned window, struct board_repor
         report->disk = slot->blk;
     else if (slot->device->kind == BOARD_BALLOON)
         report->balloon = &slot->balloon;
+    else if (slot->device->kind == BOARD_CONSOLE)
+        report->ports = slot->console.ports ? &slot->console : NULL;
     else if (slot->device->kind == BOARD_NET)
         report->net = slot->net;
     else if (slot->device->kind == BOARD_VSOCK)

@@ -23,11 +23,13 @@
 #define BOARD_NODES_MAX   16
 #define BOARD_ERROR_BYTES 320
 
+struct console_port_config;
 struct dma;
 struct net_config;
 struct probe;
 struct virtio_balloon;
 struct virtio_blk;
+struct virtio_console;
 struct virtio_iommu;
 struct virtio_net;
 struct virtio_vsock;
@@ -53,6 +55,10 @@ struct board_device {
     uint64_t bytes;               /* BOARD_BALLOON: what the guest should do without, at first */
     uint64_t guest_cid;           /* BOARD_VSOCK */
     const struct net_config *net; /* BOARD_NET: what it is connected to; outlives the board */
+    /* BOARD_CONSOLE: its ports beyond the console, which outlive the board. */
+    const struct console_port_config *ports;
+    unsigned nports;
+    bool ports_only; /* it is no console to drivers that know of ports */
 };
 
 struct board_config {
@@ -149,6 +155,7 @@ struct board_report {
     const struct virtio_blk *disk;  /* NULL: it is none */
     struct virtio_iommu *iommu;     /* NULL: it is none */
     struct virtio_balloon *balloon; /* NULL: it is none */
+    struct virtio_console *ports;   /* NULL: no console, or of one port */
     struct virtio_net *net;         /* NULL: it is none */
     struct virtio_vsock *vsock;     /* NULL: it is none */
 };

@@ -489,6 +489,7 @@ int virtio_mmio_create(struct virtio_mmio *device, const struct virtio_class *cl
                     .write = mmio_write,
                     .settle = mmio_settle },
     };
+    device->queues = class->queues ? class->queues : device->few;
     for (unsigned i = 0; i < class->nqueues; i++)
         virtqueue_init(&device->queues[i], dma, class->queue_max);
     return vm ? bus_add(&vm->mmio, &device->region) : 0;

@@ -15,7 +15,8 @@
 #include "devices/core/virtqueue.h"
 #include "vmm/machine/bus.h"
 
-#define VIRTIO_QUEUES_MAX 8
+#define VIRTIO_QUEUES_MAX 32
+#define VIRTIO_QUEUES_FEW 8         /* of most devices */
 #define VIRTIO_MMIO_BYTES 0x1000ull /* a window: registers, config space from 0x100 */
 
 /* Why a device interrupts (4.2.2, InterruptStatus). */
@@ -39,8 +40,9 @@ struct virtio_class {
     uint64_t
         features; /* of the device type; the transport adds VERSION_1, RING_*, ACCESS_PLATFORM */
     unsigned nqueues;
-    uint16_t queue_max;    /* size, at most VIRTQUEUE_SIZE_MAX */
-    uint32_t config_bytes; /* of the device-specific configuration space */
+    struct virtqueue *queues; /* the room for more than VIRTIO_QUEUES_FEW, the device's own */
+    uint16_t queue_max;       /* size, at most VIRTQUEUE_SIZE_MAX */
+    uint32_t config_bytes;    /* of the device-specific configuration space */
 
     /* The driver kicked a queue. */
     void (*notify)(void *owner, unsigned queue);
@@ -83,7 +85,8 @@ struct virtio_mmio {
     struct dma *dma;
     unsigned gsi;
     struct virtio_state state;
-    struct virtqueue queues[VIRTIO_QUEUES_MAX];
+    struct virtqueue *queues; /* class->nqueues */
+    struct virtqueue few[VIRTIO_QUEUES_FEW];
     struct bus_region region;
     const char *broken;      /* why NEEDS_RESET is set; NULL: it is not */
     const char *broken_last; /* the same, the last time that it was; a reset keeps it */

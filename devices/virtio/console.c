@@ -3,15 +3,17 @@
 #include <errno.h>
 #include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/virtio/console_ports.h"
 #include "vmm/machine/vm.h"
 
 #define QUEUE_SIZE  64
 #define PIECE_BYTES 4096
 
-static void offer_again(struct virtio_console *console)
+void virtio_console_offer(const struct virtio_console *console)
 {
     uint64_t one = 1;
 
@@ -115,6 +117,9 @@ static bool listening(const struct virtio_console *console)
 {
     const struct virtio_mmio *mmio = &console->mmio;
 
+    /* A driver that knows of ports throws away what comes before it has opened one. */
+    if (console_ports_used(console) && !console->ports->port[0].guest_open)
+        return false;
     return mmio->state.status & VIRTIO_DRIVER_OK && !mmio->broken && !mmio->held &&
            mmio->queues[VIRTIO_CONSOLE_RECEIVE].state.ready;
 }
@@ -152,7 +157,7 @@ int64_t virtio_console_input(struct virtio_console *console, const uint8_t *byte
     console->starved = done < count;
     /* Useless buffers only: there may be better ones behind them, or somebody else to read. */
     if (console->starved && err)
-        offer_again(console);
+        virtio_console_offer(console);
     taken = console->fed ? (int64_t)done : -EAGAIN;
     dma_unlock(console->mmio.dma);
     return taken;
@@ -164,7 +169,9 @@ static void notify(void *owner, unsigned queue)
 {
     struct virtio_console *console = owner;
 
-    if (queue == VIRTIO_CONSOLE_TRANSMIT) {
+    if (queue > VIRTIO_CONSOLE_TRANSMIT) {
+        console_ports_notify(console, queue);
+    } else if (queue == VIRTIO_CONSOLE_TRANSMIT) {
         /* Drivers in use (Linux) look at the size only when they are told that it changed. */
         if (!console->size_told && console->columns)
             virtio_config_changed(&console->mmio);
@@ -174,7 +181,7 @@ static void notify(void *owner, unsigned queue)
         /* The first buffers, or more: what waits, maybe elsewhere, is for this device. */
         console->starved = false;
         console->fed = true;
-        offer_again(console);
+        virtio_console_offer(console);
     }
 }
 
@@ -183,7 +190,9 @@ static void reset(void *owner)
     struct virtio_console *console = owner;
 
     console->sending = console->starved = console->fed = console->size_told = false;
-    offer_again(console); /* to somebody else */
+    virtio_console_offer(console); /* to somebody else */
+    if (console->ports)
+        console_ports_reset(console);
 }
 
 static void stop(void *owner, unsigned queue)
@@ -192,13 +201,19 @@ static void stop(void *owner, unsigned queue)
 
     if (queue == VIRTIO_CONSOLE_TRANSMIT)
         console->sending = false;
+    else if (queue > VIRTIO_CONSOLE_TRANSMIT)
+        console_ports_stop(console, queue);
 }
 
-/* 5.3.4: without MULTIPORT and EMERG_WRITE the other fields mean nothing, and read 0. */
+/* 5.3.4: without MULTIPORT and EMERG_WRITE their fields mean nothing, and read 0. */
 static uint64_t config_read(void *owner, uint32_t offset, unsigned size)
 {
     const struct virtio_console *console = owner;
-    const struct virtio_console_config config = { .cols = console->columns, .rows = console->rows };
+    const struct virtio_console_config config = {
+        .cols = console->columns,
+        .rows = console->rows,
+        .max_nr_ports = console->ports ? console->ports->count : 0,
+    };
     uint64_t value = 0;
 
     memcpy(&value, (const char *)&config + offset, size);
@@ -226,6 +241,39 @@ int virtio_console_create(struct virtio_console *console, struct vm *vm, struct 
     return virtio_mmio_create(&console->mmio, &console_class, console, vm, door, base, gsi);
 }
 
+int virtio_console_create_ports(struct virtio_console *console, struct vm *vm, struct dma *door,
+                                struct console *out, int room_fd,
+                                const struct console_port_config *configs, unsigned nports,
+                                bool first, uint64_t base, unsigned gsi, char *error,
+                                size_t error_bytes)
+{
+    struct console_ports *ports;
+    int err = console_ports_create(&ports, configs, nports, first, error, error_bytes);
+
+    if (err)
+        return err;
+    *console = (struct virtio_console){ .ports = ports, .out = out, .room_fd = room_fd };
+    ports->class = console_class;
+    ports->class.features |= 1ull << VIRTIO_CONSOLE_F_MULTIPORT;
+    ports->class.nqueues = 2 * (ports->count + 1);
+    ports->class.queues = ports->queues;
+    err = virtio_mmio_create(&console->mmio, &ports->class, console, vm, door, base, gsi);
+    if (err) {
+        snprintf(error, error_bytes, "--virtio-port: %s", strerror(-err));
+        virtio_console_destroy(console);
+    }
+    return err;
+}
+
+void virtio_console_destroy(struct virtio_console *console)
+{
+    if (!console->ports)
+        return;
+    console_ports_end(console);
+    console_ports_destroy(console->ports);
+    console->ports = NULL;
+}
+
 void virtio_console_resize(struct virtio_console *console, uint16_t columns, uint16_t rows)
 {
     dma_lock(console->mmio.dma);
@@ -233,6 +281,11 @@ void virtio_console_resize(struct virtio_console *console, uint16_t columns, uin
         console->columns = columns;
         console->rows = rows;
         virtio_config_changed(&console->mmio);
+        /* Drivers that know of ports take a port's size from a message (5.3.6.2). */
+        if (console_ports_used(console) && console->ports->port[0].ready) {
+            console->ports->port[0].send |= CONSOLE_SEND_RESIZE;
+            console_control_send(console);
+        }
     }
     dma_unlock(console->mmio.dma);
 }

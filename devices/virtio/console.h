@@ -4,7 +4,7 @@
  *
  * Output is copied out of guest memory under the lock of the door and written without it,
  * on the thread of the vCPU that kicked: a reader that takes nothing stops neither the
- * IOMMU nor the other vCPUs.
+ * IOMMU nor the other vCPUs. More ports are console_ports.h's.
  */
 #ifndef STRATA_VIRTIO_CONSOLE_H
 #define STRATA_VIRTIO_CONSOLE_H
@@ -20,11 +20,14 @@
 #define VIRTIO_CONSOLE_RECEIVE  0 /* queues (5.3.2) */
 #define VIRTIO_CONSOLE_TRANSMIT 1
 
+struct console_port_config;
+struct console_ports;
 struct vm;
 
 struct virtio_console {
     struct virtio_mmio mmio;
-    struct console *out; /* not owned */
+    struct console_ports *ports; /* owned; NULL: there is but one, and nothing else is offered */
+    struct console *out;         /* not owned */
     int room_fd;
     atomic_bool transmit_due; /* the driver kicked, and nobody has looked yet */
     /* The rest is under the lock of the door. */
@@ -48,6 +51,20 @@ int virtio_console_create(struct virtio_console *console, struct vm *vm, struct 
                           struct console *out, int room_fd, uint64_t base, unsigned gsi);
 
 /*
+ * The same with more ports (console_ports.h), at most CONSOLE_PORTS_MAX - 1, whose sockets
+ * listen; to drivers that know of ports the console is one only if `first`. What `ports` says
+ * outlives the device. 0; or -errno and one line for the user.
+ */
+int virtio_console_create_ports(struct virtio_console *console, struct vm *vm, struct dma *door,
+                                struct console *out, int room_fd,
+                                const struct console_port_config *ports, unsigned nports,
+                                bool first, uint64_t base, unsigned gsi, char *error,
+                                size_t error_bytes);
+
+/* After the VM has ended. */
+void virtio_console_destroy(struct virtio_console *console);
+
+/*
  * Bytes from the outside, from any thread: how many fitted into the buffers that the
  * driver has made available, or -EAGAIN while no driver runs the device, or one that has
  * never made any available: it only writes. What was not taken is to be offered again
@@ -57,5 +74,8 @@ int64_t virtio_console_input(struct virtio_console *console, const uint8_t *byte
 
 /* The terminal has this size from now on. Any thread, without the lock of the door. */
 void virtio_console_resize(struct virtio_console *console, uint16_t columns, uint16_t rows);
+
+/* Under the lock: what was refused may be taken now, by this or another one. */
+void virtio_console_offer(const struct virtio_console *console);
 
 #endif

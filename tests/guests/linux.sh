@@ -11,7 +11,7 @@
 # STRATA_SLOW multiplies all time limits (emulated hosts set it).
 cd "$(dirname "$0")/../.." || exit 2
 
-ALL="boot devices iommu ends faults"
+ALL="boot devices ports iommu ends faults"
 STRATA=${STRATA:-build/strata}
 SLOW=${STRATA_SLOW:-1}
 work=$(mktemp -d) || exit 2
@@ -231,6 +231,84 @@ IN
         is hvc yes
         verdict "$kernel kernel: what is written to hvc0 comes out" "$why"
     done
+}
+
+# Named ports of a virtio-console: both ways, who comes and goes, and the terminal's size.
+group_ports() {
+    machines="cloud:bzimage:off small:vmlinux:strict"
+    [ "$SLOW" -lt 10 ] || machines="small:vmlinux:strict"
+    # The links are udev's work elsewhere. One program at a time may have a port open.
+    cat >"$work/ports" <<'TEST'
+i=0
+until [ "$(cat /sys/class/virtio-ports/*/name 2>/dev/null | wc -l)" -ge 2 ] || [ $i -eq 100 ]; do
+    sleep 0.1
+    i=$((i + 1))
+done
+mkdir -p /dev/virtio-ports
+for port in /sys/class/virtio-ports/*; do
+    name=$(cat "$port/name" 2>/dev/null)
+    [ -z "$name" ] || ln -s "/dev/${port##*/}" "/dev/virtio-ports/$name"
+done
+TEST
+    {
+        cat "$work/ports"
+        cat <<'TEST'
+echo "ports=$(echo $(ls /dev/virtio-ports))"
+exec 3<>/dev/virtio-ports/org.echo 4<>/dev/virtio-ports/org.end
+echo "ready=yes"
+echo early >&3
+while :; do cat <&3 >&3; sleep 0.1; done &
+until [ "$(head -n 1 <&4)" = end ]; do sleep 0.1; done
+echo "done=yes"
+TEST
+    } | with_test
+    for case in $machines; do
+        IFS=: read -r kernel form mode <<IN
+$case
+IN
+        start "$kernel" "$form" --iommu "$mode" --virtio-port name=org.echo,path="$work/echo" \
+            --virtio-port name=org.end,path="$work/end" --json "$work/run.json"
+        why=
+        await 'ready=yes' || why="it never came up"
+        # What the guest says first it said before anybody was there.
+        for before in 'early
+' ''; do
+            head -c 300000 /dev/urandom >"$work/sent"
+            { printf %s "$before"; cat "$work/sent"; } >"$work/right"
+            timeout -s KILL $((limit * SLOW)) build/tests/with-socket "$work/echo" \
+                $((300000 + ${#before})) <"$work/sent" >"$work/back" 2>&1 ||
+                why="${why:-no echo}"
+            [ -n "$why" ] || cmp -s "$work/right" "$work/back" || why="another echo"
+        done
+        # Said, and gone.
+        echo end | build/tests/with-socket "$work/end" 0 2>/dev/null
+        finish
+        [ -n "$why" ] || ended 0
+        is ports "org.echo org.end"
+        is done yes
+        [ -n "$why" ] || grep -q '"connections": 2,' "$work/run.json" || why="not two connections"
+        [ -n "$why" ] || [ ! -e "$work/echo" ] || why="the socket is still there"
+        verdict "$kernel kernel, --iommu $mode: ports, to and fro, for one after the other" "$why"
+    done
+
+    {
+        cat "$work/ports"
+        cat <<'TEST'
+exec 3<>/dev/hvc0
+until [ "$size" = "20 90" ]; do
+    now=$(stty size <&3 2>/dev/null)
+    [ "$now" = "$size" ] || echo "size=$now"
+    size=$now
+    sleep 0.1
+done
+TEST
+    } | with_test
+    build/tests/with-terminal raw size:100x30 expect:'size=30 100' size:90x20 expect:'size=20 90' \
+        status:0 -- "$STRATA" run --kernel "$(image_of small vmlinux)" --initrd "$work/initrd" \
+        --append "$append" --virtio-console --virtio-port name=a,path="$work/echo" >"$out" 2>"$err"
+    status=$?
+    ended 0
+    verdict "the console among ports has the terminal's size, and its changes" "$why"
 }
 
 # Behind the IOMMU. Linux 6.1 has no flush queue with virtio-iommu, so lazy is strict there.

@@ -188,6 +188,17 @@ group_misuse() {
     misuse "a socket's path that is a file" "exists and is no socket" run --vsock cid=3,path="$work/twice"
     misuse "a socket's path that is too long" "path" \
         run --vsock cid=3,path="$work/$(printf '%0120d' 0)"
+    misuse "a port without a name" "without name=: say name=NAME,path=SOCK" run --virtio-port path="$work/v"
+    misuse "a port without a path" "without path=" run --virtio-port name=a
+    misuse "a port with a word that it does not know" "id=1: unknown; say name=" run --virtio-port id=1
+    misuse "a port with an empty name" "give 1 to 63 characters" run --virtio-port name=,path="$work/v"
+    misuse "a port with a name that is a path" "other than /" run --virtio-port name=a/b,path="$work/v"
+    misuse "two ports of one name" "name=a twice" run --virtio-port name=a,path="$work/v" \
+        --virtio-port name=a,path="$work/w"
+    misuse "a port whose path is a file" "virtio-port: .*exists and is no socket" \
+        run --virtio-port name=a,path="$work/twice"
+    misuse "two ports at one path" "another process listens" run --virtio-port name=a,path="$work/v" \
+        --virtio-port name=b,path="$work/v"
     misuse "unknown way to use the IOMMU" "sometimes.*off, bypass, strict or lazy" run --iommu sometimes
     misuse "a balloon that is no size" "not a size" run --balloon much
     misuse "a balloon as large as memory" "give less than 256M" run --balloon 256M

@@ -6,6 +6,7 @@
  *   send:TEXT     types TEXT
  *   raw, cooked   until the terminal is raw; or as it was at first, bit for bit
  *   signal:N      sends it signal N
+ *   size:CxR      the terminal has C columns and R rows from now on
  *   stopped       until it has stopped
  *   status:N      until it has ended with exit status N, or by signal N - 128; the terminal
  *                 must then be as it was at first
@@ -119,8 +120,13 @@ static bool done(const char *step)
 static void act(const char *step)
 {
     const char *keys = argument(step, "send"), *number = argument(step, "signal");
+    const char *size = argument(step, "size");
+    struct winsize now = { 0 };
 
     if (keys && write(master, keys, strlen(keys)) < 0)
+        err(1, "%s", step);
+    if (size &&
+        (sscanf(size, "%hux%hu", &now.ws_col, &now.ws_row) != 2 || ioctl(master, TIOCSWINSZ, &now)))
         err(1, "%s", step);
     if (number)
         kill(program, atoi(number));
@@ -133,7 +139,7 @@ static void take(const char *step)
     const char *slow = getenv("STRATA_SLOW");
     time_t limit = time(NULL) + LIMIT_S * (slow ? atoi(slow) : 1);
 
-    if (argument(step, "send") || argument(step, "signal")) {
+    if (argument(step, "send") || argument(step, "signal") || argument(step, "size")) {
         act(step);
         return;
     }

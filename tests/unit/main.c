@@ -22,6 +22,7 @@ static const struct {
     { "cpuid_mask", cpuid_mask_suite },
     { "backend", backend_suite },
     { "balloon", balloon_suite },
+    { "console_ports", console_ports_suite },
     { "vm", vm_suite },
     { "delay", delay_suite },
     { "devices", devices_suite },

@@ -6,6 +6,8 @@
 #include "devices/core/board.h"
 #include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
+#include "devices/virtio/console.h"
+#include "devices/virtio/console_ports.h"
 #include "devices/virtio/iommu.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/vsock.h"
@@ -81,9 +83,23 @@ static json_t *describe_vsock(struct virtio_vsock *vsock)
                      (json_int_t)counts.sent_bytes, "bad_packets", (json_int_t)counts.bad_packets);
 }
 
+static json_t *describe_ports(struct virtio_console *console)
+{
+    struct console_port_counts counts;
+    json_t *ports = json_array();
+    const char *name;
+
+    for (unsigned id = 1; (name = console_ports_count(console, id, &counts)); id++)
+        json_array_append_new(ports, json_pack("{s:s, s:I, s:I, s:I}", "name", name, "connections",
+                                               (json_int_t)counts.connections, "received_bytes",
+                                               (json_int_t)counts.received_bytes, "sent_bytes",
+                                               (json_int_t)counts.sent_bytes));
+    return ports;
+}
+
 static json_t *describe_device(const struct board_report *report)
 {
-    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s?, s:o, s:o, s:o, s:o, s:o}",
+    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s?, s:o, s:o, s:o, s:o, s:o, s:o}",
                      "name", report->name, "gpa", (json_int_t)report->gpa, "endpoint",
                      report->translated ? json_integer(report->endpoint) : json_null(), "kicks",
                      (json_int_t)report->kicks, "interrupts", (json_int_t)report->interrupts,
@@ -94,7 +110,8 @@ static json_t *describe_device(const struct board_report *report)
                      report->iommu ? describe_driver(report->iommu) : json_null(), "balloon",
                      report->balloon ? describe_balloon(report->balloon) : json_null(), "net",
                      report->net ? describe_net(report->net) : json_null(), "vsock",
-                     report->vsock ? describe_vsock(report->vsock) : json_null());
+                     report->vsock ? describe_vsock(report->vsock) : json_null(), "ports",
+                     report->ports ? describe_ports(report->ports) : json_null());
 }
 
 static json_t *describe_devices(const struct board *board)

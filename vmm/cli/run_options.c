@@ -33,6 +33,7 @@ enum {
     OPT_VSOCK,
     OPT_RNG,
     OPT_VIRTIO_CONSOLE,
+    OPT_VIRTIO_PORT,
     OPT_BALLOON,
     OPT_DMA_PROBE,
     OPT_IOMMU,
@@ -79,6 +80,10 @@ static const struct option_entry option_entries[] = {
     [OPT_VIRTIO_CONSOLE] = { "virtio-console", NULL,
                              "a second console, beside the serial port; it gets the input\n"
                              "while a driver reads from it" },
+    [OPT_VIRTIO_PORT] = { "virtio-port", "name=NAME,path=SOCK",
+                          "a port of a virtio-console, in the guest /dev/virtio-ports/NAME, for "
+                          "who\n"
+                          "connects to the Unix socket SOCK; may be repeated" },
     [OPT_BALLOON] = { "balloon", "SIZE",
                       "a balloon: the guest gives free memory back to the host, and does without\n"
                       "SIZE of it altogether (0: without nothing)" },
@@ -293,6 +298,69 @@ static void add_vsock(struct run_options *options, char *text)
     add_device(options, vsock);
 }
 
+/* A file's name for the guest, and a line's worth of it. */
+static void check_port_name(const struct run_options *options, const char *name)
+{
+    size_t length = strlen(name);
+
+    if (!length || length > CONSOLE_PORT_NAME_MAX || !strcmp(name, ".") || !strcmp(name, ".."))
+        usage_error(&run_line, "--virtio-port: name=%.70s: give 1 to %u characters", name,
+                    CONSOLE_PORT_NAME_MAX);
+    for (const char *c = name; *c; c++) {
+        if (*c <= ' ' || *c > '~' || *c == '/')
+            usage_error(&run_line,
+                        "--virtio-port: name=%s: give letters, digits and signs other than /",
+                        name);
+    }
+    for (unsigned i = 0; i < options->nports; i++) {
+        if (!strcmp(name, options->ports[i].name))
+            usage_error(&run_line, "--virtio-port: name=%s twice; give each its own", name);
+    }
+}
+
+/* name=NAME,path=SOCK, in any order; the path is the rest where it comes last. */
+static void add_port(struct run_options *options, char *text)
+{
+    struct console_port_config *port = &options->ports[options->nports];
+
+    if (options->nports == CONSOLE_PORTS_MAX - 1)
+        usage_error(&run_line, "more than %u ports; give fewer --virtio-port",
+                    CONSOLE_PORTS_MAX - 1);
+    for (char *part = text; part;) {
+        char *next = strncmp(part, "path=", 5) || strstr(part, ",name=") ? strchr(part, ',') : NULL;
+
+        if (next)
+            *next++ = 0;
+        if (!strncmp(part, "name=", 5))
+            port->name = part + 5;
+        else if (!strncmp(part, "path=", 5) && part[5])
+            port->path = part + 5;
+        else
+            usage_error(&run_line, "--virtio-port %s: unknown; say name=NAME,path=SOCK", part);
+        part = next;
+    }
+    if (!port->name || !port->path)
+        usage_error(&run_line, "--virtio-port without %s: say name=NAME,path=SOCK",
+                    port->path ? "name=" : "path=");
+    check_port_name(options, port->name);
+    options->nports++;
+}
+
+/* Ports are the first virtio-console's; where there is none, of one that is no console. */
+static void place_ports(struct run_options *options)
+{
+    struct board_device *device = options->devices, *end = device + options->config.ndevices;
+
+    if (!options->nports)
+        return;
+    while (device < end && device->kind != BOARD_CONSOLE)
+        device++;
+    if (device == end)
+        add_device(options, (struct board_device){ .kind = BOARD_CONSOLE, .ports_only = true });
+    device->ports = options->ports;
+    device->nports = options->nports;
+}
+
 /* Checked against --memory when that is known. */
 static void add_balloon(struct run_options *options, const char *text)
 {
@@ -388,6 +456,7 @@ void run_options_parse(struct run_options *options, int argc, char **argv)
         case OPT_VIRTIO_CONSOLE:
             add_device(options, (struct board_device){ .kind = BOARD_CONSOLE });
             break;
+        case OPT_VIRTIO_PORT: add_port(options, optarg); break;
         case OPT_BALLOON: add_balloon(options, value); break;
         case OPT_IOMMU: config->dma_mode = parse_iommu(value); break;
         case OPT_IO: config->io_thread = parse_io(value); break;
@@ -409,6 +478,7 @@ void run_options_parse(struct run_options *options, int argc, char **argv)
         usage_error(&run_line, "--pages hugetlb-1g: --memory must be a multiple of 1G; round it");
     check_kernel(options);
     check_balloon(options);
+    place_ports(options);
     number_devices(options);
     config->devices = options->devices;
     if (options->cpuid.asked)

@@ -6,6 +6,7 @@
 
 #include "devices/backend/net.h"
 #include "devices/core/board.h"
+#include "devices/virtio/console_ports.h"
 #include "guest/abi/machine.h"
 #include "vmm/boot/config.h"
 #include "vmm/boot/multiboot.h"
@@ -21,6 +22,8 @@ struct run_options {
     struct board_device devices[ABI_MMIO_DEVICES_MAX];
     struct net_config nets[ABI_MMIO_DEVICES_MAX]; /* of the network devices among them */
     unsigned nnets;
+    struct console_port_config ports[CONSOLE_PORTS_MAX - 1]; /* of the first console */
+    unsigned nports;
     const char *append, *exec, *json, *control;
     struct run_cpuid cpuid;
     unsigned watchdog_seconds; /* 0: none */

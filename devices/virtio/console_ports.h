@@ -1,0 +1,130 @@
+/*
+ * A virtio-console with more ports than one (virtio 1.2, 5.3, VIRTIO_CONSOLE_F_MULTIPORT):
+ * port 0 is the console, each other one a named stream of bytes between the guest and who
+ * connects to a Unix socket on the host, one at a time. Linux has it as vport0pN, and udev
+ * makes /dev/virtio-ports/NAME of that.
+ *
+ * No byte is lost on the way: what the guest sends while nobody is connected stays in its
+ * queue, where it fills up; what the host sends is read from the socket only while the guest
+ * has the port open, and buffers for it. Whoever hangs up leaves what it has sent, and the
+ * next one is let in after the guest has had that and has been told. Lost is only what a
+ * client was sent and did not read.
+ *
+ * All work is done with the lock of the door held and never waits, on the thread that was
+ * notified or the device's own. Data is copied, so nothing is in flight without the lock.
+ */
+#ifndef STRATA_VIRTIO_CONSOLE_PORTS_H
+#define STRATA_VIRTIO_CONSOLE_PORTS_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "devices/backend/unix_socket.h"
+#include "devices/core/virtio_mmio.h"
+
+#define CONSOLE_PORTS_MAX               15u /* with port 0: 2 queues each, and 2 for control (5.3.2) */
+#define CONSOLE_PORT_NAME_MAX           63u
+#define CONSOLE_PORT_INPUT              4096u
+#define CONSOLE_PORT_PIECE              16384u /* sent to a socket at once */
+#define CONSOLE_PORTS_TURN              64u    /* buffers, before others get their turn */
+
+#define VIRTIO_CONSOLE_CONTROL_RECEIVE  2
+#define VIRTIO_CONSOLE_CONTROL_TRANSMIT 3
+
+struct virtio_console;
+
+struct console_port_config {
+    const char *name; /* 1 to CONSOLE_PORT_NAME_MAX characters */
+    const char *path; /* of the socket */
+};
+
+/* Messages that a port has for the driver (5.3.6.2), by bit, in this order. */
+enum {
+    CONSOLE_SEND_ADD = 1,
+    CONSOLE_SEND_CONSOLE = 2,
+    CONSOLE_SEND_NAME = 4,
+    CONSOLE_SEND_RESIZE = 8,
+    CONSOLE_SEND_OPEN = 16,
+};
+
+struct console_port_counts {
+    uint64_t connections;
+    uint64_t sent_bytes;     /* to the guest */
+    uint64_t received_bytes; /* from it */
+};
+
+struct console_port {
+    const char *name; /* NULL: port 0 */
+    struct unix_listener listener;
+    bool there;             /* drivers are told of it */
+    bool ready, guest_open; /* the driver has said so */
+    unsigned send;          /* CONSOLE_SEND_… */
+
+    /* The rest is not of port 0. */
+    int fd;              /* < 0: nobody is connected; only the thread opens and closes it */
+    bool eof;            /* nothing more to read from it */
+    bool hung_up;        /* nobody is at its other end */
+    bool starved;        /* the driver has left no receive buffer */
+    bool stalled;        /* the socket has no room for `output` */
+    bool sending;        /* `sent` bytes of `output` are done with, the chain is not */
+    short polled;        /* what the thread looks for */
+    unsigned first, end; /* in `input`, which was read from the socket and is not delivered */
+    uint64_t sent;
+    struct console_port_counts counts;
+    struct virtqueue_chain output;
+    uint8_t input[CONSOLE_PORT_INPUT];
+};
+
+struct console_ports {
+    struct virtio_class class;
+    struct virtqueue *queues;
+    pthread_t thread;
+    bool threaded;
+    int wake_fd; /* eventfd: the thread is to look again */
+    /* The rest is under the lock of the door. */
+    bool ending;
+    uint64_t bad_messages; /* of the driver: too short, unknown, of a port that there is not */
+    struct virtqueue_chain chain;
+    uint8_t piece[CONSOLE_PORT_PIECE];
+    unsigned count;
+    struct console_port port[];
+};
+
+/*
+ * The ports of `configs` and port 0, which drivers are told of if `console`; their sockets
+ * listen (unix_listen). 0; or -errno and one line for the user.
+ */
+int console_ports_create(struct console_ports **ports, const struct console_port_config *configs,
+                         unsigned count, bool console, char *error, size_t error_bytes);
+void console_ports_destroy(struct console_ports *ports);
+
+/* What there is to tell of a port, from 1 on: its name; NULL: there is no such port. */
+const char *console_ports_count(struct virtio_console *console, unsigned id,
+                                struct console_port_counts *counts);
+
+/* Whether a driver runs the device and knows of ports. */
+bool console_ports_used(const struct virtio_console *console);
+
+/* ---- With the lock of the door ---- */
+
+void console_ports_notify(struct virtio_console *console, unsigned queue);
+void console_ports_reset(struct virtio_console *console);
+void console_ports_stop(struct virtio_console *console, unsigned queue);
+
+/* Takes messages of the driver, a turn of them: true if there may be more. */
+bool console_control_take(struct virtio_console *console);
+/* Sends what there is to tell, as far as the driver has buffers for it. */
+void console_control_send(struct virtio_console *console);
+
+/* ---- Without it ---- */
+
+/* Starts the thread: 0 or -errno. */
+int console_ports_start(struct virtio_console *console);
+/* Ends it. */
+void console_ports_end(struct virtio_console *console);
+/* What the thread does, once, without waiting. */
+void console_ports_turn(struct virtio_console *console);
+
+#endif
