@@ -68,6 +68,13 @@ enum abi_order_kind {
     ABI_ORDER_KERNEL,   /* SYS_MEASURE (arg[0], count, arg[1]); value[0]: what it returned */
     ABI_ORDER_WAIT,     /* until the word at va is not 0, `count` ticks at most; value[0]: it */
     ABI_ORDER_WORKLOAD, /* see below */
+    /* guest/measure/chain.h: */
+    ABI_ORDER_CHAIN_MAKE, /* of `count` nodes, in [va, va + bytes), its order by the seed */
+    /*
+     * Two, from the node at va and the one at arg[0]: each arg[1] nodes untimed, then `count`.
+     * value[0], [2]: ticks; value[1], [3]: where it ended.
+     */
+    ABI_ORDER_CHAIN_FOLLOW,
     ABI_ORDER_KINDS,
 };
 
@@ -121,6 +128,8 @@ struct abi_measure_area {
     uint32_t result; /* of the last sample: what was read or returned */
     uint64_t begin[ABI_MEASURE_SAMPLES], end[ABI_MEASURE_SAMPLES];
 };
+
+#define ABI_CHAIN_PACKED  1u /* the nodes side by side; else one in each 4K */
 
 #define ABI_ORDER_ARGS    8
 #define ABI_ANSWER_VALUES 16

@@ -31,6 +31,8 @@ static int carry_out(const struct platform *platform, const struct abi_order *or
     case ABI_ORDER_TOUCH: return order_touch(order, answer);
     case ABI_ORDER_KERNEL: return order_kernel(platform, order, answer);
     case ABI_ORDER_WAIT: return order_wait(order, answer);
+    case ABI_ORDER_CHAIN_MAKE: return order_chain_make(order, answer);
+    case ABI_ORDER_CHAIN_FOLLOW: return order_chain_follow(order, answer);
     }
     return -ABI_ENOSYS;
 }

@@ -28,6 +28,8 @@ void order_run(const struct platform *platform, const struct abi_order *order,
 int order_clock(const struct abi_order *order, struct abi_answer *answer);
 int order_touch(const struct abi_order *order, struct abi_answer *answer);
 int order_wait(const struct abi_order *order, struct abi_answer *answer);
+int order_chain_make(const struct abi_order *order, struct abi_answer *answer);
+int order_chain_follow(const struct abi_order *order, struct abi_answer *answer);
 
 /*
  * The time stamp counter before and after what is measured (Intel SDM vol. 2, RDTSC and

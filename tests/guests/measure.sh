@@ -4,6 +4,7 @@
 #
 #   tests/guests/measure.sh [--control]    --control: every check must fail for a strata
 #                                          that does nothing and says so
+#   tests/guests/measure.sh --giant        only what needs two free host pages of 1 GiB
 #
 # STRATA_SLOW multiplies all time limits.
 cd "$(dirname "$0")/../.." || exit 2
@@ -70,6 +71,30 @@ figures() {
         /"(p50|value|why)": / { gsub(/[",]/, "", $2); print name, kind, $2 }' "$1"
 }
 
+figure() { echo "$all" | awk -v name="$1" '$1 == name { print $2, $3 }'; }
+is() { # NAME KIND-AND-VALUE
+    [ -n "$why" ] || [ "$(figure "$1")" = "$2" ] || why="$1 is '$(figure "$1")', not '$2'"
+}
+within() { # NAME LEAST MOST
+    [ -n "$why" ] || figure "$1" | awk -v least="$2" -v most="$3" \
+        '{ ok = $2 != "" && $2 >= least && $2 <= most } END { exit !ok }' ||
+        why="$1 is '$(figure "$1")', not $2 to $3"
+}
+
+if [ "${1-}" = --giant ]; then
+    measure 120 --quick --json "$work/1.json" walks
+    all=$(figures "$work/1.json" 2>/dev/null)
+    why=
+    [ "$status" -eq 0 ] || why="status $status"
+    is walks/vm/guest-4k/host-hugetlb-1g/references "count 14"
+    is walks/vm/guest-2m/host-hugetlb-1g/references "count 11"
+    is walks/vm/guest-1g/host-hugetlb-1g/references "count 8"
+    within walks/vm/guest-1g/host-hugetlb-1g/kvm/pages_1g 1 1
+    verdict "walks: references on host pages of 1 GiB" "$why"
+    echo "1..$n"
+    exit $((failed > 0))
+fi
+
 refused "an experiment that there is not" 'no experiment "wolks"; strata measure --list' wolks
 refused "one of two that there is not" 'no experiment "x"' clock x
 refused "a seed of nothing" '--seed 0: give a number from 1' --seed 0
@@ -87,7 +112,7 @@ refused "a comparison with another version" 'other: "version" is not 1' --compar
 measure 20 --list
 why= names=$(awk '{ print $1 }' "$out")
 [ "$status" -eq 0 ] || why="status $status"
-for name in clock exits; do
+for name in clock exits walks; do
     echo "$names" | grep -qx "$name" || why="$name is not listed"
 done
 verdict "--list names the experiments" "$why"
@@ -166,6 +191,33 @@ for pattern in '<!DOCTYPE html>' 'clock/vm/empty-pair/ns' 'How it was measured' 
     grep -q "$pattern" "$work/page" 2>/dev/null || why="no $pattern in the page"
 done
 verdict "--html: a page with figures and method" "$why"
+
+# References of a walk: by the pages that are forced on either side, counted by walking;
+# and KVM's own counts say the same. "thp" is what the host happened to find, so only a range.
+why=
+backend=$(sed -n 's/^ *"kvm": "\(.*\)",/\1/p' "$work/1.json" 2>/dev/null)
+case $backend in
+ept | npt)
+    is walks/vm/guest-4k/host-4k/references "count 24"
+    is walks/vm/guest-2m/host-4k/references "count 19"
+    is walks/vm/guest-1g/host-4k/references "count 14"
+    is walks/vm/guest-4k/host-hugetlb/references "count 19"
+    is walks/vm/guest-2m/host-hugetlb/references "count 15"
+    within walks/vm/guest-4k/host-thp/references 19 22
+    within walks/vm/guest-2m/host-thp/references 15 18 ;;
+shadow | software)
+    is walks/vm/guest-4k/host-4k/references "count 4"
+    is walks/vm/guest-2m/host-4k/references "count 4"
+    within walks/vm/guest-4k/host-thp/references 4 4
+    within walks/vm/guest-2m/host-thp/references 3 4 ;;
+*) why="backend '$backend'" ;;
+esac
+within walks/native/4k/references 4 5
+within walks/native/2m/references 3 4
+within walks/vm/guest-4k/host-4k/kvm/pages_4k 4096 4200
+within walks/vm/guest-2m/host-4k/kvm/pages_2m 0 0
+within walks/vm/guest-2m/host-thp/kvm/pages_2m 1 10
+verdict "walks: references by page sizes, and 4K on the host's side moves them" "$why"
 
 # The two-dimensional walk is EPT's and NPT's alone.
 why=

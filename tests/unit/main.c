@@ -13,6 +13,7 @@ static const struct {
     Suite *(*create)(void);
 } suites[] = {
     { "measure", measure_suite },
+    { "walks", walks_suite },
     { "compare", compare_suite },
     { "measure_files", measure_files_suite },
     { "exits", exits_suite },

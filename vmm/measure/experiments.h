@@ -8,5 +8,6 @@
 
 extern const struct measure_experiment measure_clock;
 extern const struct measure_experiment measure_exits;
+extern const struct measure_experiment measure_walks;
 
 #endif

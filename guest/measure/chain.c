@@ -1,0 +1,53 @@
+#include "guest/measure/chain.h"
+
+#include "guest/measure/order.h"
+
+/*
+ * A cycle through all nodes, each as likely as any other (Sattolo 1986): shuffled as by
+ * Fisher and Yates, but nothing is ever swapped with itself. It is made where it lies.
+ */
+int order_chain_make(const struct abi_order *order, struct abi_answer *answer)
+{
+    uint64_t base = order->va, n = order->count, state = order->seed;
+    bool packed = order->flags & ABI_CHAIN_PACKED;
+
+    (void)answer;
+    if (!n || n & (n - 1) || !state || chain_bytes(n, packed) > order->bytes)
+        return -ABI_EINVAL;
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t node = base + chain_place(i, n, packed);
+
+        *(uint64_t *)node = node;
+    }
+    for (uint64_t i = n - 1; i; i--) {
+        uint64_t *one = (uint64_t *)(base + chain_place(i, n, packed));
+        uint64_t *other = (uint64_t *)(base + chain_place(random_next(&state) % i, n, packed));
+        uint64_t next = *one;
+
+        *one = *other;
+        *other = next;
+    }
+    return 0;
+}
+
+static uint64_t follow(uint64_t node, uint64_t count)
+{
+    while (count--)
+        node = *(volatile uint64_t *)node;
+    return node;
+}
+
+int order_chain_follow(const struct abi_order *order, struct abi_answer *answer)
+{
+    const uint64_t start[2] = { order->va, order->arg[0] };
+    uint64_t warm = order->arg[1];
+
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t node = follow(start[i], warm), begin = clock_begin();
+
+        node = follow(node, order->count);
+        answer->value[2 * i] = clock_end() - begin;
+        answer->value[2 * i + 1] = node;
+    }
+    return 0;
+}

@@ -1,0 +1,81 @@
+#include "vmm/measure/backing.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#define POOL "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB/free_hugepages"
+#define THP  "/sys/kernel/mm/transparent_hugepage/enabled"
+
+const char *backing_name(enum memory_backing backing)
+{
+    static const char *const names[BACKINGS] = { [MEMORY_4K] = "4k",
+                                                 [MEMORY_THP] = "thp",
+                                                 [MEMORY_HUGETLB] = "hugetlb",
+                                                 [MEMORY_HUGETLB_1G] = "hugetlb-1g" };
+
+    return names[backing];
+}
+
+const char *backing_guest_name(enum abi_page_kind page)
+{
+    static const char *const names[ABI_PAGE_KINDS] = {
+        [ABI_PAGE_4K] = "4k", [ABI_PAGE_2M] = "2m", [ABI_PAGE_1G] = "1g"
+    };
+
+    return names[page];
+}
+
+const char *backing_size_name(uint64_t bytes, char text[16])
+{
+    unsigned unit = bytes >> 30 ? 30 : bytes >> 20 ? 20 : 10;
+
+    snprintf(text, 16, "%" PRIu64 "%c", bytes >> unit, unit == 30 ? 'G' : unit == 20 ? 'M' : 'K');
+    return text;
+}
+
+static bool read_line(const char *path, char *line, int bytes)
+{
+    FILE *file = fopen(path, "re");
+    bool ok = file && fgets(line, bytes, file);
+
+    if (file)
+        fclose(file);
+    return ok;
+}
+
+static uint64_t pool_bytes(uint64_t page)
+{
+    char path[128], line[64];
+    uint64_t free_pages;
+
+    snprintf(path, sizeof(path), POOL, page >> 10);
+    if (!read_line(path, line, sizeof(line)) || sscanf(line, "%" SCNu64, &free_pages) != 1)
+        return 0;
+    return free_pages * page;
+}
+
+uint64_t backing_available(enum memory_backing backing, const char **why)
+{
+    char line[128];
+    uint64_t bytes;
+
+    switch (backing) {
+    case MEMORY_4K: return UINT64_MAX;
+    case MEMORY_THP:
+        if (read_line(THP, line, sizeof(line)) && !strstr(line, "[never]"))
+            return UINT64_MAX;
+        *why = "the host has no transparent huge pages; echo madvise >" THP;
+        return 0;
+    case MEMORY_HUGETLB:
+        *why = "the host has no free reserved pages of 2 MiB; sysctl vm.nr_hugepages=N";
+        break;
+    case MEMORY_HUGETLB_1G:
+        *why = "the host has no free reserved pages of 1 GiB; hugepagesz=1G hugepages=N on its "
+               "kernel's command line";
+        break;
+    }
+    bytes = pool_bytes(memory_page_bytes(backing));
+    return bytes;
+}

@@ -1,0 +1,27 @@
+/*
+ * Kinds of host pages behind guest memory, by name, and what this host has of each.
+ */
+#ifndef STRATA_MEASURE_BACKING_H
+#define STRATA_MEASURE_BACKING_H
+
+#include <stdint.h>
+
+#include "guest/abi/measure.h"
+#include "vmm/machine/memory.h"
+
+#define BACKINGS (MEMORY_HUGETLB_1G + 1)
+
+/* "4k", "thp", …, and of the guest's pages "4k", "2m", "1g": as in figures' names. */
+const char *backing_name(enum memory_backing backing);
+const char *backing_guest_name(enum abi_page_kind page);
+
+/* "64K", "16M", "1G". */
+const char *backing_size_name(uint64_t bytes, char text[16]);
+
+/*
+ * How much memory of that kind can be had at most, UINT64_MAX where nothing is reserved;
+ * 0: none, and *why says it and the remedy.
+ */
+uint64_t backing_available(enum memory_backing backing, const char **why);
+
+#endif
