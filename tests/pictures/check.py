@@ -368,6 +368,28 @@ def matrix(page):
     return "" if squares == wanted else "%d squares, not %d" % (squares, wanted)
 
 
+def figures(page):
+    """Every figure of the JSON is in the page, with its number, or why there is none."""
+    shown = {row[0]: row[1] for row in page.evaluate(
+        "[...document.querySelectorAll('details tbody tr')]"
+        ".map((r) => [...r.cells].map((c) => c.textContent))")}
+    wrong = []
+    for figure in (f for e in load("measure.json")["experiments"] for f in e["figures"]):
+        told, number = shown.get(figure["name"], ""), figure.get("value", figure.get("p50"))
+        same = figure["why"] in told if figure["kind"] == "lack" else told == "%.6g" % number
+        wrong += [] if same else ["%s: %r" % (figure["name"], told)]
+    return "; ".join(wrong)
+
+
+def verdicts(page):
+    """A row for each figure that was compared, and each pairs with itself."""
+    rows = page.evaluate("[...document.querySelectorAll('#figures ~ .scroll tbody tr')]"
+                         ".map((r) => [...r.cells].map((c) => c.textContent))")
+    told = {row[0]: row[5] for row in rows}
+    wanted = {f["name"]: f["verdict"] for f in load("compare.json")["figures"]}
+    return "" if told == wanted and all(row[1] == row[2] for row in rows) else str(told)
+
+
 def names_are_text(page):
     """What a guest calls itself stays a name, wherever it is told."""
     told, images = "", 0
@@ -394,6 +416,8 @@ PAGES = {
     "tour": {**COMMON, "every check": exercises, "a picture of each exercise": captures,
              "plots": plots, "a histogram": histogram},
     "dma": {**COMMON, "matrix": matrix},
+    "measure": {**COMMON, "every figure": figures},
+    "compare": {**COMMON, "every verdict": verdicts},
 }
 
 # A check, the page it is for, and a change to that page after which it must fail.
@@ -419,6 +443,8 @@ CONTROLS = [
     ("a picture of each exercise", "tour", "m = read_map(captures[index].map)",
      "m = read_map(captures[0].map)"),
     ("matrix", "dma", re.compile(r'<td class="stop"[^>]*><a [^>]*>stopped</a></td>'), "<td></td>"),
+    ("every figure", "measure", "<td>clock/vm/pairs</td><td", "<td>clock/vm/pair</td><td"),
+    ("every verdict", "compare", ">equal</td>", ">same</td>"),
 ]
 
 

@@ -59,4 +59,8 @@ rm -f "$work/in"
 "$STRATA" dma test --html "$work/dma.html" --json "$work/dma.json" \
     --attack probe-scan --attack kernel-pointer --attack deferred-invalidate tests/policies/strict.dts >/dev/null ||
     fail "strata dma test --html"
+"$STRATA" measure --quick clock --html "$work/measure.html" --json "$work/measure.json" >/dev/null ||
+    fail "strata measure --html"
+"$STRATA" measure --compare "$work/measure.json" "$work/measure.json" --html "$work/compare.html" \
+    --json "$work/compare.json" >/dev/null || fail "strata measure --compare --html"
 /usr/bin/python3 -B tests/pictures/check.py "$work"
