@@ -33,8 +33,10 @@ DEVICES   := $(filter $B/obj/devices/% $(REST)/obj/devices/% $(REST)/obj/vmm/mac
 INSPECT   := $(filter-out %/disasm.o %/cpu.o,$(filter $(REST)/obj/vmm/inspect/%,$(OBJS)))
 UNIT_OBJS := $(patsubst %.c,$(REST)/obj/%.o,$(sort $(wildcard tests/unit/*.c)))
 FUZZERS   := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/*.c))
-BENCH_OBJS := $(patsubst %.c,$B/obj/%.o,$(filter-out %/floor.c %/iommu_main.c,$(sort $(wildcard tests/bench/*.c))))
-BENCHES   := $(addprefix $B/bench/,bench floor guest_first.elf guest_exits.elf)
+# strata beside other VMMs (scripts/bench-peers).
+PEERS     := $(addprefix $B/obj/tests/bench/,peers_main.o peers.o peers_report.o harness.o smaps.o)
+BENCH_OBJS := $(patsubst %.c,$B/obj/%.o,$(filter-out %/floor.c %/iommu_main.c tests/bench/peers%,$(sort $(wildcard tests/bench/*.c))))
+BENCHES   := $(addprefix $B/bench/,bench peers floor guest_first.elf guest_exits.elf)
 # The one program with GLib in it; strata does without.
 GLIB      := $(shell pkg-config --cflags glib-2.0 2>/dev/null)
 BENCHES   += $(if $(GLIB),$B/bench/iommu)
@@ -75,7 +77,7 @@ $(REST)/obj/vmm/boot/bundled.o $(REST)/obj/vmm/cli/page.o: $(REST)/obj/%.o: %.S
 include guest/guest.mk
 
 unit: $B/unit
-$B/unit: $(UNIT_OBJS) $(CORE)
+$B/unit: $(UNIT_OBJS) $(CORE) $(addprefix $(REST)/obj/tests/bench/,peers.o harness.o)
 	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^ -lcheck -lsubunit -lrt $(LIBS)
 
 asan:
@@ -109,6 +111,9 @@ $B/fuzz/%: $B/obj/tests/fuzz/%.o $(CORE)
 $B/bench/bench: $(BENCH_OBJS) $(INSPECT) $(IOMMU)
 	@mkdir -p $(@D)
 	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^
+$B/bench/peers: $(PEERS)
+	@mkdir -p $(@D)
+	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^ -ljansson
 $B/obj/tests/bench/iommu_main.o: ALL_CFLAGS += $(GLIB)
 $B/bench/iommu: $B/obj/tests/bench/iommu_main.o $(IOMMU)
 	@mkdir -p $(@D)

@@ -1,5 +1,5 @@
 /*
- * The bench's harness. A part measures something and reports lines; the list of
+ * The bench. A part measures something and reports lines; the list of
  * parts is in bench.c. A later part adds its file here and its row there.
  */
 #ifndef STRATA_BENCH_BENCH_H
@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#include "tests/bench/harness.h"
 
 #define BENCH_NO_LIMIT 0.0
 
@@ -34,25 +36,5 @@ void bench_report(const char *name, double value, const char *unit, double limit
 /* The same for what should be large; falls short if value < least. */
 void bench_report_at_least(const char *name, double value, const char *unit, double least,
                            size_t n);
-
-uint64_t bench_now_ns(void);
-double bench_median(double *values, size_t n); /* sorts them; n > 0 */
-
-/* A program that runs, with its stdin held open and its stdout in a pipe. */
-struct bench_child {
-    pid_t pid;
-    int in, out;
-    uint64_t exec_ns; /* the moment before exec */
-};
-
-/* argv[0] is the path. stderr is ours. 0 or -errno. */
-int bench_spawn(struct bench_child *child, const char *const argv[]);
-
-/* Up to `bytes` of its output: a count, 0 at its end, -ETIME, -errno. */
-ssize_t bench_read(struct bench_child *child, void *to, size_t bytes, int timeout_ms);
-
-/* Ends it: closes the pipes, waits up to a second, kills. Its exit status, or -errno. */
-int bench_end(struct bench_child *child);
-void bench_kill(struct bench_child *child); /* at once */
 
 #endif

@@ -10,53 +10,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#define START_MS     20000 /* to the first output */
-#define QUIET_MS     700   /* without output: it is idle at its prompt */
-#define MAPPINGS_MAX 512
-#define RAM_NAME     "[anon:strata guest RAM]"
-#define RAM_MIN_KB   (16u << 10) /* no mapping of strata's own is that large and anonymous */
+#include "tests/bench/smaps.h"
 
-static struct mapping {
-    char range[48], name[128];
-    uint64_t size_kb, private_kb, anonymous_kb;
-    bool anonymous;
-} mappings[MAPPINGS_MAX];
+#define START_MS   20000 /* to the first output */
+#define QUIET_MS   700   /* without output: it is idle at its prompt */
+#define RAM_NAME   "[anon:strata guest RAM]"
+#define RAM_MIN_KB (16u << 10) /* no mapping of strata's own is that large and anonymous */
 
-/* The number of mappings, or -errno. */
-static int read_smaps(pid_t pid)
-{
-    char path[64], line[512], range[48], name[128];
-    uint64_t kb;
-    int n = 0, named;
-    FILE *f;
-
-    snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
-    f = fopen(path, "r");
-    if (!f)
-        return -errno;
-    while (fgets(line, sizeof(line), f)) {
-        name[0] = 0;
-        named = sscanf(line, "%47[0-9a-f-] %*4s %*s %*s %*s %127[^\n]", range, name);
-        if (named >= 1 && strchr(range, '-')) {
-            if (n == MAPPINGS_MAX)
-                break;
-            mappings[n] = (struct mapping){ .anonymous = !strchr(name, '/') };
-            strcpy(mappings[n].range, range);
-            strcpy(mappings[n].name, name);
-            n++;
-        } else if (n && sscanf(line, "Size: %" SCNu64, &kb) == 1) {
-            mappings[n - 1].size_kb = kb;
-        } else if (n && (sscanf(line, "Private_Clean: %" SCNu64, &kb) == 1 ||
-                         sscanf(line, "Private_Dirty: %" SCNu64, &kb) == 1 ||
-                         sscanf(line, "Private_Hugetlb: %" SCNu64, &kb) == 1)) {
-            mappings[n - 1].private_kb += kb;
-        } else if (n && sscanf(line, "Anonymous: %" SCNu64, &kb) == 1) {
-            mappings[n - 1].anonymous_kb += kb;
-        }
-    }
-    fclose(f);
-    return n;
-}
+static struct smaps_mapping mappings[SMAPS_MAX];
 
 /* By its name; where the host's kernel gives anonymous memory no names, the largest. */
 static int find_ram(int n)
@@ -87,7 +48,7 @@ int bench_overhead(const struct bench *bench)
     got = bench_read(&child, text, sizeof(text), START_MS);
     while (got > 0)
         got = bench_read(&child, text, sizeof(text), QUIET_MS);
-    n = got == -ETIME ? read_smaps(child.pid) : -EIO;
+    n = got == -ETIME ? smaps_read(child.pid, mappings) : -EIO;
     bench_kill(&child);
     if (n < 0) {
         fprintf(stderr, "bench: strata run ended, or its smaps cannot be read\n");

@@ -63,9 +63,18 @@ misuse "deps for an unknown purpose" 'run, test, npt, ept, guest or linux' scrip
 misuse "guest-linux without a command" 'fetch, build or dir' scripts/guest-linux
 misuse "guest-linux with an unknown command" 'frob' scripts/guest-linux frob
 misuse "guest-linux with two commands" 'one command' scripts/guest-linux fetch build
+misuse "bench-peers with an unknown option" 'frob' scripts/bench-peers --frob
+misuse "bench-peers with an argument" "superfluous argument 'frob'" scripts/bench-peers frob
+misuse "bench-peers with an option without its value" '--json takes a value' scripts/bench-peers --json
+misuse "bench-peers writing where no file can be" 'no file can be written' scripts/bench-peers --json "$work/nothing/peers.json"
+misuse "bench-peers with a number of starts that is none" "not '0'" scripts/bench-peers --runs 0
+misuse "bench-peers with a peer that is not there" "kvmtool: .*nothing' is no program" scripts/bench-peers --peer "kvmtool=$work/nothing"
+misuse "bench-peers with a peer that is no program" 'is no program' scripts/bench-peers --peer qemu=README.md
+misuse "bench-peers with an unknown peer" "not 'frob=/bin/true'" scripts/bench-peers --peer frob=/bin/true
+misuse "bench-peers with a peer without its path" "not 'kvmtool'" scripts/bench-peers --peer kvmtool
 misuse "check with an unknown step" 'frob' scripts/check frob
 misuse "check with an unknown option" 'frob' scripts/check --frob
-for script in emuhost deps check guest-linux; do
+for script in emuhost deps check guest-linux bench-peers; do
 	run scripts/$script --help
 	why=$(expect 0; same stderr "$work/err" '')
 	grep -q "^usage: scripts/$script" "$work/out" || why+="no usage on stdout"

@@ -71,6 +71,7 @@ static const struct {
     { "watchdog", watchdog_suite },
     { "io_thread", io_thread_suite },
     { "terminal", terminal_suite },
+    { "peers", peers_suite },
 };
 
 #define NSUITES (sizeof(suites) / sizeof(suites[0]))

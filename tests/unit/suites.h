@@ -65,5 +65,6 @@ Suite *vm_suite(void);
 Suite *watchdog_suite(void);
 Suite *io_thread_suite(void);
 Suite *terminal_suite(void);
+Suite *peers_suite(void);
 
 #endif
