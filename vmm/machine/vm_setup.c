@@ -14,7 +14,8 @@
 
 /*
  * The thread waits for vm_create only some 100 µs, less than a wake-up across CPUs takes
- * and costs both sides: it looks this often, always giving way, before it sleeps.
+ * and costs both sides: it looks this often, always giving way, before it sleeps. On a
+ * single CPU that would only keep vm_create from getting there.
  */
 #define YIELDS 500
 
@@ -37,9 +38,10 @@ struct vm_setup {
 static bool await(struct vm_setup *setup, enum vm_stage stage)
 {
     struct vm *vm = setup->vm;
+    unsigned yields = CPU_COUNT(&setup->allowed) > 1 ? YIELDS : 0;
     bool reached;
 
-    for (unsigned i = 0; i < YIELDS && atomic_load(&setup->stage) < stage; i++)
+    for (unsigned i = 0; i < yields && atomic_load(&setup->stage) < stage; i++)
         sched_yield();
     pthread_mutex_lock(&vm->lock);
     while (setup->stage < stage)
