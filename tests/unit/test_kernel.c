@@ -11,6 +11,8 @@
 #include "tests/unit/suites.h"
 #include "vmm/boot/kernel.h"
 #include "vmm/boot/layout.h"
+#include "vmm/cli/run_kernel.h"
+#include "vmm/cli/run_options.h"
 
 #define MIB       (1ull << 20)
 #define RAM_BYTES (16 * MIB)
@@ -259,6 +261,44 @@ START_TEST(test_initrd)
 }
 END_TEST
 
+/* Linux gets huge pages, unless somebody says what it gets or a balloon is to give them back. */
+START_TEST(test_pages)
+{
+    const struct setup_header header = { .setup_sects = 1,
+                                         .boot_flag = 0xaa55,
+                                         .jump = 0x66eb,
+                                         .header = 0x53726448,
+                                         .version = 0x20f,
+                                         .loadflags = LOADED_HIGH,
+                                         .xloadflags = XLF_KERNEL_64,
+                                         .syssize = 0xc0,
+                                         .cmdline_size = 2047,
+                                         .init_size = 1 << 20 };
+    const uint32_t multiboot[] = { 0x1badb002, 0, -0x1badb002u };
+    struct run_options options = { .config = config, .force = true };
+
+    write_file(0x1f1, &header, sizeof(header));
+    ck_assert_int_eq(run_kernel_check(&options), 0);
+    ck_assert_int_eq(options.config.huge_pages, MEMORY_THP);
+
+    options = (struct run_options){ .config = config, .force = true, .pages_asked = true };
+    ck_assert_int_eq(run_kernel_check(&options), 0);
+    ck_assert_int_eq(options.config.huge_pages, MEMORY_4K);
+
+    options = (struct run_options){ .config = config, .force = true };
+    options.devices[1].kind = BOARD_BALLOON;
+    options.config.devices = options.devices;
+    options.config.ndevices = 2;
+    ck_assert_int_eq(run_kernel_check(&options), 0);
+    ck_assert_int_eq(options.config.huge_pages, MEMORY_4K);
+
+    write_file(0x100, multiboot, sizeof(multiboot));
+    options = (struct run_options){ .config = config, .force = true };
+    ck_assert_int_eq(run_kernel_check(&options), 0);
+    ck_assert_int_eq(options.config.huge_pages, MEMORY_4K);
+}
+END_TEST
+
 Suite *kernel_suite(void)
 {
     Suite *suite = suite_create("kernel");
@@ -269,6 +309,7 @@ Suite *kernel_suite(void)
     tcase_add_loop_test(tc, test_foreign, 0, sizeof(foreign) / sizeof(foreign[0]));
     tcase_add_loop_test(tc, test_short, 1, 70);
     tcase_add_test(tc, test_formats);
+    tcase_add_test(tc, test_pages);
     tcase_add_test(tc, test_flat);
     tcase_add_test(tc, test_initrd);
     suite_add_tcase(suite, tc);

@@ -65,7 +65,8 @@ static const struct option_entry option_entries[] = {
                     "before\n"
                     "them may stand x86-64-v1, -v2 or -v3 (no more than that), no-xsave, or host" },
     [OPT_PAGES] = { "pages", "KIND",
-                    "host pages behind guest memory: 4k (default), thp, hugetlb, hugetlb-1g" },
+                    "host pages behind guest memory: 4k, thp, hugetlb, hugetlb-1g; the default\n"
+                    "is thp for Linux without a balloon, else 4k" },
     [OPT_DISK] = { "disk", "FILE[,ro][,latency=TIME]",
                    "a disk with the contents of FILE, read-only with ,ro, each request taking\n"
                    "TIME at least, e.g. 2ms or 150us (default 0); may be repeated" },
@@ -465,6 +466,7 @@ void run_options_parse(struct run_options *options, int argc, char **argv)
         case OPT_WATCHDOG: options->watchdog_seconds = parse_watchdog(value); break;
         case OPT_JSON: options->json = value; break;
         case OPT_PAGES:
+            options->pages_asked = true;
             if (parse_backing(value, &config->huge_pages))
                 usage_error(&run_line, "--pages %s: unknown; say 4k, thp, hugetlb or hugetlb-1g",
                             value);

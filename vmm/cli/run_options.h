@@ -18,7 +18,8 @@
 struct run_options {
     struct vm_config config;
     const char *modules[MULTIBOOT_MODULES_MAX];
-    bool force; /* start a kernel that will not work here */
+    bool force;       /* start a kernel that will not work here */
+    bool pages_asked; /* else run_kernel_check chooses */
     struct board_device devices[ABI_MMIO_DEVICES_MAX];
     struct net_config nets[ABI_MMIO_DEVICES_MAX]; /* of the network devices among them */
     unsigned nnets;
