@@ -89,13 +89,16 @@ asan:
 # It knows no fences, which is no matter to what these programs look at.
 TSAN := LINK=-no-pie CFLAGS='-O1 -g -Wno-tsan' SANITIZE=-fsanitize=thread REST=build/tsan
 tsan:
-	$(MAKE) B=build/tsan $(TSAN) build/tsan/revoke build/tsan/net build/tsan/vsock
+	$(MAKE) B=build/tsan $(TSAN) $(addprefix build/tsan/,revoke net vsock console io_thread)
 	for bug in no-drain stale-iotlb keep-after-detach; do $(MAKE) FAULT_INJECT=$$bug \
 	    B=build/tsan/$$bug $(TSAN) build/tsan/$$bug/revoke || exit; done
 	$(MAKE) FAULT_INJECT=stale-iotlb B=build/tsan/stale-iotlb $(TSAN) build/tsan/stale-iotlb/net
 $B/revoke: $(REST)/obj/tests/tsan/revoke.o $(IOMMU)
 	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^
-$B/net $B/vsock: $B/%: $(REST)/obj/tests/tsan/%.o $(DEVICES)
+# The I/O thread's brings the place of KVM with it.
+$B/io_thread: $(REST)/obj/tests/tsan/io_thread.o $(filter-out %/ioeventfd.o,$(DEVICES))
+	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^ -luring
+$B/net $B/vsock $B/console: $B/%: $(REST)/obj/tests/tsan/%.o $(DEVICES)
 	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^ -luring
 
 fuzz:

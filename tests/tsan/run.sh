@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.." || exit 2
 log=build/tsan/log
 n=0 failed=0
 
-for program in revoke net vsock; do
+for program in revoke net vsock console io_thread; do
     TSAN_OPTIONS='exitcode=66' build/tsan/$program "$@" >$log 2>$log.err
     status=$?
     grep '^\(not \)\{0,1\}ok' $log | sed "s/ok [0-9]* -/ok -/" |
@@ -21,9 +21,14 @@ for program in revoke net vsock; do
     fi
 done
 
-for control in no-drain/revoke stale-iotlb/revoke keep-after-detach/revoke stale-iotlb/net; do
+# Seeded bugs of the IOMMU; and somebody who looks without a lock, or at a world that goes on.
+for control in no-drain/revoke stale-iotlb/revoke keep-after-detach/revoke stale-iotlb/net \
+    console:careless io_thread:careless; do
     n=$((n + 1))
-    TSAN_OPTIONS='exitcode=66 halt_on_error=1' timeout 60 build/tsan/$control "$@" >$log 2>$log.err
+    case $control in
+    *:careless) set -- 4000 careless ;;
+    esac
+    TSAN_OPTIONS='exitcode=66 halt_on_error=1' timeout 60 build/tsan/${control%:*} "$@" >$log 2>$log.err
     status=$?
     what=$(sed -n 's/^SUMMARY: //p' $log.err | head -n 1)
     case $status in
