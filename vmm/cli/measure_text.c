@@ -56,7 +56,7 @@ static void print_wrapped(FILE *out, const char *text, int indent)
 
 static void print_number(FILE *out, double value)
 {
-    if (value != 0 && fabs(value) < 10)
+    if (value != floor(value) && fabs(value) < 10)
         fprintf(out, " %10.2f", value);
     else
         fprintf(out, " %10.0f", value);
