@@ -173,6 +173,7 @@ struct abi_kernel {
     uint64_t stray_vector;     /* of the last one */
     uint64_t given_frames;     /* free frames that the host has back */
     uint64_t cached_frames;    /* pages of disks, or being read: one reference each */
+    uint64_t shootdowns;       /* times that a CPU made another forget translations */
 };
 
 enum abi_gate {

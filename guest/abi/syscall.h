@@ -55,6 +55,7 @@ enum abi_syscall {
     SYS_MAP_DISK,       /* (disk, offset, bytes, prot, addr or 0) -> va: of a disk, private */
     SYS_LOCK,           /* (addr, bytes, 1 or 0): as mlock(2), munlock(2); waits */
     SYS_MEASURE,        /* (enum abi_measure_op, count, arg) -> count: see measure.h */
+    SYS_COMPANION,      /* (entry, stack, cpu) -> pid: runs there in the caller's address space */
     SYS_COUNT,
 };
 
@@ -95,18 +96,24 @@ enum abi_zeroing {
 
 #define ABI_FORK_EAGER 1u /* copy private pages now instead of on write */
 
-#define ABI_EPERM      1
-#define ABI_ENOENT     2
-#define ABI_ESRCH      3
-#define ABI_E2BIG      7
-#define ABI_ENOEXEC    8
-#define ABI_ECHILD     10
-#define ABI_EAGAIN     11
-#define ABI_ENOMEM     12
-#define ABI_EFAULT     14
-#define ABI_EEXIST     17
-#define ABI_EINVAL     22
-#define ABI_ENOSYS     38
+/*
+ * A companion has no address space of its own and needs none of the kernel's help: a fault ends
+ * it, and SYS_EXIT is its only call. It ends before the process it belongs to does, which
+ * cannot exec meanwhile.
+ */
+
+#define ABI_EPERM   1
+#define ABI_ENOENT  2
+#define ABI_ESRCH   3
+#define ABI_E2BIG   7
+#define ABI_ENOEXEC 8
+#define ABI_ECHILD  10
+#define ABI_EAGAIN  11
+#define ABI_ENOMEM  12
+#define ABI_EFAULT  14
+#define ABI_EEXIST  17
+#define ABI_EINVAL  22
+#define ABI_ENOSYS  38
 
 /* Exit status of a process that a fault or SYS_KILL ended. */
 #define ABI_STATUS_FAULT  139

@@ -67,7 +67,6 @@ int space_advise(struct process *p, uint64_t start, uint64_t bytes, uint32_t adv
         result = vma ? advise(p, vma, start, stop, advice) : -ABI_ENOMEM;
         start = stop;
     }
-    if (read_cr3() == p->pub.root)
-        write_cr3(p->pub.root);
+    space_flush(p);
     return result;
 }

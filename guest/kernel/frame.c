@@ -7,7 +7,7 @@
 struct abi_frame *frames;
 
 /* Heads of the free lists, linked by frame number. Idle ones: */
-static uint32_t clean, dirty, huge;
+static uint32_t clean, dirty, huge, clean_huge;
 static uint64_t idle;
 /* What the host has back, or never had to give: zero; and what it has taken and not said so. */
 static uint32_t given, given_huge, unknown;
@@ -101,7 +101,7 @@ static uint64_t pop_fresh(void)
 /* Breaks a free huge page up into dirty frames. */
 static void split_huge(void)
 {
-    uint64_t frame = pop(&huge);
+    uint64_t frame = pop(huge ? &huge : &clean_huge);
 
     for (unsigned i = 0; frame && i < HUGE_FRAMES; i++)
         push(&dirty, frame + i);
@@ -155,8 +155,10 @@ static uint64_t pop_fresh_huge(void)
 
 uint64_t frame_alloc_huge(bool zeroed)
 {
-    uint64_t frame = pop_given_huge();
+    uint64_t frame = pop_idle(&clean_huge, HUGE_FRAMES);
 
+    if (!frame)
+        frame = pop_given_huge();
     if (!frame)
         frame = pop_fresh_huge();
     if (!frame) {
@@ -230,7 +232,7 @@ void frame_put(uint64_t frame, bool is_clean)
         is_clean = true;
     }
     if (kind == ABI_FRAME_HUGE) {
-        push_idle(&huge, frame, HUGE_FRAMES);
+        push_idle(is_clean ? &clean_huge : &huge, frame, HUGE_FRAMES);
         kernel_info.free_frames += HUGE_FRAMES;
     } else {
         push_idle(is_clean ? &clean : &dirty, frame, 1);
@@ -271,7 +273,7 @@ uint64_t frame_take_idle(uint64_t most, uint64_t *first)
 {
     uint64_t count;
 
-    *first = pop_idle(&huge, HUGE_FRAMES);
+    *first = pop_idle(huge ? &huge : &clean_huge, HUGE_FRAMES);
     if (*first)
         return HUGE_FRAMES;
     count = take_run(&dirty, most, first);

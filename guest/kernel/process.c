@@ -56,6 +56,8 @@ static struct process *process_new(void)
         p->fault_handler = 0;
         p->probe_entry = 0;
         p->nvmas = 0;
+        p->leader = NULL;
+        p->companions = 0;
         if (i >= slots_used)
             slots_used = i + 1;
         return p;
@@ -92,6 +94,8 @@ int64_t process_exec(struct process *p, const char *command_line)
 
     if (!program)
         return -ABI_ENOENT;
+    if (p->companions)
+        return -ABI_EAGAIN;
     space_clear(p);
     result = program_map(p, program);
     if (!result)
@@ -142,6 +146,53 @@ int64_t process_fork(struct process *parent, uint32_t flags)
     return child->pub.pid;
 }
 
+int64_t process_companion(struct process *leader, uint64_t entry, uint64_t stack, uint64_t cpu)
+{
+    struct process *p;
+
+    if (entry >= USER_END || stack > USER_END || cpu >= cpu_count)
+        return -ABI_EINVAL;
+    p = process_new();
+    if (!p)
+        return -ABI_EAGAIN;
+    paging_free_root(p->pub.root);
+    p->pub.root = leader->pub.root;
+    p->pub.parent = leader->pub.pid;
+    p->leader = leader;
+    leader->companions++;
+    p->cpu = (int)cpu;
+    copy_name(p->pub.name, sizeof(p->pub.name), "companion");
+    fpu_reset(p);
+    /* As after a call: the ABI wants rsp + 8 aligned to 16 at a function's entry. */
+    p->regs = (struct regs){ .rip = entry,
+                             .rsp = (stack & ~15ull) - 8,
+                             .cs = SELECTOR_USER_CODE,
+                             .ss = SELECTOR_USER_DATA,
+                             .rflags = RFLAGS_IF | 2 };
+    sched_ready(p);
+    return p->pub.pid;
+}
+
+static void kill_companions(const struct process *leader)
+{
+    for (unsigned i = 0; i < slots_used; i++) {
+        struct process *p = &processes[i];
+
+        if (p->pub.state && p->pub.state != ABI_PROCESS_ZOMBIE && p->leader == leader)
+            process_kill(leader, p->pub.pid);
+    }
+}
+
+/* What a process has besides its address space, and that. */
+static void give_back(struct process *p)
+{
+    if (p->uses_devices)
+        device_drop_owned(p);
+    space_clear(p);
+    shared_drop_owned(p->pub.pid);
+    channel_drop_owned(p);
+}
+
 void process_exit(struct process *p, uint32_t status)
 {
     struct process *parent = process_of(p->pub.parent);
@@ -149,17 +200,23 @@ void process_exit(struct process *p, uint32_t status)
     if (p->pub.pid == 1)
         panic("init ended with status %u", status);
     sched_remove(p);
-    if (p->uses_devices)
-        device_drop_owned(p);
-    space_clear(p);
-    shared_drop_owned(p->pub.pid);
-    channel_drop_owned(p);
+    if (p->companions)
+        kill_companions(p);
+    if (p->companions) {
+        process_block(p, p);
+        return;
+    }
+    if (!p->leader)
+        give_back(p);
     /* Off the tables before they go. */
     if (read_cr3() == p->pub.root)
         write_cr3(paging_kernel_root());
     /* Broken on purpose: nobody gives the table back. */
-    if (!(p->breaks & ABI_BREAK_EXIT))
+    if (!p->leader && !(p->breaks & ABI_BREAK_EXIT))
         paging_free_root(p->pub.root);
+    if (p->leader)
+        p->leader->companions--;
+    p->leader = NULL;
     p->pub.root = 0;
     p->pub.state = ABI_PROCESS_ZOMBIE;
     p->status = status;
@@ -191,7 +248,7 @@ int64_t process_wait(struct process *p, uint64_t pid, uint64_t status_va)
     return any ? process_block(p, p) : -ABI_ECHILD;
 }
 
-int64_t process_kill(struct process *by, uint64_t pid)
+int64_t process_kill(const struct process *by, uint64_t pid)
 {
     struct process *p = process_of(pid);
 

@@ -45,11 +45,13 @@ struct process {
     struct abi_process pub; /* first: the host reads the table */
     struct regs regs __attribute__((aligned(16)));
     uint8_t fpu[512] __attribute__((aligned(16)));
-    struct process *next;  /* in the run queue */
-    const void *waits_for; /* BLOCKED: what process_wake must name */
-    int cpu;               /* the only CPU it may run on, -1 any */
-    uint32_t breaks;       /* ABI_BREAK_* */
-    uint32_t status;       /* ZOMBIE: exit status */
+    struct process *next;   /* in the run queue */
+    const void *waits_for;  /* BLOCKED: what process_wake must name */
+    int cpu;                /* the only CPU it may run on, -1 any */
+    uint32_t breaks;        /* ABI_BREAK_* */
+    uint32_t status;        /* ZOMBIE: exit status */
+    struct process *leader; /* whose address space a companion runs in; NULL: it has its own */
+    unsigned companions;    /* that run in this one */
     bool killed;
     bool uses_devices; /* it may hold DMA mappings or wait for a device */
     uint64_t paging;   /* page of a disk that it waits for, or that it has waited for; 0: none */
@@ -70,13 +72,17 @@ void process_start_init(void);
 /* SYS_FORK and friends: a result or -ABI_E*. */
 int64_t process_fork(struct process *parent, uint32_t flags);
 int64_t process_exec(struct process *p, const char *command_line);
+int64_t process_companion(struct process *leader, uint64_t entry, uint64_t stack, uint64_t cpu);
 int64_t process_wait(struct process *p, uint64_t pid, uint64_t status_va);
-int64_t process_kill(struct process *by, uint64_t pid);
+int64_t process_kill(const struct process *by, uint64_t pid);
 
 /* A child that has memory still; NULL if there is none of that number. */
 struct process *process_child(const struct process *parent, uint64_t pid);
 
-/* Ends it: memory back, parent told. It must not be running on another CPU. */
+/*
+ * Ends it: memory back, parent told. It must not be running on another CPU. One that has
+ * companions is BLOCKED instead, until they have ended; it is to be ended again then.
+ */
 void process_exit(struct process *p, uint32_t status);
 
 /*

@@ -65,6 +65,7 @@ void smp_start(void)
 void smp_flush(struct cpu *cpu)
 {
     cpu->flush_due = true;
+    kernel_info.shootdowns++;
     if (!__atomic_load_n(&cpu->in_user, __ATOMIC_ACQUIRE))
         return;
     lapic_send(cpu->apic_id, VECTOR_WAKE);

@@ -126,12 +126,24 @@ uint64_t space_leaf(const struct process *p, const struct vma *vma, uint64_t fra
     return entry;
 }
 
-static void flush(const struct process *p)
+static void flush_companions(const struct process *p)
+{
+    for (unsigned i = 0; i < cpu_count; i++) {
+        const struct process *runs = cpus[i].current;
+
+        if (runs && runs->leader == p && runs->pub.state == ABI_PROCESS_RUNNING)
+            smp_flush(&cpus[i]);
+    }
+}
+
+void space_flush(const struct process *p)
 {
     if (read_cr3() == p->pub.root)
         write_cr3(p->pub.root);
     else if (p->pub.state == ABI_PROCESS_RUNNING)
         smp_flush(&cpus[p->pub.cpu]);
+    if (p->companions)
+        flush_companions(p);
 }
 
 /*
@@ -195,7 +207,7 @@ int space_unmap(struct process *p, uint64_t start, uint64_t bytes)
     space_drop(p, start, end);
     for (vma = vma_after(p, start); !vma_is_end(p, vma) && vma->start < end;)
         vma_forget(p, vma);
-    flush(p);
+    space_flush(p);
     return 0;
 }
 
@@ -207,7 +219,7 @@ void space_clear(struct process *p)
         space_drop(p, last->start, last->end);
         vma_forget(p, last);
     }
-    flush(p);
+    space_flush(p);
 }
 
 /*
@@ -256,7 +268,7 @@ int space_protect(struct process *p, uint64_t start, uint64_t bytes, uint32_t pr
     }
     vma_merge(p, start, end);
     if (cached)
-        flush(p);
+        space_flush(p);
     return 0;
 }
 
@@ -304,9 +316,9 @@ int space_swap(struct process *p, uint64_t va, struct process *other, uint64_t o
         *two = (*two ^ difference) & ~used;
     }
     if (vma->prot)
-        flush(p);
+        space_flush(p);
     if (other_vma->prot)
-        flush(other);
+        space_flush(other);
     return 0;
 }
 
@@ -407,7 +419,20 @@ static int cow_break(struct process *p, const struct vma *vma, uint64_t va, uint
     paging_set(entry, space_leaf(p, vma, frame));
     if (read_cr3() == p->pub.root)
         invlpg(va);
+    if (p->companions)
+        flush_companions(p);
     return 0;
+}
+
+/* Of a test build, which measuring must notice (tests/guests/measure.sh); else nothing. */
+static void fault_delay(void)
+{
+#ifdef FAULT_DELAY_NS
+    uint64_t end = rdtsc() + boot_info.tsc_hz / 1000 * (FAULT_DELAY_NS) / 1000000;
+
+    while (rdtsc() < end)
+        cpu_relax();
+#endif
 }
 
 int space_fault(struct process *p, uint64_t va, uint32_t error)
@@ -418,6 +443,7 @@ int space_fault(struct process *p, uint64_t va, uint32_t error)
     uint64_t bytes, *entry, at = va;
     int result;
 
+    fault_delay();
     /* One that had to wait for a page is the same one when it comes again. */
     if (!p->paging || p->paging != (va & ~(ABI_PAGE_BYTES - 1)))
         p->pub.faults++;
@@ -508,7 +534,7 @@ int space_fork(struct process *parent, struct process *child, bool eager)
         vma_hold(vma);
         result = fork_vma(parent, child, eager, vma);
     }
-    flush(parent);
+    space_flush(parent);
     if (result)
         space_clear(child);
     return result;

@@ -1,8 +1,8 @@
 /*
  * The address space of a process: its VMAs, and the page tables that follow them
- * on demand. Results are 0 or -ABI_E*. Every function leaves the TLB of the running
- * process right; a process runs on one CPU at a time, so no other holds its entries.
- * space_protect and space_swap may be given a process that runs on another CPU.
+ * on demand. Results are 0 or -ABI_E*. Every function leaves the TLBs of the running
+ * process and of its companions right; each runs on one CPU at a time, so no other holds
+ * its entries. space_protect and space_swap may be given a process that runs on another CPU.
  */
 #ifndef STRATA_KERNEL_SPACE_H
 #define STRATA_KERNEL_SPACE_H
@@ -37,6 +37,9 @@ void space_drop(struct process *p, uint64_t start, uint64_t end);
  */
 int space_swap(struct process *p, uint64_t va, struct process *other, uint64_t other_va,
                uint64_t bytes);
+
+/* Makes every CPU that runs in the address space forget its translations. */
+void space_flush(const struct process *p);
 
 /* Unmaps all, tables included; the root stays. */
 void space_clear(struct process *p);

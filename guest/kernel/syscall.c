@@ -20,7 +20,8 @@
 static int64_t sys_exit(struct process *p, const uint64_t *arg)
 {
     process_exit(p, (uint32_t)arg[0] & 0xff);
-    return 0;
+    /* Once more when its companions have ended. */
+    return p->pub.state == ABI_PROCESS_BLOCKED ? PROCESS_WAITS : 0;
 }
 
 static int64_t sys_write(struct process *p, const uint64_t *arg)
@@ -371,6 +372,11 @@ static int64_t sys_lock(struct process *p, const uint64_t *arg)
     return space_lock(p, arg[0], arg[1], arg[2]);
 }
 
+static int64_t sys_companion(struct process *p, const uint64_t *arg)
+{
+    return process_companion(p, arg[0], arg[1], arg[2]);
+}
+
 static int64_t sys_limit(struct process *p, const uint64_t *arg)
 {
     p->pub.vsz_limit = arg[0];
@@ -426,6 +432,7 @@ static handler *const table[SYS_COUNT] = {
     [SYS_MAP_DISK] = sys_map_disk,
     [SYS_LOCK] = sys_lock,
     [SYS_MEASURE] = sys_measure,
+    [SYS_COMPANION] = sys_companion,
 };
 
 /*
@@ -450,6 +457,10 @@ void syscall(struct process *p)
 
     if (number >= SYS_COUNT || !table[number]) {
         regs->rax = (uint64_t)-ABI_ENOSYS;
+        return;
+    }
+    if (p->leader && number != SYS_EXIT) {
+        regs->rax = (uint64_t)-ABI_EPERM;
         return;
     }
     result = table[number](p, arg);

@@ -104,6 +104,7 @@ static void report_fault(struct process *p, uint32_t vector, uint64_t va)
 
 static void page_fault(struct process *p, uint64_t va)
 {
+    /* A companion has no ranges, so that every fault of its is one that nothing allows. */
     switch (space_fault(p, va, (uint32_t)p->regs.error)) {
     case 0: break;
     case -ABI_EAGAIN: break; /* it sleeps */

@@ -745,6 +745,11 @@ group_bundled() {
     expect "a program's status is the exit status" 7 '' '' run --exec 'run status 7'
     expect "a forbidden access ends a program, not the guest" 139 'crash.*exception 14' '' \
         run --exec 'run crash'
+    for cpu in 0 1; do
+        expect "and its companion on CPU $cpu" 139 'crash.*exception 14' '' \
+            run --cpus 2 --exec "run crash 4096 $cpu"
+    done
+    expect "a companion on a CPU that there is not" 1 '' '' run --cpus 2 --exec 'run crash 4096 2'
     expect "an unknown program" 127 'no such program' '' run --exec 'run nothing'
     expect "a program the loader cannot copy a variable for" 126 'link-copy: R_X86_64_COPY at 0x' \
         '' run --exec 'run link-copy'
