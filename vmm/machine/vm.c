@@ -35,6 +35,14 @@ static void destroy_vcpus(struct vm *vm)
     free(vm->vcpus);
 }
 
+static int enable_dirty_rings(struct vm *vm)
+{
+    struct kvm_enable_cap cap = { .cap = KVM_CAP_DIRTY_LOG_RING,
+                                  .args = { vm->shape.dirty_ring_bytes } };
+
+    return ioctl(vm->fd, KVM_ENABLE_CAP, &cap) < 0 ? -errno : 0;
+}
+
 int vm_create(struct vm *vm, const struct kvm_host *host, const struct vm_shape *shape)
 {
     /* No SA_RESTART: the kick must end a blocking system call. */
@@ -70,6 +78,9 @@ int vm_create(struct vm *vm, const struct kvm_host *host, const struct vm_shape 
         err = vm->fd;
         goto close_end;
     }
+    err = shape->dirty_ring_bytes ? enable_dirty_rings(vm) : 0;
+    if (err)
+        goto close_vm;
     /* Slots first: after the TSS or the irqchip each one waits for a grace period (7 ms). */
     err = memory_create(&vm->memory, vm->fd, shape->memory_bytes, shape->backing);
     if (err)

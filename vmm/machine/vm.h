@@ -36,6 +36,7 @@ struct vm_shape {
     uint64_t memory_bytes;
     unsigned ncpus; /* 1 to VM_CPUS_MAX */
     enum memory_backing backing;
+    uint32_t dirty_ring_bytes; /* of each vCPU (dirty.h), a power of two; 0: no rings */
     bool pc; /* CPUs as a PC's firmware hands them over, and the TSC's frequency in CPUID */
     /*
      * What CPUID does not show; outlives the VM. NULL: nothing, but for a PC what would
