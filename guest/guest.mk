@@ -70,9 +70,26 @@ $G/programs.o: $G/programs.S
 # Two passes: the first kernel's symbols become the table that the second one's
 # backtraces use. The table comes last, so that it moves nothing.
 KLINK = ld -static -nostdlib -z noexecstack -z max-page-size=4096 --no-warn-rwx-segments -T guest/kernel/kernel.ld
-$G/kernel.elf: $(KERNEL_OBJS) $G/programs.o guest/kernel/kernel.ld guest/symbols.sh
-	sh guest/symbols.sh </dev/null >$G/symbols.S && gcc -c -o $G/symbols.o $G/symbols.S
-	$(KLINK) -o $G/kernel.1 $(KERNEL_OBJS) $G/programs.o $G/symbols.o
-	nm -n $G/kernel.1 | sh guest/symbols.sh >$G/symbols.S && gcc -c -o $G/symbols.o $G/symbols.S
-	$(KLINK) -o $@.tmp $(KERNEL_OBJS) $G/programs.o $G/symbols.o
+define link_kernel
+	sh guest/symbols.sh </dev/null >$(@D)/symbols.S && gcc -c -o $(@D)/symbols.o $(@D)/symbols.S
+	$(KLINK) -o $(@D)/kernel.1 $(filter %.o,$^) $(@D)/symbols.o
+	nm -n $(@D)/kernel.1 | sh guest/symbols.sh >$(@D)/symbols.S && gcc -c -o $(@D)/symbols.o $(@D)/symbols.S
+	$(KLINK) -o $@.tmp $(filter %.o,$^) $(@D)/symbols.o
 	mv $@.tmp $@
+endef
+$G/kernel.elf: $(KERNEL_OBJS) $G/programs.o guest/kernel/kernel.ld guest/symbols.sh
+	$(link_kernel)
+
+# A strata whose guest takes 2 ms longer for each page fault, which measuring must notice.
+D := build/fault/slow-faults
+slow-faults: $D/strata
+$D/space.o: guest/kernel/space.c
+	@mkdir -p $(@D)
+	gcc $(KERNEL_CFLAGS) -DFAULT_DELAY_NS=2000000 -c -o $@ $<
+$D/kernel.elf: $(filter-out %/space.c.o,$(KERNEL_OBJS)) $D/space.o $G/programs.o guest/kernel/kernel.ld guest/symbols.sh
+	$(link_kernel)
+$D/bundled.o: vmm/boot/bundled.S $D/kernel.elf
+	$(CC) -DBUNDLED_KERNEL='"$D/kernel.elf"' -c -o $@ $<
+$D/strata: $(filter-out %/bundled.o,$(OBJS)) $D/bundled.o
+	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^ $(LIBS)
+.PHONY: slow-faults

@@ -75,6 +75,23 @@ enum abi_order_kind {
      * value[0], [2]: ticks; value[1], [3]: where it ended.
      */
     ABI_ORDER_CHAIN_FOLLOW,
+
+    /* Faults, copies and forgotten translations. */
+    ABI_ORDER_DISCARD = 32, /* [va, va + bytes) stays mapped, what it held is given back */
+    ABI_ORDER_ZEROING, /* by enum abi_zeroing `count` from now on; value[0]: before. Guest only */
+    ABI_ORDER_COPY,    /* by pages of `stride`, [arg[0], + bytes) to va; value[0]: ticks in all */
+    /*
+     * Forks, and the child stores to `count` pages of `stride` bytes, spread over all of
+     * [va, va + bytes), a power of two of them; timed each with ABI_TOUCH_TIMED. Then the
+     * parent stores to all. value[ABI_FORK_*]: ticks.
+     */
+    ABI_ORDER_FORK,
+    /*
+     * `count` times: stores to a page (of its own making, by `page`), then, timed, takes the
+     * right to write to it, or (arg[0]) unmaps it, while arg[1] other CPUs spin in the same
+     * address space. value[0]: ticks that making them start and stop took.
+     */
+    ABI_ORDER_CHANGE,
     ABI_ORDER_KINDS,
 };
 
@@ -129,7 +146,10 @@ struct abi_measure_area {
     uint64_t begin[ABI_MEASURE_SAMPLES], end[ABI_MEASURE_SAMPLES];
 };
 
-#define ABI_CHAIN_PACKED  1u /* the nodes side by side; else one in each 4K */
+#define ABI_CHAIN_PACKED 1u /* the nodes side by side; else one in each 4K */
+
+/* Of ABI_ORDER_FORK: until fork is back, for all stores, until the child is reaped. */
+enum { ABI_FORK_TICKS, ABI_FORK_STORES_TICKS, ABI_FORK_ALL_TICKS };
 
 #define ABI_ORDER_ARGS    8
 #define ABI_ANSWER_VALUES 16

@@ -419,7 +419,8 @@ static int cow_break(struct process *p, const struct vma *vma, uint64_t va, uint
     paging_set(entry, space_leaf(p, vma, frame));
     if (read_cr3() == p->pub.root)
         invlpg(va);
-    if (p->companions)
+    /* Where only the right to write is new, an older translation does no harm. */
+    if (frame != old && p->companions)
         flush_companions(p);
     return 0;
 }

@@ -34,7 +34,7 @@ static int carry_out(const struct platform *platform, const struct abi_order *or
     case ABI_ORDER_CHAIN_MAKE: return order_chain_make(order, answer);
     case ABI_ORDER_CHAIN_FOLLOW: return order_chain_follow(order, answer);
     }
-    return -ABI_ENOSYS;
+    return order_fault(platform, order, answer);
 }
 
 void order_run(const struct platform *platform, const struct abi_order *order,

@@ -17,7 +17,21 @@ struct platform {
     int (*unmap)(void *addr, size_t bytes); /* 0 or -ABI_E* */
     /* SYS_MEASURE, on CPU 0; NULL: there is no kernel to ask. */
     int64_t (*kernel)(enum abi_measure_op op, uint64_t count, uint64_t arg);
+    int (*discard)(void *addr, size_t bytes);
+    int (*read_only)(void *addr, size_t bytes);
+    /* When frames are zeroed; the policy before. NULL: not ours to say. */
+    int64_t (*zeroing)(uint64_t policy);
+    /* A child's number, 0 in the child, -ABI_E*. With ABI_FORK_EAGER where there is that. */
+    int64_t (*fork)(uint32_t flags);
+    void (*leave)(void); /* ends the child */
+    int (*reap)(int64_t child);
+    /* Memory of ABI_SHARED_BYTES that parent and child both see. NULL: none. */
+    void *(*shared)(void);
+    /* So many other CPUs spin in this address space from now on; 0: none any more. */
+    int (*companions)(unsigned count);
 };
+
+#define ABI_SHARED_BYTES ((sizeof(struct abi_answer) + 4095) & ~4095ul)
 
 /* Carries one order out; the answer is cleared first. */
 void order_run(const struct platform *platform, const struct abi_order *order,
@@ -30,6 +44,14 @@ int order_touch(const struct abi_order *order, struct abi_answer *answer);
 int order_wait(const struct abi_order *order, struct abi_answer *answer);
 int order_chain_make(const struct abi_order *order, struct abi_answer *answer);
 int order_chain_follow(const struct abi_order *order, struct abi_answer *answer);
+
+/* Those about faults, copies and forgotten translations (fault.c, fork.c, change.c). */
+int order_fault(const struct platform *platform, const struct abi_order *order,
+                struct abi_answer *answer);
+int order_fork(const struct platform *platform, const struct abi_order *order,
+               struct abi_answer *answer);
+int order_change(const struct platform *platform, const struct abi_order *order,
+                 struct abi_answer *answer);
 
 /*
  * The time stamp counter before and after what is measured (Intel SDM vol. 2, RDTSC and

@@ -2,9 +2,13 @@
 # strata measure: all experiments, quickly, twice. The same on each of the three hosts;
 # needs build/ and busybox sh. Prints TAP.
 #
-#   tests/guests/measure.sh [--control]    --control: every check must fail for a strata
-#                                          that does nothing and says so
+#   tests/guests/measure.sh [SLOW]
+#   tests/guests/measure.sh --control      every check must fail for a strata that does
+#                                          nothing and says so
 #   tests/guests/measure.sh --giant        only what needs two free host pages of 1 GiB
+#
+# SLOW is a strata whose guest takes 2 ms longer for each page fault (make slow-faults):
+# measuring must notice.
 #
 # STRATA_SLOW multiplies all time limits.
 cd "$(dirname "$0")/../.." || exit 2
@@ -41,6 +45,9 @@ if [ "${1-}" = --control ]; then
     echo "1..$n"
     exit $((failed > 0))
 fi
+slow_faults=
+case ${1-} in [!-]*) slow_faults=$1 ;; esac
+[ -z "$slow_faults" ] || [ -x "$slow_faults" ] || { echo "Bail out! $slow_faults is not built"; exit 2; }
 [ -x "$STRATA" ] || { echo "Bail out! $STRATA is not built"; exit 2; }
 
 # Runs strata measure with the arguments; sets status.
@@ -112,7 +119,7 @@ refused "a comparison with another version" 'other: "version" is not 1' --compar
 measure 20 --list
 why= names=$(awk '{ print $1 }' "$out")
 [ "$status" -eq 0 ] || why="status $status"
-for name in clock exits walks; do
+for name in clock walks faults exits; do
     echo "$names" | grep -qx "$name" || why="$name is not listed"
 done
 verdict "--list names the experiments" "$why"
@@ -218,6 +225,83 @@ within walks/vm/guest-4k/host-4k/kvm/pages_4k 4096 4200
 within walks/vm/guest-2m/host-4k/kvm/pages_2m 0 0
 within walks/vm/guest-2m/host-thp/kvm/pages_2m 1 10
 verdict "walks: references by page sizes, and 4K on the host's side moves them" "$why"
+
+# Which side faulted, by the guest's count and by KVM's; and that pages of 4K and of 2M on the
+# host's side make the difference that their sizes say.
+counted() { is "$1" "count $2"; }
+why=
+backend=$(sed -n 's/^ *"kvm": "\(.*\)",/\1/p' "$work/1.json" 2>/dev/null)
+pages=$(echo "$all" | sed -n 's|^faults/vm/guest-4k/host-4k/sweep/pages count ||p')
+pages=${pages%.0}
+at=faults/vm/guest-4k/host-4k
+[ "${pages:-0}" -gt 1 ] || why="no pages"
+for kind in none kvm kvm+host; do counted $at/$kind/guest-faults 0; done
+for kind in guest guest+kvm guest+kvm+host; do counted $at/$kind/guest-faults "$pages"; done
+counted $at/none/kvm-faults 0
+counted $at/kvm+host/kvm-faults "$pages"
+case $backend in
+ept | npt)
+    counted $at/guest/kvm-faults 0
+    for kind in kvm guest+kvm guest+kvm+host; do counted $at/$kind/kvm-faults "$pages"; done ;;
+esac
+verdict "faults: each on the side that it was to be, by the counts" "$why"
+
+why=
+for log in bitmap ring; do
+    echo "$all" | grep -q "^$at/logged-$log/ns lack" || counted $at/logged-$log/pages-in-log "$pages"
+done
+at_cpus=faults/vm/guest-4k/cpus
+for change in mprotect munmap; do
+    counted $at_cpus-1/$change-alone/shootdowns 0
+    counted $at_cpus-4/$change-alone/shootdowns 0
+    counted $at_cpus-2/$change-shared/shootdowns 24
+    counted $at_cpus-4/$change-shared/shootdowns 72
+done
+verdict "faults: all pages written are logged, all other CPUs told" "$why"
+
+why=
+counted $at/sweep/kvm-faults "$pages"
+counted faults/vm/guest-2m/host-4k/sweep/kvm-faults \
+    "$(echo "$all" | sed -n 's|^faults/vm/guest-2m/host-4k/sweep/pages count ||p' | cut -d. -f1)"
+if echo "$all" | grep -q '^faults/vm/guest-2m/host-2m lack'; then
+    echo "# the host had no 2M page: $(echo "$all" | grep '^faults/vm/guest-2m/host-2m lack')"
+else
+    counted faults/vm/guest-2m/host-2m/sweep/kvm-faults \
+        $(($(echo "$all" | sed -n 's|^faults/vm/guest-2m/host-2m/sweep/pages count ||p' | cut -d. -f1) / 512))
+fi
+verdict "faults: 4K forced on the host's side, 512 times as many faults" "$why"
+
+# The least of each distribution: whatever else the machine does, that can only add.
+least() { # FILE FIGURE
+    awk -F '": ' -v wanted="$2" '
+        /"name": / { gsub(/[",]/, "", $2); name = $2 }
+        /"min": / && name == wanted { gsub(/,/, "", $2); print $2 }' "$1" 2>/dev/null
+}
+late() { # FIGURE: how many us later in SLOW
+    awk -v slow="$(least "$work/slow.json" "$1")" -v fast="$(least "$work/fast.json" "$1")" \
+        'BEGIN { if (slow == "" || fast == "") print 999999; else print int((slow - fast) / 1000) }'
+}
+if [ -n "$slow_faults" ]; then
+    for try in 1 2 3; do
+        why=
+        measure 120 --quick --json "$work/fast.json" faults
+        [ "$status" -eq 0 ] || why="status $status"
+        fast=$STRATA STRATA=$slow_faults
+        measure 120 --quick --json "$work/slow.json" faults
+        STRATA=$fast
+        [ "$status" -eq 0 ] || why="status $status"
+        for kind in guest guest+kvm guest+kvm+host; do
+            by=$(late $at/$kind/ns)
+            [ "$by" -ge 1800 ] && [ "$by" -le 2200 ] || why="$why $kind: $by us instead of 2000;"
+        done
+        for kind in none kvm kvm+host; do
+            by=$(late $at/$kind/ns)
+            [ "$by" -ge -200 ] && [ "$by" -le 200 ] || why="$why $kind: $by us instead of none;"
+        done
+        [ -n "$why" ] || break
+    done
+    verdict "faults: 2 ms more in the guest's page faults are found there, within 10 %" "$why"
+fi
 
 # The two-dimensional walk is EPT's and NPT's alone.
 why=

@@ -209,6 +209,99 @@ START_TEST(guest_orders)
 }
 END_TEST
 
+/* The same orders in this process and in the guest: what they count is the same. */
+static void changes_and_forks(int (*carry_out)(const struct abi_order *, struct abi_answer *),
+                              unsigned others)
+{
+    struct abi_order order = { .kind = ABI_ORDER_MAP, .bytes = 16 * 4096 };
+    struct abi_answer answer;
+    uint64_t va;
+
+    ck_assert_int_eq(carry_out(&order, &answer), 0);
+    va = answer.value[0];
+    order = (struct abi_order){ .kind = ABI_ORDER_FORK,
+                                .va = va,
+                                .bytes = 16 * 4096,
+                                .stride = 4096,
+                                .count = 5,
+                                .flags = ABI_TOUCH_TIMED };
+    ck_assert_int_eq(carry_out(&order, &answer), 0);
+    ck_assert_uint_eq(answer.histogram.count, 5);
+    ck_assert_uint_gt(answer.value[ABI_FORK_TICKS], 0);
+    ck_assert_uint_gt(answer.value[ABI_FORK_ALL_TICKS], answer.value[ABI_FORK_TICKS]);
+    order.count = 17;
+    ck_assert_int_eq(carry_out(&order, &answer), -ABI_EINVAL);
+    order.count = 5;
+    order.bytes = 15 * 4096;
+    ck_assert_int_eq(carry_out(&order, &answer), -ABI_EINVAL);
+    order = (struct abi_order){ .kind = ABI_ORDER_COPY,
+                                .va = va,
+                                .bytes = 8 * 4096,
+                                .stride = 4096,
+                                .arg = { va + 8 * 4096 } };
+    ck_assert_int_eq(carry_out(&order, &answer), 0);
+    ck_assert_uint_gt(answer.value[0], 0);
+    order = (struct abi_order){ .kind = ABI_ORDER_DISCARD, .va = va, .bytes = 16 * 4096 };
+    ck_assert_int_eq(carry_out(&order, &answer), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        order = (struct abi_order){ .kind = ABI_ORDER_CHANGE,
+                                    .count = 8,
+                                    .arg = { i & 1, i & 2 ? others : 0 } };
+        ck_assert_int_eq(carry_out(&order, &answer), 0);
+        ck_assert_uint_eq(answer.histogram.count, 8);
+    }
+    order.arg[1] = 1000;
+    ck_assert_int_eq(carry_out(&order, &answer), -ABI_EINVAL);
+}
+
+static int in_this_process(const struct abi_order *order, struct abi_answer *answer)
+{
+    native_order(order, answer);
+    return (int)answer->status;
+}
+
+static struct session guest_session;
+
+static int in_guest(const struct abi_order *order, struct abi_answer *answer)
+{
+    int err = session_order(&guest_session, order, answer);
+
+    return err ? err : (int)answer->status;
+}
+
+START_TEST(natively_changed_and_forked)
+{
+    changes_and_forks(in_this_process, 3);
+}
+END_TEST
+
+/* Of three CPUs, those that share the address space are told of each change, and no other. */
+START_TEST(in_guest_changed_and_forked)
+{
+    const struct session_shape shape = { .memory_bytes = 64ull << 20, .cpus = 3 };
+    struct abi_order order = { .kind = ABI_ORDER_CHANGE, .count = 8, .arg = { 1, 2 } };
+    struct abi_answer answer;
+    struct kvm_host host;
+    char error[256];
+
+    ck_assert_int_eq(kvm_open(&host), 0);
+    ck_assert_msg(session_open(&guest_session, &host, &shape, error, sizeof(error)) == 0, "%s",
+                  error);
+    changes_and_forks(in_guest, 2);
+    ck_assert_uint_eq(guest_session.view.kernel.shootdowns, 2 * 8 * 2);
+    ck_assert_int_eq(in_guest(&order, &answer), 0);
+    ck_assert_uint_eq(guest_session.view.kernel.shootdowns, 3 * 8 * 2);
+    /* More companions than CPUs. */
+    order.arg[1] = 3;
+    ck_assert_int_eq(in_guest(&order, &answer), -ABI_EINVAL);
+    order.arg[1] = 0;
+    ck_assert_int_eq(in_guest(&order, &answer), 0);
+    ck_assert_uint_eq(guest_session.view.kernel.shootdowns, 3 * 8 * 2);
+    session_close(&guest_session);
+    kvm_close(&host);
+}
+END_TEST
+
 /* A program that faults is gone: said once, and nothing hangs. */
 START_TEST(a_program_that_dies)
 {
@@ -246,6 +339,8 @@ Suite *measure_suite(void)
     tcase_set_timeout(orders, 60);
     tcase_add_test(orders, native_orders);
     tcase_add_test(orders, guest_orders);
+    tcase_add_test(orders, natively_changed_and_forked);
+    tcase_add_test(orders, in_guest_changed_and_forked);
     tcase_add_test(orders, a_program_that_dies);
     suite_add_tcase(suite, orders);
     return suite;

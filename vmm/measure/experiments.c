@@ -3,6 +3,7 @@
 const struct measure_experiment *const measure_experiments[] = {
     &measure_clock,
     &measure_walks,
+    &measure_faults,
     &measure_exits,
 };
 const size_t measure_experiments_count = sizeof(measure_experiments) /

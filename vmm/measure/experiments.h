@@ -7,6 +7,7 @@
 #include "vmm/measure/measure.h"
 
 extern const struct measure_experiment measure_clock;
+extern const struct measure_experiment measure_faults;
 extern const struct measure_experiment measure_exits;
 extern const struct measure_experiment measure_walks;
 

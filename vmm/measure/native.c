@@ -1,4 +1,13 @@
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "guest/measure/order.h"
 #include "vmm/measure/session.h"
@@ -30,9 +39,121 @@ static int unmap_pages(void *addr, size_t bytes)
     return munmap(addr, bytes) ? -ABI_EINVAL : 0;
 }
 
+static int discard_pages(void *addr, size_t bytes)
+{
+    return madvise(addr, bytes, MADV_DONTNEED) ? -ABI_EINVAL : 0;
+}
+
+static int make_read_only(void *addr, size_t bytes)
+{
+    return mprotect(addr, bytes, PROT_READ) ? -ABI_EINVAL : 0;
+}
+
+/* Other threads do not go along: the child only stores to memory, and leaves. */
+static int64_t fork_process(uint32_t flags)
+{
+    pid_t pid = flags ? -1 : fork();
+
+    if (flags)
+        return -ABI_ENOSYS;
+    return pid < 0 ? -ABI_ENOMEM : pid;
+}
+
+/* Nothing of the parent's may be tidied up here. */
+static void leave(void)
+{
+    syscall(SYS_exit_group, 0);
+}
+
+static int reap(int64_t child)
+{
+    int status;
+
+    while (waitpid((pid_t)child, &status, 0) < 0) {
+        if (errno != EINTR)
+            return -ABI_ECHILD;
+    }
+    return status ? -ABI_EFAULT : 0;
+}
+
+static void *shared_memory(void)
+{
+    static void *memory;
+
+    if (!memory) {
+        memory = mmap(NULL, ABI_SHARED_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+                      -1, 0);
+        if (memory == MAP_FAILED)
+            memory = NULL;
+    }
+    return memory;
+}
+
+#define COMPANIONS_MAX 15
+
+static struct {
+    pthread_t thread[COMPANIONS_MAX];
+    unsigned started;
+    atomic_uint spinning;
+    atomic_bool stop;
+} companion;
+
+static void *companion_main(void *arg)
+{
+    atomic_fetch_add(&companion.spinning, 1);
+    while (!atomic_load(&companion.stop))
+        __builtin_ia32_pause();
+    return arg;
+}
+
+/* Signals are for others. */
+static int start_companion(pthread_t *thread)
+{
+    sigset_t all, before;
+    int err;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    err = pthread_create(thread, NULL, companion_main, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return -err;
+}
+
+static int set_companions(unsigned count)
+{
+    bool stopping = !count;
+
+    if (count > COMPANIONS_MAX || (count && companion.started))
+        return -ABI_EINVAL;
+    if (count) {
+        atomic_store(&companion.spinning, 0);
+        atomic_store(&companion.stop, false);
+    }
+    while (companion.started < count && !stopping) {
+        stopping = start_companion(&companion.thread[companion.started]) != 0;
+        companion.started += !stopping;
+    }
+    while (!stopping && atomic_load(&companion.spinning) < count)
+        sched_yield();
+    if (!stopping)
+        return 0;
+    atomic_store(&companion.stop, true);
+    while (companion.started)
+        pthread_join(companion.thread[--companion.started], NULL);
+    return count ? -ABI_ENOMEM : 0;
+}
+
 void native_order(const struct abi_order *order, struct abi_answer *answer)
 {
-    static const struct platform platform = { .map = map_pages, .unmap = unmap_pages };
+    static const struct platform platform = { .map = map_pages,
+                                              .unmap = unmap_pages,
+                                              .discard = discard_pages,
+                                              .read_only = make_read_only,
+                                              .fork = fork_process,
+                                              .leave = leave,
+                                              .reap = reap,
+                                              .shared = shared_memory,
+                                              .companions = set_companions };
 
     order_run(&platform, order, answer);
 }

@@ -150,6 +150,7 @@ int session_open(struct session *session, const struct kvm_host *host,
     struct boot_error boot_error;
     int err;
 
+    vm_shape.dirty_ring_bytes = shape->dirty_ring_bytes;
     memset(session, 0, sizeof(*session));
     session->timeout_s = shape->timeout_s ? shape->timeout_s : TIMEOUT_S;
     err = vm_create(&session->vm, host, &vm_shape);

@@ -24,6 +24,7 @@ struct session_shape {
     uint64_t memory_bytes; /* of the guest */
     unsigned cpus;
     enum memory_backing backing;
+    uint32_t dirty_ring_bytes;          /* as in struct vm_shape */
     unsigned timeout_s;                 /* for the start, and for one order; 0: 60 */
     const struct board_device *devices; /* NULL: none */
     unsigned ndevices;

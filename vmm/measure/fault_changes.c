@@ -1,0 +1,105 @@
+/* Taking rights or pages away, which other CPUs must be told of if they share the space. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/measure/clock.h"
+#include "vmm/measure/faults.h"
+#include "vmm/measure/histogram.h"
+
+static const struct change {
+    const char *name;
+    bool unmaps;
+} changes[] = { { "mprotect", false }, { "munmap", true } };
+
+static const unsigned cpu_counts[] = { 1, 2, 4 };
+
+static uint64_t repetitions(const struct faults *faults, bool huge)
+{
+    return huge ? 4 : faults->run->quick ? 24 : 400;
+}
+
+static struct abi_order order_of(const struct faults *faults, const struct change *change,
+                                 bool huge, unsigned others)
+{
+    return (struct abi_order){ .kind = ABI_ORDER_CHANGE,
+                               .page = huge ? ABI_PAGE_2M : ABI_PAGE_4K,
+                               .count = repetitions(faults, huge),
+                               .arg = { change->unmaps, others } };
+}
+
+/* With the other vCPUs idle, or (shared) spinning in the same address space. */
+static int on_guest(struct faults *faults, struct session *session, const struct change *change,
+                    bool huge, bool shared)
+{
+    unsigned cpus = session->vm.ncpus;
+    const struct abi_order order = order_of(faults, change, huge, shared ? cpus - 1 : 0);
+    uint64_t before = session->view.kernel.shootdowns;
+    char prefix[MEASURE_NAME_BYTES / 2];
+    struct abi_answer answer;
+    int err = field_order(session, &order, &answer, "change its memory");
+
+    if (err)
+        return err;
+    snprintf(prefix, sizeof(prefix), "faults/vm/guest-%s/cpus-%u/%s-%s", fault_page_name(huge),
+             cpus, change->name, shared ? "shared" : "alone");
+    measure_distribution(faults->run, &answer.histogram, faults->ns_per_tick, faults->floor,
+                         "%s/ns", prefix);
+    measure_count(faults->run, session->view.kernel.shootdowns - before, "%s/shootdowns", prefix);
+    return 0;
+}
+
+static int on_guest_of(struct faults *faults, unsigned cpus)
+{
+    const struct session_shape shape = { .memory_bytes = 64u << 20, .cpus = cpus };
+    struct measure_run *run = faults->run;
+    struct session session;
+    int err = session_open(&session, run->host->kvm, &shape, run->error, sizeof(run->error));
+
+    if (err)
+        return err;
+    for (unsigned i = 0; i < 2 * 2 * 2 && !err; i++) {
+        bool huge = i & 4, shared = i & 1;
+
+        if (!shared || cpus > 1)
+            err = on_guest(faults, &session, &changes[i >> 1 & 1], huge, shared);
+    }
+    if (err && !run->error[0])
+        snprintf(run->error, sizeof(run->error), "%u vCPUs: %s", cpus, session.failure);
+    session_close(&session);
+    return err;
+}
+
+int fault_changes(struct faults *faults)
+{
+    int err = 0;
+
+    for (unsigned i = 0; i < sizeof(cpu_counts) / sizeof(cpu_counts[0]) && !err; i++) {
+        measure_progress(faults->run, 0.7 + 0.08 * i, "mprotect and munmap");
+        err = on_guest_of(faults, cpu_counts[i]);
+    }
+    if (!err && faults->run->host->cpus < 4)
+        measure_say(faults->run,
+                    "Where there are more vCPUs than host CPUs (%u), a shootdown also waits until "
+                    "the host runs the vCPU that must forget: that is the host's scheduler.",
+                    faults->run->host->cpus);
+    return err;
+}
+
+int fault_native_changes(struct faults *faults)
+{
+    for (unsigned i = 0; i < sizeof(cpu_counts) / sizeof(cpu_counts[0]); i++) {
+        for (unsigned j = 0; j < 2; j++) {
+            struct abi_order order = order_of(faults, &changes[j], false, cpu_counts[i] - 1);
+            struct abi_answer answer;
+
+            native_order(&order, &answer);
+            if (answer.status)
+                return -EIO;
+            measure_distribution(faults->run, &answer.histogram, faults->ns_per_tick,
+                                 faults->native_floor, "faults/native/host-4k/threads-%u/%s/ns",
+                                 cpu_counts[i], changes[j].name);
+        }
+    }
+    return 0;
+}

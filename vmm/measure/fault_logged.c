@@ -1,0 +1,136 @@
+/* The first write to a page since KVM has been logging what is written. */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "guest/abi/syscall.h"
+#include "vmm/machine/dirty.h"
+#include "vmm/measure/faults.h"
+
+#define PAGE_BYTES 4096ull
+/* More than are ever written between two harvests, KVM's own reserve included. */
+#define RING_BYTES 65536u
+
+/* All of RAM lies in one slot (session_shape.memory_bytes is below 3 GiB). */
+#define RAM_SLOT 0
+
+struct log {
+    struct field *field;
+    struct dirty_ring *ring; /* NULL: the bitmap */
+};
+
+/* How many pages of the field have been written; they are protected again. */
+static int fetch(const struct log *log, uint64_t *pages)
+{
+    struct vm *vm = &log->field->session->vm;
+
+    if (log->ring)
+        return dirty_ring_harvest(log->ring, vm, RAM_SLOT, log->field->gpa, log->field->bytes,
+                                  pages);
+    return dirty_bitmap(&vm->memory, RAM_SLOT, log->field->gpa, log->field->bytes, pages);
+}
+
+static int one_log(struct faults *faults, const struct log *log, bool huge)
+{
+    struct memory *memory = &log->field->session->vm.memory;
+    const char *kind = log->ring ? "ring" : "bitmap";
+    uint64_t pages = 0, logged = 0, found;
+    char prefix[MEASURE_NAME_BYTES / 2];
+    struct fault_case result = { 0 };
+    struct abi_answer answer;
+    int err = field_host(log->field, huge, &found);
+
+    if (!err)
+        err = field_touch(log->field, PAGE_BYTES, ABI_TOUCH_WRITE, &answer);
+    if (!err)
+        err = dirty_log(memory, RAM_SLOT, true);
+    for (unsigned i = 0; i < faults->warm_up + faults->batches && !err; i++) {
+        if (i == faults->warm_up) {
+            memset(&result, 0, sizeof(result));
+            logged = 0;
+        }
+        err = fault_touch_timed(log->field, PAGE_BYTES, ABI_TOUCH_WRITE, &result);
+        if (!err)
+            err = fetch(log, &pages);
+        logged += pages;
+    }
+    if (!err)
+        err = dirty_log(memory, RAM_SLOT, false);
+    if (err)
+        return err;
+    snprintf(prefix, sizeof(prefix), "faults/vm/guest-%s/host-%s/logged-%s", fault_page_name(huge),
+             fault_page_name(found == FIELD_BLOCK_BYTES), kind);
+    measure_distribution(faults->run, &result.histogram, faults->ns_per_tick, faults->floor,
+                         "%s/ns", prefix);
+    measure_count(faults->run, logged, "%s/pages-in-log", prefix);
+    /* Pages of the program that an answer is written to are protected, too. */
+    if (result.counts[FIELD_KVM_FIXED] != UINT64_MAX)
+        measure_value(faults->run, (double)result.counts[FIELD_KVM_FIXED], NAN, NAN, 1,
+                      "%s/kvm-faults", prefix);
+    return 0;
+}
+
+static int both_sizes(struct faults *faults, struct field *fields, struct dirty_ring *ring)
+{
+    int err = 0;
+
+    for (unsigned huge = 0; huge < 2 && !err; huge++) {
+        const struct log log = { .field = &fields[huge], .ring = ring };
+
+        err = one_log(faults, &log, huge);
+    }
+    return err;
+}
+
+static int with_ring(struct faults *faults, struct session *session)
+{
+    struct field fields[2];
+    struct dirty_ring ring;
+    int err = dirty_ring_open(&ring, &session->vm.vcpus[0], RING_BYTES);
+
+    if (err)
+        return err;
+    for (unsigned huge = 0; huge < 2 && !err; huge++)
+        err = field_open(&fields[huge], session, huge ? ABI_PAGE_2M : ABI_PAGE_4K,
+                         faults->pages[huge], faults->run->error, sizeof(faults->run->error));
+    if (!err)
+        err = both_sizes(faults, fields, &ring);
+    dirty_ring_close(&ring);
+    return err;
+}
+
+/* Rings are a matter of the whole VM: one of its own. */
+static int by_ring(struct faults *faults)
+{
+    const struct session_shape shape = { .memory_bytes = 64u << 20,
+                                         .cpus = 1,
+                                         .dirty_ring_bytes = RING_BYTES };
+    struct measure_run *run = faults->run;
+    struct session session;
+    int err;
+
+    if (kvm_capability(run->host->kvm, KVM_CAP_DIRTY_LOG_RING) < (int)RING_BYTES) {
+        measure_lack(run, "this KVM has no dirty rings (KVM_CAP_DIRTY_LOG_RING, Linux 5.11)",
+                     "faults/vm/guest-4k/host-4k/logged-ring/ns");
+        return 0;
+    }
+    err = session_open(&session, run->host->kvm, &shape, run->error, sizeof(run->error));
+    if (err)
+        return err;
+    err = with_ring(faults, &session);
+    if (err && !run->error[0])
+        snprintf(run->error, sizeof(run->error), "dirty ring: %s",
+                 session.failure[0] ? session.failure : strerror(-err));
+    session_close(&session);
+    return err;
+}
+
+int fault_logged(struct faults *faults)
+{
+    int err;
+
+    measure_progress(faults->run, 0.6, "dirty logging");
+    err = both_sizes(faults, faults->field, NULL);
+    return err ? err : by_ring(faults);
+}

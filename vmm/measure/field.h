@@ -1,0 +1,79 @@
+/*
+ * A field: a piece of the measuring program's memory, in 2M blocks of guest memory that are
+ * nobody else's, so that guest and host may each have it in 4K or in 2M pages; and what can be done
+ * to it from outside, between orders, to have the next touch fault where it should.
+ *
+ * Functions return 0 or -errno; session->failure or `error` tells more.
+ */
+#ifndef STRATA_MEASURE_FIELD_H
+#define STRATA_MEASURE_FIELD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "guest/abi/measure.h"
+#include "vmm/measure/session.h"
+
+#define FIELD_BLOCK_BYTES (2ull << 20)
+
+struct field {
+    struct session *session;
+    enum abi_page_kind guest; /* the guest's pages: 4K or 2M */
+    bool huge_host;           /* as field_host was told */
+    uint64_t va;              /* in the program */
+    uint64_t gpa;             /* contiguous, if in another order */
+    uint64_t bytes;
+    uint64_t blocks_gpa, blocks_bytes; /* the 2M blocks of guest memory that it lies in */
+    uint64_t mapped_va, mapped_bytes;  /* the field and what lies around it */
+};
+
+/* What the guest's kernel and KVM have counted so far; UINT64_MAX: this KVM does not count it. */
+enum field_count {
+    FIELD_GUEST_FAULTS, /* by the guest's kernel, of the program */
+    FIELD_GUEST_COPIES, /* copies on write, so too */
+    FIELD_KVM_TAKEN,    /* page faults that KVM has seen, */
+    FIELD_KVM_FIXED,    /* and mended by an entry of the second stage (shadow: of its tables) */
+    FIELD_KVM_FAST,     /* and so too, without its lock: only rights were lacking */
+    FIELD_COUNTS,
+};
+
+/*
+ * A field of so many pages, of 4K at most 511. Maps it in the program and has it touched, so that
+ * the guest's tables and frames are there; from now on they stay the same ones, if only this field
+ * is discarded and touched.
+ */
+int field_open(struct field *field, struct session *session, enum abi_page_kind guest,
+               unsigned pages, char *error, size_t error_bytes);
+
+/*
+ * Has the host use pages of that kind behind it, all of them there. *found: the smallest size
+ * that was found there in fact; 0: the host does not tell.
+ */
+int field_host(struct field *field, bool huge, uint64_t *found);
+
+/* How many pages the host has it in, as it was told. */
+uint64_t field_host_pages(const struct field *field);
+
+/* Has the host's pages there, and the second stage's entries gone (as an mmu notifier does). */
+int field_zap(struct field *field);
+
+/* Gives the host's pages back, as a balloon does. The content is zero then. */
+int field_discard(struct field *field);
+
+/* Puts a private mapping of a file in the place of the host's pages, until field_host. */
+int field_map_file(struct field *field);
+
+/* In the program: a touch of every `stride` bytes of it. */
+int field_touch(struct field *field, uint64_t stride, uint32_t flags, struct abi_answer *answer);
+
+/* In the program: its pages given back to the guest's kernel, the mapping stays. */
+int field_drop(struct field *field);
+
+/* All order statuses that are not 0 become -EIO with this text in session->failure. */
+int field_order(struct session *session, const struct abi_order *order, struct abi_answer *answer,
+                const char *what);
+
+int field_counts(const struct session *session, uint64_t counts[FIELD_COUNTS]);
+
+#endif
