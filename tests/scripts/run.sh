@@ -123,6 +123,55 @@ grep -q 'Could not resolve' "$work/err" || why+="apt's own words are missing; "
 [ -z "$(find "$work/empty" -name 'new*' -o -name 'small*')" ] || why+="something half-done is left"
 verdict "guest-linux build without network leaves nothing" "$why"
 
+# A build with an apt, dpkg-deb and make of ours, which take no time, or for ever.
+mkdir "$work/fake"
+cat >"$work/fake/apt-get" <<'SH'
+#!/bin/sh
+: >linux-source-6.1_6.1.0-1_all.deb
+SH
+cat >"$work/fake/dpkg-deb" <<'SH'
+#!/bin/sh
+cat "$FAKE_DEB"
+SH
+cat >"$work/fake/make" <<'SH'
+#!/bin/sh
+while [ "$1" != -C ]; do shift; done
+cd "$2" || exit
+case $* in
+*allnoconfig) grep CONFIG_ "$FAKE_CONFIG" >.config; exit ;;
+esac
+mkdir -p arch/x86/boot
+echo "half" >vmlinux
+[ ! -e "$FAKE_STALL" ] || { : >"$FAKE_STALL.here"; exec sleep 60; }
+echo "whole" | tee vmlinux >arch/x86/boot/bzImage
+SH
+chmod +x "$work"/fake/*
+mkdir -p "$work/deb/usr/src" "$work/source/linux-source-6.1"
+tar -C "$work/source" -cJf "$work/deb/usr/src/linux-source-6.1.tar.xz" linux-source-6.1
+tar -C "$work/deb" -cf "$work/fake.deb" ./usr/src/linux-source-6.1.tar.xz
+fake=("PATH=$work/fake:$PATH" "FAKE_DEB=$work/fake.deb" "FAKE_STALL=$work/stall"
+	"FAKE_CONFIG=$root/tests/guests/linux.config" "XDG_CACHE_HOME=$work/linux")
+for signal in TERM KILL; do
+	: >"$work/stall"
+	rm -rf "$work/stall.here" "$work/linux"
+	env "${fake[@]}" setsid scripts/guest-linux build >"$work/out" 2>"$work/err" &
+	build=$!
+	for ((i = 0; i < 300; i++)); do [ ! -e "$work/stall.here" ] || break; sleep 0.1; done
+	why=
+	[ -e "$work/stall.here" ] || why="it never came to building; "
+	# Everything, as when the machine goes down, or only the script.
+	if [ $signal = KILL ]; then kill -KILL -- -$build; else kill -TERM $build; fi
+	wait $build 2>/dev/null
+	[ -z "$(find "$work/linux" -name 'small*')" ] || why+="a kernel is there that was not built; "
+	[ $signal = KILL ] || [ -z "$(find "$work/linux" -name 'new*')" ] || why+="something half-done is left; "
+	rm "$work/stall"
+	run env "${fake[@]}" scripts/guest-linux build
+	why+=$(expect 0)
+	[ "$(cat "$work"/linux/strata/linux/small-{vmlinux,bzImage} 2>&1)" = "whole"$'\n'"whole" ] || why+="not the kernel that was built; "
+	[ -z "$(find "$work/linux" -name 'new*')" ] || why+="something half-done is left"
+	verdict "guest-linux build, interrupted by SIG$signal and started again" "$why"
+done
+
 # --- check's verdicts on steps that go wrong
 
 cat >"$work/steps" <<'TABLE'
