@@ -44,7 +44,7 @@ BENCHES   += $(if $(GLIB),$B/bench/iommu)
 LOADED    := multiboot.elf multiboot32.elf multiboot.bin bzimage.bin flat16.bin flat32.bin flat64.bin
 GUESTS    := $(patsubst tests/guests/%.S,$B/tests/%.elf,$(filter-out %/multiboot.S %/flat.S \
     %/bzimage.S,$(sort $(wildcard tests/guests/*.S)))) $(addprefix $B/tests/,$(LOADED)) \
-    $(addprefix $B/tests/with-,signals socket terminal)
+    $(addprefix $B/tests/with-,peer signals socket terminal)
 
 all: $B/strata $(REST)/strata-net $(if $(FAULT_INJECT),,$(BENCHES) $(GUESTS))
 

@@ -11,7 +11,7 @@
 # STRATA_SLOW multiplies all time limits (emulated hosts set it).
 cd "$(dirname "$0")/../.." || exit 2
 
-ALL="boot devices ports iommu ends faults"
+ALL="boot devices ports ends faults"
 STRATA=${STRATA:-build/strata}
 SLOW=${STRATA_SLOW:-1}
 work=$(mktemp -d) || exit 2
@@ -23,6 +23,7 @@ out=$work/out err=$work/err
 
 verdict() { # NAME WHY-NOT, which is empty if all is well
     n=$((n + 1))
+    [ -z "$verbose" ] || echo "# $(cut -d . -f 1 /proc/uptime) s"
     if [ -z "$2" ]; then
         echo "ok $n - linux: $1"
         return
@@ -200,37 +201,157 @@ disks_are_right() { # complains unless the guest and the host saw the same
     [ -n "$why" ] || [ "$(said after)" != "$sum" ] || why="nothing was written"
 }
 
+groups_test='
+for group in /sys/kernel/iommu_groups/*; do
+    [ ! -e $group/type ] || echo "group=$(cat $group/type) $(ls $group/devices | wc -l)"
+done
+'
+
+# Connections. The guest calls servers of the host first: a web server, and one that sends
+# back what it gets, so that both ways are used at once. Then it listens itself, says so, and
+# the host calls. LINUX_MIB: how much goes over TCP.
+mib=${LINUX_MIB:-1}
+tcp_bytes=$((mib << 20)) vsock_bytes=$((mib * 1000000 / 4))
+talk_test='
+cat >/lease <<"END"
+#!/bin/sh
+[ "$1" = bound ] || exit 0
+ip addr add $ip/$mask dev $interface && ip route add default via $router && echo "lease=$ip $router"
+END
+chmod 755 /lease
+ip link set eth0 up
+udhcpc -q -n -i eth0 -s /lease 2>/dev/null
+echo "fetched=$(wget -q -O - http://10.0.2.2:47080/file | sum)"
+wget -q -O - http://10.0.2.2:47082/file 2>/dev/null || echo "server=refused"
+echo "tcp-out=$(/with-peer talk tcp:47081:10.0.2.2 $tcp_bytes)"
+echo "vsock-out=$(/with-peer talk vsock:80 $vsock_bytes)"
+/with-peer talk vsock:81 1 2>/dev/null || echo "socket=refused"
+/with-peer echo tcp:7:0.0.0.0 >/dev/shm/tcp
+/with-peer echo vsock:7 >/dev/shm/vsock
+echo "listening=yes"
+until [ -s /dev/shm/tcp ] && [ -s /dev/shm/vsock ]; do sleep 0.1; done
+echo "tcp-in=$(cat /dev/shm/tcp)"
+echo "vsock-in=$(cat /dev/shm/vsock)"
+'
+talk_options="--net user,hostfwd=tcp:47007:7 --vsock cid=5,path=$work/vsock"
+peer=build/tests/with-peer
+
+# The host's side: before there is a guest, while it runs, and afterwards.
+serve() {
+    mkdir -p "$work/www"
+    head -c $tcp_bytes /dev/urandom >"$work/www/file"
+    rm -f "$work"/vsock_80 "$work"/*-in "$work"/nobody
+    busybox httpd -f -p 127.0.0.1:47080 -h "$work/www" & server=$!
+    $peer echo tcp:47081:127.0.0.1 >"$work/tcp-out"
+    $peer echo "unix:$work/vsock_80" >"$work/vsock-out"
+}
+call() {
+    await 'listening=yes' || return
+    $peer talk tcp:47007:127.0.0.1 $tcp_bytes >"$work/tcp-in" 2>&1
+    $peer talk "muxed:7:$work/vsock" $vsock_bytes >"$work/vsock-in" 2>&1
+    $peer talk "muxed:8:$work/vsock" 1 >"$work/nobody" 2>&1 && echo "somebody" >"$work/nobody"
+}
+hang_up() {
+    kill $server 2>/dev/null
+    wait $server 2>/dev/null
+    # Where no guest called, nobody needs to wait for it any longer.
+    $peer talk tcp:47081:127.0.0.1 0 >/dev/null 2>&1
+    $peer talk "unix:$work/vsock_80" 0 >/dev/null 2>&1
+}
+# Both ends, of which one is the guest, have seen so many bytes, and the same.
+both_say() { # NAME BYTES
+    [ -n "$why" ] || case $(said "$1") in
+    "$2 "?*) is "$1" "$(cat "$work/$1" 2>/dev/null)" ;;
+    *) why="$1 is '$(said "$1")', of $2 bytes" ;;
+    esac
+}
+
+# All devices at once: by ACPI, or with the kernel's PVH entry; directly and behind the IOMMU.
+# Linux 6.1 has no flush queue with virtio-iommu, so lazy is strict there.
 group_devices() {
-    machines="cloud:bzimage:4 small:vmlinux:1"
-    [ "$SLOW" -lt 10 ] || machines="small:vmlinux:1"
+    machines="cloud:bzimage:1:off:exits small:vmlinux:1:strict:exits small:bzimage:1:lazy:thread"
+    mkdir -p "$work/root"
+    cp $peer "$work/root/"
     {
+        echo "tcp_bytes=$tcp_bytes vsock_bytes=$vsock_bytes"
         echo "$disk_test"
+        echo "$groups_test"
         cat <<'TEST'
+echo "devices=$(ls /sys/bus/virtio/devices | wc -l)"
 echo "rng=$(cat /sys/class/misc/hw_random/rng_current)"
 a=$(dd if=/dev/hwrng bs=64 count=1 2>/dev/null | sum)
 b=$(dd if=/dev/hwrng bs=64 count=1 2>/dev/null | sum)
 [ "$a" != "$b" ] && echo "random=yes"
 echo "hvc=yes" >/dev/hvc0
 TEST
+        echo "$talk_test"
     } | with_test
     for case in $machines; do
-        IFS=: read -r kernel form cpus <<IN
+        IFS=: read -r kernel form cpus mode io <<IN
 $case
 IN
+        name="$kernel kernel, --iommu $mode, --io $io"
         head -c 8388608 /dev/zero >"$work/second"
         make_disk first 8
-        linux "$kernel" "$form" --cpus "$cpus" --disk "$work/first" --disk "$work/second" --rng \
-            --virtio-console
+        serve
+        start "$kernel" "$form" --cpus "$cpus" --iommu "$mode" --io "$io" --json "$work/run.json" \
+            --disk "$work/first" --disk "$work/second" --rng --virtio-console --balloon 16M $talk_options
+        call
+        finish
+        hang_up
+
         disks_are_right
-        verdict "$kernel kernel: reads and writes disks, as the host sees them" "$why"
+        [ -n "$why" ] || [ "$(grep -c '"dma_faults": 0' "$work/run.json")" -ge 7 ] ||
+            why="devices were refused something"
+        verdict "$name: reads and writes disks, as the host sees them" "$why"
         ended 0
         is rng virtio_rng.0
         is random yes
-        verdict "$kernel kernel: entropy comes from the device" "$why"
+        verdict "$name: entropy comes from the device" "$why"
         ended 0
         is hvc yes
-        verdict "$kernel kernel: what is written to hvc0 comes out" "$why"
+        verdict "$name: what is written to hvc0 comes out" "$why"
+        ended 0
+        is lease "10.0.2.15 10.0.2.2"
+        is fetched "$(sum_of "$work/www/file")"
+        is server refused
+        verdict "$name: an address by DHCP, and $mib MiB from a server of the host" "$why"
+        ended 0
+        both_say tcp-out $tcp_bytes
+        verdict "$name: $mib MiB there and back over TCP, to a server of the host" "$why"
+        ended 0
+        both_say tcp-in $tcp_bytes
+        verdict "$name: $mib MiB there and back over a forwarded port" "$why"
+        ended 0
+        both_say vsock-out $vsock_bytes
+        is socket refused
+        verdict "$name: a vsock connection to the host" "$why"
+        ended 0
+        both_say vsock-in $vsock_bytes
+        [ -n "$why" ] || grep -q 'was answered by' "$work/nobody" || why="a port that nobody listens on: $(cat "$work/nobody")"
+        verdict "$name: a vsock connection from the host" "$why"
+        [ $mode != off ] || continue
+        ended 0
+        # Each device in a group of its own, but for the IOMMU and the balloon.
+        is devices 8
+        is group "$(for i in 1 2 3 4 5 6; do echo "DMA 1"; done)"
+        verdict "$name: every device has its group, of type DMA" "$why"
     done
+
+    # Devices that Linux is told to let through.
+    {
+        echo "$disk_test"
+        echo "$groups_test"
+    } | with_test
+    head -c 8388608 /dev/zero >"$work/second"
+    make_disk first 8
+    plain=$append append="$append iommu.passthrough=1"
+    linux small vmlinux --cpus 4 --iommu bypass --disk "$work/first" --disk "$work/second"
+    append=$plain
+    disks_are_right
+    is group "identity 1
+identity 1"
+    verdict "small kernel, 4 CPUs, --iommu bypass: groups of type identity, and disks work" "$why"
 }
 
 # Named ports of a virtio-console: both ways, who comes and goes, and the terminal's size.
@@ -309,43 +430,6 @@ TEST
     status=$?
     ended 0
     verdict "the console among ports has the terminal's size, and its changes" "$why"
-}
-
-# Behind the IOMMU. Linux 6.1 has no flush queue with virtio-iommu, so lazy is strict there.
-group_iommu() {
-    modes="strict:DMA: lazy:DMA: bypass:identity:iommu.passthrough=1"
-    [ "$SLOW" -lt 10 ] || modes="strict:DMA:"
-    {
-        echo "$disk_test"
-        cat <<'TEST'
-for group in /sys/kernel/iommu_groups/*; do
-    echo "group=$(cat $group/type) $(ls $group/devices | wc -l)"
-done
-echo "devices=$(ls /sys/bus/virtio/devices | wc -l)"
-TEST
-    } | with_test
-    for case in $modes; do
-        IFS=: read -r mode type more <<IN
-$case
-IN
-        head -c 8388608 /dev/zero >"$work/second"
-        make_disk first 8
-        plain=$append append="$append $more"
-        linux small vmlinux --iommu "$mode" --disk "$work/first" --disk "$work/second" --rng \
-            --json "$work/run.json"
-        append=$plain
-        ended 0
-        # Three devices, each in a group of its own; the IOMMU is the fourth and in none.
-        is devices 4
-        is group "$type 1
-$type 1
-$type 1"
-        verdict "--iommu $mode: every device has its group, of type $type" "$why"
-        disks_are_right
-        [ -n "$why" ] || [ "$(grep -c '"dma_faults": 0' "$work/run.json")" -ge 3 ] ||
-            why="devices were refused something"
-        verdict "--iommu $mode: disks are read and written all the same" "$why"
-    done
 }
 
 # Distinct statuses (strata(1), EXIT STATUS).
@@ -483,8 +567,10 @@ if [ "$control" ]; then
     for answer in true false; do
         printf '#!/bin/sh\n%s\n' $answer >"$work/$answer"
         chmod +x "$work/$answer"
-        passed=$(STRATA=$work/$answer "$0" "$images" "$@" 2>/dev/null | grep '^ok' | grep -v '# SKIP')
+        STRATA=$work/$answer sh "$0" "$images" "$@" >"$work/tap" 2>/dev/null
+        passed=$(grep '^ok' "$work/tap" | grep -v '# SKIP')
         why=
+        grep -q '^not ok' "$work/tap" || why="no check ran"
         [ -z "$passed" ] || why="these pass: $passed"
         verdict "control: no check passes for $answer in place of strata" "$why"
     done
