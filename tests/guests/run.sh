@@ -9,7 +9,7 @@
 # STRATA_SLOW multiplies all time limits (emulated hosts set it).
 cd "$(dirname "$0")/../.." || exit 2
 
-ALL="misuse broken boot ends dead signals terminal console pc bundled devices network dma driver windows tour"
+ALL="misuse broken boot sizes ends dead signals terminal console pc bundled devices network dma driver windows tour"
 STRATA=${STRATA:-build/strata}
 GUESTS=build/tests
 SLOW=${STRATA_SLOW:-1}
@@ -400,6 +400,128 @@ first module" --kernel "$GUESTS/bzimage.bin" --force --append hello --initrd "$w
         run --force --kernel "$GUESTS/bzimage.bin" --initrd /sys/devices/system/cpu/online
     printf '\037\213\010\000' >"$work/gz"
     misuse "a compressed kernel" "compressed with gzip; unpack" run --kernel "$work/gz"
+}
+
+# A file of so many bytes that takes no room: prints its path; fails where there can be none.
+sparse() { # NAME BYTES
+    truncate -s "$2" "$work/$1" 2>/dev/null && echo "$work/$1"
+}
+
+# Sizes, counts and addresses as nobody means them, in files and on the command line. Each is
+# refused in one line, or does no harm.
+group_sizes() {
+    printf 'first module\n' >"$work/one"
+    : >"$work/empty"
+    [ -p "$work/fifo" ] || mkfifo "$work/fifo"
+    # Fields of a bzImage: where, bytes, and what is said.
+    while IFS=: read -r what at bytes said; do
+        misuse "bzImage with $what" "$said" \
+            run --force --memory 64M --kernel "$(patched_of bzimage.bin "$at" "$bytes")"
+    done <<'CASES'
+255 setup sectors:497:\377:truncated.*setup_sects
+as much code as there can be:500:\377\377\377\377:truncated.*syssize
+no code:500:\000\000\000\000:syssize is 0
+init_size of 4 GiB:608:\377\377\377\377:needs 4294967295 bytes .init_size
+init_size of 0:608:\000\000\000\000:init_size is 0
+cmdline_size of 0:568:\000\000\000\000:cmdline_size is 0
+pref_address at the end of all addresses:600:\377\377\377\377\377\377\377\377:pref_address
+pref_address that wraps with init_size:600:\000\360\377\377\377\377\377\377:pref_address
+a header of one byte:513:\000:a broken bzImage|syssize|older|init_size
+CASES
+    misuse "bzImage whose initrd must lie at 0" "does not fit.*initrd_addr_max" run --force --memory 64M \
+        --kernel "$(patched_of bzimage.bin 556 '\000\000\000\000')" --initrd "$work/one"
+    misuse "bzImage that lets its command line have 4 GiB" "limit is 65535;" run --force --memory 64M \
+        --kernel "$(patched_of bzimage.bin 568 '\377\377\377\377')" --append "$(head -c 70000 /dev/zero | tr '\0' x)"
+
+    # Fields of a Multiboot header, at the start of its file: header_addr at 12, load_addr,
+    # load_end_addr, bss_end_addr, entry_addr.
+    while IFS=: read -r what at bytes said; do
+        misuse "Multiboot with $what" "$said" run --memory 64M --kernel "$(patched_of multiboot.bin "$at" "$bytes")"
+    done <<'CASES'
+a header at 4 GiB:12:\377\377\377\377:load_addr lies before the start
+a header at 0:12:\000\000\000\000:header_addr is below load_addr
+load_addr at 4 GiB:16:\376\377\377\377:header_addr is below load_addr
+load_addr at 0:16:\000\000\000\000:load_addr lies before the start
+load_end_addr at 4 GiB:20:\377\377\377\377:truncated: load_end_addr
+load_end_addr at 1:20:\001\000\000\000:load_end_addr is not above load_addr
+bss_end_addr at 4 GiB:24:\377\377\377\377:does not fit into RAM
+bss_end_addr at 1:24:\001\000\000\000:bss_end_addr is below load_end_addr
+entry_addr at 4 GiB:28:\377\377\377\377:entry_addr is not in the kernel
+CASES
+
+    # Fields of an ELF header, and of its first segment.
+    while IFS=: read -r what at bytes said; do
+        misuse "ELF with $what" "$said" run --kernel "$(patched hostile "$at" "$bytes")"
+    done <<'CASES'
+65535 program headers:56:\377\377:e_phnum|program header
+program headers at the end of all addresses:32:\377\377\377\377\377\377\377\377:beyond|truncated
+a segment at an offset that wraps:72:\377\377\377\377\377\377\377\377:beyond|truncated
+a segment of 2^64 - 1 bytes in the file:96:\377\377\377\377\377\377\377\377:beyond|truncated|p_filesz
+a segment of 2^64 - 1 bytes in memory:104:\377\377\377\377\377\377\377\377:wrap|RAM|fit
+a segment over the boot structures:88:\000\000\001\000\000\000\000\000:overlaps|no segment
+CASES
+
+    # Plain code anywhere.
+    for flat in 0xffffffffffffffff 0xfffffffffffff000 0x100000000 0x3fff000:0x3ffffff; do
+        misuse "plain code at $flat" "RAM|entry|overlaps|beyond" \
+            run --memory 64M --kernel "$GUESTS/multiboot.elf" --flat $flat
+    done
+
+    # Files that are all hole.
+    if huge=$(sparse huge 2199023255552); then
+        misuse "a kernel of 2 TiB" "not a kernel|ELF|kernel" run --kernel "$huge"
+        misuse "plain code of 2 TiB" "do not fit into RAM" run --kernel "$huge" --flat 0x100000
+        misuse "an initrd of 2 TiB" "initrd of 2199023255552 bytes does not fit" \
+            run --force --memory 64M --kernel "$GUESTS/bzimage.bin" --initrd "$huge"
+        misuse "a module of 2 TiB" "module of 2199023255552 bytes does not fit" \
+            run --memory 64M --kernel "$GUESTS/multiboot.elf" --module "$huge"
+        strata run --disk "$huge" --json "$work/run.json" --exec 'run hello'
+        why=$(wrong 0 'hello' -)
+        [ -n "$why" ] || grep -q '"sectors": 4294967296,' "$work/run.json" || why="not 2^32 sectors"
+        verdict "a disk of 2 TiB" "$why"
+        rm -f "$huge"
+    else
+        skip "files of 2 TiB" "no such file can be made in $work"
+    fi
+    misuse "an initrd that is a device" "is a special file" \
+        run --force --kernel "$GUESTS/bzimage.bin" --initrd /dev/zero
+    misuse "a module that is a FIFO" "is a FIFO" run --kernel "$GUESTS/multiboot.elf" --module "$work/fifo"
+
+    # Command lines, up to the last byte that is allowed, and one more.
+    long=$(head -c 65535 /dev/zero | tr '\0' x)
+    expect "a PVH kernel's command line of 65535 bytes" 42 '^status' - \
+        run --kernel "$GUESTS/status.elf" --append "$long"
+    misuse "and of 65536" "65536 bytes long; the limit is 65535" \
+        run --kernel "$GUESTS/status.elf" --append "x$long"
+    misuse "a Multiboot kernel's of 65535" "limit" run --kernel "$GUESTS/multiboot.elf" --append "$long"
+    misuse "plain code's of 65536" "the limit is 65535" \
+        run --kernel "$GUESTS/flat32.bin" --flat 0x7c00:0x7c08 --append "x$long"
+    misuse "the bundled guest's of 65535" "the limit is 2047" run --append "$long"
+
+    # Disks.
+    misuse "a disk of no bytes" "smaller than one sector" run --disk "$work/empty"
+    head -c 511 /dev/zero >"$work/odd"
+    misuse "a disk of 511 bytes" "smaller than one sector" run --disk "$work/odd"
+    head -c 1535 /dev/zero >"$work/odd"
+    strata run --disk "$work/odd" --json "$work/run.json" --exec 'run hello'
+    why=$(wrong 0 'hello' 'its last 511 bytes are not used')
+    [ -n "$why" ] || grep -q '"sectors": 2,' "$work/run.json" || why="not 2 sectors"
+    verdict "a disk of 1535 bytes" "$why"
+    misuse "a disk that is a directory" "is a directory" run --disk "$work"
+    misuse "a disk that is a FIFO" "neither a file nor a block device" run --disk "$work/fifo"
+    misuse "a disk that is a character device" "neither a file nor a block device" run --disk /dev/null
+    ln -s loop "$work/loop"
+    misuse "a disk that is a link to itself" "ymbolic link" run --disk "$work/loop"
+    misuse "a disk with a name that no file can have" "too long" run --disk "$work/$(head -c 300 /dev/zero | tr '\0' x)"
+    truncate -s 1M "$work/ro" 2>/dev/null || head -c 1048576 /dev/zero >"$work/ro"
+    chmod 444 "$work/ro"
+    if [ "$(id -u)" -ne 0 ]; then
+        misuse "a disk that may not be written" "say --disk FILE,ro" run --disk "$work/ro"
+    else
+        skip "a disk that may not be written" "root may write everything"
+    fi
+    strata run --disk "$work/ro,ro" --exec 'run hello'
+    verdict "and may be read" "$(wrong 0 'hello' '')"
 }
 
 group_ends() {
