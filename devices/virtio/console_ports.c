@@ -3,11 +3,9 @@
 #include <errno.h>
 #include <linux/virtio_console.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -35,15 +33,6 @@ bool console_ports_used(const struct virtio_console *console)
 
     return console->ports && mmio->state.status & VIRTIO_DRIVER_OK && !mmio->broken &&
            virtio_has(mmio, VIRTIO_CONSOLE_F_MULTIPORT);
-}
-
-static void wake(struct console_ports *ports)
-{
-    uint64_t one = 1;
-
-    /* It can only fail where the counter is full, and the thread has to look anyway. */
-    if (ports->wake_fd >= 0)
-        (void)!write(ports->wake_fd, &one, sizeof(one));
 }
 
 /* ---- Host to guest ---------------------------------------------------------------------- */
@@ -264,7 +253,7 @@ static void collect(struct virtio_console *console, struct pollfd *fds)
 {
     struct console_ports *ports = console->ports;
 
-    fds[0] = (struct pollfd){ .fd = ports->wake_fd, .events = POLLIN };
+    fds[0] = (struct pollfd){ .fd = ports->thread.wake_fd, .events = POLLIN };
     for (unsigned id = 1; id < ports->count; id++) {
         struct console_port *port = &ports->port[id];
 
@@ -286,7 +275,6 @@ static bool look(struct virtio_console *console, int timeout_ms)
 {
     struct console_ports *ports = console->ports;
     struct pollfd fds[CONSOLE_PORTS_MAX];
-    uint64_t counter;
     bool going, exhausted = false;
 
     dma_lock(console->mmio.dma);
@@ -298,7 +286,7 @@ static bool look(struct virtio_console *console, int timeout_ms)
     if (!going || poll(fds, ports->count, timeout_ms) <= 0)
         return going;
     if (fds[0].revents)
-        (void)!read(ports->wake_fd, &counter, sizeof(counter));
+        poll_thread_woken(&ports->thread);
     dma_lock(console->mmio.dma);
     for (unsigned id = 1; id < ports->count; id++) {
         struct console_port *port = &ports->port[id];
@@ -337,34 +325,18 @@ static void *thread(void *owner)
 
 int console_ports_start(struct virtio_console *console)
 {
-    struct console_ports *ports = console->ports;
-    sigset_t all, before;
-    int err;
-
-    ports->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (ports->wake_fd < 0)
-        return -errno;
-    /* Signals are for the threads that know what to do about them. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = pthread_create(&ports->thread, NULL, thread, console);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    ports->threaded = !err;
-    return -err;
+    return poll_thread_start(&console->ports->thread, thread, console);
 }
 
 void console_ports_end(struct virtio_console *console)
 {
     struct console_ports *ports = console->ports;
 
-    if (!ports->threaded)
-        return;
     dma_lock(console->mmio.dma);
     ports->ending = true;
-    wake(ports);
+    poll_thread_wake(&ports->thread);
     dma_unlock(console->mmio.dma);
-    pthread_join(ports->thread, NULL);
-    ports->threaded = false;
+    poll_thread_end(&ports->thread);
 }
 
 /* ---- The device -------------------------------------------------------------------------------
@@ -377,7 +349,7 @@ static void wake_if_stale(const struct virtio_console *console)
 
     for (unsigned id = 1; id < ports->count; id++) {
         if (interest(console, id) & ~ports->port[id].polled || is_over(&ports->port[id])) {
-            wake(ports);
+            poll_thread_wake(&ports->thread);
             return;
         }
     }
@@ -424,7 +396,7 @@ void console_ports_reset(struct virtio_console *console)
         port->send = 0;
         port->sending = port->stalled = port->starved = false;
     }
-    wake(ports);
+    poll_thread_wake(&ports->thread);
 }
 
 const char *console_ports_count(struct virtio_console *console, unsigned id,
@@ -447,8 +419,6 @@ void console_ports_destroy(struct console_ports *ports)
             close(ports->port[id].fd);
         unix_listener_close(&ports->port[id].listener);
     }
-    if (ports->wake_fd >= 0)
-        close(ports->wake_fd);
     free(ports->queues);
     free(ports);
 }
@@ -462,7 +432,7 @@ int console_ports_create(struct console_ports **created, const struct console_po
 
     if (!ports)
         goto explain;
-    ports->wake_fd = -1;
+    poll_thread_init(&ports->thread);
     for (unsigned id = 0; id <= count; id++)
         ports->port[id].fd = ports->port[id].listener.fd = -1;
     ports->port[0].there = console;

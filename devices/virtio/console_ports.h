@@ -16,12 +16,12 @@
 #ifndef STRATA_VIRTIO_CONSOLE_PORTS_H
 #define STRATA_VIRTIO_CONSOLE_PORTS_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "devices/backend/unix_socket.h"
+#include "devices/core/poll_thread.h"
 #include "devices/core/virtio_mmio.h"
 
 #define CONSOLE_PORTS_MAX               15u /* with port 0: 2 queues each, and 2 for control (5.3.2) */
@@ -80,9 +80,7 @@ struct console_port {
 struct console_ports {
     struct virtio_class class;
     struct virtqueue *queues;
-    pthread_t thread;
-    bool threaded;
-    int wake_fd; /* eventfd: the thread is to look again */
+    struct poll_thread thread;
     /* The rest is under the lock of the door. */
     bool ending;
     uint64_t bad_messages; /* of the driver: too short, unknown, of a port that there is not */

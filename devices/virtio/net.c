@@ -2,12 +2,10 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "devices/iommu/dma.h"
@@ -18,15 +16,6 @@
     (FEATURE(CSUM) | FEATURE(GUEST_CSUM) | FEATURE(HOST_TSO4) | FEATURE(HOST_TSO6) | \
      FEATURE(HOST_ECN) | FEATURE(GUEST_TSO4) | FEATURE(GUEST_TSO6) | FEATURE(GUEST_ECN))
 #define CONFIG_BYTES offsetof(struct virtio_net_config, speed) /* up to and with mtu */
-
-static void wake(struct virtio_net *net)
-{
-    uint64_t one = 1;
-
-    /* It can only fail where the counter is full, and the thread has to look anyway. */
-    if (net->wake_fd >= 0)
-        (void)!write(net->wake_fd, &one, sizeof(one));
-}
 
 static struct virtqueue *queue_of(struct virtio_net *net, unsigned index)
 {
@@ -83,7 +72,7 @@ static int send_next(struct virtio_net *net)
     if (err == -EAGAIN) {
         net->stalled = true;
         net->counts.stalls++;
-        wake(net);
+        poll_thread_wake(&net->thread);
         return 0;
     }
     if (err == -ENODEV)
@@ -306,14 +295,13 @@ static bool ask(struct virtio_net *net, struct pollfd *frames)
 static void *work(void *owner)
 {
     struct virtio_net *net = owner;
-    struct pollfd fds[2] = { { .fd = net->wake_fd, .events = POLLIN } };
-    uint64_t counter;
+    struct pollfd fds[2] = { { .fd = net->thread.wake_fd, .events = POLLIN } };
 
     while (ask(net, &fds[1])) {
         if (poll(fds, 2, -1) < 0)
             continue;
         if (fds[0].revents)
-            (void)!read(net->wake_fd, &counter, sizeof(counter));
+            poll_thread_woken(&net->thread);
         /* Woken, it may hold a frame already; an error is found out by receiving. */
         virtio_net_turn(net, fds[1].fd >= 0 && fds[1].revents & ~POLLIN);
     }
@@ -322,19 +310,7 @@ static void *work(void *owner)
 
 int virtio_net_start(struct virtio_net *net)
 {
-    sigset_t all, before;
-    int err;
-
-    net->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (net->wake_fd < 0)
-        return -errno;
-    /* Signals are for the threads that know what to do about them. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = pthread_create(&net->thread, NULL, work, net);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    net->threaded = !err;
-    return -err;
+    return poll_thread_start(&net->thread, work, net);
 }
 
 /* ---- The device --------------------------------------------------------------------------- */
@@ -367,7 +343,7 @@ static void notify(void *owner, unsigned queue)
     switch (queue) {
     case VIRTIO_NET_RECEIVE:
         net->starved = false;
-        wake(net);
+        poll_thread_wake(&net->thread);
         break;
     case VIRTIO_NET_TRANSMIT:
         /* While it is stalled, the thread goes on when there is room. */
@@ -384,7 +360,7 @@ static void start(void *owner, uint64_t features)
 
     if (net_accept(&net->net, features) == -EBADFD)
         unplug(net);
-    wake(net);
+    poll_thread_wake(&net->thread);
 }
 
 static void stop(void *owner, unsigned queue)
@@ -449,7 +425,7 @@ int virtio_net_create_on(struct virtio_net **created, struct vm *vm, struct dma 
     if (!net)
         return -ENOMEM;
     net->net = *backend;
-    net->wake_fd = -1;
+    poll_thread_init(&net->thread);
     memcpy(net->mac, mac, NET_MAC_BYTES);
     net->state.link = true;
     virtio_net_control_reset(net);
@@ -499,15 +475,11 @@ struct virtio_net_counts virtio_net_count(struct virtio_net *net, bool *link)
 
 void virtio_net_destroy(struct virtio_net *net)
 {
-    if (net->threaded) {
-        dma_lock(net->mmio.dma);
-        net->ending = true;
-        wake(net);
-        dma_unlock(net->mmio.dma);
-        pthread_join(net->thread, NULL);
-    }
-    if (net->wake_fd >= 0)
-        close(net->wake_fd);
+    dma_lock(net->mmio.dma);
+    net->ending = true;
+    poll_thread_wake(&net->thread);
+    dma_unlock(net->mmio.dma);
+    poll_thread_end(&net->thread);
     net_close(&net->net);
     free(net);
 }

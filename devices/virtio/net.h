@@ -11,11 +11,11 @@
 #define STRATA_VIRTIO_NET_H
 
 #include <linux/virtio_net.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "devices/backend/net.h"
+#include "devices/core/poll_thread.h"
 #include "devices/core/virtio_mmio.h"
 
 #define VIRTIO_NET_RECEIVE   0 /* queues (5.1.2) */
@@ -58,9 +58,7 @@ struct virtio_net {
     struct net net; /* owned */
     uint8_t mac[NET_MAC_BYTES];
 
-    pthread_t thread;
-    bool threaded;
-    int wake_fd; /* eventfd: the thread is to look again */
+    struct poll_thread thread;
     /* The rest is under the lock of the door. */
     bool ending;
     bool starved; /* a frame waits for receive buffers, or would */

@@ -3,11 +3,9 @@
 #include <errno.h>
 #include <linux/virtio_ids.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "devices/iommu/dma.h"
@@ -30,15 +28,6 @@ static bool working(const struct virtio_vsock *vsock)
     return vsock->mmio.state.status & VIRTIO_DRIVER_OK && !vsock->mmio.broken;
 }
 
-static void wake(struct virtio_vsock *vsock)
-{
-    uint64_t one = 1;
-
-    /* It can only fail where the counter is full, and the thread has to look anyway. */
-    if (vsock->wake_fd >= 0)
-        (void)!write(vsock->wake_fd, &one, sizeof(one));
-}
-
 /* Wakes the thread if it waits for something else than it should. */
 static void wake_if_stale(struct virtio_vsock *vsock)
 {
@@ -46,7 +35,7 @@ static void wake_if_stale(struct virtio_vsock *vsock)
         const struct vsock_connection *connection = &vsock->connections[i];
 
         if (vsock_interest(connection) & ~connection->polled) {
-            wake(vsock);
+            poll_thread_wake(&vsock->thread);
             return;
         }
     }
@@ -257,7 +246,7 @@ static nfds_t collect(struct virtio_vsock *vsock, struct pollfd *fds,
 {
     nfds_t n = POLLED_FIRST;
 
-    fds[0] = (struct pollfd){ .fd = vsock->wake_fd, .events = POLLIN };
+    fds[0] = (struct pollfd){ .fd = vsock->thread.wake_fd, .events = POLLIN };
     fds[1] = (struct pollfd){ .fd = vsock->listener.fd, .events = POLLIN };
     for (unsigned i = 0; i < VIRTIO_VSOCK_CONNECTIONS; i++) {
         struct vsock_connection *connection = &vsock->connections[i];
@@ -278,7 +267,7 @@ static bool look(struct virtio_vsock *vsock, int timeout_ms)
 {
     struct pollfd fds[POLLED_FIRST + VIRTIO_VSOCK_CONNECTIONS];
     struct vsock_connection *polled[POLLED_FIRST + VIRTIO_VSOCK_CONNECTIONS];
-    uint64_t since[POLLED_FIRST + VIRTIO_VSOCK_CONNECTIONS], counter;
+    uint64_t since[POLLED_FIRST + VIRTIO_VSOCK_CONNECTIONS];
     unsigned accepted = 0;
     bool going;
     nfds_t n;
@@ -292,7 +281,7 @@ static bool look(struct virtio_vsock *vsock, int timeout_ms)
     if (!going || poll(fds, n, timeout_ms) <= 0)
         return going;
     if (fds[0].revents)
-        (void)!read(vsock->wake_fd, &counter, sizeof(counter));
+        poll_thread_woken(&vsock->thread);
     dma_lock(vsock->mmio.dma);
     for (nfds_t i = POLLED_FIRST; i < n; i++) {
         /* It may have become another one meanwhile. */
@@ -325,19 +314,7 @@ static void *thread(void *owner)
 
 int virtio_vsock_start(struct virtio_vsock *vsock)
 {
-    sigset_t all, before;
-    int err;
-
-    vsock->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (vsock->wake_fd < 0)
-        return -errno;
-    /* Signals are for the threads that know what to do about them. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = pthread_create(&vsock->thread, NULL, thread, vsock);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    vsock->threaded = !err;
-    return -err;
+    return poll_thread_start(&vsock->thread, thread, vsock);
 }
 
 /* ---- The device --------------------------------------------------------------------------- */
@@ -413,7 +390,7 @@ int virtio_vsock_create(struct virtio_vsock **created, struct vm *vm, struct dma
     if (err)
         goto explain;
     vsock->guest_cid = guest_cid;
-    vsock->wake_fd = -1;
+    poll_thread_init(&vsock->thread);
     strcpy(vsock->path, path);
     for (unsigned i = 0; i < VIRTIO_VSOCK_CONNECTIONS; i++)
         vsock->connections[i].fd = -1;
@@ -448,15 +425,11 @@ struct virtio_vsock_counts virtio_vsock_count(struct virtio_vsock *vsock, unsign
 
 void virtio_vsock_destroy(struct virtio_vsock *vsock)
 {
-    if (vsock->threaded) {
-        dma_lock(vsock->mmio.dma);
-        vsock->ending = true;
-        wake(vsock);
-        dma_unlock(vsock->mmio.dma);
-        pthread_join(vsock->thread, NULL);
-    }
-    if (vsock->wake_fd >= 0)
-        close(vsock->wake_fd);
+    dma_lock(vsock->mmio.dma);
+    vsock->ending = true;
+    poll_thread_wake(&vsock->thread);
+    dma_unlock(vsock->mmio.dma);
+    poll_thread_end(&vsock->thread);
     forget_all(vsock);
     unix_listener_close(&vsock->listener);
     free(vsock);

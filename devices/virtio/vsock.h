@@ -17,11 +17,11 @@
 #define STRATA_VIRTIO_VSOCK_H
 
 #include <linux/virtio_vsock.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "devices/backend/unix_socket.h"
+#include "devices/core/poll_thread.h"
 #include "devices/core/virtio_mmio.h"
 
 #define VIRTIO_VSOCK_RECEIVE     0 /* queues (5.10.2) */
@@ -104,9 +104,7 @@ struct virtio_vsock {
     struct unix_listener listener;
     struct virtio_vsock_counts counts;
 
-    pthread_t thread;
-    bool threaded;
-    int wake_fd; /* eventfd: the thread is to look again */
+    struct poll_thread thread;
     /* The rest is under the lock of the door. */
     bool ending;
     bool starved;   /* there is something to send, and no receive buffer */
