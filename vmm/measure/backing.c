@@ -31,7 +31,10 @@ const char *backing_size_name(uint64_t bytes, char text[16])
 {
     unsigned unit = bytes >> 30 ? 30 : bytes >> 20 ? 20 : 10;
 
-    snprintf(text, 16, "%" PRIu64 "%c", bytes >> unit, unit == 30 ? 'G' : unit == 20 ? 'M' : 'K');
+    snprintf(text, 16, "%u%c", (unsigned)(bytes >> unit),
+             unit == 30   ? 'G'
+             : unit == 20 ? 'M'
+                          : 'K');
     return text;
 }
 
