@@ -356,8 +356,8 @@ identity 1"
 
 # Named ports of a virtio-console: both ways, who comes and goes, and the terminal's size.
 group_ports() {
-    machines="cloud:bzimage:off small:vmlinux:strict"
-    [ "$SLOW" -lt 10 ] || machines="small:vmlinux:strict"
+    machines="cloud:bzimage:off:thread small:vmlinux:strict:exits"
+    [ "$SLOW" -lt 10 ] || machines="small:vmlinux:strict:exits"
     # The links are udev's work elsewhere. One program at a time may have a port open.
     cat >"$work/ports" <<'TEST'
 i=0
@@ -384,10 +384,10 @@ echo "done=yes"
 TEST
     } | with_test
     for case in $machines; do
-        IFS=: read -r kernel form mode <<IN
+        IFS=: read -r kernel form mode io <<IN
 $case
 IN
-        start "$kernel" "$form" --iommu "$mode" --virtio-port name=org.echo,path="$work/echo" \
+        start "$kernel" "$form" --iommu "$mode" --io "$io" --virtio-port name=org.echo,path="$work/echo" \
             --virtio-port name=org.end,path="$work/end" --json "$work/run.json"
         why=
         await 'ready=yes' || why="it never came up"
@@ -409,7 +409,7 @@ IN
         is done yes
         [ -n "$why" ] || grep -q '"connections": 2,' "$work/run.json" || why="not two connections"
         [ -n "$why" ] || [ ! -e "$work/echo" ] || why="the socket is still there"
-        verdict "$kernel kernel, --iommu $mode: ports, to and fro, for one after the other" "$why"
+        verdict "$kernel kernel, --iommu $mode, --io $io: ports, to and fro, for one after the other" "$why"
     done
 
     {
