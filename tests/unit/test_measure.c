@@ -8,6 +8,7 @@
 
 #include "guest/abi/syscall.h"
 #include "tests/unit/suites.h"
+#include "vmm/measure/fork_model.h"
 #include "vmm/measure/histogram.h"
 #include "vmm/measure/measure.h"
 #include "vmm/measure/session.h"
@@ -127,6 +128,30 @@ START_TEST(figures)
     for (unsigned i = 0; i < 100; i++)
         measure_count(&run, i, "many/%u", i);
     ck_assert_double_eq(measure_figure(&run, "many/99")->value, 99);
+}
+END_TEST
+
+START_TEST(crossovers)
+{
+    const struct fork_costs costs = { .pt = 10, .alloc = 40, .copy = 50, .cow = 100 };
+    const double share[] = { 0, 0.5, 1 }, crossing[] = { -80, -30, 20 }, never[] = { 50, 100, 150 };
+    const double flat[] = { 7, 7, 7 };
+
+    ck_assert_double_eq_tol(fork_model_crossover(&costs), 0.8, 1e-12);
+    ck_assert_double_eq_tol(fork_model_zero(share, crossing, 3), 0.8, 1e-12);
+    ck_assert_double_eq_tol(fork_model_zero(share, never, 3), -0.5, 1e-12);
+    ck_assert_double_nan(fork_model_zero(share, flat, 3));
+    ck_assert_double_nan(fork_model_zero(share, crossing, 1));
+    /* Totals as the formula has them: the line finds what it says, whatever N is. */
+    for (unsigned pages = 1; pages < 1000; pages *= 3) {
+        double difference[3];
+
+        for (unsigned i = 0; i < 3; i++)
+            difference[i] = pages * (costs.pt + share[i] * costs.cow) -
+                            pages * (costs.alloc + costs.copy);
+        ck_assert_double_eq_tol(fork_model_zero(share, difference, 3), fork_model_crossover(&costs),
+                                1e-9);
+    }
 }
 END_TEST
 
@@ -334,6 +359,7 @@ Suite *measure_suite(void)
     tcase_add_test(plain, merged);
     tcase_add_test(plain, medians);
     tcase_add_test(plain, figures);
+    tcase_add_test(plain, crossovers);
     tcase_add_test(plain, sentences);
     suite_add_tcase(suite, plain);
     tcase_set_timeout(orders, 60);

@@ -8,6 +8,7 @@
 
 extern const struct measure_experiment measure_clock;
 extern const struct measure_experiment measure_faults;
+extern const struct measure_experiment measure_fork;
 extern const struct measure_experiment measure_exits;
 extern const struct measure_experiment measure_walks;
 

@@ -1,0 +1,436 @@
+/* Copy on write against copying at once, on the guest's side and on the host's. */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "guest/abi/syscall.h"
+#include "vmm/measure/experiments.h"
+#include "vmm/measure/field.h"
+#include "vmm/measure/fork_model.h"
+#include "vmm/measure/session.h"
+
+#define PAGE_BYTES  4096ull
+#define STEPS_MAX   8 /* shares of pages written: 0, 1/steps, … 1 */
+#define BATCHES_MAX 32
+
+/* One way to have a child that may write to all pages. */
+enum way {
+    WAY_COW,    /* fork */
+    WAY_COPIED, /* none: the program copies the pages to fresh memory */
+    WAY_EAGER,  /* fork that copies at once; the bundled kernel's alone */
+    WAYS,
+};
+
+/* Per page: what the formula is made of. */
+enum cost { COST_PT, COST_ALLOC, COST_COPY, COST_COW, COST_EAGER, COSTS };
+
+static const char *const cost_names[COSTS] = { "share", "allocate", "copy", "copy-on-write",
+                                               "fork-that-copies" };
+
+struct side {
+    const char *name;
+    struct session *session; /* NULL: this process */
+    bool eager;              /* it has WAY_EAGER */
+    uint64_t pages, from, to;
+    unsigned steps, batches;
+    double ns_per_tick;
+    /* In ticks; of one batch. */
+    double cost[COSTS][BATCHES_MAX];
+    double total[WAYS][STEPS_MAX + 1][BATCHES_MAX];
+};
+
+static int carry_out(struct side *side, const struct abi_order *order, struct abi_answer *answer)
+{
+    if (side->session)
+        return field_order(side->session, order, answer, "fork or copy");
+    native_order(order, answer);
+    return answer->status ? -EIO : 0;
+}
+
+static uint64_t bytes_of(const struct side *side)
+{
+    return side->pages * PAGE_BYTES;
+}
+
+static int map(struct side *side, uint64_t *va)
+{
+    const struct abi_order order = { .kind = ABI_ORDER_MAP, .bytes = bytes_of(side) };
+    struct abi_answer answer;
+    int err = carry_out(side, &order, &answer);
+
+    *va = answer.value[0];
+    return err;
+}
+
+static int unmap(struct side *side, uint64_t va)
+{
+    const struct abi_order order = { .kind = ABI_ORDER_UNMAP, .va = va, .bytes = bytes_of(side) };
+    struct abi_answer answer;
+
+    return carry_out(side, &order, &answer);
+}
+
+static int drop_copy(struct side *side)
+{
+    const struct abi_order order = { .kind = ABI_ORDER_DISCARD,
+                                     .va = side->to,
+                                     .bytes = bytes_of(side) };
+    struct abi_answer answer;
+
+    return carry_out(side, &order, &answer);
+}
+
+static int touch(struct side *side, uint64_t va, uint64_t pages, double *ticks)
+{
+    const struct abi_order order = { .kind = ABI_ORDER_TOUCH,
+                                     .va = va,
+                                     .bytes = pages * PAGE_BYTES,
+                                     .stride = PAGE_BYTES,
+                                     .flags = ABI_TOUCH_WRITE };
+    struct abi_answer answer;
+    int err = carry_out(side, &order, &answer);
+
+    *ticks = (double)answer.value[0];
+    return err;
+}
+
+static int copy(struct side *side, double *ticks)
+{
+    const struct abi_order order = { .kind = ABI_ORDER_COPY,
+                                     .va = side->to,
+                                     .bytes = bytes_of(side),
+                                     .stride = PAGE_BYTES,
+                                     .arg = { side->from } };
+    struct abi_answer answer;
+    int err = carry_out(side, &order, &answer);
+
+    *ticks = (double)answer.value[0];
+    return err;
+}
+
+/* Nothing but the pages is there to be forked: the copy has been dropped. */
+static int fork_and_store(struct side *side, uint32_t flags, uint64_t pages, double *fork_ticks,
+                          double *store_ticks)
+{
+    const struct abi_order order = { .kind = ABI_ORDER_FORK,
+                                     .va = side->from,
+                                     .bytes = bytes_of(side),
+                                     .stride = PAGE_BYTES,
+                                     .count = pages,
+                                     .arg = { flags } };
+    struct abi_answer answer;
+    int err = carry_out(side, &order, &answer);
+
+    *fork_ticks = (double)answer.value[ABI_FORK_TICKS];
+    *store_ticks = (double)answer.value[ABI_FORK_STORES_TICKS];
+    return err;
+}
+
+/* Each part of the formula by itself. */
+static int measure_costs(struct side *side, double cost[COSTS])
+{
+    double ignored;
+    int err = fork_and_store(side, 0, 0, &cost[COST_PT], &ignored);
+
+    if (!err)
+        err = fork_and_store(side, 0, side->pages, &ignored, &cost[COST_COW]);
+    if (!err && side->eager)
+        err = fork_and_store(side, ABI_FORK_EAGER, 0, &cost[COST_EAGER], &ignored);
+    if (!err)
+        err = touch(side, side->to, side->pages, &cost[COST_ALLOC]);
+    if (!err)
+        err = copy(side, &cost[COST_COPY]);
+    for (unsigned i = 0; i < COSTS; i++)
+        cost[i] /= (double)side->pages;
+    return err ? err : drop_copy(side);
+}
+
+/* From the decision to the last of so many pages written. */
+static int measure_total(struct side *side, enum way way, uint64_t written, double *total)
+{
+    double first = 0, then = 0;
+    int err;
+
+    if (way == WAY_COPIED) {
+        err = copy(side, &first);
+        if (!err)
+            err = touch(side, side->to, written, &then);
+        if (!err)
+            err = drop_copy(side);
+    } else {
+        err = fork_and_store(side, way == WAY_EAGER ? ABI_FORK_EAGER : 0, written, &first, &then);
+    }
+    *total = first + then;
+    return err;
+}
+
+static int one_batch(struct side *side, unsigned batch)
+{
+    double cost[COSTS] = { 0 };
+    int err = measure_costs(side, cost);
+
+    for (unsigned i = 0; i < COSTS; i++)
+        side->cost[i][batch] = cost[i];
+    for (unsigned step = 0; step <= side->steps && !err; step++) {
+        for (enum way way = 0; way < WAYS && !err; way++) {
+            if (way != WAY_EAGER || side->eager)
+                err = measure_total(side, way, side->pages * step / side->steps,
+                                    &side->total[way][step][batch]);
+        }
+    }
+    return err;
+}
+
+/* The first batch is overwritten by the second: it is to warm up. */
+static int all_batches(struct measure_run *run, struct side *side)
+{
+    double ignored;
+    int err = map(side, &side->from);
+
+    if (!err)
+        err = map(side, &side->to);
+    if (!err)
+        err = touch(side, side->from, side->pages, &ignored);
+    for (unsigned i = 0; i <= side->batches && !err; i++) {
+        measure_progress(run, ((side->session ? 0 : 1) + (double)i / (side->batches + 1)) / 2,
+                         side->name);
+        err = one_batch(side, i ? i - 1 : 0);
+    }
+    if (!err)
+        err = unmap(side, side->from);
+    return err ? err : unmap(side, side->to);
+}
+
+static void median_value(struct measure_run *run, double *values, unsigned n, double scale,
+                         const char *name, const char *side, const char *what)
+{
+    double low, high, median = measure_median(values, n, &low, &high);
+
+    measure_value(run, median * scale, low * scale, high * scale, n, name, side, what);
+}
+
+struct crossing {
+    double predicted, found; /* by the formula; where the totals are the same */
+};
+
+static struct crossing cross(const struct side *side, enum way way, const struct fork_costs *costs,
+                             const double total[WAYS][STEPS_MAX + 1])
+{
+    double share[STEPS_MAX + 1], difference[STEPS_MAX + 1], zero;
+
+    for (unsigned step = 0; step <= side->steps; step++) {
+        share[step] = (double)step / side->steps;
+        difference[step] = total[WAY_COW][step] - total[way][step];
+    }
+    zero = fork_model_zero(share, difference, side->steps + 1);
+    return (struct crossing){ fork_model_crossover(costs), isnan(zero) ? 0 : zero };
+}
+
+/* Such a fork allocates and copies in one, and shares what it does not copy. */
+static struct fork_costs costs_of(enum way way, const double cost[COSTS])
+{
+    return (struct fork_costs){ .pt = cost[COST_PT],
+                                .alloc = cost[way == WAY_EAGER ? COST_EAGER : COST_ALLOC],
+                                .copy = way == WAY_EAGER ? 0 : cost[COST_COPY],
+                                .cow = cost[COST_COW] };
+}
+
+static struct crossing cross_batch(const struct side *side, enum way way, unsigned batch)
+{
+    double cost[COSTS], total[WAYS][STEPS_MAX + 1];
+    struct fork_costs costs;
+
+    for (unsigned i = 0; i < COSTS; i++)
+        cost[i] = side->cost[i][batch];
+    for (enum way w = 0; w < WAYS; w++) {
+        for (unsigned step = 0; step <= side->steps; step++)
+            total[w][step] = side->total[w][step][batch];
+    }
+    costs = costs_of(way, cost);
+    return cross(side, way, &costs, total);
+}
+
+/* Load only adds. */
+static double least_of(const double *values, unsigned n)
+{
+    double least = values[0];
+
+    for (unsigned i = 1; i < n; i++)
+        least = fmin(least, values[i]);
+    return least;
+}
+
+/* Of the least of everything, which stands more load than single batches do. */
+static struct crossing cross_least(const struct side *side, enum way way)
+{
+    double cost[COSTS], total[WAYS][STEPS_MAX + 1];
+    struct fork_costs costs;
+
+    for (unsigned i = 0; i < COSTS; i++)
+        cost[i] = least_of(side->cost[i], side->batches);
+    for (enum way w = 0; w < WAYS; w++) {
+        for (unsigned step = 0; step <= side->steps; step++)
+            total[w][step] = least_of(side->total[w][step], side->batches);
+    }
+    costs = costs_of(way, cost);
+    return cross(side, way, &costs, total);
+}
+
+/* A value with the interval of the batches' own. */
+static void with_interval(struct measure_run *run, const struct side *side, double value,
+                          double *batches, const char *what, const char *name)
+{
+    double low, high;
+
+    measure_median(batches, side->batches, &low, &high);
+    measure_value(run, value, fmin(low, value), fmax(high, value), side->batches,
+                  "fork/%s/%s/%s/share", side->name, what, name);
+}
+
+static void say(struct measure_run *run, const struct side *side, const char *what,
+                double predicted, double found)
+{
+    const char *where = side->session ? "In the guest" : "On the host";
+
+    if (found <= 0)
+        measure_say(run,
+                    "%s copy on write does not pay against %s, whatever is written "
+                    "(crossover %.2f, by the formula %.2f).",
+                    where, what, found, predicted);
+    else if (found >= 1)
+        measure_say(run,
+                    "%s copy on write pays against %s even if every page is written "
+                    "(crossover %.2f, by the formula %.2f).",
+                    where, what, found, predicted);
+    else
+        measure_say(run,
+                    "%s copy on write pays against %s until %.0f %% of the pages are written "
+                    "(by the formula %.0f %%).",
+                    where, what, 100 * found, 100 * predicted);
+}
+
+static void report_way(struct measure_run *run, const struct side *side, enum way way)
+{
+    static const char *const what[WAYS] = { [WAY_COPIED] = "copied", [WAY_EAGER] = "eager-fork" };
+    double predicted[BATCHES_MAX], found[BATCHES_MAX];
+    struct crossing all = cross_least(side, way);
+
+    for (unsigned i = 0; i < side->batches; i++) {
+        struct crossing one = cross_batch(side, way, i);
+
+        predicted[i] = one.predicted;
+        found[i] = one.found;
+    }
+    with_interval(run, side, all.predicted, predicted, what[way], "by-formula");
+    with_interval(run, side, all.found, found, what[way], "crossover");
+    say(run, side, way == WAY_EAGER ? "a fork that copies at once" : "copying by the program",
+        all.predicted, all.found);
+}
+
+static void report(struct measure_run *run, struct side *side)
+{
+    static const char *const totals[WAYS] = { "cow", "copied", "eager-fork" };
+    double ns = side->ns_per_tick;
+
+    measure_count(run, side->pages, "fork/%s/pages", side->name);
+    report_way(run, side, WAY_COPIED);
+    if (side->eager)
+        report_way(run, side, WAY_EAGER);
+    else
+        measure_lack(run, "Linux's fork never copies memory at once",
+                     "fork/%s/eager-fork/crossover/share", side->name);
+    for (unsigned i = 0; i < COSTS; i++) {
+        if (i != COST_EAGER || side->eager)
+            median_value(run, side->cost[i], side->batches, ns, "fork/%s/page/%s/ns", side->name,
+                         cost_names[i]);
+    }
+    for (unsigned step = 0; step <= side->steps; step++) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "written-%u", 100 * step / side->steps);
+        for (enum way way = 0; way < WAYS; way++) {
+            char path[64];
+
+            if (way == WAY_EAGER && !side->eager)
+                continue;
+            snprintf(path, sizeof(path), "fork/%%s/%%s/%s/ns", totals[way]);
+            median_value(run, side->total[way][step], side->batches, ns, path, side->name, name);
+        }
+    }
+}
+
+static int zero_on_free(struct session *session)
+{
+    const struct abi_order order = { .kind = ABI_ORDER_ZEROING, .count = ABI_ZERO_ON_FREE };
+    struct abi_answer answer;
+
+    return field_order(session, &order, &answer, "choose when frames are zeroed");
+}
+
+static int in_guest(struct measure_run *run, struct side *side)
+{
+    const struct session_shape shape = { .memory_bytes = 64u << 20, .cpus = 1 };
+    struct session session;
+    int err = session_open(&session, run->host->kvm, &shape, run->error, sizeof(run->error));
+
+    if (err)
+        return err;
+    side->session = &session;
+    side->ns_per_tick = 1e9 / (double)session.tsc_hz;
+    err = zero_on_free(&session);
+    if (!err)
+        err = all_batches(run, side);
+    if (!err)
+        report(run, side);
+    if (err && session.failure[0])
+        snprintf(run->error, sizeof(run->error), "%s", session.failure);
+    side->session = NULL;
+    session_close(&session);
+    return err;
+}
+
+/* With no machine in this process, whose memory would be forked, too. */
+static int run_fork(struct measure_run *run)
+{
+    static struct side side;
+    int err;
+
+    side = (struct side){
+        .name = "vm",
+        .eager = true,
+        .pages = run->host->interprets ? (run->quick ? 16 : 64) : (run->quick ? 256 : 1024),
+        .steps = run->quick ? 4 : STEPS_MAX,
+        .batches = run->host->interprets ? (run->quick ? 6 : 16) : (run->quick ? 12 : BATCHES_MAX)
+    };
+    err = in_guest(run, &side);
+    if (err)
+        return err;
+    side = (struct side){ .name = "native",
+                          .pages = run->quick ? 512 : 4096,
+                          .steps = side.steps,
+                          .batches = run->quick ? 16 : BATCHES_MAX,
+                          .ns_per_tick = side.ns_per_tick };
+    err = all_batches(run, &side);
+    if (!err)
+        report(run, &side);
+    return err;
+}
+
+const struct measure_experiment measure_fork = {
+    .name = "fork",
+    .shows = "copy on write against copying at once: from which share of pages written on",
+    .method =
+        "N resident 4K pages of the program (figure pages). By themselves, per page: share: a fork "
+        "of which nothing is written; copy-on-write: a forked child's stores to all pages, in the "
+        "order of a fixed permutation; allocate: first stores to fresh memory; copy: rep movsq "
+        "between pages that are there. The formula: (allocate + copy - share) / copy-on-write. "
+        "Then the total, fork until back plus the child's stores, for 0, 1/4 (full: 1/8) ... 1 of "
+        "the pages, by turns with copying all pages to fresh memory and storing to as many there, "
+        "and in the guest with a fork that copies at once. The crossover is where the straight "
+        "line nearest to the differences is zero. All this goes round 6 to 32 times, after once to "
+        "warm up; for formula and crossover the least of all rounds counts, with the 95 % interval "
+        "of single rounds; other values are medians. The guest's kernel zeroes frames when they "
+        "are freed, Linux when they are allocated.",
+    .run = run_fork,
+};
