@@ -277,43 +277,50 @@ static struct crossing cross_least(const struct side *side, enum way way)
     return cross(side, way, &costs, total);
 }
 
-/* A value with the interval of the batches' own. */
-static void with_interval(struct measure_run *run, const struct side *side, double value,
-                          double *batches, const char *what, const char *name)
+/* A value with the interval of the batches' own; how wide that is. */
+static double with_interval(struct measure_run *run, const struct side *side, double value,
+                            double *batches, const char *what, const char *name)
 {
     double low, high;
 
     measure_median(batches, side->batches, &low, &high);
     measure_value(run, value, fmin(low, value), fmax(high, value), side->batches,
                   "fork/%s/%s/%s/share", side->name, what, name);
+    return fmax(high, value) - fmin(low, value);
 }
 
-static void say(struct measure_run *run, const struct side *side, const char *what,
-                double predicted, double found)
+static void say(struct measure_run *run, const struct side *side, enum way way,
+                const struct crossing *at, double width)
 {
+    const char *what = way == WAY_EAGER ? "a fork that copies at once" : "copying by the program";
     const char *where = side->session ? "In the guest" : "On the host";
 
-    if (found <= 0)
+    if (width > 1)
+        measure_say(run,
+                    "%s rounds differ too much to tell when copy on write pays against %s "
+                    "(crossover %.2f, by the formula %.2f): a quieter machine would.",
+                    where, what, at->found, at->predicted);
+    else if (at->found <= 0)
         measure_say(run,
                     "%s copy on write does not pay against %s, whatever is written "
                     "(crossover %.2f, by the formula %.2f).",
-                    where, what, found, predicted);
-    else if (found >= 1)
+                    where, what, at->found, at->predicted);
+    else if (at->found >= 1)
         measure_say(run,
                     "%s copy on write pays against %s even if every page is written "
                     "(crossover %.2f, by the formula %.2f).",
-                    where, what, found, predicted);
+                    where, what, at->found, at->predicted);
     else
         measure_say(run,
                     "%s copy on write pays against %s until %.0f %% of the pages are written "
                     "(by the formula %.0f %%).",
-                    where, what, 100 * found, 100 * predicted);
+                    where, what, 100 * at->found, 100 * at->predicted);
 }
 
 static void report_way(struct measure_run *run, const struct side *side, enum way way)
 {
     static const char *const what[WAYS] = { [WAY_COPIED] = "copied", [WAY_EAGER] = "eager-fork" };
-    double predicted[BATCHES_MAX], found[BATCHES_MAX];
+    double predicted[BATCHES_MAX], found[BATCHES_MAX], width;
     struct crossing all = cross_least(side, way);
 
     for (unsigned i = 0; i < side->batches; i++) {
@@ -323,9 +330,8 @@ static void report_way(struct measure_run *run, const struct side *side, enum wa
         found[i] = one.found;
     }
     with_interval(run, side, all.predicted, predicted, what[way], "by-formula");
-    with_interval(run, side, all.found, found, what[way], "crossover");
-    say(run, side, way == WAY_EAGER ? "a fork that copies at once" : "copying by the program",
-        all.predicted, all.found);
+    width = with_interval(run, side, all.found, found, what[way], "crossover");
+    say(run, side, way, &all, width);
 }
 
 static void report(struct measure_run *run, struct side *side)
@@ -399,7 +405,7 @@ static int run_fork(struct measure_run *run)
     side = (struct side){
         .name = "vm",
         .eager = true,
-        .pages = run->host->interprets ? (run->quick ? 16 : 64) : (run->quick ? 256 : 1024),
+        .pages = run->host->interprets ? (run->quick ? 8 : 64) : (run->quick ? 256 : 1024),
         .steps = run->quick ? 4 : STEPS_MAX,
         .batches = run->host->interprets ? (run->quick ? 6 : 16) : (run->quick ? 12 : BATCHES_MAX)
     };
