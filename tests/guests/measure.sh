@@ -119,7 +119,7 @@ refused "a comparison with another version" 'other: "version" is not 1' --compar
 measure 20 --list
 why= names=$(awk '{ print $1 }' "$out")
 [ "$status" -eq 0 ] || why="status $status"
-for name in clock walks faults exits fork; do
+for name in clock walks faults exits fork tables; do
     echo "$names" | grep -qx "$name" || why="$name is not listed"
 done
 verdict "--list names the experiments" "$why"
@@ -302,6 +302,34 @@ if [ -n "$slow_faults" ]; then
     done
     verdict "faults: 2 ms more in the guest's page faults are found there, within 10 %" "$why"
 fi
+
+# Tables: those that walking finds are those that arithmetic asks for; what the second stage
+# takes goes with the host's pages, and grows when they come apart.
+why=
+is tables/limit/4k/bytes-per-gib "count $((2 * 1024 * 1024 + 4096))"
+is tables/limit/2m/bytes-per-gib "count 4096"
+is tables/limit/1g/bytes-per-gib "count 8"
+for range in guest-4k guest-2m apart/one-4k-in-2m; do
+    is tables/$range/guest/tables "$(figure tables/$range/guest/tables-by-arithmetic)"
+    within tables/$range/guest/tables 2 16
+done
+pages=1024
+case $backend in
+ept | npt)
+    pages=4096
+    within tables/guest-4k/host-4k/second-stage/bytes 32768 57344
+    within tables/guest-2m/host-4k/second-stage/bytes 32768 57344
+    within tables/guest-2m/host-hugetlb/second-stage/bytes 0 12288
+    within tables/guest-4k/host-hugetlb/second-stage/bytes 0 12288
+    within tables/apart/guest-2m/host-thp-dirty-logged/second-stage/bytes 32768 57344
+    within tables/apart/guest-2m/host-thp-less-a-4k/second-stage/bytes 0 57344 ;;
+esac
+within tables/guest-4k/host-4k/kvm/pages_4k $pages $((pages + 100))
+within tables/guest-2m/host-4k/kvm/pages_2m 0 0
+within tables/guest-2m/host-thp/kvm/pages_2m $((pages / 512)) $((pages / 512 + 2))
+within tables/apart/guest-2m/host-thp-dirty-logged/kvm/pages_4k $pages $((pages + 100))
+within tables/apart/guest-2m/host-thp-less-a-4k/kvm/pages_4k $pages $((pages + 100))
+verdict "tables: as many as arithmetic asks for, by pages on both sides" "$why"
 
 # The two-dimensional walk is EPT's and NPT's alone.
 why=

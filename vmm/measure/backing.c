@@ -5,8 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define POOL "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB/free_hugepages"
-#define THP  "/sys/kernel/mm/transparent_hugepage/enabled"
+#define MIB          (1ull << 20)
+#define KERNEL_BYTES (48 * MIB) /* the guest's own, and tables */
+#define BYTES_LEAST  (64ull << 10)
+
+#define POOL         "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB/free_hugepages"
+#define THP          "/sys/kernel/mm/transparent_hugepage/enabled"
 
 const char *backing_name(enum memory_backing backing)
 {
@@ -62,7 +66,6 @@ static uint64_t pool_bytes(uint64_t page)
 uint64_t backing_available(enum memory_backing backing, const char **why)
 {
     char line[128];
-    uint64_t bytes;
 
     switch (backing) {
     case MEMORY_4K: return UINT64_MAX;
@@ -79,6 +82,31 @@ uint64_t backing_available(enum memory_backing backing, const char **why)
                "kernel's command line";
         break;
     }
-    bytes = pool_bytes(memory_page_bytes(backing));
-    return bytes;
+    return pool_bytes(memory_page_bytes(backing));
+}
+
+static uint64_t room_for(uint64_t bytes)
+{
+    return KERNEL_BYTES + 2 * bytes + bytes / 32 + 2 * MEMORY_HUGE_BYTES;
+}
+
+bool backing_shape(const struct measure_host *host, enum memory_backing backing,
+                   struct session_shape *shape, uint64_t *bytes, const char **why)
+{
+    uint64_t available = backing_available(backing, why), unit = memory_page_bytes(backing), memory;
+
+    if (!available)
+        return false;
+    memory = room_for(*bytes) + (host->interprets ? 0 : 2 * MEMORY_GIANT_BYTES);
+    memory = (memory + MIB - 1) & ~(MIB - 1);
+    memory = (memory + unit - 1) / unit * unit;
+    if (memory > available)
+        memory = available / unit * unit;
+    while (*bytes >= BYTES_LEAST && room_for(*bytes) > memory)
+        *bytes /= 2;
+    *shape = (struct session_shape){
+        .memory_bytes = memory, .cpus = 1, .backing = backing, .timeout_s = 240
+    };
+    *why = "too few of them are free for a guest";
+    return *bytes >= BYTES_LEAST;
 }

@@ -4,10 +4,13 @@
 #ifndef STRATA_MEASURE_BACKING_H
 #define STRATA_MEASURE_BACKING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "guest/abi/measure.h"
 #include "vmm/machine/memory.h"
+#include "vmm/measure/measure.h"
+#include "vmm/measure/session.h"
 
 #define BACKINGS (MEMORY_HUGETLB_1G + 1)
 
@@ -23,5 +26,14 @@ const char *backing_size_name(uint64_t bytes, char text[16]);
  * 0: none, and *why says it and the remedy.
  */
 uint64_t backing_available(enum memory_backing backing, const char **why);
+
+/*
+ * A machine of one vCPU with that memory and room for its kernel, for two ranges of *bytes, for
+ * what goes with them (a 32nd), and where this host walks 1G pages of guests for one of those.
+ * *bytes is halved until all fits, the last but as far as that goes. False: none does; *why as
+ * above.
+ */
+bool backing_shape(const struct measure_host *host, enum memory_backing backing,
+                   struct session_shape *shape, uint64_t *bytes, const char **why);
 
 #endif

@@ -11,5 +11,6 @@ extern const struct measure_experiment measure_faults;
 extern const struct measure_experiment measure_fork;
 extern const struct measure_experiment measure_exits;
 extern const struct measure_experiment measure_walks;
+extern const struct measure_experiment measure_tables;
 
 #endif

@@ -24,7 +24,6 @@
 
 #define SIZES_MAX     16
 #define SIZE_LEAST    (64 * KIB)
-#define KERNEL_BYTES  (48 * MIB) /* the guest's own, and tables */
 #define BATCHES       21
 #define BATCHES_QUICK 7
 
@@ -313,34 +312,6 @@ static int map_all(struct walks *w, struct session *session, enum memory_backing
     return err ? failed(w, session, "mapping memory", err) : 0;
 }
 
-/* All that is mapped at once, beside a page of 1 GiB. */
-static uint64_t room_for(uint64_t bytes)
-{
-    return KERNEL_BYTES + 2 * bytes + bytes / 32 + 2 * MEMORY_HUGE_BYTES;
-}
-
-/* The guest's memory, and the largest chain that fits. False: none does. */
-static bool shape_machine(const struct walks *w, enum memory_backing backing, uint64_t available,
-                          struct session_shape *shape, uint64_t *bytes)
-{
-    uint64_t unit = memory_page_bytes(backing), memory;
-
-    *bytes = w->size[w->nsizes - 1];
-    memory = room_for(*bytes) + (w->run->host->interprets ? 0 : 2 * GIB);
-    memory = (memory + MIB - 1) & ~(MIB - 1);
-    if (memory > available)
-        memory = available;
-    memory = (memory + unit - 1) / unit * unit;
-    if (memory > available)
-        memory = available / unit * unit;
-    while (*bytes >= SIZE_LEAST && room_for(*bytes) > memory)
-        *bytes /= 2;
-    *shape = (struct session_shape){
-        .memory_bytes = memory, .cpus = 1, .backing = backing, .timeout_s = 240
-    };
-    return *bytes >= SIZE_LEAST;
-}
-
 static int measure_machine(struct walks *w, struct session *session, enum memory_backing backing,
                            uint64_t bytes)
 {
@@ -366,12 +337,12 @@ static int measure_backing(struct walks *w, enum memory_backing backing)
 {
     struct session_shape shape;
     struct session *session;
-    const char *why = "too few of them free for a guest";
-    uint64_t bytes, available = backing_available(backing, &why);
+    const char *why = "too few of them are free for a guest";
+    uint64_t bytes = w->size[w->nsizes - 1];
     char error[256];
     int err;
 
-    if (!available || !shape_machine(w, backing, available, &shape, &bytes)) {
+    if (!backing_shape(w->run->host, backing, &shape, &bytes, &why)) {
         measure_lack(w->run, why, "walks/vm/host-%s", backing_name(backing));
         return 0;
     }
@@ -518,8 +489,8 @@ static void choose_sizes(struct walks *w)
     uint64_t most = w->run->quick ? 16 * MIB : GIB, step = w->run->quick ? 4 : 2;
 
     /* A guest's page fault takes much longer there, and there is one for each 4K. */
-    if (w->run->host->interprets && !w->run->quick)
-        most /= 4;
+    if (w->run->host->interprets)
+        most /= w->run->quick ? 2 : 4;
 
     while (most > SIZE_LEAST && 6 * most > w->run->host->memory_bytes)
         most /= 2;
@@ -558,7 +529,8 @@ const struct measure_experiment measure_walks = {
     .method =
         "Two chains of pointers in one random cycle (Sattolo), each load waiting for the one "
         "before: "
-        "one with a node in every 4 KiB of 64 KiB to 1 GiB (16 MiB when quick), and as the control "
+        "one with a node in every 4 KiB of 64 KiB to 1 GiB (16 MiB when quick; 256 and 8 MiB where "
+        "kernel code is interpreted), and as the control "
         "one of as many "
         "nodes packed side by side, numbered so that every set of a cache with a power of two of "
         "sets gets as many nodes of either. A node takes 128 bytes, as neighbouring lines are "

@@ -1,0 +1,392 @@
+/*
+ * What page tables take in memory, in each dimension, for each size of pages; and what of
+ * it is left when memory has come apart.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/kvm.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "guest/abi/syscall.h"
+#include "vmm/measure/backing.h"
+#include "vmm/measure/chains.h"
+#include "vmm/measure/experiments.h"
+#include "vmm/measure/table_memory.h"
+
+#define MIB (1ull << 20)
+#define GIB (1ull << 30)
+
+struct tables {
+    struct measure_run *run;
+    uint64_t bytes; /* of each range */
+    struct session *session;
+    enum memory_backing backing;
+    /* For the sentences; NAN: not known. */
+    double second[BACKINGS][ABI_PAGE_KINDS], apart, logged;
+    int64_t guest[ABI_PAGE_KINDS], sparse;
+    enum table_source source;
+    bool moved; /* second-stage bytes were seen to change */
+    double done;
+};
+
+static double per_gib(double bytes, uint64_t of)
+{
+    return bytes * (double)GIB / (double)of;
+}
+
+static double change(uint64_t before, uint64_t after)
+{
+    return (double)(int64_t)(after - before);
+}
+
+static int failed(struct tables *t, const char *doing, int err)
+{
+    snprintf(t->run->error, sizeof(t->run->error), "%s: %s", doing,
+             t->session->failure[0] ? t->session->failure : strerror(abs(err)));
+    return err < 0 ? err : -EIO;
+}
+
+/* ---- Figures ------------------------------------------------------------------- */
+
+/* The second stage between two looks: what KVM maps more, and what that takes. */
+static double report_second(struct tables *t, const char *path, uint64_t range,
+                            const struct table_memory *before, const struct table_memory *after)
+{
+    double bytes = change(before->second_bytes, after->second_bytes);
+
+    if (before->pages_4k != UINT64_MAX && after->pages_4k != UINT64_MAX) {
+        measure_value(t->run, change(before->pages_4k, after->pages_4k), NAN, NAN, 1,
+                      "%s/kvm/pages_4k", path);
+        measure_value(t->run, change(before->pages_2m, after->pages_2m), NAN, NAN, 1,
+                      "%s/kvm/pages_2m", path);
+        measure_value(t->run, change(before->pages_1g, after->pages_1g), NAN, NAN, 1,
+                      "%s/kvm/pages_1g", path);
+    }
+    measure_value(t->run, change(before->process_bytes, after->process_bytes), NAN, NAN, 1,
+                  "%s/process/bytes", path);
+    if (!before->second_known || !after->second_known)
+        return NAN;
+    t->moved |= bytes != 0;
+    measure_value(t->run, bytes, NAN, NAN, 1, "%s/second-stage/bytes", path);
+    measure_value(t->run, per_gib(bytes, range), NAN, NAN, 1, "%s/second-stage/bytes-per-gib",
+                  path);
+    return bytes;
+}
+
+/*
+ * The guest's, by walking what maps the range: counts, which another run gives again. -errno,
+ * or how many tables.
+ */
+static int64_t report_guest(struct tables *t, const char *path, uint64_t va, uint64_t mapped,
+                            enum abi_page_kind page)
+{
+    struct table_count count;
+    int err = table_memory_count(t->session, va, t->bytes, &count);
+
+    if (err)
+        return err;
+    measure_count(t->run, count.tables, "%s/guest/tables", path);
+    measure_count(t->run, table_memory_least(va, t->bytes, MEMORY_PAGE_BYTES << 9 * page),
+                  "%s/guest/tables-by-arithmetic", path);
+    measure_count(t->run, count.entries, "%s/guest/entries", path);
+    measure_value(t->run, per_gib((double)count.tables * MEMORY_PAGE_BYTES, mapped), NAN, NAN, 1,
+                  "%s/guest/bytes-per-gib", path);
+    return (int64_t)count.tables;
+}
+
+/* ---- Ranges, dense --------------------------------------------------------------- */
+
+static int measure_range(struct tables *t, enum abi_page_kind page, uint64_t *va)
+{
+    struct chain_place place = { .session = t->session };
+    struct table_memory before, after;
+    char path[64];
+    int err;
+
+    table_memory_look(t->session, &before);
+    err = chain_map(&place, page, t->bytes, va);
+    if (err == -ABI_ENOMEM || err == -ABI_EINVAL)
+        return err;
+    if (err)
+        return failed(t, "mapping a range", err);
+    table_memory_look(t->session, &after);
+    /* What the host does is no matter to the guest's tables: once is enough. */
+    if (t->backing == MEMORY_4K) {
+        snprintf(path, sizeof(path), "tables/guest-%s", backing_guest_name(page));
+        t->guest[page] = report_guest(t, path, *va, t->bytes, page);
+        if (t->guest[page] < 0)
+            return failed(t, "walking the guest's tables", (int)t->guest[page]);
+    }
+    snprintf(path, sizeof(path), "tables/guest-%s/host-%s", backing_guest_name(page),
+             backing_name(t->backing));
+    t->second[t->backing][page] = report_second(t, path, t->bytes, &before, &after);
+    return 0;
+}
+
+/* ---- And what has come apart -------------------------------------------------------- */
+
+static int touch(struct tables *t, uint64_t va, uint64_t stride)
+{
+    const struct chain_place place = { .session = t->session };
+    const struct abi_order order = { .kind = ABI_ORDER_TOUCH,
+                                     .va = va,
+                                     .bytes = t->bytes,
+                                     .stride = stride,
+                                     .flags = ABI_TOUCH_WRITE };
+    struct abi_answer answer;
+
+    return chain_order(&place, &order, &answer);
+}
+
+/* The guest's side: one 4K page in every 2M of a range, and a table for each. */
+static int measure_sparse(struct tables *t)
+{
+    const struct chain_place place = { .session = t->session };
+    const struct abi_order order = { .kind = ABI_ORDER_MAP, .bytes = t->bytes };
+    struct abi_answer answer;
+    int err = chain_order(&place, &order, &answer);
+
+    err = err ? err : touch(t, answer.value[0], MEMORY_HUGE_BYTES);
+    if (err)
+        return failed(t, "touching a page in every 2M", err);
+    t->sparse = report_guest(t, "tables/apart/one-4k-in-2m", answer.value[0],
+                             t->bytes / MEMORY_HUGE_BYTES * MEMORY_PAGE_BYTES, ABI_PAGE_4K);
+    return t->sparse < 0 ? failed(t, "walking the guest's tables", (int)t->sparse) : 0;
+}
+
+/* The host's side: it takes a 4K page out of every 2M, and the guest touches all again. */
+static int measure_apart(struct tables *t, uint64_t va)
+{
+    const struct memory *memory = &t->session->vm.memory;
+    struct table_memory before, after;
+    struct paging_walk walk;
+    int err = 0;
+
+    table_memory_look(t->session, &before);
+    for (uint64_t at = va; at < va + t->bytes && !err; at += MEMORY_HUGE_BYTES) {
+        err = session_walk(t->session, at, &walk);
+        if (!err && memory_discard(memory, walk.gpa, MEMORY_PAGE_BYTES) < 0)
+            err = -EIO;
+    }
+    err = err ? err : touch(t, va, MEMORY_PAGE_BYTES);
+    table_memory_look(t->session, &after);
+    if (err)
+        return failed(t, "taking pages out of huge ones", err);
+    t->apart = report_second(t, "tables/apart/guest-2m/host-thp-less-a-4k", t->bytes, &before,
+                             &after);
+    return 0;
+}
+
+static int log_dirty_pages(struct session *session, bool on)
+{
+    struct memory *memory = &session->vm.memory;
+
+    for (unsigned i = 0; i < memory->nslots; i++) {
+        struct memory_slot *slot = &memory->slots[i];
+        uint32_t flags = on ? slot->flags | KVM_MEM_LOG_DIRTY_PAGES
+                            : slot->flags & ~(uint32_t)KVM_MEM_LOG_DIRTY_PAGES;
+        const struct kvm_userspace_memory_region region = {
+            .slot = slot->id,
+            .flags = flags,
+            .guest_phys_addr = slot->gpa,
+            .memory_size = slot->bytes,
+            .userspace_addr = (uintptr_t)slot->hva
+        };
+
+        if (slot->flags & KVM_MEM_READONLY)
+            continue;
+        if (ioctl(session->vm.fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+            return -errno;
+        slot->flags = flags;
+    }
+    return 0;
+}
+
+/* As a migration or a snapshot does: dirty pages are logged, by 4K, while all is written. */
+static int measure_logged(struct tables *t, uint64_t va)
+{
+    struct table_memory before, after;
+    int err;
+
+    table_memory_look(t->session, &before);
+    err = log_dirty_pages(t->session, true);
+    err = err ? err : touch(t, va, MEMORY_PAGE_BYTES);
+    table_memory_look(t->session, &after);
+    if (err)
+        return failed(t, "logging dirty pages", err);
+    t->logged = report_second(t, "tables/apart/guest-2m/host-thp-dirty-logged", t->bytes, &before,
+                              &after);
+    /* Large again, before the next. */
+    err = log_dirty_pages(t->session, false);
+    err = err ? err : touch(t, va, MEMORY_PAGE_BYTES);
+    return err ? failed(t, "ending the log", err) : 0;
+}
+
+/* ---- One machine ---------------------------------------------------------------------- */
+
+static void lack_page(struct tables *t, enum abi_page_kind page, const char *why)
+{
+    measure_lack(t->run, why, "tables/guest-%s/host-%s", backing_guest_name(page),
+                 backing_name(t->backing));
+}
+
+static int measure_machine(struct tables *t)
+{
+    uint64_t va[ABI_PAGE_KINDS] = { 0 };
+    int err = 0;
+
+    for (unsigned page = ABI_PAGE_KINDS; page-- > 0 && !err;) {
+        char doing[64];
+
+        snprintf(doing, sizeof(doing), "guest %s on host %s", backing_guest_name(page),
+                 backing_name(t->backing));
+        measure_progress(t->run, t->done++ / (BACKINGS * ABI_PAGE_KINDS), doing);
+        if (page == ABI_PAGE_1G && t->run->host->interprets) {
+            lack_page(t, page, "this backend walks no guest pages of 1 GiB");
+            continue;
+        }
+        err = measure_range(t, page, &va[page]);
+        if (err == -ABI_ENOMEM || err == -ABI_EINVAL) {
+            lack_page(t, page,
+                      err == -ABI_EINVAL ? "the guest's CPU has no such pages"
+                                         : "too little memory for a guest with such pages");
+            err = 0;
+        }
+    }
+    if (!err && t->backing == MEMORY_4K)
+        err = measure_sparse(t);
+    if (!err && t->backing == MEMORY_THP) {
+        err = measure_logged(t, va[ABI_PAGE_2M]);
+        err = err ? err : measure_apart(t, va[ABI_PAGE_2M]);
+    }
+    return err;
+}
+
+static int measure_backing(struct tables *t)
+{
+    struct session_shape shape;
+    const char *why = NULL;
+    uint64_t all = t->bytes;
+    char error[256];
+    int err;
+
+    if (!backing_shape(t->run->host, t->backing, &shape, &t->bytes, &why) ||
+        t->bytes < MEMORY_HUGE_BYTES) {
+        measure_lack(t->run, why, "tables/host-%s", backing_name(t->backing));
+        t->bytes = all;
+        return 0;
+    }
+    err = session_open(t->session, t->run->host->kvm, &shape, error, sizeof(error));
+    if (!err) {
+        err = measure_machine(t);
+        session_close(t->session);
+    } else if (t->backing == MEMORY_4K) {
+        snprintf(t->run->error, sizeof(t->run->error), "%s", error);
+    } else {
+        measure_lack(t->run, error, "tables/host-%s", backing_name(t->backing));
+        err = 0;
+    }
+    t->bytes = all;
+    return err;
+}
+
+/* ---- What it says ------------------------------------------------------------------------ */
+
+static void report_limits(struct measure_run *run)
+{
+    for (unsigned page = 0; page < ABI_PAGE_KINDS; page++)
+        measure_count(run, table_memory_limit(MEMORY_PAGE_BYTES << 9 * page),
+                      "tables/limit/%s/bytes-per-gib", backing_guest_name(page));
+}
+
+static void explain(const struct tables *t)
+{
+    struct measure_run *run = t->run;
+    const char *stage = run->host->kvm->backend <= KVM_BACKEND_NPT ? "second-stage tables"
+                                                                   : "shadow tables";
+    char size[16];
+
+    backing_size_name(t->bytes, size);
+    measure_say(run,
+                "%s in 4K pages take %" PRId64 " guest tables of 4 KiB, in 2M pages %" PRId64
+                "; one 4K page in every 2M of it takes %" PRId64
+                ". A GiB in 4K takes 2 MiB + 4 KiB in each dimension, in 2M 4 KiB, in 1G 8 bytes.",
+                size, t->guest[ABI_PAGE_4K], t->guest[ABI_PAGE_2M], t->sparse);
+    if (!t->moved) {
+        static const char *const why[] = {
+            [TABLES_OF_CGROUP] = "this KVM does not count its tables: nothing moves",
+            [TABLES_OF_HOST] = "this KVM does not count its tables: nothing moves",
+            [TABLES_LATE] = "SecPageTables is up to a second late; as root it is read at once",
+            [TABLES_UNKNOWN] = "neither memory.stat nor /proc/meminfo has it (Linux 6.1 and later)",
+        };
+
+        measure_say(run, "The host's kernel does not tell what %s take here.", stage);
+        measure_lack(run, why[t->source], "tables/second-stage");
+        return;
+    }
+    measure_say(run, "For it the %s grew by %.0f KiB on 4K host pages", stage,
+                t->second[MEMORY_4K][ABI_PAGE_4K] / 1024);
+    if (!isnan(t->second[MEMORY_THP][ABI_PAGE_2M]))
+        measure_say(run,
+                    "and by %.0f KiB with 2M on both sides; by %.0f KiB more when that memory came "
+                    "apart on the host's side, and by %.0f KiB while dirty pages were logged",
+                    t->second[MEMORY_THP][ABI_PAGE_2M] / 1024, t->apart / 1024, t->logged / 1024);
+    measure_say(run, "(by %s).",
+                t->source == TABLES_OF_CGROUP
+                    ? "sec_pagetables of this control group"
+                    : "SecPageTables, which counts all machines of the host: others disturb it");
+}
+
+static int run_tables(struct measure_run *run)
+{
+    struct tables *t = calloc(1, sizeof(*t));
+    int err = 0;
+
+    if (!t)
+        return -ENOMEM;
+    t->run = run;
+    t->apart = t->logged = NAN;
+    t->source = table_memory_source();
+    for (unsigned i = 0; i < BACKINGS * ABI_PAGE_KINDS; i++)
+        t->second[i / ABI_PAGE_KINDS][i % ABI_PAGE_KINDS] = NAN;
+    t->bytes = run->quick ? 16 * MIB : GIB;
+    /* A guest's page fault takes much longer there, and there is one for each 4K. */
+    if (run->host->interprets)
+        t->bytes /= 4;
+    while (t->bytes > MEMORY_HUGE_BYTES && 4 * t->bytes > run->host->memory_bytes)
+        t->bytes /= 2;
+    t->session = malloc(sizeof(*t->session));
+    if (!t->session)
+        err = -ENOMEM;
+    report_limits(run);
+    for (t->backing = MEMORY_4K; t->backing < BACKINGS && !err; t->backing++)
+        err = measure_backing(t);
+    if (!err)
+        explain(t);
+    free(t->session);
+    free(t);
+    return err;
+}
+
+const struct measure_experiment measure_tables = {
+    .name = "tables",
+    .shows = "what page tables take, in each dimension, for each size of pages",
+    .method =
+        "A range of 16 MiB when quick, else 1 GiB, a quarter where kernel code is interpreted, as "
+        "far as memory goes, is mapped and every 4 KiB "
+        "of it written, by each size of the guest's pages on each of the host's, each kind of "
+        "host page in a machine of its own: the guest's tables below the root and their "
+        "entries in use, by walking what maps the range; and, before and after, KVM's count of "
+        "what "
+        "it maps, by size (stats fd); second-stage tables by sec_pagetables of the control group's "
+        "memory.stat, else by SecPageTables of /proc/meminfo; this process's own tables, which map "
+        "the same memory, by VmPTE. limit: entries of 8 bytes for each page and for each full "
+        "table of such pages. Apart: one 4K page in every 2M of a fresh range of the guest's; "
+        "all of a range of 2M pages written while dirty pages are logged; and written again after "
+        "the host has taken one 4K page out of every 2M.",
+    .run = run_tables,
+};
