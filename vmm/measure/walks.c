@@ -97,11 +97,14 @@ static void say_control(struct measure_run *run, const struct chain_series *seri
                   backing_size_name(bytes, size));
 }
 
-/* A count where all walks are alike; else their mean, between the least and the most. */
+/*
+ * A count where the pages are forced, and so all walks alike; else their mean, between the
+ * least and the most: how many transparent huge pages there are may be another number next time.
+ */
 static void say_references(struct measure_run *run, const struct reference_range *range,
-                           const char *path)
+                           bool forced, const char *path)
 {
-    if (range->least == range->most)
+    if (forced && range->least == range->most)
         measure_count(run, range->most, "%s/references", path);
     else
         measure_value(run, range->mean, range->least, range->most, range->pages, "%s/references",
@@ -186,7 +189,7 @@ static int measure_page(struct walks *w, const struct chain_place *guest,
     } else if (err) {
         return failed(w, guest->session, "walking the guest's tables", err);
     } else {
-        say_references(w->run, &range, path);
+        say_references(w->run, &range, backing != MEMORY_THP, path);
         result->references = range.most;
     }
     for (size = 0; size < w->nsizes && w->size[size] <= guest->bytes; size++) {
@@ -428,7 +431,7 @@ static int count_native(struct walks *w)
                                   &range)) {
             measure_lack(w->run, references->unknown, "%s/references", paths[i]);
         } else {
-            say_references(w->run, &range, paths[i]);
+            say_references(w->run, &range, i == 0, paths[i]);
             w->native_references[i] = range.most;
         }
     }
