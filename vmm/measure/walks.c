@@ -231,12 +231,14 @@ static int measure_page(struct walks *w, const struct chain_place *guest,
 static void prefer_huge(struct session *session, uint64_t va, uint64_t bytes)
 {
     for (uint64_t at = va; at < va + bytes; at += MEMORY_HUGE_BYTES) {
-        void *hva = session_hva(session, at);
+        const struct memory *memory = &session->vm.memory;
+        struct paging_walk walk;
 
-        if (!hva)
+        /* What the guest's tables say may be anything; these two check that it is RAM. */
+        if (session_walk(session, at, &walk) ||
+            memory_discard(memory, walk.gpa, MEMORY_HUGE_BYTES) != (int64_t)MEMORY_HUGE_BYTES)
             return;
-        madvise(hva, MEMORY_HUGE_BYTES, MADV_DONTNEED);
-        madvise(hva, MEMORY_HUGE_BYTES, MADV_HUGEPAGE);
+        madvise(memory_at(memory, walk.gpa, MEMORY_HUGE_BYTES), MEMORY_HUGE_BYTES, MADV_HUGEPAGE);
     }
 }
 
