@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "guest/abi/syscall.h"
+#include "vmm/machine/dirty.h"
 #include "vmm/measure/backing.h"
 #include "vmm/measure/chains.h"
 #include "vmm/measure/experiments.h"
@@ -184,26 +184,13 @@ static int measure_apart(struct tables *t, uint64_t va)
 static int log_dirty_pages(struct session *session, bool on)
 {
     struct memory *memory = &session->vm.memory;
+    int err = 0;
 
-    for (unsigned i = 0; i < memory->nslots; i++) {
-        struct memory_slot *slot = &memory->slots[i];
-        uint32_t flags = on ? slot->flags | KVM_MEM_LOG_DIRTY_PAGES
-                            : slot->flags & ~(uint32_t)KVM_MEM_LOG_DIRTY_PAGES;
-        const struct kvm_userspace_memory_region region = {
-            .slot = slot->id,
-            .flags = flags,
-            .guest_phys_addr = slot->gpa,
-            .memory_size = slot->bytes,
-            .userspace_addr = (uintptr_t)slot->hva
-        };
-
-        if (slot->flags & KVM_MEM_READONLY)
-            continue;
-        if (ioctl(session->vm.fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
-            return -errno;
-        slot->flags = flags;
+    for (unsigned i = 0; i < memory->nslots && !err; i++) {
+        if (!(memory->slots[i].flags & KVM_MEM_READONLY))
+            err = dirty_log(memory, i, on);
     }
-    return 0;
+    return err;
 }
 
 /* As a migration or a snapshot does: dirty pages are logged, by 4K, while all is written. */
