@@ -67,7 +67,7 @@ enum abi_order_kind {
     /* exits, workloads */
     ABI_ORDER_KERNEL,   /* SYS_MEASURE (arg[0], count, arg[1]); value[0]: what it returned */
     ABI_ORDER_WAIT,     /* until the word at va is not 0, `count` ticks at most; value[0]: it */
-    ABI_ORDER_WORKLOAD, /* see below */
+    ABI_ORDER_WORKLOAD, /* arg[0] of them, ABI_WORKLOAD_* in flags, in [va, va + bytes): below */
     /* guest/measure/chain.h: */
     ABI_ORDER_CHAIN_MAKE, /* of `count` nodes, in [va, va + bytes), its order by the seed */
     /*
@@ -105,6 +105,22 @@ enum abi_page_kind {
 
 #define ABI_TOUCH_WRITE 1u /* store a zero word; else load */
 #define ABI_TOUCH_TIMED 2u /* each by itself, into the histogram; else all at once */
+
+/*
+ * Programs whose time goes to memory at addresses that depend on data. `bytes` is a power of
+ * two from 1 MiB on. BUILD makes the data from `seed`; a run does `count` operations, chosen by
+ * `seed`. value[0]: ticks of the operations alone; value[1]: their result, the same wherever
+ * they run; value[2]: how many there were (of BFS: edges looked at).
+ */
+enum abi_workload {
+    ABI_WORKLOAD_GUPS,  /* updates of random words of all of it */
+    ABI_WORKLOAD_BTREE, /* lookups of keys, half of which are there */
+    ABI_WORKLOAD_JOIN,  /* rows looked up in a hash table, half of which match */
+    ABI_WORKLOAD_BFS,   /* `count` vertices of a random graph, the nearest of one first */
+    ABI_WORKLOADS,
+};
+
+#define ABI_WORKLOAD_BUILD 1u
 
 /*
  * ---- Events of the kernel's side, for SYS_MEASURE ----

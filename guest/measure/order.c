@@ -33,6 +33,7 @@ static int carry_out(const struct platform *platform, const struct abi_order *or
     case ABI_ORDER_WAIT: return order_wait(order, answer);
     case ABI_ORDER_CHAIN_MAKE: return order_chain_make(order, answer);
     case ABI_ORDER_CHAIN_FOLLOW: return order_chain_follow(order, answer);
+    case ABI_ORDER_WORKLOAD: return order_workload(order, answer);
     }
     return order_fault(platform, order, answer);
 }

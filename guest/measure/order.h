@@ -44,6 +44,7 @@ int order_touch(const struct abi_order *order, struct abi_answer *answer);
 int order_wait(const struct abi_order *order, struct abi_answer *answer);
 int order_chain_make(const struct abi_order *order, struct abi_answer *answer);
 int order_chain_follow(const struct abi_order *order, struct abi_answer *answer);
+int order_workload(const struct abi_order *order, struct abi_answer *answer);
 
 /* Those about faults, copies and forgotten translations (fault.c, fork.c, change.c). */
 int order_fault(const struct platform *platform, const struct abi_order *order,

@@ -119,7 +119,7 @@ refused "a comparison with another version" 'other: "version" is not 1' --compar
 measure 20 --list
 why= names=$(awk '{ print $1 }' "$out")
 [ "$status" -eq 0 ] || why="status $status"
-for name in clock walks faults exits fork tables; do
+for name in clock walks faults exits fork tables workloads; do
     echo "$names" | grep -qx "$name" || why="$name is not listed"
 done
 verdict "--list names the experiments" "$why"

@@ -18,6 +18,7 @@ static const struct {
     { "compare", compare_suite },
     { "measure_files", measure_files_suite },
     { "exits", exits_suite },
+    { "workloads", workloads_suite },
     { "memory", memory_suite },
     { "bus", bus_suite },
     { "cpuid", cpuid_suite },

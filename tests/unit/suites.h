@@ -43,6 +43,7 @@ Suite *tables_suite(void);
 Suite *compare_suite(void);
 Suite *measure_files_suite(void);
 Suite *exits_suite(void);
+Suite *workloads_suite(void);
 Suite *legacy_suite(void);
 Suite *kernel_suite(void);
 Suite *memory_suite(void);

@@ -12,5 +12,6 @@ extern const struct measure_experiment measure_fork;
 extern const struct measure_experiment measure_exits;
 extern const struct measure_experiment measure_walks;
 extern const struct measure_experiment measure_tables;
+extern const struct measure_experiment measure_workloads;
 
 #endif
