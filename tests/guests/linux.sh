@@ -11,7 +11,7 @@
 # STRATA_SLOW multiplies all time limits (emulated hosts set it).
 cd "$(dirname "$0")/../.." || exit 2
 
-ALL="boot devices ports ends faults"
+ALL="boot devices ports ends faults tap"
 STRATA=${STRATA:-build/strata}
 SLOW=${STRATA_SLOW:-1}
 work=$(mktemp -d) || exit 2
@@ -454,6 +454,15 @@ group_ends() {
     done
 }
 
+flushed_is() { # FILE: complains unless it begins with what the guest has flushed
+    head -c 1048576 "$1" >"$work/flushed"
+    sum_is "$work/flushed" "$(said flushed)" "what was flushed is not on the disk"
+}
+skip() { # NAME REASON
+    n=$((n + 1))
+    echo "ok $n - linux: $1 # SKIP $2"
+}
+
 # What the guest had flushed is on the disk, whatever happens then.
 group_faults() {
     # Killed while it writes on.
@@ -469,8 +478,7 @@ TEST
     await 'flushed=................................................................' || why="it never flushed"
     finish KILL
     [ -n "$why" ] || [ $status -eq 137 ] || why="exit status $status, should be 137"
-    head -c 1048576 "$disk" >"$work/flushed"
-    sum_is "$work/flushed" "$(said flushed)" "what was flushed is not on the disk"
+    flushed_is "$disk"
     [ -n "$why" ] || [ "$(stat -c %s "$disk")" -eq 8388608 ] || why="the disk has another size"
     verdict "SIGKILL loses nothing that was flushed" "$why"
 
@@ -492,13 +500,11 @@ TEST
         is first written
         is rest refused
         is "read" "$(said flushed)"
-        head -c 1048576 "$work/small/disk" >"$work/flushed"
-        sum_is "$work/flushed" "$(said flushed)" "what was flushed is not on the disk"
+        flushed_is "$work/small/disk"
         verdict "$name" "$why"
         umount "$work/small"
     else
-        n=$((n + 1))
-        echo "ok $n - linux: $name # SKIP needs the right to mount"
+        skip "$name" "needs the right to mount"
     fi
 
     # Written although it is read-only.
@@ -526,6 +532,54 @@ TEST
     ended 17
     sum_is "$disk" "$sum" "the disk has changed"
     verdict "a broken initramfs is the kernel's panic, and no disk is touched" "$why"
+}
+
+# A tap interface of the host is deleted while the guest uses it.
+group_tap() {
+    name="a deleted tap interface: its link is down, all else goes on"
+    # Where this is the first process's system, as in an emulated host, it is not loaded yet.
+    [ -e /dev/net/tun ] || insmod /lib/modules/tun.ko 2>/dev/null
+    if ! tunctl -t strata0 >/dev/null 2>&1; then
+        skip "a tap interface of the host" "not available here, because no tap interface can be made"
+        skip "$name" "as above"
+        return
+    fi
+    ip addr add 10.99.0.1/24 dev strata0 && ip link set strata0 up
+    with_test <<'TEST'
+ip addr add 10.99.0.2/24 dev eth0
+ip link set eth0 up
+echo "fetched=$(wget -q -O - http://10.99.0.1:47080/file | sha256sum | cut -c 1-64)"
+echo "carrier=$(cat /sys/class/net/eth0/carrier)"
+ping 10.99.0.1 >/dev/null &
+i=0
+while [ "$(cat /sys/class/net/eth0/carrier)" = 1 ]; do
+    dd if=/dev/urandom of=/dev/vda bs=64k count=16 seek=32 conv=fsync,notrunc 2>/dev/null
+    i=$((i + 1))
+    echo "writes=yes"
+done
+head -c 1048576 /dev/urandom >/dev/shm/data
+dd if=/dev/shm/data of=/dev/vda bs=64k conv=fsync,notrunc 2>/dev/null
+echo "flushed=$(sha256sum </dev/shm/data | cut -c 1-64)"
+wget -q -T 2 -O - http://10.99.0.1:47080/file || echo "then=unreachable"
+TEST
+    make_disk first 8
+    mkdir -p "$work/www"
+    head -c 4194304 /dev/urandom >"$work/www/file"
+    busybox httpd -f -p 10.99.0.1:47080 -h "$work/www" & server=$!
+    start small vmlinux --iommu strict --disk "$disk" --net tap=strata0 --json "$work/run.json"
+    await 'writes=yes'
+    ip link delete strata0
+    finish
+    kill $server 2>/dev/null
+    ended 0
+    is fetched "$(sum_of "$work/www/file")"
+    is carrier 1
+    verdict "a tap interface of the host: a file from a server there" "$why"
+    ended 0
+    is "then" unreachable
+    flushed_is "$disk"
+    [ -n "$why" ] || grep -q '"link": false' "$work/run.json" || why="the link is not down in the JSON"
+    verdict "$name" "$why"
 }
 
 # Boots in a row: each kernel, form and number of CPUs gets its turn.
