@@ -405,6 +405,20 @@ START_TEST(test_nothing_left)
 }
 END_TEST
 
+struct put {
+    int fails, was_zero;
+};
+
+static int put_code(struct memory *memory, void *arg)
+{
+    struct put *put = arg;
+    uint8_t *to = memory_at(memory, CODE_GPA, sizeof(exit_42));
+
+    put->was_zero += !to[0];
+    memcpy(to, exit_42, sizeof(exit_42));
+    return put->fails;
+}
+
 START_TEST(test_bad_shapes)
 {
     static const struct vm_shape bad[] = {
@@ -419,10 +433,45 @@ START_TEST(test_bad_shapes)
     if (no_kvm("bad shapes"))
         return;
     before = open_fds();
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-        ck_assert_int_eq(vm_create(&vm, &host, &bad[i]), -EINVAL);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct vm_shape shape = bad[i];
+
+        ck_assert_int_eq(vm_create(&vm, &host, &shape), -EINVAL);
+        shape.meanwhile = put_code;
+        ck_assert_int_eq(vm_create(&vm, &host, &shape), -EINVAL);
+    }
     ck_assert_uint_eq(open_fds(), before);
     kvm_close(&host);
+}
+END_TEST
+
+/* What is put into memory meanwhile is there, and KVM knows that memory. */
+START_TEST(test_meanwhile)
+{
+    const struct board_config silent = { .console_out_fd = -1, .console_room_fd = -1 };
+    struct vm_shape shape = { .memory_bytes = 2 * MIB, .ncpus = 2, .meanwhile = put_code };
+    struct put put = { .fails = -ENOEXEC };
+    unsigned before;
+
+    if (no_kvm("meanwhile"))
+        return;
+    shape.arg = &put;
+    before = open_fds();
+    ck_assert_int_eq(vm_create(&vm, &host, &shape), -ENOEXEC);
+    ck_assert_uint_eq(open_fds(), before);
+
+    put.fails = 0;
+    ck_assert_int_eq(vm_create(&vm, &host, &shape), 0);
+    ck_assert_int_eq(put.was_zero, 2);
+    ck_assert_int_eq(board_create(&board, &vm, &silent), 0);
+    ck_assert_int_eq(vcpu_configure(&vm.vcpus[0]), 0);
+    ck_assert_int_eq(vcpu_enter_protected(&vm.vcpus[0], &(struct vcpu_entry){ .rip = CODE_GPA }),
+                     0);
+    ck_assert_int_eq(vm_run(&vm, NULL, NULL), 0);
+    ck_assert_int_eq(vm_wait(&vm, 5000), 0);
+    ck_assert_int_eq(vm.end.reason, VM_END_GUEST_EXIT);
+    ck_assert_int_eq(vm.end.status, 42);
+    destroy();
 }
 END_TEST
 
@@ -510,6 +559,7 @@ Suite *vm_suite(void)
     tcase_add_test(tc, test_two_at_once);
     tcase_add_test(tc, test_nothing_left);
     tcase_add_test(tc, test_bad_shapes);
+    tcase_add_test(tc, test_meanwhile);
     tcase_add_test(tc, test_slots);
     tcase_add_test(tc, test_probe);
     tcase_add_test(tc, test_msi);

@@ -63,33 +63,78 @@ static int write_fdt(struct vm *vm, const struct board *board, const struct vm_c
     return 0;
 }
 
-int boot(struct vm *vm, struct board *board, const struct vm_config *config,
-         struct boot_error *error)
+static int load(struct kernel *kernel, struct memory *memory, const struct vm_config *config,
+                struct boot_error *error)
 {
-    struct kernel_facts facts = { .fdt_bytes = 0 };
-    struct kernel kernel;
     int err;
 
-    if (vm->memory.bytes < LAYOUT_MEMORY_BYTES_MIN)
+    if (memory->bytes < LAYOUT_MEMORY_BYTES_MIN)
         return boot_fail(error, -ENOSPC,
                          "%llu bytes of memory are too few to boot anything; give "
                          "2M or more with --memory",
-                         (unsigned long long)vm->memory.bytes);
-    err = kernel_open(&kernel, config, error);
+                         (unsigned long long)memory->bytes);
+    err = kernel_open(kernel, config, error);
     if (err)
         return err;
-    err = kernel_load(&kernel, &vm->memory, error);
+    err = kernel_load(kernel, memory, error);
+    if (err)
+        kernel_close(kernel);
+    return err;
+}
+
+/* With the kernel loaded; closes it. */
+static int finish(struct vm *vm, struct board *board, struct kernel *kernel,
+                  struct boot_error *error)
+{
+    const struct vm_config *config = kernel->config;
+    struct kernel_facts facts = { .fdt_bytes = 0 };
+    int err = 0;
+
     /* The bundled guest looks at the device tree alone, and has no time to lose. */
-    if (!err && config->kernel_path)
+    if (config->kernel_path)
         err = acpi_write(vm, board, &facts.rsdp_gpa, error);
     if (!err && config->kernel_path)
         err = mptable_write(vm, board, error);
     if (!err && config->kernel_path)
         err = reset_vector_write(&vm->memory, error);
-    if (!err && kernel_wants_fdt(&kernel))
+    if (!err && kernel_wants_fdt(kernel))
         err = write_fdt(vm, board, config, &facts.fdt_bytes, error);
     if (!err)
-        err = kernel_start(&kernel, &vm->memory, &vm->vcpus[0], &facts, error);
-    kernel_close(&kernel);
+        err = kernel_start(kernel, &vm->memory, &vm->vcpus[0], &facts, error);
+    kernel_close(kernel);
     return err;
+}
+
+int boot(struct vm *vm, struct board *board, const struct vm_config *config,
+         struct boot_error *error)
+{
+    struct kernel kernel;
+    int err = load(&kernel, &vm->memory, config, error);
+
+    return err ? err : finish(vm, board, &kernel, error);
+}
+
+static int load_early(struct memory *memory, void *arg)
+{
+    struct boot_early *early = arg;
+
+    return load(&early->kernel, memory, early->config, &early->error);
+}
+
+void boot_early(struct boot_early *early, const struct vm_config *config, struct vm_shape *shape)
+{
+    *early = (struct boot_early){ .config = config, .kernel.image.fd = -1 };
+    shape->meanwhile = load_early;
+    shape->arg = early;
+}
+
+int boot_early_finish(struct boot_early *early, struct vm *vm, struct board *board,
+                      struct boot_error *error)
+{
+    return finish(vm, board, &early->kernel, error);
+}
+
+void boot_early_drop(struct boot_early *early)
+{
+    kernel_close(&early->kernel);
 }

@@ -177,6 +177,7 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
     struct keeper keeper;
     struct beside beside = { &keeper, control, &inspector };
     struct watchdog watchdog;
+    struct boot_early early;
     struct board board;
     struct vm vm;
     struct running running = { .vm = &vm,
@@ -207,10 +208,17 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
     }
     board_config.console_out_fd = json->fd == STDOUT_FILENO ? STDERR_FILENO : STDOUT_FILENO;
     board_config.console_room_fd = keeper.room_fd;
+    if (options->load_early)
+        boot_early(&early, &options->config, &shape);
     err = vm_create(&vm, host, &shape);
+    if (err && options->load_early && early.error.text[0]) {
+        fprintf(stderr, "strata run: %s\n", early.error.text);
+        status = STATUS_USAGE;
+        goto destroy_keeper;
+    }
     if (err) {
         status = explain_create(host, &options->config, err);
-        goto destroy_keeper;
+        goto drop_kernel;
     }
     err = board_create(&board, &vm, &board_config);
     if (err) {
@@ -218,7 +226,8 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
         goto destroy_vm;
     }
     report_disks(&board);
-    err = boot(&vm, &board, &options->config, &error);
+    err = options->load_early ? boot_early_finish(&early, &vm, &board, &error)
+                              : boot(&vm, &board, &options->config, &error);
     if (err) {
         fprintf(stderr, "strata run: %s\n", error.text);
         status = STATUS_USAGE;
@@ -247,6 +256,9 @@ destroy_board:
     board_destroy(&board);
 destroy_vm:
     vm_destroy(&vm);
+drop_kernel:
+    if (options->load_early)
+        boot_early_drop(&early);
 destroy_keeper:
     if (running.watchdog)
         watchdog_destroy(running.watchdog);

@@ -7,6 +7,9 @@
 #include "vmm/cli/run_options.h"
 #include "vmm/machine/kvm.h"
 
+/* A smaller kernel is read before a thread has started. */
+#define EARLY_BYTES_MIN (1u << 20)
+
 /* Linux where KVM interprets the guest's kernel: what it will stumble over (host_quirks.c). */
 static int check_linux(const struct run_options *options)
 {
@@ -56,6 +59,7 @@ int run_kernel_check(struct run_options *options)
     }
     ends_by_port = kernel.format == KERNEL_MULTIBOOT || kernel.format == KERNEL_FLAT;
     is_linux = kernel.is_linux;
+    options->load_early = kernel.image.size >= EARLY_BYTES_MIN;
     kernel_close(&kernel);
     if (automatic && ends_by_port)
         config->debug_exit_port = DEBUG_EXIT_PORT;

@@ -20,6 +20,7 @@ struct run_options {
     const char *modules[MULTIBOOT_MODULES_MAX];
     bool force;       /* start a kernel that will not work here */
     bool pages_asked; /* else run_kernel_check chooses */
+    bool load_early;  /* run_kernel_check: the kernel is so large that it pays */
     struct board_device devices[ABI_MMIO_DEVICES_MAX];
     struct net_config nets[ABI_MMIO_DEVICES_MAX]; /* of the network devices among them */
     unsigned nnets;

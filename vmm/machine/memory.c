@@ -27,16 +27,23 @@ static unsigned slots_limit(struct memory *memory)
     return memory->slots_limit;
 }
 
+static int tell_kvm(int vm_fd, const struct memory_slot *slot)
+{
+    struct kvm_userspace_memory_region region = {
+        .slot = slot->id,
+        .flags = slot->flags,
+        .guest_phys_addr = slot->gpa,
+        .memory_size = slot->bytes,
+        .userspace_addr = (uintptr_t)slot->hva,
+    };
+
+    return ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0 ? -errno : 0;
+}
+
 int memory_add(struct memory *memory, uint64_t gpa, uint64_t bytes, void *hva, uint32_t flags)
 {
     struct memory_slot *slot = &memory->slots[memory->nslots];
-    struct kvm_userspace_memory_region region = {
-        .slot = memory->nslots,
-        .flags = flags,
-        .guest_phys_addr = gpa,
-        .memory_size = bytes,
-        .userspace_addr = (uintptr_t)hva,
-    };
+    int err;
 
     if (!bytes || (gpa | bytes | (uintptr_t)hva) % MEMORY_PAGE_BYTES || gpa + bytes < gpa)
         return -EINVAL;
@@ -48,13 +55,13 @@ int memory_add(struct memory *memory, uint64_t gpa, uint64_t bytes, void *hva, u
     }
     if (memory->nslots >= SLOTS_CERTAIN && memory->nslots >= slots_limit(memory))
         return -ENOSPC;
-    if (memory->vm_fd >= 0 && ioctl(memory->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
-        return -errno;
     *slot = (struct memory_slot){
         .gpa = gpa, .bytes = bytes, .hva = hva, .id = memory->nslots, .flags = flags
     };
-    memory->nslots++;
-    return 0;
+    err = memory->vm_fd < 0 ? 0 : tell_kvm(memory->vm_fd, slot);
+    if (!err)
+        memory->nslots++;
+    return err;
 }
 
 uint64_t memory_page_bytes(enum memory_backing backing)
@@ -62,6 +69,16 @@ uint64_t memory_page_bytes(enum memory_backing backing)
     return backing == MEMORY_HUGETLB_1G ? MEMORY_GIANT_BYTES
            : backing == MEMORY_HUGETLB  ? MEMORY_HUGE_BYTES
                                         : MEMORY_PAGE_BYTES;
+}
+
+int memory_attach(struct memory *memory, int vm_fd)
+{
+    int err = 0;
+
+    for (unsigned i = 0; i < memory->nslots && !err; i++)
+        err = tell_kvm(vm_fd, &memory->slots[i]);
+    memory->vm_fd = vm_fd;
+    return err;
 }
 
 /*

@@ -53,6 +53,12 @@ struct memory {
 int memory_create(struct memory *memory, int vm_fd, uint64_t bytes, enum memory_backing backing);
 void memory_destroy(struct memory *memory);
 
+/*
+ * Memory that was created with no KVM behind it (vm_fd < 0), for a VM that exists now, and
+ * has no slots yet. 0, or -errno: what KVM said.
+ */
+int memory_attach(struct memory *memory, int vm_fd);
+
 /* What sizes are multiples of; the pages that the host gives and takes back, THP aside. */
 uint64_t memory_page_bytes(enum memory_backing backing);
 

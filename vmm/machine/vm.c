@@ -43,6 +43,36 @@ static int enable_dirty_rings(struct vm *vm)
     return ioctl(vm->fd, KVM_ENABLE_CAP, &cap) < 0 ? -errno : 0;
 }
 
+/* The VM and its memory; neither is there if it fails. */
+static int create_memory(struct vm *vm)
+{
+    const struct vm_shape *shape = &vm->shape;
+    bool beside = shape->meanwhile != NULL;
+    int err = 0;
+
+    if (beside) {
+        err = memory_create(&vm->memory, -1, shape->memory_bytes, shape->backing);
+        if (!err)
+            err = shape->meanwhile(&vm->memory, shape->arg);
+        vm->fd = vm_setup_take_vm(vm);
+    } else {
+        vm->fd = kvm_create_vm(vm->host);
+    }
+    if (!err && vm->fd < 0)
+        err = vm->fd;
+    if (!err && shape->dirty_ring_bytes)
+        err = enable_dirty_rings(vm);
+    if (!err)
+        err = beside ? memory_attach(&vm->memory, vm->fd)
+                     : memory_create(&vm->memory, vm->fd, shape->memory_bytes, shape->backing);
+    if (err) {
+        if (vm->fd >= 0)
+            close(vm->fd);
+        memory_destroy(&vm->memory);
+    }
+    return err;
+}
+
 int vm_create(struct vm *vm, const struct kvm_host *host, const struct vm_shape *shape)
 {
     /* No SA_RESTART: the kick must end a blocking system call. */
@@ -73,18 +103,10 @@ int vm_create(struct vm *vm, const struct kvm_host *host, const struct vm_shape 
         err = -errno;
         goto destroy_setup;
     }
-    vm->fd = kvm_create_vm(host);
-    if (vm->fd < 0) {
-        err = vm->fd;
-        goto close_end;
-    }
-    err = shape->dirty_ring_bytes ? enable_dirty_rings(vm) : 0;
-    if (err)
-        goto close_vm;
     /* Slots first: after the TSS or the irqchip each one waits for a grace period (7 ms). */
-    err = memory_create(&vm->memory, vm->fd, shape->memory_bytes, shape->backing);
+    err = create_memory(vm);
     if (err)
-        goto close_vm;
+        goto close_end;
     if (ioctl(vm->fd, KVM_SET_TSS_ADDR, TSS_GPA) < 0) {
         err = -errno;
         goto destroy_memory;
@@ -104,7 +126,6 @@ destroy_memory:
     vm_setup_reached(vm, VM_STAGE_FAILED);
     vm_setup_join(vm);
     memory_destroy(&vm->memory);
-close_vm:
     close(vm->fd);
 close_end:
     close(vm->end_fd);

@@ -43,6 +43,13 @@ struct vm_shape {
      * break it on this host, see struct vm.
      */
     const struct cpuid_mask *cpuid;
+    /*
+     * What vm_create does with guest memory, which is zero, while KVM creates the VM on
+     * another thread: that takes milliseconds on some hosts. If it does not return 0, that
+     * is what vm_create returns. NULL: nothing, and no other thread.
+     */
+    int (*meanwhile)(struct memory *memory, void *arg);
+    void *arg;
 };
 
 enum vm_end_reason {

@@ -27,6 +27,8 @@ struct vm_setup {
     struct cpuid_table table;
 
     /* Under the VM's lock. */
+    bool has_vm;
+    int vm_fd;                   /* once it has one: or -errno */
     _Atomic enum vm_stage stage; /* also looked at without */
     bool done;
     int err; /* once it is done */
@@ -64,11 +66,26 @@ static void mask_features(struct vm *vm, struct cpuid_table *table)
         (void)cpuid_mask_apply(&mask, table);
 }
 
+static void create_vm(struct vm_setup *setup)
+{
+    struct vm *vm = setup->vm;
+    int fd = kvm_create_vm(vm->host);
+
+    pthread_mutex_lock(&vm->lock);
+    setup->vm_fd = fd;
+    setup->has_vm = true;
+    pthread_cond_broadcast(&vm->changed);
+    pthread_mutex_unlock(&vm->lock);
+}
+
 static int set_up(struct vm_setup *setup)
 {
     struct vm *vm = setup->vm;
-    int err = cpuid_fetch(vm->host->fd, &setup->table);
+    int err;
 
+    if (vm->shape.meanwhile)
+        create_vm(setup);
+    err = cpuid_fetch(vm->host->fd, &setup->table);
     if (!err)
         err = cpuid_shape(&setup->table, vm->ncpus,
                           kvm_capability(vm->host, KVM_CAP_TSC_DEADLINE_TIMER));
@@ -117,6 +134,19 @@ int vm_setup_start(struct vm *vm)
     if (err)
         free(setup);
     return err;
+}
+
+int vm_setup_take_vm(struct vm *vm)
+{
+    struct vm_setup *setup = vm->setup;
+    int fd;
+
+    pthread_mutex_lock(&vm->lock);
+    while (!setup->has_vm)
+        pthread_cond_wait(&vm->changed, &vm->lock);
+    fd = setup->vm_fd;
+    pthread_mutex_unlock(&vm->lock);
+    return fd;
 }
 
 void vm_setup_reached(struct vm *vm, enum vm_stage stage)

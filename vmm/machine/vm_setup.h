@@ -1,8 +1,8 @@
 /*
- * What is made ready beside the way from exec to the first guest instruction: the
- * CPUID table (0.3 ms to fetch where CPUID traps), the boot CPU's copy of it, and the
- * other vCPUs. Its thread is then the one beside the boot CPU's in vm_run. For the files
- * of this folder.
+ * What is made ready beside the way from exec to the first guest instruction: the VM
+ * itself where vm_create has something else to do meanwhile, the CPUID table (0.3 ms to fetch where
+ * CPUID traps), the boot CPU's copy of it, and the other vCPUs. Its thread is then the one beside
+ * the boot CPU's in vm_run. For the files of this folder.
  */
 #ifndef STRATA_MACHINE_VM_SETUP_H
 #define STRATA_MACHINE_VM_SETUP_H
@@ -20,6 +20,9 @@ enum vm_stage {
 
 /* Starts it, as soon as the VM's lock and vCPU array exist. 0 or -errno. */
 int vm_setup_start(struct vm *vm);
+
+/* For a shape with `meanwhile`: waits for the VM's file descriptor, or -errno. Once. */
+int vm_setup_take_vm(struct vm *vm);
 
 /* Says how far vm_create has come. */
 void vm_setup_reached(struct vm *vm, enum vm_stage stage);
