@@ -42,7 +42,7 @@ int order_fork(const struct platform *platform, const struct abi_order *order,
         return -ABI_EINVAL;
     if (!shared)
         return -ABI_ENOMEM;
-    /* Each copy of it takes no fault of its own in either process. */
+    /* Touched before, so that the child's answer takes no fault between two looks at the clock. */
     __builtin_memset(shared, 0, sizeof(*shared));
     shared->status = -ABI_EAGAIN;
     start = clock_begin();

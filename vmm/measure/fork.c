@@ -8,199 +8,11 @@
 #include "vmm/measure/experiments.h"
 #include "vmm/measure/field.h"
 #include "vmm/measure/fork_model.h"
+#include "vmm/measure/fork_side.h"
 #include "vmm/measure/session.h"
 
-#define PAGE_BYTES  4096ull
-#define STEPS_MAX   8 /* shares of pages written: 0, 1/steps, … 1 */
-#define BATCHES_MAX 32
-
-/* One way to have a child that may write to all pages. */
-enum way {
-    WAY_COW,    /* fork */
-    WAY_COPIED, /* none: the program copies the pages to fresh memory */
-    WAY_EAGER,  /* fork that copies at once; the bundled kernel's alone */
-    WAYS,
-};
-
-/* Per page: what the formula is made of. */
-enum cost { COST_PT, COST_ALLOC, COST_COPY, COST_COW, COST_EAGER, COSTS };
-
-static const char *const cost_names[COSTS] = { "share", "allocate", "copy", "copy-on-write",
-                                               "fork-that-copies" };
-
-struct side {
-    const char *name;
-    struct session *session; /* NULL: this process */
-    bool eager;              /* it has WAY_EAGER */
-    uint64_t pages, from, to;
-    unsigned steps, batches;
-    double ns_per_tick;
-    /* In ticks; of one batch. */
-    double cost[COSTS][BATCHES_MAX];
-    double total[WAYS][STEPS_MAX + 1][BATCHES_MAX];
-};
-
-static int carry_out(struct side *side, const struct abi_order *order, struct abi_answer *answer)
-{
-    if (side->session)
-        return field_order(side->session, order, answer, "fork or copy");
-    native_order(order, answer);
-    return answer->status ? -EIO : 0;
-}
-
-static uint64_t bytes_of(const struct side *side)
-{
-    return side->pages * PAGE_BYTES;
-}
-
-static int map(struct side *side, uint64_t *va)
-{
-    const struct abi_order order = { .kind = ABI_ORDER_MAP, .bytes = bytes_of(side) };
-    struct abi_answer answer;
-    int err = carry_out(side, &order, &answer);
-
-    *va = answer.value[0];
-    return err;
-}
-
-static int unmap(struct side *side, uint64_t va)
-{
-    const struct abi_order order = { .kind = ABI_ORDER_UNMAP, .va = va, .bytes = bytes_of(side) };
-    struct abi_answer answer;
-
-    return carry_out(side, &order, &answer);
-}
-
-static int drop_copy(struct side *side)
-{
-    const struct abi_order order = { .kind = ABI_ORDER_DISCARD,
-                                     .va = side->to,
-                                     .bytes = bytes_of(side) };
-    struct abi_answer answer;
-
-    return carry_out(side, &order, &answer);
-}
-
-static int touch(struct side *side, uint64_t va, uint64_t pages, double *ticks)
-{
-    const struct abi_order order = { .kind = ABI_ORDER_TOUCH,
-                                     .va = va,
-                                     .bytes = pages * PAGE_BYTES,
-                                     .stride = PAGE_BYTES,
-                                     .flags = ABI_TOUCH_WRITE };
-    struct abi_answer answer;
-    int err = carry_out(side, &order, &answer);
-
-    *ticks = (double)answer.value[0];
-    return err;
-}
-
-static int copy(struct side *side, double *ticks)
-{
-    const struct abi_order order = { .kind = ABI_ORDER_COPY,
-                                     .va = side->to,
-                                     .bytes = bytes_of(side),
-                                     .stride = PAGE_BYTES,
-                                     .arg = { side->from } };
-    struct abi_answer answer;
-    int err = carry_out(side, &order, &answer);
-
-    *ticks = (double)answer.value[0];
-    return err;
-}
-
-/* Nothing but the pages is there to be forked: the copy has been dropped. */
-static int fork_and_store(struct side *side, uint32_t flags, uint64_t pages, double *fork_ticks,
-                          double *store_ticks)
-{
-    const struct abi_order order = { .kind = ABI_ORDER_FORK,
-                                     .va = side->from,
-                                     .bytes = bytes_of(side),
-                                     .stride = PAGE_BYTES,
-                                     .count = pages,
-                                     .arg = { flags } };
-    struct abi_answer answer;
-    int err = carry_out(side, &order, &answer);
-
-    *fork_ticks = (double)answer.value[ABI_FORK_TICKS];
-    *store_ticks = (double)answer.value[ABI_FORK_STORES_TICKS];
-    return err;
-}
-
-/* Each part of the formula by itself. */
-static int measure_costs(struct side *side, double cost[COSTS])
-{
-    double ignored;
-    int err = fork_and_store(side, 0, 0, &cost[COST_PT], &ignored);
-
-    if (!err)
-        err = fork_and_store(side, 0, side->pages, &ignored, &cost[COST_COW]);
-    if (!err && side->eager)
-        err = fork_and_store(side, ABI_FORK_EAGER, 0, &cost[COST_EAGER], &ignored);
-    if (!err)
-        err = touch(side, side->to, side->pages, &cost[COST_ALLOC]);
-    if (!err)
-        err = copy(side, &cost[COST_COPY]);
-    for (unsigned i = 0; i < COSTS; i++)
-        cost[i] /= (double)side->pages;
-    return err ? err : drop_copy(side);
-}
-
-/* From the decision to the last of so many pages written. */
-static int measure_total(struct side *side, enum way way, uint64_t written, double *total)
-{
-    double first = 0, then = 0;
-    int err;
-
-    if (way == WAY_COPIED) {
-        err = copy(side, &first);
-        if (!err)
-            err = touch(side, side->to, written, &then);
-        if (!err)
-            err = drop_copy(side);
-    } else {
-        err = fork_and_store(side, way == WAY_EAGER ? ABI_FORK_EAGER : 0, written, &first, &then);
-    }
-    *total = first + then;
-    return err;
-}
-
-static int one_batch(struct side *side, unsigned batch)
-{
-    double cost[COSTS] = { 0 };
-    int err = measure_costs(side, cost);
-
-    for (unsigned i = 0; i < COSTS; i++)
-        side->cost[i][batch] = cost[i];
-    for (unsigned step = 0; step <= side->steps && !err; step++) {
-        for (enum way way = 0; way < WAYS && !err; way++) {
-            if (way != WAY_EAGER || side->eager)
-                err = measure_total(side, way, side->pages * step / side->steps,
-                                    &side->total[way][step][batch]);
-        }
-    }
-    return err;
-}
-
-/* The first batch is overwritten by the second: it is to warm up. */
-static int all_batches(struct measure_run *run, struct side *side)
-{
-    double ignored;
-    int err = map(side, &side->from);
-
-    if (!err)
-        err = map(side, &side->to);
-    if (!err)
-        err = touch(side, side->from, side->pages, &ignored);
-    for (unsigned i = 0; i <= side->batches && !err; i++) {
-        measure_progress(run, ((side->session ? 0 : 1) + (double)i / (side->batches + 1)) / 2,
-                         side->name);
-        err = one_batch(side, i ? i - 1 : 0);
-    }
-    if (!err)
-        err = unmap(side, side->from);
-    return err ? err : unmap(side, side->to);
-}
+static const char *const cost_names[FORK_COSTS] = { "share", "allocate", "copy", "copy-on-write",
+                                                    "fork-that-copies" };
 
 static void median_value(struct measure_run *run, double *values, unsigned n, double scale,
                          const char *name, const char *side, const char *what)
@@ -214,36 +26,39 @@ struct crossing {
     double predicted, found; /* by the formula; where the totals are the same */
 };
 
-static struct crossing cross(const struct side *side, enum way way, const struct fork_costs *costs,
-                             const double total[WAYS][STEPS_MAX + 1])
+static struct crossing cross(const struct fork_side *side, enum fork_way way,
+                             const struct fork_costs *costs,
+                             const double total[FORK_WAYS][FORK_STEPS_MAX + 1])
 {
-    double share[STEPS_MAX + 1], difference[STEPS_MAX + 1], zero;
+    double share[FORK_STEPS_MAX + 1], difference[FORK_STEPS_MAX + 1], zero;
 
     for (unsigned step = 0; step <= side->steps; step++) {
         share[step] = (double)step / side->steps;
-        difference[step] = total[WAY_COW][step] - total[way][step];
+        difference[step] = total[FORK_WAY_COW][step] - total[way][step];
     }
     zero = fork_model_zero(share, difference, side->steps + 1);
     return (struct crossing){ fork_model_crossover(costs), isnan(zero) ? 0 : zero };
 }
 
 /* Such a fork allocates and copies in one, and shares what it does not copy. */
-static struct fork_costs costs_of(enum way way, const double cost[COSTS])
+static struct fork_costs costs_of(enum fork_way way, const double cost[FORK_COSTS])
 {
-    return (struct fork_costs){ .pt = cost[COST_PT],
-                                .alloc = cost[way == WAY_EAGER ? COST_EAGER : COST_ALLOC],
-                                .copy = way == WAY_EAGER ? 0 : cost[COST_COPY],
-                                .cow = cost[COST_COW] };
+    return (struct fork_costs){
+        .pt = cost[FORK_COST_PT],
+        .alloc = cost[way == FORK_WAY_EAGER ? FORK_COST_EAGER : FORK_COST_ALLOC],
+        .copy = way == FORK_WAY_EAGER ? 0 : cost[FORK_COST_COPY],
+        .cow = cost[FORK_COST_COW]
+    };
 }
 
-static struct crossing cross_batch(const struct side *side, enum way way, unsigned batch)
+static struct crossing cross_batch(const struct fork_side *side, enum fork_way way, unsigned batch)
 {
-    double cost[COSTS], total[WAYS][STEPS_MAX + 1];
+    double cost[FORK_COSTS], total[FORK_WAYS][FORK_STEPS_MAX + 1];
     struct fork_costs costs;
 
-    for (unsigned i = 0; i < COSTS; i++)
+    for (unsigned i = 0; i < FORK_COSTS; i++)
         cost[i] = side->cost[i][batch];
-    for (enum way w = 0; w < WAYS; w++) {
+    for (enum fork_way w = 0; w < FORK_WAYS; w++) {
         for (unsigned step = 0; step <= side->steps; step++)
             total[w][step] = side->total[w][step][batch];
     }
@@ -262,14 +77,14 @@ static double least_of(const double *values, unsigned n)
 }
 
 /* Of the least of everything, which stands more load than single batches do. */
-static struct crossing cross_least(const struct side *side, enum way way)
+static struct crossing cross_least(const struct fork_side *side, enum fork_way way)
 {
-    double cost[COSTS], total[WAYS][STEPS_MAX + 1];
+    double cost[FORK_COSTS], total[FORK_WAYS][FORK_STEPS_MAX + 1];
     struct fork_costs costs;
 
-    for (unsigned i = 0; i < COSTS; i++)
+    for (unsigned i = 0; i < FORK_COSTS; i++)
         cost[i] = least_of(side->cost[i], side->batches);
-    for (enum way w = 0; w < WAYS; w++) {
+    for (enum fork_way w = 0; w < FORK_WAYS; w++) {
         for (unsigned step = 0; step <= side->steps; step++)
             total[w][step] = least_of(side->total[w][step], side->batches);
     }
@@ -278,7 +93,7 @@ static struct crossing cross_least(const struct side *side, enum way way)
 }
 
 /* A value with the interval of the batches' own; how wide that is. */
-static double with_interval(struct measure_run *run, const struct side *side, double value,
+static double with_interval(struct measure_run *run, const struct fork_side *side, double value,
                             double *batches, const char *what, const char *name)
 {
     double low, high;
@@ -289,10 +104,11 @@ static double with_interval(struct measure_run *run, const struct side *side, do
     return fmax(high, value) - fmin(low, value);
 }
 
-static void say(struct measure_run *run, const struct side *side, enum way way,
+static void say(struct measure_run *run, const struct fork_side *side, enum fork_way way,
                 const struct crossing *at, double width)
 {
-    const char *what = way == WAY_EAGER ? "a fork that copies at once" : "copying by the program";
+    const char *what = way == FORK_WAY_EAGER ? "a fork that copies at once"
+                                             : "copying by the program";
     const char *where = side->session ? "In the guest" : "On the host";
 
     if (width > 1)
@@ -317,10 +133,12 @@ static void say(struct measure_run *run, const struct side *side, enum way way,
                     where, what, 100 * at->found, 100 * at->predicted);
 }
 
-static void report_way(struct measure_run *run, const struct side *side, enum way way)
+static void report_way(struct measure_run *run, const struct fork_side *side, enum fork_way way)
 {
-    static const char *const what[WAYS] = { [WAY_COPIED] = "copied", [WAY_EAGER] = "eager-fork" };
-    double predicted[BATCHES_MAX], found[BATCHES_MAX], width;
+    static const char *const what[FORK_WAYS] = {
+        [FORK_WAY_COPIED] = "copied", [FORK_WAY_EAGER] = "eager-fork"
+    };
+    double predicted[FORK_BATCHES_MAX], found[FORK_BATCHES_MAX], width;
     struct crossing all = cross_least(side, way);
 
     for (unsigned i = 0; i < side->batches; i++) {
@@ -334,20 +152,20 @@ static void report_way(struct measure_run *run, const struct side *side, enum wa
     say(run, side, way, &all, width);
 }
 
-static void report(struct measure_run *run, struct side *side)
+static void report(struct measure_run *run, struct fork_side *side)
 {
-    static const char *const totals[WAYS] = { "cow", "copied", "eager-fork" };
+    static const char *const totals[FORK_WAYS] = { "cow", "copied", "eager-fork" };
     double ns = side->ns_per_tick;
 
     measure_count(run, side->pages, "fork/%s/pages", side->name);
-    report_way(run, side, WAY_COPIED);
+    report_way(run, side, FORK_WAY_COPIED);
     if (side->eager)
-        report_way(run, side, WAY_EAGER);
+        report_way(run, side, FORK_WAY_EAGER);
     else
         measure_lack(run, "Linux's fork never copies memory at once",
                      "fork/%s/eager-fork/crossover/share", side->name);
-    for (unsigned i = 0; i < COSTS; i++) {
-        if (i != COST_EAGER || side->eager)
+    for (unsigned i = 0; i < FORK_COSTS; i++) {
+        if (i != FORK_COST_EAGER || side->eager)
             median_value(run, side->cost[i], side->batches, ns, "fork/%s/page/%s/ns", side->name,
                          cost_names[i]);
     }
@@ -355,10 +173,10 @@ static void report(struct measure_run *run, struct side *side)
         char name[32];
 
         snprintf(name, sizeof(name), "written-%u", 100 * step / side->steps);
-        for (enum way way = 0; way < WAYS; way++) {
+        for (enum fork_way way = 0; way < FORK_WAYS; way++) {
             char path[64];
 
-            if (way == WAY_EAGER && !side->eager)
+            if (way == FORK_WAY_EAGER && !side->eager)
                 continue;
             snprintf(path, sizeof(path), "fork/%%s/%%s/%s/ns", totals[way]);
             median_value(run, side->total[way][step], side->batches, ns, path, side->name, name);
@@ -374,7 +192,7 @@ static int zero_on_free(struct session *session)
     return field_order(session, &order, &answer, "choose when frames are zeroed");
 }
 
-static int in_guest(struct measure_run *run, struct side *side)
+static int in_guest(struct measure_run *run, struct fork_side *side)
 {
     const struct session_shape shape = { .memory_bytes = 64u << 20, .cpus = 1 };
     struct session session;
@@ -386,7 +204,7 @@ static int in_guest(struct measure_run *run, struct side *side)
     side->ns_per_tick = 1e9 / (double)session.tsc_hz;
     err = zero_on_free(&session);
     if (!err)
-        err = all_batches(run, side);
+        err = fork_side_measure(run, side);
     if (!err)
         report(run, side);
     if (err && session.failure[0])
@@ -399,25 +217,26 @@ static int in_guest(struct measure_run *run, struct side *side)
 /* With no machine in this process, whose memory would be forked, too. */
 static int run_fork(struct measure_run *run)
 {
-    static struct side side;
+    static struct fork_side side;
     int err;
 
-    side = (struct side){
-        .name = "vm",
-        .eager = true,
-        .pages = run->host->interprets ? (run->quick ? 8 : 64) : (run->quick ? 256 : 1024),
-        .steps = run->quick ? 4 : STEPS_MAX,
-        .batches = run->host->interprets ? (run->quick ? 6 : 16) : (run->quick ? 12 : BATCHES_MAX)
-    };
+    side = (struct fork_side){ .name = "vm",
+                               .eager = true,
+                               .pages = run->host->interprets ? (run->quick ? 8 : 64)
+                                                              : (run->quick ? 256 : 1024),
+                               .steps = run->quick ? 4 : FORK_STEPS_MAX,
+                               .batches = run->host->interprets
+                                              ? (run->quick ? 6 : 16)
+                                              : (run->quick ? 12 : FORK_BATCHES_MAX) };
     err = in_guest(run, &side);
     if (err)
         return err;
-    side = (struct side){ .name = "native",
-                          .pages = run->quick ? 512 : 4096,
-                          .steps = side.steps,
-                          .batches = run->quick ? 16 : BATCHES_MAX,
-                          .ns_per_tick = side.ns_per_tick };
-    err = all_batches(run, &side);
+    side = (struct fork_side){ .name = "native",
+                               .pages = run->quick ? 512 : 4096,
+                               .steps = side.steps,
+                               .batches = run->quick ? 16 : FORK_BATCHES_MAX,
+                               .ns_per_tick = side.ns_per_tick };
+    err = fork_side_measure(run, &side);
     if (!err)
         report(run, &side);
     return err;

@@ -1,0 +1,172 @@
+#include "vmm/measure/fork_side.h"
+
+#include <errno.h>
+
+#include "guest/abi/syscall.h"
+#include "vmm/measure/field.h"
+
+#define PAGE_BYTES 4096ull
+
+static int carry_out(struct fork_side *side, const struct abi_order *order,
+                     struct abi_answer *answer)
+{
+    if (side->session)
+        return field_order(side->session, order, answer, "fork or copy");
+    native_order(order, answer);
+    return answer->status ? -EIO : 0;
+}
+
+static uint64_t bytes_of(const struct fork_side *side)
+{
+    return side->pages * PAGE_BYTES;
+}
+
+static int map(struct fork_side *side, uint64_t *va)
+{
+    const struct abi_order order = { .kind = ABI_ORDER_MAP, .bytes = bytes_of(side) };
+    struct abi_answer answer;
+    int err = carry_out(side, &order, &answer);
+
+    *va = answer.value[0];
+    return err;
+}
+
+static int unmap(struct fork_side *side, uint64_t va)
+{
+    const struct abi_order order = { .kind = ABI_ORDER_UNMAP, .va = va, .bytes = bytes_of(side) };
+    struct abi_answer answer;
+
+    return carry_out(side, &order, &answer);
+}
+
+static int drop_copy(struct fork_side *side)
+{
+    const struct abi_order order = { .kind = ABI_ORDER_DISCARD,
+                                     .va = side->to,
+                                     .bytes = bytes_of(side) };
+    struct abi_answer answer;
+
+    return carry_out(side, &order, &answer);
+}
+
+static int touch(struct fork_side *side, uint64_t va, uint64_t pages, double *ticks)
+{
+    const struct abi_order order = { .kind = ABI_ORDER_TOUCH,
+                                     .va = va,
+                                     .bytes = pages * PAGE_BYTES,
+                                     .stride = PAGE_BYTES,
+                                     .flags = ABI_TOUCH_WRITE };
+    struct abi_answer answer;
+    int err = carry_out(side, &order, &answer);
+
+    *ticks = (double)answer.value[0];
+    return err;
+}
+
+static int copy(struct fork_side *side, double *ticks)
+{
+    const struct abi_order order = { .kind = ABI_ORDER_COPY,
+                                     .va = side->to,
+                                     .bytes = bytes_of(side),
+                                     .stride = PAGE_BYTES,
+                                     .arg = { side->from } };
+    struct abi_answer answer;
+    int err = carry_out(side, &order, &answer);
+
+    *ticks = (double)answer.value[0];
+    return err;
+}
+
+/* Nothing but the pages is there to be forked: the copy has been dropped. */
+static int fork_and_store(struct fork_side *side, uint32_t flags, uint64_t pages,
+                          double *fork_ticks, double *store_ticks)
+{
+    const struct abi_order order = { .kind = ABI_ORDER_FORK,
+                                     .va = side->from,
+                                     .bytes = bytes_of(side),
+                                     .stride = PAGE_BYTES,
+                                     .count = pages,
+                                     .arg = { flags } };
+    struct abi_answer answer;
+    int err = carry_out(side, &order, &answer);
+
+    *fork_ticks = (double)answer.value[ABI_FORK_TICKS];
+    *store_ticks = (double)answer.value[ABI_FORK_STORES_TICKS];
+    return err;
+}
+
+/* Each part of the formula by itself. */
+static int measure_costs(struct fork_side *side, double cost[FORK_COSTS])
+{
+    double ignored;
+    int err = fork_and_store(side, 0, 0, &cost[FORK_COST_PT], &ignored);
+
+    if (!err)
+        err = fork_and_store(side, 0, side->pages, &ignored, &cost[FORK_COST_COW]);
+    if (!err && side->eager)
+        err = fork_and_store(side, ABI_FORK_EAGER, 0, &cost[FORK_COST_EAGER], &ignored);
+    if (!err)
+        err = touch(side, side->to, side->pages, &cost[FORK_COST_ALLOC]);
+    if (!err)
+        err = copy(side, &cost[FORK_COST_COPY]);
+    for (unsigned i = 0; i < FORK_COSTS; i++)
+        cost[i] /= (double)side->pages;
+    return err ? err : drop_copy(side);
+}
+
+/* From the decision to the last of so many pages written. */
+static int measure_total(struct fork_side *side, enum fork_way way, uint64_t written, double *total)
+{
+    double first = 0, then = 0;
+    int err;
+
+    if (way == FORK_WAY_COPIED) {
+        err = copy(side, &first);
+        if (!err)
+            err = touch(side, side->to, written, &then);
+        if (!err)
+            err = drop_copy(side);
+    } else {
+        err = fork_and_store(side, way == FORK_WAY_EAGER ? ABI_FORK_EAGER : 0, written, &first,
+                             &then);
+    }
+    *total = first + then;
+    return err;
+}
+
+static int one_batch(struct fork_side *side, unsigned batch)
+{
+    double cost[FORK_COSTS] = { 0 };
+    int err = measure_costs(side, cost);
+
+    for (unsigned i = 0; i < FORK_COSTS; i++)
+        side->cost[i][batch] = cost[i];
+    for (unsigned step = 0; step <= side->steps && !err; step++) {
+        for (enum fork_way way = 0; way < FORK_WAYS && !err; way++) {
+            if (way != FORK_WAY_EAGER || side->eager)
+                err = measure_total(side, way, side->pages * step / side->steps,
+                                    &side->total[way][step][batch]);
+        }
+    }
+    return err;
+}
+
+/* The first batch is overwritten by the second: it is to warm up. */
+int fork_side_measure(struct measure_run *run, struct fork_side *side)
+{
+    double ignored;
+    int err = map(side, &side->from);
+
+    if (!err)
+        err = map(side, &side->to);
+    if (!err)
+        err = touch(side, side->from, side->pages, &ignored);
+    for (unsigned i = 0; i <= side->batches && !err; i++) {
+        measure_progress(run, ((side->session ? 0 : 1) + (double)i / (side->batches + 1)) / 2,
+                         side->name);
+        err = one_batch(side, i ? i - 1 : 0);
+    }
+    if (!err)
+        err = unmap(side, side->from);
+    return err ? err : unmap(side, side->to);
+}
