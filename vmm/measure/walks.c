@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "guest/abi/syscall.h"
 #include "guest/measure/chain.h"
@@ -26,6 +27,7 @@
 #define SIZE_LEAST    (64 * KIB)
 #define BATCHES       21
 #define BATCHES_QUICK 7
+#define TURNS_NS      500000000.0 /* beyond, so many are enough, too */
 
 /* Figures of one kind of guest page on one kind of host page, for the sentences. */
 struct result {
@@ -141,19 +143,30 @@ static void append_packed(struct chain_series *to, const struct chain_series *fr
         to->packed[to->n++] = from->packed[i];
 }
 
+static double now_ns(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
+}
+
 /* Batches by turns, in the guest and here. Returns 0 or -errno. */
 static int take_turns(struct walks *w, const struct chain_place *guest, unsigned native,
                       unsigned size, double *ratio, double *low, double *high)
 {
     struct chain_series *here = &w->native_series[native][size];
     uint64_t bytes = w->size[size], seed = w->run->seed + size;
-    double ratios[BATCHES];
+    double ratios[BATCHES], start;
     size_t before = here->n, n;
     int err = chain_make(guest, bytes, seed);
 
     err = err ? err : chain_make(&w->native[native], bytes, seed);
     w->series.n = 0;
+    start = now_ns();
     for (unsigned i = 0; i < w->batches && !err; i++) {
+        if (i >= BATCHES_QUICK && now_ns() - start > TURNS_NS)
+            break;
         err = chain_follow(guest, bytes, w->ns_per_tick, &w->series);
         err = err ? err : chain_follow(&w->native[native], bytes, w->ns_per_tick, here);
     }
@@ -495,7 +508,7 @@ static void choose_sizes(struct walks *w)
 
     /* A guest's page fault takes much longer there, and there is one for each 4K. */
     if (w->run->host->interprets)
-        most /= w->run->quick ? 2 : 4;
+        most /= w->run->quick ? 2 : 8;
 
     while (most > SIZE_LEAST && 6 * most > w->run->host->memory_bytes)
         most /= 2;
@@ -541,7 +554,8 @@ const struct measure_experiment measure_walks = {
         "sets gets as many nodes of either. A node takes 128 bytes, as neighbouring lines are "
         "fetched along. Packed chains lie in 2M pages on both sides where there are some. Each "
         "batch: once around untimed, then as many nodes timed, at least 4096; VM and native by "
-        "turns, 7 batches when quick, else 21. access: the spread chain, for each node; walk: "
+        "turns, 7 batches when quick, else up to 21 within half a second. access: the spread "
+        "chain, for each node; walk: "
         "spread less packed, batch by batch; ratio: batch by batch; medians with 95 % intervals. "
         "Native pages are 4K, or transparent 2M for the guest's 2M and 1G. references: entries "
         "that a walk reads where no cache of it helps, of every 4 KiB of the range, from the "
