@@ -71,6 +71,12 @@ static double report_second(struct tables *t, const char *path, uint64_t range,
     if (!before->second_known || !after->second_known)
         return NAN;
     t->moved |= bytes != 0;
+    /* They never shrink while more is mapped: those of other machines went. */
+    if (bytes < 0) {
+        measure_lack(t->run, "other machines of this host gave tables back meanwhile",
+                     "%s/second-stage/bytes", path);
+        return NAN;
+    }
     measure_value(t->run, bytes, NAN, NAN, 1, "%s/second-stage/bytes", path);
     measure_value(t->run, per_gib(bytes, range), NAN, NAN, 1, "%s/second-stage/bytes-per-gib",
                   path);
@@ -290,12 +296,20 @@ static void report_limits(struct measure_run *run)
                       "tables/limit/%s/bytes-per-gib", backing_guest_name(page));
 }
 
+static const char *kib(double bytes, char text[32])
+{
+    if (isnan(bytes))
+        return "an unknown amount";
+    snprintf(text, 32, "%.0f KiB", bytes / 1024);
+    return text;
+}
+
 static void explain(const struct tables *t)
 {
     struct measure_run *run = t->run;
     const char *stage = run->host->kvm->backend <= KVM_BACKEND_NPT ? "second-stage tables"
                                                                    : "shadow tables";
-    char size[16];
+    char size[16], text[4][32];
 
     backing_size_name(t->bytes, size);
     measure_say(run,
@@ -315,13 +329,13 @@ static void explain(const struct tables *t)
         measure_lack(run, why[t->source], "tables/second-stage");
         return;
     }
-    measure_say(run, "For it the %s grew by %.0f KiB on 4K host pages", stage,
-                t->second[MEMORY_4K][ABI_PAGE_4K] / 1024);
-    if (!isnan(t->second[MEMORY_THP][ABI_PAGE_2M]))
-        measure_say(run,
-                    "and by %.0f KiB with 2M on both sides; by %.0f KiB more when that memory came "
-                    "apart on the host's side, and by %.0f KiB while dirty pages were logged",
-                    t->second[MEMORY_THP][ABI_PAGE_2M] / 1024, t->apart / 1024, t->logged / 1024);
+    measure_say(run,
+                "The %s grew for it by %s on 4K host pages, by %s with 2M on both sides; by %s "
+                "more when that memory came apart on the host's side, and by %s while dirty pages "
+                "were logged, which is for all of the machine's memory",
+                stage, kib(t->second[MEMORY_4K][ABI_PAGE_4K], text[0]),
+                kib(t->second[MEMORY_THP][ABI_PAGE_2M], text[1]), kib(t->apart, text[2]),
+                kib(t->logged, text[3]));
     measure_say(run, "(by %s).",
                 t->source == TABLES_OF_CGROUP
                     ? "sec_pagetables of this control group"
