@@ -231,19 +231,23 @@ static short interest(const struct virtio_console *console, unsigned id)
     return (short)events;
 }
 
-/* All that there is to do now. True: there is more. */
-static bool work(struct virtio_console *console)
+/* All that there is to do now for these ports. True: there is more. */
+static bool work(struct virtio_console *console, unsigned first, unsigned last)
 {
-    struct console_ports *ports = console->ports;
     bool more = false;
 
-    for (unsigned id = 1; id < ports->count; id++) {
+    for (unsigned id = first; id <= last; id++) {
         more |= feed(console, id);
         more |= drain(console, id);
     }
     if (console_ports_used(console))
         console_control_send(console);
     return more;
+}
+
+static bool work_on_all(struct virtio_console *console)
+{
+    return work(console, 1, console->ports->count - 1);
 }
 
 /* ---- The thread ----------------------------------------------------------------------------- */
@@ -278,7 +282,7 @@ static bool look(struct virtio_console *console, int timeout_ms)
     bool going, exhausted = false;
 
     dma_lock(console->mmio.dma);
-    if (work(console))
+    if (work_on_all(console))
         timeout_ms = 0;
     collect(console, fds);
     going = !ports->ending;
@@ -312,7 +316,7 @@ void console_ports_turn(struct virtio_console *console)
 {
     look(console, 0);
     dma_lock(console->mmio.dma);
-    work(console);
+    work_on_all(console);
     dma_unlock(console->mmio.dma);
 }
 
@@ -357,17 +361,17 @@ static void wake_if_stale(const struct virtio_console *console)
 
 void console_ports_notify(struct virtio_console *console, unsigned queue)
 {
-    unsigned id = queue / 2 - 1;
+    unsigned id = queue / 2 - 1; /* 0: control */
+    bool more = false;
 
     if (!console_ports_used(console))
         return;
-    if (queue == VIRTIO_CONSOLE_CONTROL_TRANSMIT) {
-        if (console_control_take(console))
-            virtio_again(&console->mmio, queue);
-    } else if (queue == receive_queue(id)) {
+    if (queue == VIRTIO_CONSOLE_CONTROL_TRANSMIT)
+        more = console_control_take(console);
+    else if (id && queue == receive_queue(id))
         console->ports->port[id].starved = false;
-    }
-    if (work(console))
+    more |= id ? work(console, id, id) : work_on_all(console);
+    if (more)
         virtio_again(&console->mmio, queue);
     wake_if_stale(console);
 }
