@@ -101,7 +101,7 @@ static int await_line(struct bench_child *child)
     }
 }
 
-/* While the guest sleeps. -ENOENT: which mapping is guest RAM? */
+/* While the guest sleeps. -ENODATA: which mapping is guest RAM? */
 static int count_memory(pid_t pid, double *private_bytes, double *anonymous_bytes)
 {
     static struct smaps_mapping mappings[SMAPS_MAX];
@@ -127,7 +127,7 @@ static int count_memory(pid_t pid, double *private_bytes, double *anonymous_byte
     }
     *private_bytes = (double)private_kb * 1024;
     *anonymous_bytes = (double)anonymous_kb * 1024;
-    return n < 0 ? n : ram ? 0 : -ENOENT;
+    return n < 0 ? n : ram ? 0 : -ENODATA;
 }
 
 /* What failed, with the last line of what the VMM said of it. */
@@ -135,10 +135,10 @@ static void tell(char *why, size_t bytes, int err, int said_fd)
 {
     char said[4096], *end;
     ssize_t n = pread(said_fd, said, sizeof(said) - 1, 0);
-    const char *what = err == -ETIME    ? "no line of the guest's first process in 60 s"
-                       : err == -EPIPE  ? "it ended before the guest's first process printed a line"
-                       : err == -ENOENT ? "no mapping of it looks like guest RAM"
-                                        : strerror(-err);
+    const char *what = err == -ETIME   ? "no line of the guest's first process in 60 s"
+                       : err == -EPIPE ? "it ended before the guest's first process printed a line"
+                       : err == -ENODATA ? "no mapping of it looks like guest RAM"
+                                         : strerror(-err);
 
     said[n > 0 ? n : 0] = 0;
     while ((end = strrchr(said, '\n')) && !end[1])
@@ -240,10 +240,11 @@ static unsigned long parse(int argc, char **argv, const char **json)
             *json = value;
         else if (strcmp(name, "--runs") == 0)
             starts = strtoul(value, NULL, 10);
-        else if (strcmp(name, "--peer") == 0 && strchr(value, '='))
+        else if (strcmp(name, "--peer") == 0 && strchr(value, '=')) {
             /* After all files that they are given. */
-            give(strsep(&value, "="), value);
-        else
+            name = strsep(&value, "=");
+            give(name, value);
+        } else
             errx(2, "%s %s: unknown", name, value);
     }
     if (!vmlinux || !bzimage || !initrd || !programs[0] || starts < 1 || starts > STARTS_MAX)

@@ -81,6 +81,22 @@ for script in emuhost deps check guest-linux bench-peers; do
 	verdict "$script --help" "$why"
 done
 
+# --- bench-peers: VMMs that are none
+
+printf '#!/bin/sh\necho "first line of init"\nsleep 60\n' >"$work/no-guest"
+chmod +x "$work/no-guest"
+make -s build/bench/peers
+run build/bench/peers --strata "$work/no-guest" --vmlinux /dev/null --bzimage /dev/null --initrd /dev/null \
+	--peer qemu=/bin/true --peer "kvmtool=$work/nothing" --runs 1 --json "$work/peers.json"
+why=$(expect 2; same stderr "$work/err" '')
+for line in 'strata +pvh +not measured: no mapping of it looks like guest RAM' 'strata +bzimage +not measured: no map' \
+	'qemu +pvh +not measured: it ended before' 'kvmtool +bzimage +not measured: No such file' \
+	'firecracker +pvh +not measured: not given; --peer firecracker=PATH' 'not judged +PVH'; do
+	grep -qE "^$line" "$work/out" || why+="no line '$line'; "
+done
+grep -q '"schema": "strata.bench-peers"' "$work/peers.json" || why+="no JSON"
+verdict "bench-peers says of each VMM why it was not measured" "$why"
+
 # --- deps where there is nothing to install with
 
 mkdir "$work/bin"
