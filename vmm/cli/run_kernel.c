@@ -30,7 +30,7 @@ static int check_linux(const struct run_options *options)
 
 /*
  * Linux touches so much while it starts that huge pages pay: fewer faults on both sides, and
- * some 10 % more memory in use. A balloon is for giving memory back, of which a huge page
+ * 10 to 20 % more memory in use. A balloon is for giving memory back, of which a huge page
  * must be given back whole.
  */
 static enum memory_backing linux_backing(const struct vm_config *config)
