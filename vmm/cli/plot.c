@@ -15,6 +15,7 @@
 #include "vmm/cli/html.h"
 
 #define GNUPLOT_TIMEOUT_MS 20000
+#define NAMES_LETTERS      80 /* about as many fit below a plot */
 #define SVG_BYTES_MAX      (4u << 20)
 
 /* ---- The commands --------------------------------------------------------- */
@@ -118,22 +119,40 @@ static const char *tic_format(double most)
     return most < 10000 ? "%g" : "%.0s%c";
 }
 
+/* Whether the names of bars would run into each other if they were written side by side. */
+static bool crowded(const struct plot *plot)
+{
+    size_t letters = 0, longest = 0;
+
+    if (plot->kind != PLOT_BARS)
+        return false;
+    for (size_t i = 0; i < plot->series[0].n; i++) {
+        letters = strlen(plot->series[0].bars[i]);
+        longest = letters > longest ? letters : longest;
+    }
+    return (longest + 1) * plot->series[0].n > NAMES_LETTERS;
+}
+
 static void write_commands(FILE *to, const struct plot *plot)
 {
+    bool slanted = crowded(plot);
+
     fputs("set encoding utf8\nset termoption noenhanced\n"
-          "set terminal svg size 640,300 dynamic noenhanced font 'sans-serif,12'\n"
           "set border 3 lc rgb '#010201'\nset tics nomirror textcolor rgb '#010202'\n"
           "set grid ytics lc rgb '#010203' dt 1 lw 0.7\n"
           "set key above left Left reverse samplen 2 textcolor rgb '#010202'\n"
-          "set yrange [0:*]\nset lmargin 9\n",
+          "set yrange [*<0:*]\nset lmargin 9\n",
           to);
+    fprintf(to, "set terminal svg size 640,%d dynamic noenhanced font 'sans-serif,12'\n",
+            slanted ? 400 : 300);
     fprintf(to, "set format y '%s'\n", tic_format(largest(plot, false)));
     if (plot->kind != PLOT_BARS)
         fprintf(to, "set format x '%s'\n", tic_format(largest(plot, true)));
     if (plot->log_x)
         fputs("set logscale x 10\n", to);
     if (plot->log_y)
-        fputs("set logscale y 10\nset yrange [0.5:*]\n", to);
+        fprintf(to, "set logscale y 10\nset yrange [%s:*]\n",
+                plot->kind == PLOT_HISTOGRAM ? "0.5" : "*");
     if (plot->x_label) {
         fputs("set xlabel textcolor rgb '#010202'\nset xlabel ", to);
         quote(to, plot->x_label);
@@ -145,7 +164,7 @@ static void write_commands(FILE *to, const struct plot *plot)
         fputc('\n', to);
     }
     if (plot->kind == PLOT_BARS) {
-        fputs("set xtics (", to);
+        fprintf(to, "set xtics %s(", slanted ? "rotate by 35 right " : "");
         for (size_t i = 0; i < plot->series[0].n; i++) {
             fputs(i ? "," : "", to);
             quote(to, plot->series[0].bars[i]);

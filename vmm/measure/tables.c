@@ -373,6 +373,11 @@ static int run_tables(struct measure_run *run)
     return err;
 }
 
+static const struct measure_plot plots[] = {
+    { "Second stage, for each GiB (bytes)", "tables/*/*/second-stage/bytes-per-gib", NULL },
+    { NULL },
+};
+
 const struct measure_experiment measure_tables = {
     .name = "tables",
     .shows = "what page tables take, in each dimension, for each size of pages",
@@ -391,4 +396,5 @@ const struct measure_experiment measure_tables = {
         "all of a range of 2M pages written while dirty pages are logged; and written again after "
         "the host has taken one 4K page out of every 2M.",
     .run = run_tables,
+    .plots = plots,
 };

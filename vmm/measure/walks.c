@@ -541,6 +541,16 @@ static int run_walks(struct measure_run *run)
     return err;
 }
 
+static const struct measure_plot plots[] = {
+    { "An access of the spread chain, 4K pages in the guest (ns)",
+      "walks/=vm/=guest-4k/*/%/access/ns walks/=native/=4k/%/access/ns", "bytes of memory" },
+    { "An access of the spread chain, 2M pages in the guest (ns)",
+      "walks/=vm/=guest-2m/*/%/access/ns walks/=native/=2m/%/access/ns", "bytes of memory" },
+    { "References of a walk where nothing is cached",
+      "walks/=vm/*/*/references walks/=native/*/references", NULL },
+    { NULL },
+};
+
 const struct measure_experiment measure_walks = {
     .name = "walks",
     .shows = "what a TLB miss costs, for each size of pages on both sides",
@@ -563,4 +573,5 @@ const struct measure_experiment measure_walks = {
         "(pagemap, kpageflags). kvm: mappings by size that KVM counts more after the first touch. "
         "tlb-reach: the largest size whose walks take less than a quarter of the largest's.",
     .run = run_walks,
+    .plots = plots,
 };
