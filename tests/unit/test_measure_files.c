@@ -138,6 +138,10 @@ START_TEST(patterns)
     ck_assert(matches("walks/=vm/*/%/ns", "walks/vm/4k/64K/ns", "vm 4k", 65536));
     ck_assert(matches("walks/=vm/*/%/ns", "walks/vm/4k/1G/ns", "vm 4k", 1 << 30));
     ck_assert(matches("fork/%/ms", "fork/0.25/ms", "", 0.25));
+    ck_assert(matches("f/w-%/*", "f/w-75/cow", "cow", 75));
+    ck_assert(!measure_plot_match("f/w-%", "f/w-", series, sizeof(series), &x));
+    ck_assert(!measure_plot_match("f/w-%", "f/v-1", series, sizeof(series), &x));
+    ck_assert(!measure_plot_match("f/w-%", "f/w", series, sizeof(series), &x));
     ck_assert(matches("a/*/ns b/*/ns", "a/x/ns", "x", -1));
     ck_assert(!measure_plot_match("walks/vm/%/ns", "walks/vm/4X/ns", series, sizeof(series), &x));
     ck_assert(!measure_plot_match("walks/vm/%/ns", "walks/vm/64K", series, sizeof(series), &x));

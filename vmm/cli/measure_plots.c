@@ -36,6 +36,20 @@ static bool read_number(const char *text, size_t bytes, double *x)
     return end == text + bytes;
 }
 
+static bool match_word(const char *pattern, size_t pattern_bytes, const char *name,
+                       size_t name_bytes)
+{
+    return pattern_bytes == name_bytes && !memcmp(pattern, name, name_bytes);
+}
+
+/* What is before the number is in the pattern, too. */
+static bool match_number(const char *pattern, size_t before, const char *name, size_t name_bytes,
+                         double *x)
+{
+    return name_bytes > before && match_word(pattern, before, name, before) &&
+           read_number(name + before, name_bytes - before, x);
+}
+
 static bool add_part(char *series, size_t room, const char *part, size_t bytes)
 {
     size_t used = strlen(series);
@@ -56,11 +70,11 @@ bool measure_plot_match(const char *pattern, const char *name, char *series, siz
     series[0] = 0;
     for (;;) {
         size_t of_pattern = strcspn(pattern, "/ "), of_name = strcspn(name, "/");
-        bool all = of_pattern == 1 && *pattern == '*', number = of_pattern == 1 && *pattern == '%';
-        bool named = *pattern == '=';
-        bool same = of_pattern - named == of_name && !memcmp(pattern + named, name, of_name);
+        bool all = of_pattern == 1 && *pattern == '*', named = *pattern == '=';
+        bool number = of_pattern && pattern[of_pattern - 1] == '%';
 
-        if (number ? !read_number(name, of_name, x) : !all && !same)
+        if (number ? !match_number(pattern, of_pattern - 1, name, of_name, x)
+                   : !all && !match_word(pattern + named, of_pattern - named, name, of_name))
             return false;
         if ((all || named) && !add_part(series, series_bytes, name, of_name))
             return false;

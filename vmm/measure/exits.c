@@ -253,6 +253,12 @@ static int run_exits(struct measure_run *run)
     return err;
 }
 
+static const struct measure_plot plots[] = {
+    { "What it takes the guest (ns)", "exits/*/ns exits/=bare/*/ns", NULL },
+    { "From one to the other (ns)", "exits/*/*/ns exits/*/*/*/ns", NULL },
+    { NULL },
+};
+
 const struct measure_experiment measure_exits = {
     .name = "exits",
     .shows = "what it costs to leave the guest, and to interrupt it",
@@ -283,4 +289,5 @@ const struct measure_experiment measure_exits = {
         "notes the host's; KVM's offset is taken if it lies within, else the middle, and the slack "
         "is how far that may be off.",
     .run = run_exits,
+    .plots = plots,
 };

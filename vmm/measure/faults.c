@@ -106,6 +106,14 @@ static int run_faults(struct measure_run *run)
     return err;
 }
 
+static const struct measure_plot plots[] = {
+    { "A store to a 4K page, by what is missing (ns)",
+      "faults/=vm/=guest-4k/host-4k/*/ns faults/=native/host-4k/*/ns", NULL },
+    { "mprotect and munmap of a 4K page, other vCPUs idle (alone) or running (shared) (ns)",
+      "faults/vm/guest-4k/*/*/ns", NULL },
+    { NULL },
+};
+
 const struct measure_experiment measure_faults = {
     .name = "faults",
     .shows = "what a page fault costs, by the side it happens on: guest, KVM, host",
@@ -129,4 +137,5 @@ const struct measure_experiment measure_faults = {
         "other vCPUs idle (alone) or spinning in the same address space (shared). One warm-up "
         "batch, then 1 (quick) or 8, all kinds by turns. native: the same code, in this process.",
     .run = run_faults,
+    .plots = plots,
 };

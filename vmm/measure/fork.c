@@ -242,6 +242,13 @@ static int run_fork(struct measure_run *run)
     return err;
 }
 
+static const struct measure_plot plots[] = {
+    { "Fork in the guest, by the share of pages that the child writes (ns)",
+      "fork/vm/written-%/*/ns", "written (%)" },
+    { "Fork on the host (ns)", "fork/native/written-%/*/ns", "written (%)" },
+    { NULL },
+};
+
 const struct measure_experiment measure_fork = {
     .name = "fork",
     .shows = "copy on write against copying at once: from which share of pages written on",
@@ -258,4 +265,5 @@ const struct measure_experiment measure_fork = {
         "of single rounds; other values are medians. The guest's kernel zeroes frames when they "
         "are freed, Linux when they are allocated.",
     .run = run_fork,
+    .plots = plots,
 };

@@ -69,8 +69,8 @@ struct measure_run {
 /*
  * A plot of figures, found by patterns of names, one or more with spaces between them. In a
  * pattern a part `*` is any one, and `=vm` is "vm"; both name the series, the other parts
- * do not. A part `%` is a number, perhaps with K, M or G for 2^10, 2^20, 2^30: x of a curve.
- * Without it there is one bar for each figure.
+ * do not. A part that ends in `%` has a number there, perhaps with K, M or G for 2^10, 2^20,
+ * 2^30: x of a curve. Without it there is one bar for each figure.
  */
 struct measure_plot {
     const char *title; /* with the unit of y; NULL: behind the last one */

@@ -432,6 +432,11 @@ static int run_workloads(struct measure_run *run)
     return err;
 }
 
+static const struct measure_plot plots[] = {
+    { "Times the native time", "workloads/*/vm/*/*/vs-native/ratio", NULL },
+    { NULL },
+};
+
 const struct measure_experiment measure_workloads = {
     .name = "workloads",
     .shows = "whole programs, native and in the guest, by 4K and 2M pages on each side",
@@ -453,4 +458,5 @@ const struct measure_experiment measure_workloads = {
         "guest's page size, round by round. In every round all places must come to the same "
         "result; that of the first is a count.",
     .run = run_workloads,
+    .plots = plots,
 };
