@@ -130,13 +130,16 @@ enum abi_workload {
  * VMMCALL every other sample, the first one too, has nothing between them. What it waits for comes
  * by a vector whose handler's first instruction looks at the clock.
  */
+/* One CPUID is little beside two looks at the clock where kernel code is interpreted. */
+#define ABI_MEASURE_CPUIDS 8
+
 enum abi_measure_op {
     ABI_MEASURE_AREA,       /* () -> GPA of the area */
     ABI_MEASURE_EMPTY,      /* nothing */
     ABI_MEASURE_PIO,        /* a 32-bit read from port `arg` */
     ABI_MEASURE_MMIO,       /* a 32-bit load at offset `arg` of the first device's window */
     ABI_MEASURE_STORE,      /* a 32-bit store of ABI_MEASURE_SIGNAL at that offset */
-    ABI_MEASURE_CPUID,      /* leaf `arg` */
+    ABI_MEASURE_CPUID,      /* leaf 0, ABI_MEASURE_CPUIDS times in each pair */
     ABI_MEASURE_RDMSR,      /* MSR `arg` */
     ABI_MEASURE_VMCALL,     /* hypercall `arg`, as Intel's CPUs have it */
     ABI_MEASURE_VMMCALL,    /* and AMD's */

@@ -33,6 +33,9 @@ uint64_t measure_sleep(void);
 volatile struct abi_measure_area measure_area __attribute__((aligned(4096)));
 uint32_t measure_echo_to; /* as the ICR's high half has it */
 
+#define STRING_OF(text) #text
+#define STRING(macro)   STRING_OF(macro)
+
 /*
  * One event between two looks at the clock. What is around it is the same for all, in
  * registers alone, because instructions are dear where the host interprets them: arg is in
@@ -64,7 +67,9 @@ EVENT(nothing, "")
 EVENT(port_read, "inl %%dx, %%eax")
 EVENT(load, "movl (%%rdi), %%eax")
 EVENT(store, "movl %%eax, (%%rdi)")
-EVENT(cpuid, "xor %%ecx, %%ecx; cpuid")
+EVENT(cpuids, ".rept " STRING(ABI_MEASURE_CPUIDS) "\n\t"
+                                                  "xor %%eax, %%eax; xor %%ecx, %%ecx; cpuid\n\t"
+                                                  ".endr")
 EVENT(read_msr, "rdmsr")
 EVENT(vmcall, ".byte 0x0f, 0x01, 0xc1")
 EVENT(vmmcall, ".byte 0x0f, 0x01, 0xd9")
@@ -160,7 +165,7 @@ static bool plain(uint32_t op, uint32_t i, uint64_t arg, uint64_t window)
     case ABI_MEASURE_PIO: port_read(i, arg, 0); return true;
     case ABI_MEASURE_MMIO: load(i, 0, window + arg); return true;
     case ABI_MEASURE_STORE: store(i, ABI_MEASURE_SIGNAL, window + arg); return true;
-    case ABI_MEASURE_CPUID: cpuid(i, arg, 0); return true;
+    case ABI_MEASURE_CPUID: cpuids(i, arg, 0); return true;
     case ABI_MEASURE_RDMSR: read_msr(i, arg, 0); return true;
     case ABI_MEASURE_VMCALL: vmcall(i, arg, 0); return true;
     case ABI_MEASURE_VMMCALL: vmmcall(i, arg, 0); return true;

@@ -7,21 +7,26 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "guest/abi/measure.h"
+
 /* Guest-physical memory: tables, code, samples; the rest of the 2M is not used. */
-#define MEMORY_BYTES  (2ul << 20)
-#define PML4_GPA      0x1000u
-#define PDPT_GPA      0x2000u
-#define LOW_GPA       0x3000u     /* page directory of the first GiB */
-#define HIGH_GPA      0x4000u     /* and of the fourth, */
-#define DEVICE_GPA    0xd0000000u /* where nothing is */
-#define CODE_GPA      0x5000u
-#define SAMPLES_GPA   0x6000u
-#define EVENT_PORT    0x5c0u
-#define END_PORT      0x80u
-#define EVENT_ANSWER  0x45524142u
-#define PRESENT_WRITE 0x3u
-#define HUGE          0x80u
-#define CPUID_ENTRIES 256u
+#define MEMORY_BYTES    (2ul << 20)
+#define PML4_GPA        0x1000u
+#define PDPT_GPA        0x2000u
+#define LOW_GPA         0x3000u     /* page directory of the first GiB */
+#define HIGH_GPA        0x4000u     /* and of the fourth, */
+#define DEVICE_GPA      0xd0000000u /* where nothing is */
+#define CODE_GPA        0x5000u
+#define SAMPLES_GPA     0x6000u
+#define EVENT_PORT      0x5c0u
+#define END_PORT        0x80u
+#define EVENT_ANSWER    0x45524142u
+#define PRESENT_WRITE   0x3u
+#define HUGE            0x80u
+#define CPUID_ENTRIES   256u
+
+#define STRING_OF(text) #text
+#define STRING(macro)   STRING_OF(macro)
 
 /*
  * The clock read as guest/kernel/measure.c does it: what takes r11d to eax and edx, as an
@@ -48,8 +53,11 @@
 __asm__(".pushsection .rodata\n"
         ".globl bare_code, bare_code_end, bare_pio, bare_mmio, bare_cpuid\n"
         "bare_code:\n" LOOP("pio", "inl %dx, %eax") LOOP("mmio", "movl (%rdi), %eax")
-            LOOP("cpuid", "xor %ecx, %ecx; cpuid") "bare_code_end:\n"
-                                                   ".popsection");
+            LOOP("cpuid",
+                 ".rept " STRING(ABI_MEASURE_CPUIDS) "\n"
+                                                     "xor %eax, %eax; xor %ecx, %ecx; cpuid\n"
+                                                     ".endr") "bare_code_end:\n"
+                                                              ".popsection");
 
 extern const char bare_code[], bare_code_end[], bare_pio[], bare_mmio[], bare_cpuid[];
 
