@@ -124,18 +124,16 @@ const struct measure_experiment measure_faults = {
         "memory that are nobody else's. Before each batch, with the guest at rest: all pages "
         "touched; guest: given back to the guest's kernel (madvise), which has zeroed the frames "
         "when it gets them back and takes the same ones again; kvm: mprotect to read-only and "
-        "back, "
-        "which has KVM drop its entries, and MADV_POPULATE_WRITE; host: MADV_DONTNEED, as a "
-        "balloon "
-        "does. Touches are as far apart as the largest page that is missing (8 pages for KVM's "
-        "entries under shadow paging, which fills in neighbours). guest-faults is the guest "
-        "kernel's own count, kvm-faults KVM's pf_fixed. sweep: all 4K in order, host pages "
-        "missing. "
-        "copy-in-guest: stores of a forked child; copy-on-host: stores after loads where a private "
-        "mapping of a memfd is behind guest memory; logged: first store after dirty logging began "
-        "or the log was fetched. mprotect (to read-only), munmap: of a page just stored to, the "
-        "other vCPUs idle (alone) or spinning in the same address space (shared). One warm-up "
-        "batch, then 1 (quick) or 8, all kinds by turns. native: the same code, in this process.",
+        "back, which has KVM drop its entries, and MADV_POPULATE_WRITE; host: MADV_DONTNEED, as "
+        "a balloon does. Touches are as far apart as the largest page that is missing (8 pages "
+        "for KVM's entries under shadow paging, which fills in neighbours). guest-faults is the "
+        "guest kernel's own count, kvm-faults KVM's pf_fixed. sweep: all 4K in order, host pages "
+        "missing. copy-in-guest: stores of a forked child; copy-on-host: stores after loads "
+        "where a private mapping of a memfd is behind guest memory; logged: first store after "
+        "dirty logging began or the log was fetched. mprotect (to read-only), munmap: of a page "
+        "just stored to, the other vCPUs idle (alone) or spinning in the same address space "
+        "(shared). One warm-up batch, then 1 (quick) or 8, all kinds by turns. native: the same "
+        "code, in this process.",
     .run = run_faults,
     .plots = plots,
 };

@@ -253,17 +253,17 @@ const struct measure_experiment measure_fork = {
     .name = "fork",
     .shows = "copy on write against copying at once: from which share of pages written on",
     .method =
-        "N resident 4K pages of the program (figure pages). By themselves, per page: share: a fork "
-        "of which nothing is written; copy-on-write: a forked child's stores to all pages, in the "
-        "order of a fixed permutation; allocate: first stores to fresh memory; copy: rep movsq "
-        "between pages that are there. The formula: (allocate + copy - share) / copy-on-write. "
-        "Then the total, fork until back plus the child's stores, for 0, 1/4 (full: 1/8) ... 1 of "
-        "the pages, by turns with copying all pages to fresh memory and storing to as many there, "
-        "and in the guest with a fork that copies at once. The crossover is where the straight "
-        "line nearest to the differences is zero. All this goes round 6 to 32 times, after once to "
-        "warm up; for formula and crossover the least of all rounds counts, with the 95 % interval "
-        "of single rounds; other values are medians. The guest's kernel zeroes frames when they "
-        "are freed, Linux when they are allocated.",
+        "N resident 4K pages of the program (figure pages). By themselves, per page: share: a "
+        "fork of which nothing is written; copy-on-write: a forked child's stores to all pages, "
+        "in the order of a fixed permutation; allocate: first stores to fresh memory; copy: rep "
+        "movsq between pages that are there. The formula: (allocate + copy - share) / "
+        "copy-on-write. Then the total, fork until back plus the child's stores, for 0, 1/4 "
+        "(full: 1/8) ... 1 of the pages, by turns with copying all pages to fresh memory and "
+        "storing to as many there, and in the guest with a fork that copies at once. The "
+        "crossover is where the straight line nearest to the differences is zero. All this goes "
+        "round 6 to 32 times, after once to warm up; for formula and crossover the least of all "
+        "rounds counts, with the 95 % interval of single rounds; other values are medians. The "
+        "guest's kernel zeroes frames when they are freed, Linux when they are allocated.",
     .run = run_fork,
     .plots = plots,
 };

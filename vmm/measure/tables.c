@@ -382,19 +382,17 @@ const struct measure_experiment measure_tables = {
     .name = "tables",
     .shows = "what page tables take, in each dimension, for each size of pages",
     .method =
-        "A range of 16 MiB when quick, else 1 GiB (4 and 64 MiB where kernel code is interpreted), "
-        "as "
-        "far as memory goes, is mapped and every 4 KiB "
-        "of it written, by each size of the guest's pages on each of the host's, each kind of "
-        "host page in a machine of its own: the guest's tables below the root and their "
-        "entries in use, by walking what maps the range; and, before and after, KVM's count of "
-        "what "
-        "it maps, by size (stats fd); second-stage tables by sec_pagetables of the control group's "
-        "memory.stat, else by SecPageTables of /proc/meminfo; this process's own tables, which map "
-        "the same memory, by VmPTE. limit: entries of 8 bytes for each page and for each full "
-        "table of such pages. Apart: one 4K page in every 2M of a fresh range of the guest's; "
-        "all of a range of 2M pages written while dirty pages are logged; and written again after "
-        "the host has taken one 4K page out of every 2M.",
+        "A range of 16 MiB when quick, else 1 GiB (4 and 64 MiB where kernel code is "
+        "interpreted), as far as memory goes, is mapped and every 4 KiB of it written, by each "
+        "size of the guest's pages on each of the host's, each kind of host page in a machine of "
+        "its own: the guest's tables below the root and their entries in use, by walking what "
+        "maps the range; and, before and after, KVM's count of what it maps, by size (stats fd); "
+        "second-stage tables by sec_pagetables of the control group's memory.stat, else by "
+        "SecPageTables of /proc/meminfo; this process's own tables, which map the same memory, "
+        "by VmPTE. limit: entries of 8 bytes for each page and for each full table of such "
+        "pages. Apart: one 4K page in every 2M of a fresh range of the guest's; all of a range "
+        "of 2M pages written while dirty pages are logged; and written again after the host has "
+        "taken one 4K page out of every 2M.",
     .run = run_tables,
     .plots = plots,
 };

@@ -556,22 +556,20 @@ const struct measure_experiment measure_walks = {
     .shows = "what a TLB miss costs, for each size of pages on both sides",
     .method =
         "Two chains of pointers in one random cycle (Sattolo), each load waiting for the one "
-        "before: "
-        "one with a node in every 4 KiB of 64 KiB to 1 GiB (16 MiB when quick; 256 and 8 MiB where "
-        "kernel code is interpreted), and as the control "
-        "one of as many "
-        "nodes packed side by side, numbered so that every set of a cache with a power of two of "
-        "sets gets as many nodes of either. A node takes 128 bytes, as neighbouring lines are "
-        "fetched along. Packed chains lie in 2M pages on both sides where there are some. Each "
-        "batch: once around untimed, then as many nodes timed, at least 4096; VM and native by "
-        "turns, 7 batches when quick, else up to 21 within half a second. access: the spread "
-        "chain, for each node; walk: "
-        "spread less packed, batch by batch; ratio: batch by batch; medians with 95 % intervals. "
-        "Native pages are 4K, or transparent 2M for the guest's 2M and 1G. references: entries "
-        "that a walk reads where no cache of it helps, of every 4 KiB of the range, from the "
-        "guest's tables as walked and the host's page behind each table and behind the page "
-        "(pagemap, kpageflags). kvm: mappings by size that KVM counts more after the first touch. "
-        "tlb-reach: the largest size whose walks take less than a quarter of the largest's.",
+        "before: one with a node in every 4 KiB of 64 KiB to 1 GiB (16 MiB when quick; 256 and 8 "
+        "MiB where kernel code is interpreted), and as the control one of as many nodes packed "
+        "side by side, numbered so that every set of a cache with a power of two of sets gets as "
+        "many nodes of either. A node takes 128 bytes, as neighbouring lines are fetched along. "
+        "Packed chains lie in 2M pages on both sides where there are some. Each batch: once "
+        "around untimed, then as many nodes timed, at least 4096; VM and native by turns, 7 "
+        "batches when quick, else up to 21 within half a second. access: the spread chain, for "
+        "each node; walk: spread less packed, batch by batch; ratio: batch by batch; medians "
+        "with 95 % intervals. Native pages are 4K, or transparent 2M for the guest's 2M and 1G. "
+        "references: entries that a walk reads where no cache of it helps, of every 4 KiB of the "
+        "range, from the guest's tables as walked and the host's page behind each table and "
+        "behind the page (pagemap, kpageflags). kvm: mappings by size that KVM counts more after "
+        "the first touch. tlb-reach: the largest size whose walks take less than a quarter of "
+        "the largest's.",
     .run = run_walks,
     .plots = plots,
 };

@@ -442,21 +442,21 @@ const struct measure_experiment measure_workloads = {
     .shows = "whole programs, native and in the guest, by 4K and 2M pages on each side",
     .method =
         "The same source runs in ring 3 of guests and in this process: GUPS updates random words "
-        "of all its memory; btree looks up keys, half of which exist, in a tree of 256-byte nodes "
-        "scattered over its memory; join looks up rows, half of which match, in a hash table with "
-        "linear probing, half full; bfs goes through a random graph of eight edges a vertex and "
-        "counts edges. Six places: native by 4K and by 2M pages, and the guest's 4K and 2M on host "
-        "memory of each (madvise for or against huge pages); which pages there are is looked up in "
-        "the guest's tables and /proc/kpageflags, each 2M by its middle, after all have been "
-        "touched; places with less than 90 % of theirs are left out. Each has the same memory, 32 "
-        "MiB (quick) or 256, at most 1/128 of the machine's, a quarter where KVM interprets kernel "
-        "code. Data is built by the seed, not timed. Rounds go through all places, a different one "
-        "first each time, with the same operations, chosen by seed and round: 50000, 5000 lookups, "
-        "50000 rows, 5000 vertices (quick) or 1000000, 100000, 1000000, 100000; after one round "
-        "that does not count for 0.5 s or 8 s a workload, at least 3 or 9, at most 64. ns is that "
-        "of one operation, the median over rounds; vs-native is to the native place with the "
-        "guest's page size, round by round. In every round all places must come to the same "
-        "result; that of the first is a count.",
+        "of all its memory; btree looks up keys, half of which exist, in a tree of 256-byte "
+        "nodes scattered over its memory; join looks up rows, half of which match, in a hash "
+        "table with linear probing, half full; bfs goes through a random graph of eight edges a "
+        "vertex and counts edges. Six places: native by 4K and by 2M pages, and the guest's 4K "
+        "and 2M on host memory of each (madvise for or against huge pages); which pages there "
+        "are is looked up in the guest's tables and /proc/kpageflags, each 2M by its middle, "
+        "after all have been touched; places with less than 90 % of theirs are left out. Each "
+        "has the same memory, 32 MiB (quick) or 256, at most 1/128 of the machine's, a quarter "
+        "where KVM interprets kernel code. Data is built by the seed, not timed. Rounds go "
+        "through all places, a different one first each time, with the same operations, chosen "
+        "by seed and round: 50000, 5000 lookups, 50000 rows, 5000 vertices (quick) or 1000000, "
+        "100000, 1000000, 100000; after one round that does not count for 0.5 s or 8 s a "
+        "workload, at least 3 or 9, at most 64. ns is that of one operation, the median over "
+        "rounds; vs-native is to the native place with the guest's page size, round by round. In "
+        "every round all places must come to the same result; that of the first is a count.",
     .run = run_workloads,
     .plots = plots,
 };
