@@ -18,36 +18,12 @@ SLOW=${STRATA_SLOW:-1}
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
 trap 'exit 2' INT TERM
-n=0 failed=0
 out=$work/out err=$work/err
 
-verdict() { # NAME WHY-NOT, which is empty if all is well
-    n=$((n + 1))
-    if [ -z "$2" ]; then
-        echo "ok $n - measure: $1"
-        return
-    fi
-    failed=$((failed + 1))
-    echo "not ok $n - measure: $1"
-    echo "# $2"
-    head -n 40 "$out" "$err" 2>/dev/null | tr -cd '\11\12\40-\176' | cut -c 1-300 | sed 's/^/#   /'
-}
+subject=measure
+. tests/guests/tap.sh
 
-if [ "${1-}" = --control ]; then
-    for answer in true false; do
-        printf '#!/bin/sh\n%s\n' $answer >"$work/$answer"
-        chmod +x "$work/$answer"
-        passed=$(STRATA=$work/$answer "$0" 2>/dev/null | grep '^ok' | grep -v '# SKIP')
-        why=
-        [ -z "$passed" ] || why="these pass: $passed"
-        verdict "control: no check passes for $answer in place of strata" "$why"
-    done
-    echo "1..$n"
-    exit $((failed > 0))
-fi
-slow_faults=
-case ${1-} in [!-]*) slow_faults=$1 ;; esac
-[ -z "$slow_faults" ] || [ -x "$slow_faults" ] || { echo "Bail out! $slow_faults is not built"; exit 2; }
+[ "${1-}" != --control ] || control "$0"
 [ -x "$STRATA" ] || { echo "Bail out! $STRATA is not built"; exit 2; }
 
 # Runs strata measure with the arguments; sets status.
