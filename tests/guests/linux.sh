@@ -223,6 +223,18 @@ group_quick() {
     is group "DMA 1
 DMA 1"
     verdict "small kernel, --iommu strict: boots, and disks are read and written" "$why"
+    with_test <<'TEST'
+echo "release=$(uname -r)"
+echo "cpus=$(nproc)"
+TEST
+    linux small bzimage --cpus 4
+    ended 0
+    is cpus 4
+    case $(said release) in
+    6.1.*-strata) ;;
+    *) [ -n "$why" ] || why="release '$(said release)'" ;;
+    esac
+    verdict "small kernel, bzimage, 4 CPUs: boots, and powers off" "$why"
 }
 
 # Connections. The guest calls servers of the host first: a web server, and one that sends

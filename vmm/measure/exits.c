@@ -263,7 +263,7 @@ static int run_exits(struct measure_run *run)
 static const struct measure_plot plots[] = {
     { "What it takes the guest (ns)", "exits/*/ns exits/=bare/*/ns", NULL },
     { "From one to the other (ns)", "exits/*/*/ns exits/*/*/*/ns", NULL },
-    { NULL },
+    { .title = NULL },
 };
 
 const struct measure_experiment measure_exits = {

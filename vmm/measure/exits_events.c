@@ -29,7 +29,7 @@ struct event {
     enum side answers;
     uint32_t answer; /* THIS_VALUE: what the guest must have got */
     int bare;        /* the same in the bare machine; < 0: not there */
-    unsigned times;  /* it happens in each pair; 0: once */
+    unsigned times;  /* it happens in each pair */
 };
 
 enum {
@@ -45,15 +45,15 @@ enum {
 
 static const struct event events[EVENTS] = {
     [EVENT_PIO] = { "pio", ABI_MEASURE_PIO, ABI_DOORBELL_PORT, THIS_VALUE, ABI_DOORBELL_MAGIC,
-                    BARE_PIO },
-    [EVENT_MMIO] = { "mmio", ABI_MEASURE_MMIO, 0, THIS_VALUE, VIRTIO_MAGIC, BARE_MMIO },
+                    BARE_PIO, 1 },
+    [EVENT_MMIO] = { "mmio", ABI_MEASURE_MMIO, 0, THIS_VALUE, VIRTIO_MAGIC, BARE_MMIO, 1 },
     [EVENT_CPUID] = { "cpuid", ABI_MEASURE_CPUID, 0, ANY_VALUE, 0, BARE_CPUID, ABI_MEASURE_CPUIDS },
-    [EVENT_MSR] = { "msr", ABI_MEASURE_RDMSR, MSR_APIC_BASE, ANY_VALUE, 0, -1 },
-    [EVENT_MSR_USER] = { "msr-user", ABI_MEASURE_RDMSR, EXITS_MSR, THIS_VALUE, EXITS_MSR_ANSWER,
-                         -1 },
-    [EVENT_HYPERCALL] = { "hypercall", ABI_MEASURE_VMCALL, HYPERCALL, THIS_VALUE, HYPERCALL_NO,
-                          -1 },
-    [EVENT_STORE] = { "ioeventfd", ABI_MEASURE_STORE, EXITS_STORE_OFFSET, ANY_VALUE, 0, -1 },
+    [EVENT_MSR] = { "msr", ABI_MEASURE_RDMSR, MSR_APIC_BASE, ANY_VALUE, 0, -1, 1 },
+    [EVENT_MSR_USER] = { "msr-user", ABI_MEASURE_RDMSR, EXITS_MSR, THIS_VALUE, EXITS_MSR_ANSWER, -1,
+                         1 },
+    [EVENT_HYPERCALL] = { "hypercall", ABI_MEASURE_VMCALL, HYPERCALL, THIS_VALUE, HYPERCALL_NO, -1,
+                          1 },
+    [EVENT_STORE] = { "ioeventfd", ABI_MEASURE_STORE, EXITS_STORE_OFFSET, ANY_VALUE, 0, -1, 1 },
 };
 
 /* What came of the turns. */
@@ -201,7 +201,7 @@ static void report_turns(struct exits *x, struct timing *t)
     measure_distribution(x->run, &t->bare_empty, x->ns_per_tick, 0, "exits/bare/empty-pair/ns");
     for (unsigned i = 0; i < EVENTS; i++) {
         const char *name = events[i].name, *why = not_here(x, i);
-        double ns = x->ns_per_tick / (events[i].times ? events[i].times : 1);
+        double ns = x->ns_per_tick / events[i].times;
         int b = events[i].bare;
 
         if (why)

@@ -111,7 +111,7 @@ static const struct measure_plot plots[] = {
       "faults/=vm/=guest-4k/host-4k/*/ns faults/=native/host-4k/*/ns", NULL },
     { "mprotect and munmap of a 4K page, other vCPUs idle (alone) or running (shared) (ns)",
       "faults/vm/guest-4k/*/*/ns", NULL },
-    { NULL },
+    { .title = NULL },
 };
 
 const struct measure_experiment measure_faults = {

@@ -246,7 +246,7 @@ static const struct measure_plot plots[] = {
     { "Fork in the guest, by the share of pages that the child writes (ns)",
       "fork/vm/written-%/*/ns", "written (%)" },
     { "Fork on the host (ns)", "fork/native/written-%/*/ns", "written (%)" },
-    { NULL },
+    { .title = NULL },
 };
 
 const struct measure_experiment measure_fork = {

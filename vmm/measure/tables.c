@@ -375,7 +375,7 @@ static int run_tables(struct measure_run *run)
 
 static const struct measure_plot plots[] = {
     { "Second stage, for each GiB (bytes)", "tables/*/*/second-stage/bytes-per-gib", NULL },
-    { NULL },
+    { .title = NULL },
 };
 
 const struct measure_experiment measure_tables = {

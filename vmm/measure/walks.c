@@ -548,7 +548,7 @@ static const struct measure_plot plots[] = {
       "walks/=vm/=guest-2m/*/%/access/ns walks/=native/=2m/%/access/ns", "bytes of memory" },
     { "References of a walk where nothing is cached",
       "walks/=vm/*/*/references walks/=native/*/references", NULL },
-    { NULL },
+    { .title = NULL },
 };
 
 const struct measure_experiment measure_walks = {

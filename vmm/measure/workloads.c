@@ -434,7 +434,7 @@ static int run_workloads(struct measure_run *run)
 
 static const struct measure_plot plots[] = {
     { "Times the native time", "workloads/*/vm/*/*/vs-native/ratio", NULL },
-    { NULL },
+    { .title = NULL },
 };
 
 const struct measure_experiment measure_workloads = {
