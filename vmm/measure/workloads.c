@@ -38,13 +38,18 @@ struct place {
 
 enum { NATIVE_4K, NATIVE_2M, PLACES = 6 };
 
+#define PLACE(text, here, kind, pages, beside)                                        \
+    {                                                                                 \
+        .name = text, .native = here, .host = kind, .page = pages, .baseline = beside \
+    }
+
 static const struct place all_places[PLACES] = {
-    [NATIVE_4K] = { "native/4k", true, HOST_4K, ABI_PAGE_4K, NATIVE_4K },
-    [NATIVE_2M] = { "native/2m", true, HOST_2M, ABI_PAGE_2M, NATIVE_2M },
-    { "vm/guest-4k/host-4k", false, HOST_4K, ABI_PAGE_4K, NATIVE_4K },
-    { "vm/guest-4k/host-2m", false, HOST_2M, ABI_PAGE_4K, NATIVE_4K },
-    { "vm/guest-2m/host-4k", false, HOST_4K, ABI_PAGE_2M, NATIVE_2M },
-    { "vm/guest-2m/host-2m", false, HOST_2M, ABI_PAGE_2M, NATIVE_2M },
+    [NATIVE_4K] = PLACE("native/4k", true, HOST_4K, ABI_PAGE_4K, NATIVE_4K),
+    [NATIVE_2M] = PLACE("native/2m", true, HOST_2M, ABI_PAGE_2M, NATIVE_2M),
+    PLACE("vm/guest-4k/host-4k", false, HOST_4K, ABI_PAGE_4K, NATIVE_4K),
+    PLACE("vm/guest-4k/host-2m", false, HOST_2M, ABI_PAGE_4K, NATIVE_4K),
+    PLACE("vm/guest-2m/host-4k", false, HOST_4K, ABI_PAGE_2M, NATIVE_2M),
+    PLACE("vm/guest-2m/host-2m", false, HOST_2M, ABI_PAGE_2M, NATIVE_2M),
 };
 
 /* What is counted never depends on time. */
