@@ -307,20 +307,20 @@ why=
 touch -d '10 minutes ago' "$work"/cache/strata/run/*
 
 # An emulator that does not come up gets another try; here the first does not.
-mkdir "$work/fake"
+mkdir "$work/fake-qemu"
 qemu=$(command -v qemu-system-x86_64)
-cat >"$work/fake/qemu-system-x86_64" <<FAKE
+cat >"$work/fake-qemu/qemu-system-x86_64" <<FAKE
 #!/bin/sh
 [ -e $work/tried ] || { : >$work/tried; exit 1; }
 exec $qemu "\$@"
 FAKE
-chmod +x "$work/fake/qemu-system-x86_64"
-run env PATH="$work/fake:$PATH" scripts/emuhost npt -- echo up </dev/null
+chmod +x "$work/fake-qemu/qemu-system-x86_64"
+run env PATH="$work/fake-qemu:$PATH" scripts/emuhost npt -- echo up </dev/null
 verdict "emuhost: another try when the emulator did not come up" "$(expect 0; same stdout "$work/out" $'up\n')"
 [ -z "$(ls "$work/cache/strata/run")" ] || why+="something is left"
 verdict "emuhost: the next start cleans up after a killed one" "$why"
-printf '#!/bin/sh\necho broken >&2\nexit 1\n' >"$work/fake/qemu-system-x86_64"
-run env PATH="$work/fake:$PATH" scripts/emuhost npt -- echo up </dev/null
+printf '#!/bin/sh\necho broken >&2\nexit 1\n' >"$work/fake-qemu/qemu-system-x86_64"
+run env PATH="$work/fake-qemu:$PATH" scripts/emuhost npt -- echo up </dev/null
 why=$(expect 3; same stdout "$work/out" '')
 grep -q broken "$work/err" || why+="the emulator's own words are missing"
 verdict "emuhost: status 3 when the emulator never comes up" "$why"
