@@ -24,6 +24,9 @@ subject=measure
 . tests/guests/tap.sh
 
 [ "${1-}" != --control ] || control "$0"
+slow_faults=
+case ${1-} in [!-]*) slow_faults=$1 ;; esac
+[ -z "$slow_faults" ] || [ -x "$slow_faults" ] || { echo "Bail out! $slow_faults is not built"; exit 2; }
 [ -x "$STRATA" ] || { echo "Bail out! $STRATA is not built"; exit 2; }
 
 # Runs strata measure with the arguments; sets status.
