@@ -1,5 +1,4 @@
 #include <inttypes.h>
-#include <math.h>
 
 #include "vmm/cli/dma_report.h"
 #include "vmm/cli/json.h"
@@ -130,11 +129,6 @@ static json_t *describe_exposure(const struct lab_result *result)
     return all;
 }
 
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *describe_windows(const struct lab_result *result)
 {
     json_t *all = json_array();
@@ -144,13 +138,14 @@ static json_t *describe_windows(const struct lab_result *result)
         const char *name = result->policy->guest.device[d].name;
 
         if (window->measured)
-            json_array_append_new(
-                all,
-                json_pack("{s:s, s:i, s:I, s:I, s:o, s:o, s:o}", "device", name, "samples",
-                          (int)window->samples, "accesses_median",
-                          (json_int_t)window->accesses_median, "accesses_max",
-                          (json_int_t)window->accesses_max, "median_ns", number(window->ns_median),
-                          "p99_ns", number(window->ns_p99), "max_ns", number(window->ns_max)));
+            json_array_append_new(all,
+                                  json_pack("{s:s, s:i, s:I, s:I, s:o, s:o, s:o}", "device", name,
+                                            "samples", (int)window->samples, "accesses_median",
+                                            (json_int_t)window->accesses_median, "accesses_max",
+                                            (json_int_t)window->accesses_max, "median_ns",
+                                            json_number_or_null(window->ns_median), "p99_ns",
+                                            json_number_or_null(window->ns_p99), "max_ns",
+                                            json_number_or_null(window->ns_max)));
     }
     return all;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -203,4 +204,9 @@ void json_output_close(struct json_output *output)
 json_t *json_result(const char *schema, int version)
 {
     return json_pack("{s:s, s:i}", "schema", schema, "version", version);
+}
+
+json_t *json_number_or_null(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
 }

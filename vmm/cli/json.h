@@ -32,6 +32,9 @@ int json_output_write_text(struct json_output *output, const char *text, size_t 
 /* Gives up without writing; nothing to do after json_output_write. */
 void json_output_close(struct json_output *output);
 
+/* A number; null for what JSON has none for: infinities, and no number at all. */
+json_t *json_number_or_null(double value);
+
 /* {"schema": schema, "version": version} */
 json_t *json_result(const char *schema, int version);
 

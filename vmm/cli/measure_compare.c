@@ -165,11 +165,6 @@ void measure_comparison_html(FILE *out, const void *owner)
 
 /* ---- For programs --------------------------------------------------------- */
 
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *describe_side(const struct measure_record *record)
 {
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "file", record->path, "kvm", record->kvm,
@@ -180,7 +175,7 @@ static json_t *describe_side(const struct measure_record *record)
 /* null: this side has no such figure, or its host cannot give it. */
 static json_t *describe_value(const struct measure_figure *figure)
 {
-    return number(figure && figure->kind != MEASURE_LACK ? figure->value : NAN);
+    return json_number_or_null(figure && figure->kind != MEASURE_LACK ? figure->value : NAN);
 }
 
 json_t *measure_comparison_json(const struct measure_comparison *comparison)
@@ -193,8 +188,9 @@ json_t *measure_comparison_json(const struct measure_comparison *comparison)
         json_array_append_new(figures,
                               json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:s}", "name", name_of(one),
                                         "a", describe_value(one->a), "b", describe_value(one->b),
-                                        "ratio", number(one->ratio), "low", number(one->low),
-                                        "high", number(one->high), "verdict",
+                                        "ratio", json_number_or_null(one->ratio), "low",
+                                        json_number_or_null(one->low), "high",
+                                        json_number_or_null(one->high), "verdict",
                                         comparison_verdict_name(one->verdict)));
     }
     json_object_set_new(json, "a", describe_side(&comparison->a));

@@ -1,7 +1,5 @@
 #include "vmm/cli/measure_json.h"
 
-#include <math.h>
-
 #include "vmm/cli/json.h"
 #include "vmm/cli/measure_text.h"
 #include "vmm/measure/measure.h"
@@ -15,12 +13,6 @@ static const char *kind_name(enum measure_kind kind)
     case MEASURE_LACK: return "lack";
     }
     return "?";
-}
-
-/* JSON has no NaN. */
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
 }
 
 /* [[low_ns, how many], ...] of the buckets that have any. */
@@ -44,20 +36,20 @@ static json_t *describe_figure(const struct measure_figure *figure)
     switch (figure->kind) {
     case MEASURE_DISTRIBUTION:
         json_object_set_new(json, "count", json_integer((json_int_t)figure->count));
-        json_object_set_new(json, "min", number(figure->min));
-        json_object_set_new(json, "p50", number(figure->value));
-        json_object_set_new(json, "low", number(figure->low));
-        json_object_set_new(json, "high", number(figure->high));
-        json_object_set_new(json, "p99", number(figure->p99));
-        json_object_set_new(json, "p999", number(figure->p999));
-        json_object_set_new(json, "max", number(figure->max));
+        json_object_set_new(json, "min", json_number_or_null(figure->min));
+        json_object_set_new(json, "p50", json_number_or_null(figure->value));
+        json_object_set_new(json, "low", json_number_or_null(figure->low));
+        json_object_set_new(json, "high", json_number_or_null(figure->high));
+        json_object_set_new(json, "p99", json_number_or_null(figure->p99));
+        json_object_set_new(json, "p999", json_number_or_null(figure->p999));
+        json_object_set_new(json, "max", json_number_or_null(figure->max));
         if (figure->histogram)
             json_object_set_new(json, "histogram_ns", describe_histogram(figure));
         break;
     case MEASURE_VALUE:
-        json_object_set_new(json, "value", number(figure->value));
-        json_object_set_new(json, "low", number(figure->low));
-        json_object_set_new(json, "high", number(figure->high));
+        json_object_set_new(json, "value", json_number_or_null(figure->value));
+        json_object_set_new(json, "low", json_number_or_null(figure->low));
+        json_object_set_new(json, "high", json_number_or_null(figure->high));
         json_object_set_new(json, "count", json_integer((json_int_t)figure->count));
         break;
     case MEASURE_COUNT:

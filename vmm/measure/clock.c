@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "vmm/measure/experiments.h"
 #include "vmm/measure/histogram.h"
@@ -36,14 +35,6 @@ double clock_floor_native(void)
     return (double)answer.histogram.min;
 }
 
-static double now_ns(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
-}
-
 /* Turn by turn in the guest and here, so that what else the machine does meets both. */
 static int take_turns(struct measure_run *run, struct session *session, unsigned turns,
                       uint64_t each, struct abi_histogram both[2])
@@ -53,10 +44,10 @@ static int take_turns(struct measure_run *run, struct session *session, unsigned
     struct abi_answer answer;
 
     for (unsigned i = 0; i < turns; i++) {
-        double start = now_ns();
+        uint64_t start = measure_now_ns();
         int err = session_order(session, &nothing, &answer);
 
-        trips[i] = now_ns() - start;
+        trips[i] = (double)(measure_now_ns() - start);
         measure_progress(run, (double)i / turns, "empty pairs");
         err = err ? err : session_order(session, &order, &answer);
         if (err)

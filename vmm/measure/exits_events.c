@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "vmm/machine/stats.h"
@@ -167,24 +166,17 @@ static int take_turn(struct exits *x, struct bare *bare, struct timing *t)
     return 0;
 }
 
-static double seconds(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
 /* Turns for so long, at least `least` of them, after one that does not count. */
 static int take_turns(struct exits *x, struct bare *bare, struct timing *t)
 {
-    double start, budget = x->run->quick ? 1.5 : 15;
+    uint64_t start, budget_ns = x->run->quick ? 1500000000u : 15000000000u;
     unsigned least = x->run->quick ? 5 : 15;
     int err = take_turn(x, bare, t);
 
     memset(t, 0, sizeof(*t));
-    start = seconds();
-    while (!err && t->turns < TURNS_MAX && (t->turns < least || seconds() - start < budget)) {
+    start = measure_now_ns();
+    while (!err && t->turns < TURNS_MAX &&
+           (t->turns < least || measure_now_ns() - start < budget_ns)) {
         measure_progress(x->run, 0.7 * fmin(t->turns / (double)least, 1), "exits by turns");
         err = take_turn(x, bare, t);
     }

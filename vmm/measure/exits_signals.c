@@ -27,14 +27,6 @@ struct beside {
     uint64_t stamp[ABI_MEASURE_SAMPLES], handler[ABI_MEASURE_SAMPLES];
 };
 
-static uint64_t now_ns(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
 static void rest(long ns)
 {
     const struct timespec time = { .tv_nsec = ns };
@@ -50,10 +42,10 @@ static uint32_t look(const uint32_t *word)
 /* Until the guest's word is, or is not, that; false: it takes too long, or nobody will. */
 static bool wait_for(const struct beside *b, const uint32_t *word, uint32_t value, bool equal)
 {
-    uint64_t until = now_ns() + PATIENCE_NS;
+    uint64_t until = measure_now_ns() + PATIENCE_NS;
 
     while ((look(word) == value) != equal) {
-        if (__atomic_load_n(&b->giving_up, __ATOMIC_ACQUIRE) || now_ns() > until)
+        if (__atomic_load_n(&b->giving_up, __ATOMIC_ACQUIRE) || measure_now_ns() > until)
             return false;
         /* The guest may wait for this CPU. */
         rest(20000);

@@ -61,7 +61,7 @@ void measure_host_describe(struct measure_host *host, const struct kvm_host *kvm
         snprintf(host->kernel, sizeof(host->kernel), "%.16s %.40s", system.sysname, system.release);
 }
 
-static uint64_t now_ns(void)
+uint64_t measure_now_ns(void)
 {
     struct timespec time;
 
@@ -71,7 +71,7 @@ static uint64_t now_ns(void)
 
 int measure_run(struct measure_run *run, const struct measure_experiment *experiment)
 {
-    uint64_t start = now_ns();
+    uint64_t start = measure_now_ns();
     int err;
 
     run->experiment = experiment;
@@ -80,7 +80,7 @@ int measure_run(struct measure_run *run, const struct measure_experiment *experi
         err = -ENOMEM;
     if (err && !run->error[0])
         snprintf(run->error, sizeof(run->error), "%s", strerror(-err));
-    run->elapsed_ns = now_ns() - start;
+    run->elapsed_ns = measure_now_ns() - start;
     return err;
 }
 

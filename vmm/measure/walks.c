@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "guest/abi/syscall.h"
 #include "guest/measure/chain.h"
@@ -27,7 +26,7 @@
 #define SIZE_LEAST    (64 * KIB)
 #define BATCHES       21
 #define BATCHES_QUICK 7
-#define TURNS_NS      500000000.0 /* beyond, so many are enough, too */
+#define TURNS_NS      500000000u /* beyond, so many are enough, too */
 
 /* Figures of one kind of guest page on one kind of host page, for the sentences. */
 struct result {
@@ -143,29 +142,22 @@ static void append_packed(struct chain_series *to, const struct chain_series *fr
         to->packed[to->n++] = from->packed[i];
 }
 
-static double now_ns(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
-}
-
 /* Batches by turns, in the guest and here. Returns 0 or -errno. */
 static int take_turns(struct walks *w, const struct chain_place *guest, unsigned native,
                       unsigned size, double *ratio, double *low, double *high)
 {
     struct chain_series *here = &w->native_series[native][size];
     uint64_t bytes = w->size[size], seed = w->run->seed + size;
-    double ratios[BATCHES], start;
+    double ratios[BATCHES];
+    uint64_t start;
     size_t before = here->n, n;
     int err = chain_make(guest, bytes, seed);
 
     err = err ? err : chain_make(&w->native[native], bytes, seed);
     w->series.n = 0;
-    start = now_ns();
+    start = measure_now_ns();
     for (unsigned i = 0; i < w->batches && !err; i++) {
-        if (i >= BATCHES_QUICK && now_ns() - start > TURNS_NS)
+        if (i >= BATCHES_QUICK && measure_now_ns() - start > TURNS_NS)
             break;
         err = chain_follow(guest, bytes, w->ns_per_tick, &w->series);
         err = err ? err : chain_follow(&w->native[native], bytes, w->ns_per_tick, here);

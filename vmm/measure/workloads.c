@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysinfo.h>
-#include <time.h>
 
 #include "vmm/inspect/translate.h"
 #include "vmm/measure/experiments.h"
@@ -215,14 +214,6 @@ static void report_pages(struct work *w)
 
 /* ---- Rounds ------------------------------------------------------------------ */
 
-static double seconds(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
 static int build(struct work *w, enum abi_workload workload)
 {
     for (unsigned i = 0; i < PLACES; i++) {
@@ -281,14 +272,14 @@ static int take_round(struct work *w, enum abi_workload workload, unsigned round
 /* Rounds for so long, at least `least`, after one that does not count. */
 static int take_rounds(struct work *w, enum abi_workload workload)
 {
-    double start, budget = w->run->quick ? 0.5 : 8;
+    uint64_t start, budget_ns = w->run->quick ? 500000000u : 8000000000u;
     unsigned least = w->run->quick ? 3 : 9;
     uint64_t result;
     int err = take_round(w, workload, 0, &w->result);
 
-    start = seconds();
+    start = measure_now_ns();
     for (w->rounds = 0; !err && w->rounds < ROUNDS_MAX; w->rounds++) {
-        if (w->rounds >= least && seconds() - start > budget)
+        if (w->rounds >= least && measure_now_ns() - start > budget_ns)
             break;
         measure_progress(w->run,
                          (workload + fmin(1, w->rounds / (double)least)) / (double)ABI_WORKLOADS,
