@@ -31,7 +31,7 @@ verdict() { # NAME WHY-NOT, which is empty if all is well
     fi
     failed=$((failed + 1))
     echo "not ok $n - linux: $1"
-    echo "# $2"
+    echo "$2" | sed 's/^/# /'
     for stream in out err; do
         eval "file=\$$stream"
         [ ! -s "$file" ] || tail -n 15 "$file" | tr -cd '\11\12\40-\176' | cut -c 1-300 |

@@ -29,7 +29,7 @@ ok() { # NAME
 not_ok() { # NAME WHY
     n=$((n + 1)) failed=$((failed + 1))
     echo "not ok $n - $1"
-    echo "# $2"
+    echo "$2" | sed 's/^/# /'
     # A guest may have printed anything.
     for stream in out err; do
         eval "file=\$$stream"

@@ -10,7 +10,7 @@ verdict() { # NAME WHY-NOT, which is empty if all is well
     fi
     failed=$((failed + 1))
     echo "not ok $n - $subject: $1"
-    echo "# $2"
+    echo "$2" | sed 's/^/# /'
     head -n 40 "$out" "$err" 2>/dev/null | tr -cd '\11\12\40-\176' | cut -c 1-300 | sed 's/^/#   /'
 }
 

@@ -55,7 +55,7 @@ verdict() { # NAME WHY-NOT, which is empty if all is well; $work/told has more
     fi
     failed=$((failed + 1))
     echo "not ok $n - $1"
-    echo "# $2"
+    echo "$2" | sed 's/^/# /'
     [ ! -s "$work/told" ] || grep -v '^ok' "$work/told" | head -n 20 | sed 's/^/#   /'
 }
 

@@ -16,7 +16,7 @@ verdict() { # NAME WHY-NOT, which is empty if all is well
 	else
 		failures=$((failures + 1))
 		echo "not ok $n - $1"
-		echo "# $2"
+		echo "$2" | sed 's/^/# /'
 		head -n 10 "$work/out" "$work/err" 2>/dev/null | cat -v | sed 's/^/#   /'
 	fi
 }

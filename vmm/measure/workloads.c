@@ -232,7 +232,10 @@ static int build(struct work *w, enum abi_workload workload)
     return 0;
 }
 
-/* The same operations in all places, which must come to the same. */
+/*
+ * The same operations in all places, which must come to the same. Round 0 does not count: its
+ * times are not kept. Round n's are the n-1st.
+ */
 static int take_round(struct work *w, enum abi_workload workload, unsigned round, uint64_t *result)
 {
     bool first = true;
@@ -264,7 +267,9 @@ static int take_round(struct work *w, enum abi_workload workload, unsigned round
                      (unsigned long long)answer.value[1], (unsigned long long)*result);
             return -EIO;
         }
-        w->ns[i][w->rounds] = (double)answer.value[0] * w->ns_per_tick / (double)answer.value[2];
+        if (round)
+            w->ns[i][round - 1] =
+                (double)answer.value[0] * w->ns_per_tick / (double)answer.value[2];
     }
     return 0;
 }
