@@ -78,6 +78,17 @@ static const struct {
 
 #define NSUITES (sizeof(suites) / sizeof(suites[0]))
 
+/*
+ * Read by AddressSanitizer, in a build with it. Check's runner allocates and frees a message for
+ * each assertion, millions in all. A quarantine of the usual 256 MiB would keep them, and the
+ * leak check at the end of each test, a fork of the runner, would look at every one.
+ */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "quarantine_size_mb=4";
+}
+
 static int wanted(const char *name, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
