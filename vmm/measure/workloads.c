@@ -268,8 +268,8 @@ static int take_round(struct work *w, enum abi_workload workload, unsigned round
             return -EIO;
         }
         if (round)
-            w->ns[i][round - 1] =
-                (double)answer.value[0] * w->ns_per_tick / (double)answer.value[2];
+            w->ns[i][round - 1] = (double)answer.value[0] * w->ns_per_tick /
+                                  (double)answer.value[2];
     }
     return 0;
 }
