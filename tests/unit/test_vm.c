@@ -26,6 +26,8 @@
 #define CODE_GPA    0x1000
 #define COUNTER_GPA 0x3000 /* each vCPU counts at its own place, 64 bytes apart */
 #define MIB         (1ull << 20)
+#define LIMIT_MS    20000 /* for what is to come, however busy the host is */
+#define TRIES       5     /* for what is to come at once: other load makes some late, not all */
 
 #define OUT(port)   0x66, 0xba, (port)&0xff, (port) >> 8 /* mov $port, %dx */
 
@@ -90,7 +92,7 @@ static void make_guest(struct vm *to, struct board *on, unsigned ncpus, unsigned
 static void destroy(void)
 {
     vm_stop(&vm, VM_END_HOST_STOP, 0);
-    ck_assert_int_eq(vm_wait(&vm, 5000), 0);
+    ck_assert_int_eq(vm_wait(&vm, LIMIT_MS), 0);
     board_destroy(&board);
     vm_destroy(&vm);
     kvm_close(&host);
@@ -151,7 +153,7 @@ START_TEST(test_end)
         return;
     make_guest(&vm, &board, 2, 1, ends[_i].code, ends[_i].bytes, NULL);
     ck_assert_int_eq(vm_start(&vm), 0);
-    ck_assert_int_eq(vm_wait(&vm, 5000), 0);
+    ck_assert_int_eq(vm_wait(&vm, LIMIT_MS), 0);
     ck_assert_int_eq(vm.end.reason, ends[_i].reason);
     ck_assert_int_eq(vm.end.status, ends[_i].status);
     ck_assert_uint_eq(vm.end.vcpu, 0);
@@ -166,7 +168,7 @@ END_TEST
 static void wait_beside(void *arg)
 {
     ck_assert(!pthread_equal(pthread_self(), *(pthread_t *)arg));
-    ck_assert_int_eq(vm_wait(&vm, 5000), 0);
+    ck_assert_int_eq(vm_wait(&vm, LIMIT_MS), 0);
     ck_assert_int_eq(vm.end.status, 42);
     *(pthread_t *)arg = pthread_self();
 }
@@ -186,7 +188,7 @@ START_TEST(test_run)
     ck_assert_int_eq(kvm_open(&host), 0);
     MAKE(1, 1, exit_42);
     ck_assert_int_eq(vm_run(&vm, NULL, NULL), 0);
-    ck_assert_int_eq(vm_wait(&vm, 5000), 0);
+    ck_assert_int_eq(vm_wait(&vm, LIMIT_MS), 0);
     ck_assert_int_eq(vm.end.status, 42);
     ck_assert_uint_eq(vm.end.vcpu, 0);
     ck_assert_uint_eq(vm.vcpus[0].exits[KVM_EXIT_IO], 1);
@@ -204,23 +206,35 @@ static const struct {
     { "stop in exits", ring, sizeof(ring) },
 };
 
+#define STOP_MS 500
+
+/* How many milliseconds it takes from asking for it until no vCPU runs. */
+static long stop(int status)
+{
+    long before = now_ms();
+
+    vm_stop(&vm, VM_END_HOST_STOP, status);
+    ck_assert_int_eq(vm_wait(&vm, LIMIT_MS), 0);
+    return now_ms() - before;
+}
+
 START_TEST(test_stop)
 {
-    long before;
+    long took = STOP_MS;
 
-    if (no_kvm(endless[_i].name))
-        return;
-    make_guest(&vm, &board, 4, 2, endless[_i].code, endless[_i].bytes, NULL);
-    ck_assert_int_eq(vm_start(&vm), 0);
-    ck_assert_int_eq(vm_wait(&vm, 20), -ETIMEDOUT);
-    before = now_ms();
-    vm_stop(&vm, VM_END_HOST_STOP, 7);
-    ck_assert_int_eq(vm_wait(&vm, 1000), 0);
-    ck_assert_int_lt(now_ms() - before, 500);
-    ck_assert_int_eq(vm.end.reason, VM_END_HOST_STOP);
-    ck_assert_int_eq(vm.end.status, 7);
-    ck_assert_uint_eq(vm.end.vcpu, VM_NO_VCPU);
-    destroy();
+    for (unsigned i = 0; i < TRIES && took >= STOP_MS; i++) {
+        if (no_kvm(endless[_i].name))
+            return;
+        make_guest(&vm, &board, 4, 2, endless[_i].code, endless[_i].bytes, NULL);
+        ck_assert_int_eq(vm_start(&vm), 0);
+        ck_assert_int_eq(vm_wait(&vm, 20), -ETIMEDOUT);
+        took = stop(7);
+        ck_assert_int_eq(vm.end.reason, VM_END_HOST_STOP);
+        ck_assert_int_eq(vm.end.status, 7);
+        ck_assert_uint_eq(vm.end.vcpu, VM_NO_VCPU);
+        destroy();
+    }
+    ck_assert_int_lt(took, STOP_MS);
 }
 END_TEST
 
@@ -228,26 +242,28 @@ END_TEST
 START_TEST(test_stop_in_output)
 {
     struct board_config config = { .console_room_fd = -1 };
-    long before;
+    long took = STOP_MS, before;
     int fds[2];
 
-    if (no_kvm("stop in output"))
-        return;
-    ck_assert_int_eq(pipe(fds), 0);
-    config.console_out_fd = fds[1];
-    make_guest(&vm, &board, 1, 1, print, sizeof(print), &config);
-    ck_assert_int_eq(fcntl(fds[1], F_SETPIPE_SZ, 4096) < 0, 0);
-    ck_assert_int_eq(vm_start(&vm), 0);
-    sleep_ms(200);
-    before = now_ms();
-    vm_pause(&vm, NULL);
-    vm_resume(&vm, NULL);
-    vm_stop(&vm, VM_END_HOST_STOP, 0);
-    ck_assert_int_eq(vm_wait(&vm, 1000), 0);
-    ck_assert_int_lt(now_ms() - before, 500);
-    destroy();
-    close(fds[0]);
-    close(fds[1]);
+    for (unsigned i = 0; i < TRIES && took >= STOP_MS; i++) {
+        if (no_kvm("stop in output"))
+            return;
+        ck_assert_int_eq(pipe(fds), 0);
+        config.console_out_fd = fds[1];
+        make_guest(&vm, &board, 1, 1, print, sizeof(print), &config);
+        ck_assert_int_eq(fcntl(fds[1], F_SETPIPE_SZ, 4096) < 0, 0);
+        ck_assert_int_eq(vm_start(&vm), 0);
+        sleep_ms(200);
+        before = now_ms();
+        vm_pause(&vm, NULL);
+        vm_resume(&vm, NULL);
+        took = now_ms() - before;
+        took += stop(0);
+        destroy();
+        close(fds[0]);
+        close(fds[1]);
+    }
+    ck_assert_int_lt(took, STOP_MS);
 }
 END_TEST
 
@@ -274,7 +290,8 @@ START_TEST(test_pause)
         sleep_ms(5);
         ck_assert_uint_eq(counter(0), first[0]);
         vm_resume(&vm, NULL);
-        for (unsigned i = 0; i < 500 && (counter(0) == first[0] || counter(1) == first[1]); i++)
+        for (unsigned i = 0; i < LIMIT_MS / 2 && (counter(0) == first[0] || counter(1) == first[1]);
+             i++)
             sleep_ms(2);
         ck_assert_uint_ne(counter(0), first[0]);
         ck_assert_uint_ne(counter(1), first[1]);
@@ -296,7 +313,7 @@ START_TEST(test_stop_while_paused)
     vm_pause(&vm, NULL);
     first = counter(0);
     vm_stop(&vm, VM_END_HOST_STOP, 0);
-    ck_assert_int_eq(vm_wait(&vm, 1000), 0);
+    ck_assert_int_eq(vm_wait(&vm, LIMIT_MS), 0);
     vm_resume(&vm, NULL);
     ck_assert_uint_eq(counter(0), first);
     destroy();
@@ -305,7 +322,7 @@ END_TEST
 
 struct stress {
     struct vm *vm;
-    atomic_uint inside, pauses, broken;
+    atomic_uint inside, pauses, broken, rings[3];
     atomic_bool stop;
 };
 
@@ -322,8 +339,11 @@ static void hold_the_world(struct stress *stress, struct vcpu *self)
 
 static int pause_on_ring(void *owner, struct vcpu *vcpu, uint32_t frame)
 {
+    struct stress *stress = owner;
+
     (void)frame;
-    hold_the_world(owner, vcpu);
+    atomic_fetch_add(&stress->rings[vcpu->index], 1);
+    hold_the_world(stress, vcpu);
     return 0;
 }
 
@@ -353,15 +373,21 @@ START_TEST(test_pause_stress)
     for (unsigned i = 0; i < 2; i++)
         ck_assert_int_eq(pthread_create(&outside[i], NULL, pause_from_outside, &stress), 0);
     sleep_ms(400);
+    /* Each of them gets its turn, at some time. */
+    for (unsigned i = 0; i < 3; i++) {
+        for (unsigned ms = 0; ms < LIMIT_MS && !atomic_load(&stress.rings[i]); ms += 10)
+            sleep_ms(10);
+        ck_assert_msg(atomic_load(&stress.rings[i]) > 0, "vCPU %u never had its turn", i);
+    }
+    for (unsigned ms = 0; ms < LIMIT_MS && atomic_load(&stress.pauses) <= 10; ms += 10)
+        sleep_ms(10);
     atomic_store(&stress.stop, true);
     vm_stop(&vm, VM_END_HOST_STOP, 0);
     for (unsigned i = 0; i < 2; i++)
         pthread_join(outside[i], NULL);
-    ck_assert_int_eq(vm_wait(&vm, 2000), 0);
+    ck_assert_int_eq(vm_wait(&vm, LIMIT_MS), 0);
     ck_assert_uint_eq(stress.broken, 0);
     ck_assert_uint_gt(stress.pauses, 10);
-    for (unsigned i = 0; i < 3; i++)
-        ck_assert_msg(vm.vcpus[i].exits[KVM_EXIT_IO] > 0, "vCPU %u never had its turn", i);
     destroy();
 }
 END_TEST
@@ -377,7 +403,7 @@ START_TEST(test_two_at_once)
     make_guest(&other, &other_board, 1, 1, exit_42, sizeof(exit_42), NULL);
     ck_assert_int_eq(vm_start(&vm), 0);
     ck_assert_int_eq(vm_start(&other), 0);
-    ck_assert_int_eq(vm_wait(&other, 5000), 0);
+    ck_assert_int_eq(vm_wait(&other, LIMIT_MS), 0);
     ck_assert_int_eq(other.end.status, 42);
     ck_assert_int_eq(vm.end.reason, VM_END_NONE);
     board_destroy(&other_board);
@@ -468,7 +494,7 @@ START_TEST(test_meanwhile)
     ck_assert_int_eq(vcpu_enter_protected(&vm.vcpus[0], &(struct vcpu_entry){ .rip = CODE_GPA }),
                      0);
     ck_assert_int_eq(vm_run(&vm, NULL, NULL), 0);
-    ck_assert_int_eq(vm_wait(&vm, 5000), 0);
+    ck_assert_int_eq(vm_wait(&vm, LIMIT_MS), 0);
     ck_assert_int_eq(vm.end.reason, VM_END_GUEST_EXIT);
     ck_assert_int_eq(vm.end.status, 42);
     destroy();
@@ -512,6 +538,7 @@ START_TEST(test_probe)
     /* One that does not come back is stopped. */
     probe.code = halt;
     probe.bytes = sizeof(halt);
+    probe.limit_ms = 100;
     ck_assert_int_eq(probe_run(&host, &probe, &outcome), 0);
     ck_assert_int_eq(outcome.end, VM_END_HOST_STOP);
     probe.bytes = PROBE_CODE_BYTES + 1;

@@ -23,7 +23,8 @@ enum probe_mode {
 struct probe_code {
     enum probe_mode mode;
     const uint8_t *code;
-    size_t bytes; /* at most PROBE_CODE_BYTES */
+    size_t bytes;      /* at most PROBE_CODE_BYTES */
+    unsigned limit_ms; /* how long it may take; 0: so long that other load makes none late */
 };
 
 #define PROBE_PORT 0x80
@@ -34,7 +35,7 @@ struct probe_outcome {
     uint64_t tsc_hz;        /* of the guest's time stamp counter, 0: not known */
 };
 
-/* Runs the probe for at most a second (then end is VM_END_HOST_STOP). 0 or -errno. */
+/* Runs the probe, until its limit at most (then end is VM_END_HOST_STOP). 0 or -errno. */
 int probe_run(const struct kvm_host *host, const struct probe_code *probe,
               struct probe_outcome *outcome);
 
