@@ -69,7 +69,7 @@ static void destroy(void)
 {
     vm_stop(&vm, VM_END_HOST_STOP, 0);
     io_thread_destroy(&io);
-    ck_assert_int_eq(vm_wait(&vm, 5000), 0);
+    ck_assert_int_eq(vm_wait(&vm, 20000), 0);
     vm_destroy(&vm);
     kvm_close(&host);
 }
@@ -96,7 +96,7 @@ START_TEST(test_match)
     ck_assert_int_eq(io_thread_watch(&io, NOTIFY_GPA, 1, count_calls, &vm), 0);
     ck_assert_int_eq(vm_start(&vm), 0);
     await(&total, 3);
-    for (unsigned i = 0; i < 500 && atomic_load(&vm.mmio.unclaimed_writes) < 2; i++)
+    for (unsigned i = 0; i < 1000 && atomic_load(&vm.mmio.unclaimed_writes) < 2; i++)
         sleep_ms(10);
     ck_assert_uint_eq(atomic_load(&vm.mmio.unclaimed_writes), 2);
     vm_pause(&vm, NULL);
@@ -114,7 +114,7 @@ START_TEST(test_none)
     if (!make("none"))
         return;
     ck_assert_int_eq(vm_start(&vm), 0);
-    for (unsigned i = 0; i < 500 && atomic_load(&vm.mmio.unclaimed_writes) < 5; i++)
+    for (unsigned i = 0; i < 1000 && atomic_load(&vm.mmio.unclaimed_writes) < 5; i++)
         sleep_ms(10);
     ck_assert_uint_eq(atomic_load(&vm.mmio.unclaimed_writes), 5);
     ck_assert_ptr_null(vm.worker);

@@ -36,9 +36,10 @@ static uint32_t head, written;
 static void create(bool header)
 {
     struct net backend = { .header = header, .mtu = 1500 };
-    int ends[2];
+    int ends[2], room = 65536; /* less than all frames of a ring, whatever a host's default is */
 
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends), 0);
+    ck_assert_int_eq(setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)), 0);
     backend.fd = ends[0];
     wire = ends[1];
     ck_assert_int_eq(virtio_net_create_on(&net, NULL, &door, &backend, mac, 0, 0), 0);
@@ -676,7 +677,7 @@ END_TEST
 /* Waits until there is a used element: the thread has no other sign to give without a VM. */
 static bool take_soon(struct ring *ring)
 {
-    for (unsigned i = 0; i < 5000; i++) {
+    for (unsigned i = 0; i < 20000; i++) {
         if (ring_take(ring, &head, &written))
             return true;
         usleep(1000);
@@ -705,7 +706,7 @@ START_TEST(test_thread)
     for (unsigned i = 0; i < SIZE; i++) {
         struct pollfd readable = { .fd = wire, .events = POLLIN };
 
-        ck_assert_int_eq(poll(&readable, 1, 5000), 1);
+        ck_assert_int_eq(poll(&readable, 1, 20000), 1);
         ck_assert_int_gt(sent(bytes, sizeof(bytes)), 0);
     }
     for (unsigned i = 0; i < SIZE; i++)

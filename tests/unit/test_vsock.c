@@ -719,7 +719,7 @@ END_TEST
 
 static bool take_soon(uint16_t op)
 {
-    for (unsigned i = 0; i < 5000; i++) {
+    for (unsigned i = 0; i < 20000; i++) {
         if (ring_take(&receive, &head, &written)) {
             memcpy(&packet, ram + RECEIVED + head * BUFFER, HEADER);
             return packet.op == op;
