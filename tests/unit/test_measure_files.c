@@ -9,6 +9,7 @@
 #include "tests/unit/suites.h"
 #include "vmm/cli/measure_html.h"
 #include "vmm/cli/measure_read.h"
+#include "vmm/cli/measure_text.h"
 
 static char path[32];
 static struct measure_record record;
@@ -152,6 +153,35 @@ START_TEST(patterns)
 }
 END_TEST
 
+/* Sentences in lines of at most 100 columns, whichever words end just there. */
+START_TEST(lines)
+{
+    static const struct measure_experiment nothing = { .name = "n", .shows = "nothing" };
+    struct measure_run run = { .experiment = &nothing };
+    char line[sizeof(run.meaning) + 8];
+    FILE *text;
+
+    for (unsigned bytes = 1; bytes < 60; bytes++) {
+        size_t used = 0;
+
+        while (used + bytes + 1 < sizeof(run.meaning)) {
+            memset(run.meaning + used, 'a', bytes);
+            used += bytes;
+            run.meaning[used++] = ' ';
+        }
+        run.meaning[used] = 0;
+        text = tmpfile();
+        ck_assert_ptr_nonnull(text);
+        measure_print(text, &run);
+        rewind(text);
+        for (unsigned i = 0; fgets(line, sizeof(line), text); i++)
+            ck_assert_msg(i < 2 || (strlen(line) <= 101 && !strncmp(line, "  a", 3)), "%u: %s",
+                          bytes, line);
+        fclose(text);
+    }
+}
+END_TEST
+
 Suite *measure_files_suite(void)
 {
     Suite *suite = suite_create("measure_files");
@@ -162,6 +192,7 @@ Suite *measure_files_suite(void)
     tcase_add_test(tests, bad);
     tcase_add_test(tests, long_name);
     tcase_add_test(tests, patterns);
+    tcase_add_test(tests, lines);
     suite_add_tcase(suite, tests);
     return suite;
 }

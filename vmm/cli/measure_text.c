@@ -34,14 +34,16 @@ void measure_print_heading(FILE *out, const struct measure_host *host, bool quic
 /* Words, broken into lines of COLUMNS. */
 static void print_wrapped(FILE *out, const char *text, int indent)
 {
-    int at = COLUMNS;
+    bool first = true;
+    int at = 0;
 
     while (*text) {
         int len = (int)strcspn(text, " ");
 
-        if (at + 1 + len > COLUMNS) {
-            fprintf(out, "%s%*s", at == COLUMNS ? "" : "\n", indent, "");
+        if (first || at + 1 + len > COLUMNS) {
+            fprintf(out, "%s%*s", first ? "" : "\n", indent, "");
             at = indent;
+            first = false;
         } else {
             fputc(' ', out);
             at++;
