@@ -1,5 +1,6 @@
 /* Files that measure reads again, whatever they are; and figures found for plots. */
 #include <check.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 #include <unistd.h>
 
 #include "tests/unit/suites.h"
+#include "vmm/cli/measure_compare.h"
 #include "vmm/cli/measure_html.h"
 #include "vmm/cli/measure_read.h"
 #include "vmm/cli/measure_text.h"
@@ -88,6 +90,12 @@ START_TEST(bad)
         { FILE_OF("{\"name\": \"a/b\"}"), "\"kind\" of a/b" },
         { FILE_OF("{\"name\": \"a/b\", \"kind\": \"guess\"}"), "\"kind\" of a/b" },
         { FILE_OF("{\"name\": \"a/b\", \"kind\": \"count\"}"), "a/b lacks a number" },
+        { FILE_OF("{\"name\": \"a/b\", \"kind\": \"count\", \"value\": null}"), "a/b lacks" },
+        { FILE_OF("{\"name\": \"a/b\", \"kind\": \"count\", \"value\": 1.5}"), "a/b lacks" },
+        { FILE_OF("{\"name\": \"a/b\", \"kind\": \"count\", \"value\": -1}"), "a/b lacks" },
+        { FILE_OF(
+              "{\"name\": \"a/b\", \"kind\": \"value\", \"value\": 2, \"low\": 3, \"high\": 1}"),
+          "\"low\" of a/b is above" },
         { FILE_OF("{\"name\": \"a/b\", \"kind\": \"value\", \"value\": \"1\"}"), "a/b lacks" },
         { FILE_OF("{\"name\": \"a/b\", \"kind\": \"value\", \"value\": 1}"), "a/b lacks" },
         { FILE_OF("{\"name\": \"a/b\", \"kind\": \"distribution\", \"p50\": 1, \"low\": 1, "
@@ -104,6 +112,54 @@ START_TEST(bad)
         ck_assert_msg(!strncmp(error, path, strlen(path)), "%s", error);
         ck_assert_ptr_null(record.figures);
     }
+}
+END_TEST
+
+START_TEST(folder)
+{
+    ck_assert_int_eq(measure_read(&record, "/tmp", error, sizeof(error)), -EISDIR);
+    ck_assert_str_eq(error, "/tmp: Is a directory");
+}
+END_TEST
+
+/* What else than the hosts makes two runs differ is said. */
+START_TEST(remarks)
+{
+    static const char other[] =
+        "{\"schema\": \"strata.measure\", \"version\": 1, \"host\": {}, \"quick\": false, "
+        "\"seed\": 8, \"experiments\": [{\"name\": \"walks\", \"error\": \"no room\", "
+        "\"figures\": []}, {\"name\": \"fork\", \"error\": \"\", \"figures\": []}]}";
+    struct measure_comparison comparison;
+    char first[sizeof(path)], *text = NULL;
+    json_t *json;
+    size_t bytes;
+    FILE *out;
+
+    ck_assert_int_eq(read_text(FILE_OF("{\"name\": \"a/b\", \"kind\": \"count\", \"value\": 1}")),
+                     0);
+    measure_read_free(&record);
+    strcpy(first, path);
+    setup();
+    ck_assert_int_eq(read_text(other), 0);
+    ck_assert_str_eq(record.failed, "walks, fork");
+    ck_assert_int_eq(measure_comparison_make(&comparison, first, path, error, sizeof(error)), 0);
+    unlink(first);
+    out = open_memstream(&text, &bytes);
+    ck_assert_ptr_nonnull(out);
+    measure_comparison_print(out, &comparison);
+    fclose(out);
+    ck_assert_ptr_nonnull(strstr(text, "One of them was quick"));
+    ck_assert_ptr_nonnull(strstr(text, "Their seeds differ"));
+    ck_assert_ptr_nonnull(strstr(text, "B could not measure walks, fork"));
+    ck_assert_ptr_null(strstr(text, "A could not"));
+    free(text);
+    /* Whatever the file is called. */
+    comparison.a.path = "\xff";
+    json = measure_comparison_json(&comparison);
+    ck_assert(json_is_null(json_object_get(json_object_get(json, "a"), "file")));
+    ck_assert_str_eq(json_string_value(json_object_get(json_object_get(json, "b"), "file")), path);
+    json_decref(json);
+    measure_comparison_free(&comparison);
 }
 END_TEST
 
@@ -190,6 +246,8 @@ Suite *measure_files_suite(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, good);
     tcase_add_test(tests, bad);
+    tcase_add_test(tests, folder);
+    tcase_add_test(tests, remarks);
     tcase_add_test(tests, long_name);
     tcase_add_test(tests, patterns);
     tcase_add_test(tests, lines);

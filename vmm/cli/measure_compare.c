@@ -98,6 +98,30 @@ static const char *interval_text(const struct comparison *one, char *buffer, siz
 
 #define INTERVAL_TEXT(one) interval_text(one, (char[48]){ 0 }, 48)
 
+/* What else than the hosts makes a difference: sentences, each with a space before it. */
+static void remark(const struct measure_comparison *comparison, char *text, size_t room)
+{
+    const struct measure_record *a = &comparison->a, *b = &comparison->b;
+    size_t used = 0;
+
+    text[0] = 0;
+    if (a->quick != b->quick)
+        used += (size_t)snprintf(text, room, " One of them was quick: sizes and counts differ.");
+    if (a->seed != b->seed)
+        used += (size_t)snprintf(text + used, room - used,
+                                 " Their seeds differ, and with them what workloads come to.");
+    for (unsigned i = 0; i < 2; i++) {
+        const struct measure_record *record = i ? b : a;
+
+        if (record->failed[0])
+            used += (size_t)snprintf(text + used, room - used,
+                                     " %c could not measure %s: \"error\" in it says why.",
+                                     'A' + (int)i, record->failed);
+    }
+}
+
+#define REMARK_BYTES 512 /* more than all of them take */
+
 static void print_totals(FILE *out, const struct measure_comparison *comparison)
 {
     fprintf(out, "%zu figures:", comparison->n);
@@ -109,11 +133,14 @@ static void print_totals(FILE *out, const struct measure_comparison *comparison)
 
 void measure_comparison_print(FILE *out, const struct measure_comparison *comparison)
 {
+    char remarks[REMARK_BYTES];
+
+    remark(comparison, remarks, sizeof(remarks));
     fputs("strata measure --compare\n", out);
     print_side(out, 'A', &comparison->a);
     print_side(out, 'B', &comparison->b);
-    if (comparison->a.quick != comparison->b.quick)
-        fputs("  One of them was quick: sizes and counts differ.\n", out);
+    if (remarks[0])
+        fprintf(out, " %s\n", remarks);
     fprintf(out, "\n%-54s %10s %10s %8s %-18s\n", "", "A", "B", "B/A", "(95 %)");
     for (size_t i = 0; i < comparison->n; i++) {
         const struct comparison *one = &comparison->each[i];
@@ -132,7 +159,9 @@ void measure_comparison_html(FILE *out, const void *owner)
     static const char *const heads[] = { "figure", "A", "B", "B/A", "95 %", "", NULL };
     const struct measure_comparison *comparison = owner;
     const struct measure_record *sides[] = { &comparison->a, &comparison->b };
+    char remarks[REMARK_BYTES];
 
+    remark(comparison, remarks, sizeof(remarks));
     html_begin(out, "Two measurements compared", "strata measure --compare");
     for (unsigned i = 0; i < 2; i++) {
         fputs("<p>", out);
@@ -143,7 +172,9 @@ void measure_comparison_html(FILE *out, const void *owner)
     }
     fputs("<p>", out);
     print_totals(out, comparison);
-    fputs(". " CAUTION "</p>\n", out);
+    fputs(".", out);
+    html_text(out, remarks);
+    fputs(" " CAUTION "</p>\n", out);
     html_section(out, "figures", "Figures");
     html_table(out, heads);
     for (size_t i = 0; i < comparison->n; i++) {
@@ -167,9 +198,13 @@ void measure_comparison_html(FILE *out, const void *owner)
 
 static json_t *describe_side(const struct measure_record *record)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "file", record->path, "kvm", record->kvm,
-                     "paging", record->paging, "cpu", record->cpu, "kernel", record->kernel,
-                     "quick", record->quick);
+    json_t *file = json_string(record->path);
+
+    /* A name that is no UTF-8 has no place in JSON. */
+    return json_pack("{s:o, s:s, s:s, s:s, s:s, s:b, s:I, s:s}", "file", file ? file : json_null(),
+                     "kvm", record->kvm, "paging", record->paging, "cpu", record->cpu, "kernel",
+                     record->kernel, "quick", record->quick, "seed", (json_int_t)record->seed,
+                     "failed", record->failed);
 }
 
 /* null: this side has no such figure, or its host cannot give it. */

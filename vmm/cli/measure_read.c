@@ -102,9 +102,12 @@ static int read_figure(struct reading *reading, const json_t *json, size_t exper
     distribution = figure->kind == MEASURE_DISTRIBUTION;
     if (figure->kind == MEASURE_LACK) {
         copy_text(figure->text, sizeof(figure->text), json_object_get(json, "why"));
+    } else if (figure->kind == MEASURE_COUNT) {
+        ok = read_number(json, "value", &figure->value) && figure->value >= 0 &&
+             figure->value == floor(figure->value);
     } else {
         ok = read_number(json, distribution ? "p50" : "value", &figure->value);
-        if (ok && figure->kind != MEASURE_COUNT)
+        if (ok)
             ok = read_number(json, "low", &figure->low) && read_number(json, "high", &figure->high);
         if (ok && distribution)
             ok = read_number(json, "p99", &figure->p99) &&
@@ -112,6 +115,8 @@ static int read_figure(struct reading *reading, const json_t *json, size_t exper
     }
     if (!ok)
         return wrong(reading, "%s lacks a number that its kind has", figure->name);
+    if (figure->low > figure->high)
+        return wrong(reading, "\"low\" of %s is above its \"high\"", figure->name);
     reading->record->nfigures++;
     return 0;
 }
@@ -152,6 +157,18 @@ static int refuse_twins(struct reading *reading)
     return err;
 }
 
+/* Adds the experiment's name to those that could not be measured, if it was one. */
+static void note_failure(struct measure_record *record, const json_t *experiment)
+{
+    size_t used = strlen(record->failed);
+    char name[32];
+
+    if (!json_is_string(json_object_get(experiment, "error")))
+        return;
+    copy_text(name, sizeof(name), json_object_get(experiment, "name"));
+    snprintf(record->failed + used, sizeof(record->failed) - used, "%s%s", used ? ", " : "", name);
+}
+
 static int read_figures(struct reading *reading, const json_t *experiments)
 {
     int err = 0;
@@ -165,6 +182,7 @@ static int read_figures(struct reading *reading, const json_t *experiments)
 
         if (!json_is_array(figures))
             return wrong(reading, "experiments[%zu] has no \"figures\"", i);
+        note_failure(reading->record, json_array_get(experiments, i));
         for (size_t j = 0; !err && j < json_array_size(figures); j++)
             err = read_figure(reading, json_array_get(figures, j), i, j);
     }
@@ -205,9 +223,12 @@ int measure_read(struct measure_record *record, const char *path, char *error, s
 
     *record = (struct measure_record){ .path = path };
     in = fopen(path, "re");
-    if (!in) {
+    /* A folder can be opened, but not read. */
+    if (!in || (ungetc(getc(in), in) == EOF && ferror(in))) {
         err = -errno;
         snprintf(error, error_bytes, "%s: %s", path, strerror(errno));
+        if (in)
+            fclose(in);
         return err;
     }
     json = json_loadf(in, JSON_REJECT_DUPLICATES, &place);

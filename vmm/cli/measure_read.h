@@ -15,6 +15,7 @@ struct measure_record {
     char kvm[32], paging[96], cpu[64], kernel[64];
     bool quick;
     uint64_t seed;
+    char failed[128]; /* experiments that could not be measured, with commas; "": none */
     size_t nfigures;
     struct measure_figure *figures; /* of all experiments; no name twice; without histograms */
 };
