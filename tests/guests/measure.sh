@@ -84,6 +84,8 @@ fi
 refused "an experiment that there is not" 'no experiment "wolks"; strata measure --list' wolks
 refused "one of two that there is not" 'no experiment "x"' clock x
 refused "a seed of nothing" '--seed 0: give a number from 1' --seed 0
+refused "one that is named twice" 'clock is named twice' clock walks clock
+refused "a seed that JSON has no number for" '--seed 9223372036854775808: give a number from 1' --seed 9223372036854775808
 refused "a seed that is no number" '--seed 12z: give a number' --seed 12z
 refused "a file that cannot be written" '--json .*/nowhere/f: .*give a file' --json "$work/nowhere/f"
 

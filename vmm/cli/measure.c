@@ -60,13 +60,25 @@ static const struct measure_experiment *find(const char *name)
 static uint64_t parse_seed(const char *text)
 {
     char *end;
-    uint64_t seed;
+    long long seed;
 
     errno = 0;
-    seed = strtoull(text, &end, 0);
-    if (errno || *end || end == text || *text == '-' || !seed)
-        usage_error(&measure_line, "--seed %s: give a number from 1 to 2^64 - 1", text);
-    return seed;
+    seed = strtoll(text, &end, 0);
+    /* As far as JSON's integers go, in which it is told again. */
+    if (errno || *end || end == text || seed < 1)
+        usage_error(&measure_line, "--seed %s: give a number from 1 to 2^63 - 1", text);
+    return (uint64_t)seed;
+}
+
+/* A figure's name is there once in a file. */
+static void refuse_twins(char **names, int n)
+{
+    for (int i = 1; i < n; i++) {
+        for (int j = 0; j < i; j++) {
+            if (!strcmp(names[i], names[j]))
+                usage_error(&measure_line, "%s is named twice; once is enough", names[i]);
+        }
+    }
 }
 
 /* A line that is written over again and again, on a terminal only. */
@@ -83,8 +95,11 @@ static void clear_progress(void)
     fputs("\r\033[K", stderr);
 }
 
-/* Runs those named in argv, or all; true if each could be done. */
-static bool run_all(struct measure_run *runs, size_t n, FILE *out)
+/*
+ * Runs all n; true if each could be done. Where `out` is all that is wanted and nobody reads
+ * it any more, the rest of them is not run.
+ */
+static bool run_all(struct measure_run *runs, size_t n, FILE *out, bool only_out)
 {
     bool ok = true, terminal = isatty(STDERR_FILENO);
 
@@ -99,7 +114,8 @@ static bool run_all(struct measure_run *runs, size_t n, FILE *out)
         if (terminal)
             clear_progress();
         measure_print(out, run);
-        fflush(out);
+        if (fflush(out) && only_out)
+            return false;
     }
     return ok;
 }
@@ -140,12 +156,12 @@ static bool write_results(struct results *results, json_t *json,
     if (results->json_path)
         err = json ? json_output_write(&results->json, json) : -ENOMEM;
     if (err) {
-        fprintf(stderr, "strata measure: --json: %s\n", strerror(-err));
+        fprintf(stderr, "strata measure: --json %s: %s\n", results->json_path, strerror(-err));
         ok = false;
     }
     err = html_write(&results->html, page, owner);
     if (err) {
-        fprintf(stderr, "strata measure: --html: %s\n", strerror(-err));
+        fprintf(stderr, "strata measure: --html %s: %s\n", results->html_path, strerror(-err));
         ok = false;
     }
     json_decref(json);
@@ -182,7 +198,7 @@ static int measure_them(struct measure_run *runs, size_t n, bool quick, struct r
     for (size_t i = 0; i < n; i++)
         runs[i].host = &host;
     measure_print_heading(results->out, &host, quick);
-    ok = run_all(runs, n, results->out);
+    ok = run_all(runs, n, results->out, !results->json_path && !results->html_path);
     ok = write_results(results, measure_json(&host, runs, n, quick), measure_html,
                        &(struct measure_page){ &host, runs, n, quick }) &&
          ok;
@@ -217,6 +233,7 @@ int cmd_measure(int argc, char **argv)
         usage_error(&measure_line, "--compare takes two files");
     if (compared)
         return compare(compared, argv[optind], &results);
+    refuse_twins(argv + optind, argc - optind);
     n = optind < argc ? (size_t)(argc - optind) : measure_experiments_count;
     runs = calloc(n, sizeof(*runs));
     if (!runs)
