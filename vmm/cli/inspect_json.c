@@ -140,13 +140,17 @@ void json_add_walk(json_t *reply, const struct translation *t, bool bundled)
 
     for (unsigned i = 0; i < walk->nsteps; i++) {
         const struct paging_step *step = &walk->step[i];
-        bool leaf = t->mapped && i + 1 == walk->nsteps;
+        bool last = i + 1 == walk->nsteps;
+        /* Then there was nothing to read the entry from. */
+        bool outside = last && walk->status == PAGING_OUTSIDE_MEMORY;
 
         json_array_append_new(
-            levels, json_pack("{s:i, s:s, s:o, s:i, s:o, s:o}", "level", (int)step->level, "name",
-                              walk->format->level[i].name, "table", json_hex(step->table), "index",
-                              (int)step->index, "entry", json_hex(step->entry), "bits",
-                              entry_bits(walk->format, step->entry, leaf, bundled)));
+            levels,
+            json_pack("{s:i, s:s, s:o, s:i, s:o, s:o}", "level", (int)step->level, "name",
+                      walk->format->level[i].name, "table", json_hex(step->table), "index",
+                      (int)step->index, "entry", json_hex(step->entry), "bits",
+                      outside ? json_string("no memory there")
+                              : entry_bits(walk->format, step->entry, t->mapped && last, bundled)));
     }
     json_object_set_new(reply, "levels", levels);
     json_object_set_new(reply, "mapped", json_boolean(t->mapped));
