@@ -135,6 +135,10 @@ START_TEST(exercise)
     ck_assert_int_eq(strncmp(plain, e->name, strlen(e->name)), 0);
     ck_assert_ptr_null(strstr(plain, "break"));
     ck_assert_ptr_nonnull(strstr(control, " break"));
+    ck_assert_uint_gt(e->picture.step, 0);
+    ck_assert_uint_lt(e->picture.step, e->steps);
+    ck_assert_uint_gt(e->picture.ring, 0);
+    ck_assert_ptr_nonnull(e->picture.shows);
 }
 END_TEST
 

@@ -95,11 +95,12 @@ static uint64_t expect_found(struct tour_run *run, const struct guest_view *view
 {
     uint64_t gpa, n = places(run, view, secret, &gpa);
     struct abi_frame frame = guest_frame(view, gpa);
+    bool is_free = n && frame.kind == ABI_FRAME_FREE && !frame.refs;
+    char where[48];
 
     expect_equal(run, PIECES, n, "%s: pieces of secret %u in guest RAM", when, secret);
-    expect_true(run, n && frame.kind == ABI_FRAME_FREE && !frame.refs, "free",
-                n && frame.kind == ABI_FRAME_FREE ? "free" : "none, or in use", "%s: its frame",
-                when);
+    snprintf(where, sizeof(where), "%s, gpa 0x%" PRIx64, is_free ? "free" : "in use", gpa);
+    expect_true(run, is_free, "free", n ? where : "none", "%s: its frame", when);
     return gpa;
 }
 
@@ -325,6 +326,9 @@ const struct tour_exercise tour_remanence = {
     .machine = machine,
     .command = command,
     .checkpoint = checkpoint,
+    .picture = { ABI_REMANENCE_LEFT, 1,
+                 "the secret was erased and freed, as the program believes: its frame is free, "
+                 "mapped nowhere, and has it still" },
     .conclude = conclude,
     .state_bytes = sizeof(struct state),
 };
