@@ -333,12 +333,12 @@ int cmd_tour(int argc, char **argv)
         err = json_output_write(&json, result);
         json_decref(result);
         if (err)
-            fprintf(stderr, "strata tour: --json: %s\n", strerror(-err));
+            fprintf(stderr, "strata tour: --json %s: %s\n", json_path, strerror(-err));
         ok = ok && !err;
     }
     err = html_write(&html, tour_print_html, &tour);
     if (err)
-        fprintf(stderr, "strata tour: --html: %s\n", strerror(-err));
+        fprintf(stderr, "strata tour: --html %s: %s\n", html_path, strerror(-err));
     ok = ok && !err;
     json_output_close(&json);
     json_output_close(&html);
