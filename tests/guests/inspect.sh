@@ -150,6 +150,17 @@ why=
 verdict "dump: what is in the file" "$why"
 expect "dump: of more than one piece" 0 'in 2 pieces' dump 0 17M "$work/dump"
 
+expect "dump: no room for it" 1 '!/dev/full: No space left on device$' dump 0 4K /dev/full
+# The second piece is over the limit.
+rm -f "$work/dump"
+(trap '' XFSZ; ulimit -f 34816; exec timeout -s KILL $((20 * SLOW)) "$STRATA" inspect "$sock" dump 0 32M "$work/dump") >"$out" 2>"$err"
+status=$?
+why=
+[ $status -eq 1 ] || why="status $status"
+grep -q 'File too large, after 16777216 of 33554432 bytes' "$err" || why="it does not say how far it came"
+[ ! -e "$work/dump" ] || why="half a file is there"
+verdict "dump: none rather than half of one" "$why"
+
 # Looks again until it is so: the guest takes its time.
 until_balloon() { # PATTERN ARGUMENT…
     pattern=$1 tries=0
@@ -195,6 +206,7 @@ verdict "--html: a whole page by itself, without a command" "$why"
 expect "--html -: the page and no text" 0 '^<!DOCTYPE html>' report --html -
 expect "--html: only of a report" 2 '!--html goes with report, not with maps' maps --html "$work/page"
 expect "--html: what cannot be written" 2 '!--html /nowhere/x: .*give a file' --html /nowhere/x
+expect "--html: no room for it" 1 '!--html /dev/full: No space left' --html /dev/full
 expect "--html and --json to one place" 2 '!cannot both go to -' --html - --json -
 expect "--html and --watch" 2 '!goes without --html' report --watch --html "$work/page"
 expect "--json: to a file" 0 '' maps --json "$work/json"
@@ -205,6 +217,7 @@ verdict "--json: what is in it" "$why"
 expect "--json -: and no text" 0 '^{' walk rip --json -
 
 expect "no such symbol" 1 '!nosuch: not a number, a register or a symbol' walk nosuch
+expect "an address that is no text" 2 '!not a number, a register or a symbol' walk "$(printf 'r\377')"
 expect "no such vCPU" 1 '!the VM has 2' regs --vcpu 7
 expect "no such process" 1 '!no such process' walk 0 --pid 4000
 expect "dump beyond memory" 1 '!not all of .* is RAM' dump 0xfffffff 4K "$work/none"
@@ -230,6 +243,18 @@ for finder in $finders; do
     wait "$finder" || why="one of five finds failed"
 done
 verdict "six clients at once" "$why"
+
+# In a terminal of 20 columns and 4 rows: three lines, each where the one before it began.
+build/tests/with-terminal size:20x4 expect:"$(printf '\033[J')" expect:"$(printf '\033[J')" signal:9 status:137 \
+    -- "$STRATA" inspect "$sock" maps --watch >"$work/tty" 2>"$err"
+status=$?
+why=
+[ $status -eq 0 ] || why="$(cat "$err")"
+[ -n "$why" ] || tr '\033' '\n' <"$work/tty" | sed -n 's/^\[[HJK]//p' | tr -d '\r' >"$work/lines"
+[ -n "$why" ] || grep -q '^  0000000000400000-0$' "$work/lines" || why="a line is not cut after 20 columns"
+[ -n "$why" ] || ! grep -q '.\{21\}' "$work/lines" || why="a line is longer than 20 columns"
+[ -n "$why" ] || [ "$(sed '/^$/q' "$work/lines" | grep -c .)" -le 3 ] || why="more lines than rows"
+verdict "--watch: no wider and no longer than the terminal" "$why"
 
 # A second machine does not take the socket away.
 "$STRATA" run --control "$sock" --exec 'run hello' >"$out" 2>"$err" </dev/null

@@ -100,6 +100,16 @@ static uint64_t parse_length(const char *text)
     return bytes;
 }
 
+/* Numbers, registers and symbols are made of these; it goes into a line of JSON. */
+static bool is_word(const char *text)
+{
+    const char *c = text;
+
+    while (*c > ' ' && *c <= '~')
+        c++;
+    return c > text && !*c;
+}
+
 static void parse_operands(struct inspect_options *options, int count, char **operand)
 {
     static const struct {
@@ -135,7 +145,7 @@ static void parse_operands(struct inspect_options *options, int count, char **op
         usage_error(&inspect_line, "--html goes with report, not with %s", operand[-1]);
     if (command == INSPECT_WALK || command == INSPECT_DISASM ||
         (command == INSPECT_REPORT && count)) {
-        if (!*operand[0] || strlen(operand[0]) >= sizeof(request->va))
+        if (!is_word(operand[0]) || strlen(operand[0]) >= sizeof(request->va))
             usage_error(&inspect_line, "\"%.20s\": not a number, a register or a symbol",
                         operand[0]);
         strcpy(request->va, operand[0]);
@@ -157,6 +167,9 @@ static void parse_operands(struct inspect_options *options, int count, char **op
     if (command == INSPECT_DUMP) {
         request->gpa = parse_address("dump", operand[0]);
         request->bytes = parse_length(operand[1]);
+        if (!*operand[2])
+            usage_error(&inspect_line,
+                        "dump: FILE is empty; give a file, or - for standard output");
         options->file = operand[2];
     }
 }
@@ -235,12 +248,12 @@ static int once(const struct inspect_options *options, struct json_output *json,
     status = verdict(&options->request, reply.json);
     err = json_output_write(json, reply.json);
     if (err) {
-        fprintf(stderr, "strata inspect: --json: %s\n", strerror(-err));
+        fprintf(stderr, "strata inspect: --json %s: %s\n", options->json, strerror(-err));
         status = STATUS_FAILED;
     }
     err = html_write(html, inspect_print_html, reply.json);
     if (err) {
-        fprintf(stderr, "strata inspect: --html: %s\n", strerror(-err));
+        fprintf(stderr, "strata inspect: --html %s: %s\n", options->html, strerror(-err));
         status = STATUS_FAILED;
     }
     inspect_reply_free(&reply);
@@ -249,20 +262,24 @@ static int once(const struct inspect_options *options, struct json_output *json,
 
 /* ---- --watch -------------------------------------------------------------- */
 
-/* On a terminal over what was there, and no longer than that; else one after the other. */
+/* On a terminal over what was there, no longer and no wider than that; else one after the
+ * other. Erased is before a line: behind one of full width that would take its last letter. */
 static void show(const char *text)
 {
     bool terminal = isatty(STDOUT_FILENO);
     struct winsize size = { 0 };
-    int rows = INT32_MAX;
+    int rows = INT32_MAX, columns = INT32_MAX;
 
-    if (terminal && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 1)
-        rows = size.ws_row - 1;
+    if (terminal && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0) {
+        rows = size.ws_row > 1 ? size.ws_row - 1 : size.ws_row ? 1 : rows;
+        columns = size.ws_col ? size.ws_col : columns;
+    }
     if (terminal)
         fputs("\033[H", stdout);
     for (const char *end; *text && rows--; text = end + 1) {
         end = strchrnul(text, '\n');
-        printf("%.*s%s\n", (int)(end - text), text, terminal ? "\033[K" : "");
+        printf("%s%.*s\n", terminal ? "\033[K" : "",
+               end - text < columns ? (int)(end - text) : columns, text);
         if (!*end)
             break;
     }
@@ -326,33 +343,50 @@ static int write_all(int fd, const char *bytes, size_t n)
     return 0;
 }
 
-/* Piece by piece, each of one moment. The file is made when the first one has come. */
+/* A descriptor or -errno; `made`: there was no such file. */
+static int dump_open(const char *path, bool *made)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    *made = fd >= 0;
+    if (fd < 0 && errno == EEXIST)
+        fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+/* Piece by piece, each of one moment, and on a connection of its own: who takes them may be
+ * slow. The file is made when the first one has come; one that does not become whole goes. */
 static int dump(const struct inspect_options *options, struct json_output *json)
 {
-    struct inspect_request request = options->request;
-    bool to_stdout = !strcmp(options->file, "-");
+    struct inspect_options piece = *options;
+    struct inspect_request *request = &piece.request;
+    bool to_stdout = !strcmp(options->file, "-"), made = false;
     FILE *report = to_stdout || json->fd == STDOUT_FILENO ? stderr : stdout;
     uint64_t pause_ns = 0, longest_ns = 0;
     char error[CLIENT_ERROR_BYTES];
     unsigned pieces = 0;
-    int fd = inspect_connect(options->socket, error), file = -1, err = 0;
+    int file = to_stdout ? STDOUT_FILENO : -1, err = 0;
     json_t *result;
 
-    if (fd < 0)
-        return failure(error, fd);
-    for (; !err && request.offset < request.bytes; pieces++) {
+    for (; !err && request->offset < request->bytes; pieces++) {
         struct inspect_reply reply;
         uint64_t paused;
 
-        err = inspect_ask(fd, &request, &reply, error);
+        err = look(&piece, &reply, error);
         if (!err && !reply.payload_bytes) {
             snprintf(error, sizeof(error), "what answers there is no strata");
             err = -EPROTO;
         }
+        if (err && !pieces) {
+            inspect_reply_free(&reply);
+            return failure(error, err);
+        }
+        /* Gone between two pieces. */
+        if (err == -ENOENT || err == -ECONNREFUSED)
+            snprintf(error, sizeof(error), "the VM has ended");
         if (!err && file < 0) {
-            file = to_stdout ? STDOUT_FILENO
-                             : open(options->file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-            err = file < 0 ? -errno : 0;
+            file = dump_open(options->file, &made);
+            err = file < 0 ? file : 0;
             if (err)
                 snprintf(error, sizeof(error), "%s: %s", options->file, strerror(-err));
         }
@@ -360,37 +394,43 @@ static int dump(const struct inspect_options *options, struct json_output *json)
             paused = (uint64_t)json_integer_value(json_object_get(reply.json, "pause_ns"));
             pause_ns += paused;
             longest_ns = paused > longest_ns ? paused : longest_ns;
-            request.offset += reply.payload_bytes;
             err = write_all(file, reply.payload, reply.payload_bytes);
             if (err)
                 snprintf(error, sizeof(error), "%s: %s", options->file, strerror(-err));
+            else
+                request->offset += reply.payload_bytes;
         }
         inspect_reply_free(&reply);
     }
-    close(fd);
     if (file > STDERR_FILENO && close(file) < 0 && !err) {
         err = -errno;
         snprintf(error, sizeof(error), "%s: %s", options->file, strerror(-err));
     }
     if (err) {
-        fprintf(stderr, "strata inspect: %s\n", error);
+        if (made)
+            unlink(options->file);
+        fprintf(stderr, "strata inspect: %s", error);
+        if (request->offset)
+            fprintf(stderr, ", after %" PRIu64 " of %" PRIu64 " bytes", request->offset,
+                    request->bytes);
+        fputc('\n', stderr);
         return STATUS_FAILED;
     }
     fprintf(report,
             "%" PRIu64 " bytes from gpa 0x%" PRIx64 " on, in %u piece%s of one moment each\n",
-            request.bytes, request.gpa, pieces, pieces == 1 ? "" : "s");
+            request->bytes, request->gpa, pieces, pieces == 1 ? "" : "s");
     fprintf(report, "guest paused for %.3f ms, %.3f ms at most at a time\n", (double)pause_ns / 1e6,
             (double)longest_ns / 1e6);
     result = json_result(INSPECT_REPLY_SCHEMA, INSPECT_VERSION);
     json_object_set_new(result, "command", json_string("dump"));
-    json_object_set_new(result, "bytes", json_integer((json_int_t)request.bytes));
+    json_object_set_new(result, "bytes", json_integer((json_int_t)request->bytes));
     json_object_set_new(result, "pieces", json_integer(pieces));
     json_object_set_new(result, "pause_ns", json_integer((json_int_t)pause_ns));
     json_object_set_new(result, "longest_pause_ns", json_integer((json_int_t)longest_ns));
     err = json_output_write(json, result);
     json_decref(result);
     if (err)
-        fprintf(stderr, "strata inspect: --json: %s\n", strerror(-err));
+        fprintf(stderr, "strata inspect: --json %s: %s\n", options->json, strerror(-err));
     return err ? STATUS_FAILED : STATUS_OK;
 }
 

@@ -167,6 +167,9 @@ int inspect_ask(int fd, const struct inspect_request *request, struct inspect_re
         snprintf(error, CLIENT_ERROR_BYTES, "the VM has ended");
     else if (err == -EPROTO)
         snprintf(error, CLIENT_ERROR_BYTES, "what answers there is no strata");
+    else if (err == -ETIMEDOUT)
+        snprintf(error, CLIENT_ERROR_BYTES,
+                 "no answer for %d s: is the process that runs the VM stopped?", ANSWER_SECONDS);
     else if (err)
         explain(error, err, "no answer");
     return err == -EPIPE ? -ECONNRESET : err;
