@@ -29,6 +29,7 @@
 #define LAYOUT_MPTABLE_GPA     0xff000ull /* the floating pointer first, where it is looked for */
 #define LAYOUT_MPTABLE_BYTES   0xff0ull   /* in the page that also has */
 #define LAYOUT_RESET_GPA       0xffff0ull /* what a CPU does after a reset */
+#define LAYOUT_RESET_BYTES     0x10ull
 #define LAYOUT_HIGH_MEMORY_GPA 0x100000ull
 /* The least RAM that anything can boot in. */
 #define LAYOUT_MEMORY_BYTES_MIN (2ull << 20)
