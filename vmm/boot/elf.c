@@ -276,8 +276,8 @@ int elf_pvh_entry(const struct image *image, const struct elf *elf, uint32_t *en
     if (!elf->has_pvh)
         return boot_fail(
             error, -ENOEXEC,
-            "%s: an ELF kernel with neither a PVH entry (note XEN_ELFNOTE_PHYS32_ENTRY) "
-            "nor a Multiboot header; build it with one, Linux with CONFIG_PVH=y",
+            "%s: an ELF kernel with neither a PVH entry (note XEN_ELFNOTE_PHYS32_ENTRY) nor a "
+            "Multiboot header in its first 8 KiB; build it with one, Linux with CONFIG_PVH=y",
             image->name);
     if (!is_loaded(elf, elf->pvh_entry))
         return boot_fail(error, -ENOEXEC,
