@@ -35,21 +35,28 @@ static void restore_and_die(int number)
     raise(number);
 }
 
+static void catch_signal(int number)
+{
+    struct sigaction action;
+
+    if (sigaction(number, NULL, &action) || action.sa_handler != SIG_DFL)
+        return;
+    action.sa_handler = restore_and_die;
+    action.sa_flags = SA_RESETHAND;
+    sigaction(number, &action, NULL);
+}
+
 /* Every signal that would end the process without a word to anybody. */
 static void catch_deadly_signals(void)
 {
     static const int deadly[] = { SIGQUIT, SIGILL,  SIGTRAP, SIGABRT,   SIGBUS,   SIGFPE,
                                   SIGSEGV, SIGUSR2, SIGALRM, SIGSTKFLT, SIGXCPU,  SIGXFSZ,
                                   SIGPROF, SIGSYS,  SIGPWR,  SIGIO,     SIGVTALRM };
-    struct sigaction action;
 
-    for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++) {
-        if (sigaction(deadly[i], NULL, &action) || action.sa_handler != SIG_DFL)
-            continue;
-        action.sa_handler = restore_and_die;
-        action.sa_flags = SA_RESETHAND;
-        sigaction(deadly[i], &action, NULL);
-    }
+    for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++)
+        catch_signal(deadly[i]);
+    for (int number = SIGRTMIN; number <= SIGRTMAX; number++)
+        catch_signal(number);
 }
 
 bool terminal_size(int fd, uint16_t *columns, uint16_t *rows)
