@@ -15,13 +15,13 @@ void run_cpuid_parse(struct run_cpuid *cpuid, const struct command_line *line, c
 {
     bool first = !cpuid->asked;
 
-    if (!*list)
+    if (!list[strspn(list, ",")])
         usage_error(line, "--cpuid: empty; say for example x86-64-v2, or -avx512f,-rdrand");
     cpuid->asked = true;
     for (char *item = strtok(list, ","); item; item = strtok(NULL, ","), first = false) {
         bool template = *item != '+' && *item != '-';
         const char *name = template ? item : item + 1;
-        const char *const *names;
+        const char *const *names, *nearest;
         unsigned count;
 
         if (template && !first)
@@ -32,8 +32,11 @@ void run_cpuid_parse(struct run_cpuid *cpuid, const struct command_line *line, c
         if (cpuid_mask_add(&cpuid->mask, item))
             continue;
         names = cpuid_mask_names(&count);
+        nearest = nearest_word(name, names, count);
+        if (template && !strcmp(name, nearest))
+            usage_error(line, "--cpuid %s: show it or hide it? say +%s or -%s", item, name, name);
         usage_error(line, "--cpuid %s: no such %s; \"%s\" is the nearest there is", item,
-                    template ? "template" : "feature", nearest_word(name, names, count));
+                    template ? "template" : "feature", nearest);
     }
 }
 
