@@ -219,6 +219,10 @@ group_misuse() {
     misuse "plain code of 8 bits" "say 16, 32 or 64" run --kernel "$work/twice" --flat 0x100000,8
     misuse "plain code beyond memory" "do not fit into RAM" run --kernel "$work/twice" --flat 0xfffff000
     misuse "plain code over the boot structures" "overlaps" run --kernel "$work/twice" --flat 0x10000
+    misuse "plain code over the reset vector" "overlaps the reset vector at 0xffff0-0xfffff" \
+        run --kernel "$work/twice" --flat 0xffff8
+    misuse "a command of the bundled guest for another kernel" "exec: is for the bundled guest" \
+        run --kernel "$work/twice" --flat 0x100000 --exec ls
     misuse "plain code entered elsewhere" "not in its" run --kernel "$work/twice" --flat 0x100000:0x200000
     for value in x 0 0xfffd 70000 0xf4x; do
         misuse "--debug-exit $value" "say for example 0xf4" run --debug-exit $value
@@ -235,6 +239,8 @@ group_misuse() {
     misuse "a template that there is not" '"x86-64-v1" is the nearest' run --cpuid x86-64-v9
     misuse "a template after a feature" 'a template comes first' run --cpuid -avx,x86-64-v2
     misuse "an empty list of features" 'cpuid: empty' run --cpuid ""
+    misuse "a list of commas" 'cpuid: empty' run --cpuid ,,
+    misuse "a feature without a sign" 'cpuid avx: show it or hide it\? say \+avx or -avx' run --cpuid avx
 }
 
 # ELF64 header: e_ident class at 4, e_machine at 18, e_phoff at 32, e_phentsize at
@@ -721,7 +727,7 @@ group_terminal() {
     keys=$(head -c 2000 /dev/zero | tr '\000' k)
     on_terminal "Ctrl-a x ends a guest that takes no keys" expect:echo raw "send:$keys" "send:${a}x" \
         status:0 -- sh -c "echo echo; exec '$STRATA' run --kernel '$GUESTS/sleep.elf'"
-    for number in 1 2 3 6 11 15; do
+    for number in 1 2 3 6 11 15 40; do
         on_terminal "signal $number restores the terminal" expect:echo raw "signal:$number" \
             status:$((128 + number)) -- "$@"
     done

@@ -61,6 +61,13 @@ int run_kernel_check(struct run_options *options)
     is_linux = kernel.is_linux;
     options->load_early = kernel.image.size >= EARLY_BYTES_MIN;
     kernel_close(&kernel);
+    if (options->exec && (is_linux || kernel.format != KERNEL_PVH)) {
+        fprintf(stderr,
+                "strata run: --exec: is for the bundled guest, and %s is another kernel; leave it "
+                "out, or give --append\n",
+                config->kernel_path);
+        return STATUS_USAGE;
+    }
     if (automatic && ends_by_port)
         config->debug_exit_port = DEBUG_EXIT_PORT;
     if (is_linux && !options->pages_asked)
