@@ -1,8 +1,7 @@
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "vmm/cli/commands.h"
 #include "vmm/cli/html.h"
 #include "vmm/cli/inspect_client.h"
+#include "vmm/cli/inspect_dump.h"
 #include "vmm/cli/inspect_html.h"
 #include "vmm/cli/inspect_text.h"
 #include "vmm/cli/json.h"
@@ -174,16 +174,44 @@ static void parse_operands(struct inspect_options *options, int count, char **op
     }
 }
 
+/* Nothing that is asked for is silently left out. */
+static void check_options(const struct inspect_options *options, bool vcpu, bool pid)
+{
+    const struct inspect_request *request = &options->request;
+
+    if ((vcpu || pid) && !request->va[0])
+        usage_error(&inspect_line, "%s goes with walk, disasm and report VA, not with %s",
+                    vcpu ? "--vcpu" : "--pid",
+                    request->command == INSPECT_REPORT ? "a report without one"
+                                                       : inspect_command_name(request->command));
+    if (options->watch && (options->json || options->html || options->file))
+        usage_error(&inspect_line, "--watch shows on the terminal; it goes without %s",
+                    options->json   ? "--json"
+                    : options->html ? "--html"
+                                    : "dump");
+    if (options->watch && request->has_size)
+        usage_error(&inspect_line, "--watch looks; it goes without a SIZE for the balloon");
+    if (options->json && options->html && !strcmp(options->json, options->html))
+        usage_error(&inspect_line, "--json and --html cannot both go to %s", options->json);
+}
+
 static void parse_options(struct inspect_options *options, int argc, char **argv)
 {
     const char *value;
+    bool vcpu = false, pid = false;
     int option;
 
     *options = (struct inspect_options){ 0 };
     while ((option = options_next(&inspect_line, argc, argv, &value)) >= 0) {
         switch (option) {
-        case OPT_VCPU: options->request.vcpu = parse_number("--vcpu", value, UINT16_MAX); break;
-        case OPT_PID: options->request.pid = parse_number("--pid", value, UINT32_MAX); break;
+        case OPT_VCPU:
+            options->request.vcpu = parse_number("--vcpu", value, UINT16_MAX);
+            vcpu = true;
+            break;
+        case OPT_PID:
+            options->request.pid = parse_number("--pid", value, UINT32_MAX);
+            pid = true;
+            break;
         case OPT_WATCH: options->watch = true; break;
         case OPT_HTML: options->html = value; break;
         case OPT_JSON: options->json = value; break;
@@ -191,15 +219,7 @@ static void parse_options(struct inspect_options *options, int argc, char **argv
         }
     }
     parse_operands(options, argc - optind, argv + optind);
-    if (options->watch && (options->json || options->html || options->file))
-        usage_error(&inspect_line, "--watch shows on the terminal; it goes without %s",
-                    options->json   ? "--json"
-                    : options->html ? "--html"
-                                    : "dump");
-    if (options->watch && options->request.has_size)
-        usage_error(&inspect_line, "--watch looks; it goes without a SIZE for the balloon");
-    if (options->json && options->html && !strcmp(options->json, options->html))
-        usage_error(&inspect_line, "--json and --html cannot both go to %s", options->json);
+    check_options(options, vcpu, pid);
 }
 
 static int failure(const char *error, int err)
@@ -207,19 +227,6 @@ static int failure(const char *error, int err)
     fprintf(stderr, "strata inspect: %s\n", error);
     return err == -ENOENT || err == -ENOTSOCK || err == -ENAMETOOLONG ? STATUS_USAGE
                                                                       : STATUS_FAILED;
-}
-
-/* One look, on a connection of its own. 0, or -errno with one line. */
-static int look(const struct inspect_options *options, struct inspect_reply *reply, char *error)
-{
-    int fd = inspect_connect(options->socket, error), err;
-
-    *reply = (struct inspect_reply){ 0 };
-    if (fd < 0)
-        return fd;
-    err = inspect_ask(fd, &options->request, reply, error);
-    close(fd);
-    return err;
 }
 
 /* Whether what was looked for is there: what scripts ask. */
@@ -237,7 +244,7 @@ static int once(const struct inspect_options *options, struct json_output *json,
 {
     char error[CLIENT_ERROR_BYTES];
     struct inspect_reply reply;
-    int err = look(options, &reply, error), status;
+    int err = inspect_look(options->socket, &options->request, &reply, error), status;
 
     if (err) {
         inspect_reply_free(&reply);
@@ -301,7 +308,7 @@ static int watch(const struct inspect_options *options)
         size_t bytes;
         char *text = NULL;
         FILE *out;
-        int err = look(options, &reply, error);
+        int err = inspect_look(options->socket, &options->request, &reply, error);
 
         if (err) {
             inspect_reply_free(&reply);
@@ -326,112 +333,12 @@ static int watch(const struct inspect_options *options)
     }
 }
 
-/* ---- dump ----------------------------------------------------------------- */
-
-static int write_all(int fd, const char *bytes, size_t n)
-{
-    while (n) {
-        ssize_t count = write(fd, bytes, n);
-
-        if (count < 0 && errno == EINTR)
-            continue;
-        if (count < 0)
-            return -errno;
-        bytes += count;
-        n -= (size_t)count;
-    }
-    return 0;
-}
-
-/* A descriptor or -errno; `made`: there was no such file. */
-static int dump_open(const char *path, bool *made)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-    *made = fd >= 0;
-    if (fd < 0 && errno == EEXIST)
-        fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
-    return fd < 0 ? -errno : fd;
-}
-
-/* Piece by piece, each of one moment, and on a connection of its own: who takes them may be
- * slow. The file is made when the first one has come; one that does not become whole goes. */
 static int dump(const struct inspect_options *options, struct json_output *json)
 {
-    struct inspect_options piece = *options;
-    struct inspect_request *request = &piece.request;
-    bool to_stdout = !strcmp(options->file, "-"), made = false;
-    FILE *report = to_stdout || json->fd == STDOUT_FILENO ? stderr : stdout;
-    uint64_t pause_ns = 0, longest_ns = 0;
     char error[CLIENT_ERROR_BYTES];
-    unsigned pieces = 0;
-    int file = to_stdout ? STDOUT_FILENO : -1, err = 0;
-    json_t *result;
+    int err = inspect_dump(options->socket, &options->request, options->file, json, error);
 
-    for (; !err && request->offset < request->bytes; pieces++) {
-        struct inspect_reply reply;
-        uint64_t paused;
-
-        err = look(&piece, &reply, error);
-        if (!err && !reply.payload_bytes) {
-            snprintf(error, sizeof(error), "what answers there is no strata");
-            err = -EPROTO;
-        }
-        if (err && !pieces) {
-            inspect_reply_free(&reply);
-            return failure(error, err);
-        }
-        /* Gone between two pieces. */
-        if (err == -ENOENT || err == -ECONNREFUSED)
-            snprintf(error, sizeof(error), "the VM has ended");
-        if (!err && file < 0) {
-            file = dump_open(options->file, &made);
-            err = file < 0 ? file : 0;
-            if (err)
-                snprintf(error, sizeof(error), "%s: %s", options->file, strerror(-err));
-        }
-        if (!err) {
-            paused = (uint64_t)json_integer_value(json_object_get(reply.json, "pause_ns"));
-            pause_ns += paused;
-            longest_ns = paused > longest_ns ? paused : longest_ns;
-            err = write_all(file, reply.payload, reply.payload_bytes);
-            if (err)
-                snprintf(error, sizeof(error), "%s: %s", options->file, strerror(-err));
-            else
-                request->offset += reply.payload_bytes;
-        }
-        inspect_reply_free(&reply);
-    }
-    if (file > STDERR_FILENO && close(file) < 0 && !err) {
-        err = -errno;
-        snprintf(error, sizeof(error), "%s: %s", options->file, strerror(-err));
-    }
-    if (err) {
-        if (made)
-            unlink(options->file);
-        fprintf(stderr, "strata inspect: %s", error);
-        if (request->offset)
-            fprintf(stderr, ", after %" PRIu64 " of %" PRIu64 " bytes", request->offset,
-                    request->bytes);
-        fputc('\n', stderr);
-        return STATUS_FAILED;
-    }
-    fprintf(report,
-            "%" PRIu64 " bytes from gpa 0x%" PRIx64 " on, in %u piece%s of one moment each\n",
-            request->bytes, request->gpa, pieces, pieces == 1 ? "" : "s");
-    fprintf(report, "guest paused for %.3f ms, %.3f ms at most at a time\n", (double)pause_ns / 1e6,
-            (double)longest_ns / 1e6);
-    result = json_result(INSPECT_REPLY_SCHEMA, INSPECT_VERSION);
-    json_object_set_new(result, "command", json_string("dump"));
-    json_object_set_new(result, "bytes", json_integer((json_int_t)request->bytes));
-    json_object_set_new(result, "pieces", json_integer(pieces));
-    json_object_set_new(result, "pause_ns", json_integer((json_int_t)pause_ns));
-    json_object_set_new(result, "longest_pause_ns", json_integer((json_int_t)longest_ns));
-    err = json_output_write(json, result);
-    json_decref(result);
-    if (err)
-        fprintf(stderr, "strata inspect: --json %s: %s\n", options->json, strerror(-err));
-    return err ? STATUS_FAILED : STATUS_OK;
+    return err ? failure(error, err) : STATUS_OK;
 }
 
 int cmd_inspect(int argc, char **argv)
@@ -451,8 +358,10 @@ int cmd_inspect(int argc, char **argv)
                     strerror(-err));
     if (options.file)
         status = dump(&options, &json);
+    else if (options.watch)
+        status = watch(&options);
     else
-        status = options.watch ? watch(&options) : once(&options, &json, &html);
+        status = once(&options, &json, &html);
     json_output_close(&json);
     json_output_close(&html);
     return status;

@@ -175,6 +175,19 @@ int inspect_ask(int fd, const struct inspect_request *request, struct inspect_re
     return err == -EPIPE ? -ECONNRESET : err;
 }
 
+int inspect_look(const char *path, const struct inspect_request *request,
+                 struct inspect_reply *reply, char error[CLIENT_ERROR_BYTES])
+{
+    int fd = inspect_connect(path, error), err;
+
+    *reply = (struct inspect_reply){ 0 };
+    if (fd < 0)
+        return fd;
+    err = inspect_ask(fd, request, reply, error);
+    close(fd);
+    return err;
+}
+
 void inspect_reply_free(struct inspect_reply *reply)
 {
     json_decref(reply->json);

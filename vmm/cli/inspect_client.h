@@ -27,6 +27,11 @@ int inspect_connect(const char *path, char error[CLIENT_ERROR_BYTES]);
  */
 int inspect_ask(int fd, const struct inspect_request *request, struct inspect_reply *reply,
                 char error[CLIENT_ERROR_BYTES]);
+
+/* Both, on a connection for this one question. */
+int inspect_look(const char *path, const struct inspect_request *request,
+                 struct inspect_reply *reply, char error[CLIENT_ERROR_BYTES]);
+
 void inspect_reply_free(struct inspect_reply *reply);
 
 #endif
