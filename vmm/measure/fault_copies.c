@@ -60,6 +60,9 @@ static int on_host(struct faults *faults)
     uint64_t found;
     int err = field_host(field, false, &found);
 
+    /* A fork before has left pages to be copied by the guest, too, if they are written. */
+    if (!err)
+        err = field_touch(field, PAGE_BYTES, ABI_TOUCH_WRITE, &answer);
     for (unsigned i = 0; i < faults->warm_up + faults->batches && !err; i++) {
         if (i == faults->warm_up)
             memset(&result, 0, sizeof(result));
