@@ -142,10 +142,10 @@ static int wait_figures(struct exits *x, unsigned count)
     return err;
 }
 
-static void lack_signals(struct exits *x, const char *why)
+static void lack_interrupts(struct exits *x, const char *why)
 {
-    static const char *const names[] = { "ioeventfd/to-thread", "irqfd/running/to-handler",
-                                         "irqfd/halted/to-handler", "hlt/kick-to-after-hlt" };
+    static const char *const names[] = { "irqfd/running/to-handler", "irqfd/halted/to-handler",
+                                         "hlt/kick-to-after-hlt" };
 
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         measure_lack(x->run, why, "exits/%s/ns", names[i]);
@@ -159,7 +159,10 @@ static int signal_figures(struct exits *x, unsigned count)
     if (err)
         return err;
     if (!together) {
-        lack_signals(x, "the guest's and the host's time stamp counters do not run together here");
+        const char *why = "the guest's and the host's time stamp counters do not run together here";
+
+        measure_lack(x->run, why, "exits/ioeventfd/to-thread/ns");
+        lack_interrupts(x, why);
         return 0;
     }
     measure_value(x->run, x->offset_slack * x->ns_per_tick, NAN, NAN, 1,
@@ -172,7 +175,7 @@ static int signal_figures(struct exits *x, unsigned count)
         return err;
     measure_progress(x->run, 0.9, "interrupts");
     if (x->irq_error) {
-        lack_signals(x, "this KVM has no irqfd, or refuses it");
+        lack_interrupts(x, "this KVM has no irqfd, or refuses it");
         return 0;
     }
     err = exits_irqfd_running(x, count);

@@ -279,6 +279,7 @@ int exits_irqfd_halted(struct exits *x, unsigned count)
     if (err)
         return err;
     if (x->status < 0) {
+        measure_lack(x->run, exits_why(x->status), "exits/irqfd/halted/to-handler/ns");
         measure_lack(x->run, exits_why(x->status), "exits/hlt/kick-to-after-hlt/ns");
         return 0;
     }

@@ -146,6 +146,11 @@ void measure_distribution(struct measure_run *run, const struct abi_histogram *h
     va_end(arguments);
     if (!figure)
         return;
+    if (!histogram->count) {
+        figure->kind = MEASURE_LACK;
+        snprintf(figure->text, sizeof(figure->text), "it did not happen even once");
+        return;
+    }
     figure->count = histogram->count;
     figure->value = in_ns(histogram_at(histogram, 0.5), floor_ticks, ns_per_tick);
     if (histogram->count >= MEDIAN_LEAST) {

@@ -113,7 +113,7 @@ void measure_progress(struct measure_run *run, double share, const char *doing);
 
 /*
  * A distribution of ticks as nanoseconds, less `floor_ticks` (what measuring nothing takes)
- * of each; a copy of the histogram is kept.
+ * of each; a copy of the histogram is kept. Of nothing: a lack.
  */
 void measure_distribution(struct measure_run *run, const struct abi_histogram *histogram,
                           double ns_per_tick, double floor_ticks, const char *name, ...)
