@@ -218,6 +218,8 @@ at=faults/vm/guest-4k/host-4k
 [ "${pages:-0}" -gt 1 ] || why="no pages"
 for kind in none kvm kvm+host; do counted $at/$kind/guest-faults 0; done
 for kind in guest guest+kvm guest+kvm+host; do counted $at/$kind/guest-faults "$pages"; done
+counted faults/vm/guest-4k/copy-on-host/guest-faults 0
+counted faults/vm/guest-4k/copy-on-host/kvm-faults "$pages"
 counted $at/none/kvm-faults 0
 counted $at/kvm+host/kvm-faults "$pages"
 case $backend in

@@ -161,11 +161,14 @@ static int one_field(struct faults *faults, struct field *field, bool huge_host,
     if (huge_host && found < FIELD_BLOCK_BYTES) {
         measure_lack(faults->run,
                      found ? "the host had no 2M page free, or gives none (THP)"
-                           : "the host does not tell the size of its pages",
+                           : FAULT_SIZE_UNKNOWN,
                      "%s", prefix);
         return 0;
     }
-    measure_count(faults->run, found, "%s/found-page/bytes", prefix);
+    if (found)
+        measure_count(faults->run, found, "%s/found-page/bytes", prefix);
+    else
+        measure_lack(faults->run, FAULT_SIZE_UNKNOWN, "%s/found-page/bytes", prefix);
     memset(results, 0, sizeof(results));
     /* The first is to warm up. By turns, so that other load meets all kinds alike. */
     for (unsigned batch = 0; batch < faults->warm_up + faults->batches; batch++) {

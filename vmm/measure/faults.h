@@ -36,6 +36,8 @@ int fault_touch_timed(struct field *field, uint64_t stride, uint32_t flags,
 void fault_report(const struct faults *faults, const struct fault_case *result, const char *format,
                   ...) __attribute__((format(printf, 3, 4)));
 
+#define FAULT_SIZE_UNKNOWN "the host does not tell the size of its pages; be root"
+
 /* "4k" or "2m". */
 const char *fault_page_name(bool huge);
 

@@ -219,11 +219,16 @@ static int measure_page(struct walks *w, const struct chain_place *guest,
         result->bytes = w->size[size];
     }
     /* `low` is of the largest size. */
-    if (!size || !(low > 0))
-        return 0;
-    result->reach = reach_of(walk, w->size, size);
+    if (size && low > 0)
+        result->reach = reach_of(walk, w->size, size);
     if (result->reach)
         measure_value(w->run, (double)result->reach, NAN, NAN, 1, "%s/tlb-reach/bytes", path);
+    else
+        measure_lack(w->run,
+                     size && low > 0
+                         ? "walks of the least size take a quarter of those of the largest, or more"
+                         : "the largest size's walks do not take more than nothing for certain",
+                     "%s/tlb-reach/bytes", path);
     return 0;
 }
 
