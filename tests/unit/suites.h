@@ -39,6 +39,7 @@ Suite *json_suite(void);
 Suite *lab_suite(void);
 Suite *measure_suite(void);
 Suite *walks_suite(void);
+Suite *room_suite(void);
 Suite *tables_suite(void);
 Suite *compare_suite(void);
 Suite *measure_files_suite(void);

@@ -8,12 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <time.h>
 
 #include "vmm/machine/cpuid.h"
 #include "vmm/measure/histogram.h"
+#include "vmm/measure/room.h"
 
 #define MEDIAN_LEAST 6 /* of fewer, no ranks give an interval of 95 % */
 
@@ -33,13 +33,6 @@ static bool is_virtual_machine(void)
     return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && ecx >> 31;
 }
 
-static uint64_t free_memory(void)
-{
-    struct sysinfo info;
-
-    return sysinfo(&info) == 0 ? (uint64_t)info.freeram * info.mem_unit : 0;
-}
-
 static unsigned usable_cpus(void)
 {
     cpu_set_t set;
@@ -53,7 +46,7 @@ void measure_host_describe(struct measure_host *host, const struct kvm_host *kvm
 
     *host = (struct measure_host){ .kvm = kvm,
                                    .cpus = usable_cpus(),
-                                   .memory_bytes = free_memory() / 4 * 3,
+                                   .memory_bytes = room_bytes() / 4 * 3,
                                    .virtual_machine = is_virtual_machine(),
                                    .interprets = kvm_interprets_kernel_code(kvm) };
     cpuid_brand(host->cpu);

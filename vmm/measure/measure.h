@@ -94,7 +94,7 @@ extern const size_t measure_experiments_count;
 /* NULL: none of that name. */
 const struct measure_experiment *measure_find(const char *name);
 
-/* What this host is; memory_bytes as found free. */
+/* What this host is; memory_bytes by what is free or can be freed (room.h). */
 void measure_host_describe(struct measure_host *host, const struct kvm_host *kvm);
 
 /* Runs it; figures are the run's until measure_run_free. 0, or -errno with run->error. */

@@ -364,6 +364,7 @@ static int run_tables(struct measure_run *run)
     if (!t->session)
         err = -ENOMEM;
     report_limits(run);
+    measure_count(run, t->bytes, "tables/range/bytes");
     for (t->backing = MEMORY_4K; t->backing < BACKINGS && !err; t->backing++)
         err = measure_backing(t);
     if (!err)

@@ -498,7 +498,7 @@ static void explain(const struct walks *w)
 
 /* ---- All of it ---------------------------------------------------------------------- */
 
-/* 64K up to 1G, as far as a quarter of the memory goes; all is there twice, or thrice. */
+/* 64K up to 1G, as far as a sixth of the memory goes: five such ranges are there at once. */
 static void choose_sizes(struct walks *w)
 {
     uint64_t most = w->run->quick ? 16 * MIB : GIB, step = w->run->quick ? 4 : 2;

@@ -393,9 +393,13 @@ static int with_sessions(struct work *w)
     struct measure_run *run = w->run;
     int err;
 
-    if (HOSTS * shape.memory_bytes + 2 * w->bytes > run->host->memory_bytes) {
-        snprintf(run->error, sizeof(run->error), "not enough free memory: two guests of %llu MiB",
-                 (unsigned long long)(shape.memory_bytes >> 20));
+    /* What a guest has beyond its two places it hardly touches. */
+    if (PLACES * w->bytes > run->host->memory_bytes) {
+        snprintf(run->error, sizeof(run->error),
+                 "%d times %llu MiB do not go into the %llu MiB that may be used; free some, or "
+                 "raise the limit of the control group",
+                 PLACES, (unsigned long long)(w->bytes >> 20),
+                 (unsigned long long)(run->host->memory_bytes >> 20));
         return -ENOMEM;
     }
     err = session_open(&w->session[HOST_4K], run->host->kvm, &shape, run->error,
