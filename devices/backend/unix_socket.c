@@ -127,8 +127,9 @@ int unix_listen(struct unix_listener *listener, const char *path, int backlog, c
     if (directory >= 0)
         close(directory);
     if (err && !error[0])
-        snprintf(error, error_bytes, "%s: %s; give a path where a file can be made", path,
-                 strerror(-err));
+        snprintf(error, error_bytes, "%s: %s; %s", path, strerror(-err),
+                 err == -EMFILE || err == -ENFILE ? "give it more file descriptors (ulimit -n)"
+                                                  : "give a path where a file can be made");
     return err;
 }
 

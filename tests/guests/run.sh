@@ -541,6 +541,19 @@ group_ends() {
     expect "an internal error of KVM is named" 19 '^nowhere' 'KVM internal error.*cannot emulate' \
         run --kernel "$GUESTS/nowhere.elf"
     expect "a guest that pokes at everything" 0 '^hostile' '' run --kernel "$GUESTS/hostile.elf"
+    # Limits of the shell that starts it: files of 512 bytes, 8 descriptors.
+    there=$STRATA
+    for words in '-f 1' '-n 8'; do
+        printf '#!/bin/sh\nulimit %s\nexec %s "$@"\n' "$words" "$there" >"$work/limited${words#* }"
+        chmod +x "$work/limited${words#* }"
+    done
+    STRATA=$work/limited1
+    expect "a result that outgrows the limit of files" 42 '^status' '--json .*run.json: File too large' \
+        run --kernel "$GUESTS/status.elf" --rng --rng --json "$work/run.json"
+    STRATA=$work/limited8
+    expect "too few file descriptors" 1 - 'Too many open files; give it more file descriptors' \
+        run --kernel "$GUESTS/status.elf"
+    STRATA=$there
 }
 
 # No guest dies without a word: what the report says, on standard error and as JSON.

@@ -22,6 +22,8 @@ const char *kvm_remedy(int error)
     case EPROTO:
         return "/dev/kvm speaks another API version than 12: update the kernel, or use "
                "scripts/emuhost npt -- COMMAND";
+    case EMFILE:
+    case ENFILE: return "give it more file descriptors (ulimit -n)";
     default:
         return "KVM is there but does not work: see dmesg, or use scripts/emuhost npt -- COMMAND";
     }

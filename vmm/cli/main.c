@@ -57,7 +57,9 @@ static int finish(int status)
 int main(int argc, char **argv)
 {
     fill_standard_fds();
+    /* A reader that has gone and a limit on file sizes are errors of a write, no more. */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     /* One heap for all threads: each further one would cost private memory. */
     mallopt(M_ARENA_MAX, 1);
 

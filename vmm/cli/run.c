@@ -54,7 +54,7 @@ static int explain_create(const struct kvm_host *host, const struct vm_config *c
     }
     fprintf(stderr, "strata run: cannot create a virtual machine: %s; %s\n", strerror(-err),
             kvm_remedy(err));
-    return STATUS_NO_KVM;
+    return err == -EMFILE || err == -ENFILE ? STATUS_FAILED : STATUS_NO_KVM;
 }
 
 /* A disk that cannot be used is for the user to mend; the rest is not. */
@@ -121,6 +121,7 @@ struct running {
 static int conclude(void *owner)
 {
     const struct running *running = owner;
+    const char *path = running->json->path;
     const struct vm *vm = running->vm;
     int status = run_status(&vm->end, running->bundled), err = 0;
     struct kvm_evidence evidence;
@@ -143,7 +144,7 @@ static int conclude(void *owner)
     }
     json_decref(report);
     if (err) {
-        fprintf(stderr, "strata run: --json: %s\n", strerror(-err));
+        fprintf(stderr, "strata run: --json %s: %s\n", path, strerror(-err));
         return status ? status : STATUS_FAILED;
     }
     return status;
