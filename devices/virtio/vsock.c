@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "devices/iommu/dma.h"
@@ -16,6 +17,8 @@
 #define POLLED_FIRST    2 /* the eventfd and the listener come before the connections */
 #define F_STREAM        0 /* VIRTIO_VSOCK_F_STREAM (5.10.3) */
 
+_Static_assert(sizeof(((struct sockaddr_un *)NULL)->sun_path) == VIRTIO_VSOCK_PATH_BYTES,
+               "unix(7): so that the guest's sockets, PATH_PORT, can be reached");
 _Static_assert(sizeof(struct virtio_vsock_hdr) == 44, "packed (5.10.6)");
 
 static struct virtqueue *queue_of(struct virtio_vsock *vsock, unsigned index)

@@ -33,8 +33,8 @@
 #define VIRTIO_VSOCK_BUFFER      65536u /* credit that the guest gets for each connection */
 #define VIRTIO_VSOCK_PIECE       16384u /* of data in one packet to the guest, at most */
 #define VIRTIO_VSOCK_LINE        32u    /* "CONNECT 4294967295\n" and some more */
-#define VIRTIO_VSOCK_PATH_BYTES  128
-#define VIRTIO_VSOCK_TURN        64u /* packets, before others get their turn */
+#define VIRTIO_VSOCK_PATH_BYTES  108    /* of sockaddr_un, with room for _PORT */
+#define VIRTIO_VSOCK_TURN        64u    /* packets, before others get their turn */
 
 #define VSOCK_CID_HOST           2ull
 #define VSOCK_CID_FIRST          3ull /* that a guest may have (5.10.4) */

@@ -188,6 +188,8 @@ group_misuse() {
     misuse "a socket's path that is a file" "exists and is no socket" run --vsock cid=3,path="$work/twice"
     misuse "a socket's path that is too long" "path" \
         run --vsock cid=3,path="$work/$(printf '%0120d' 0)"
+    misuse "a socket's path that leaves no room for a port" "at most 96 characters" \
+        run --vsock cid=3,path="$(printf '%097d' 0)"
     misuse "a port without a name" "without name=: say name=NAME,path=SOCK" run --virtio-port path="$work/v"
     misuse "a port without a path" "without path=" run --virtio-port name=a
     misuse "a port with a word that it does not know" "id=1: unknown; say name=" run --virtio-port id=1
