@@ -80,7 +80,7 @@ int net_tap_open(struct net *net, const char *interface, char *error, size_t err
     switch (err) {
     case -EBUSY: why = "in use by another program; end that, or give another interface"; break;
     case -EPERM: why = "not yours to use; make it with: ip tuntap add … mode tap user $USER"; break;
-    case -EINVAL: why = "not a tap interface; ip tuntap lists those there are"; break;
+    case -EINVAL: why = "no tap interface, or one with multi_queue; see ip tuntap"; break;
     default: why = strerror(-err); break;
     }
     snprintf(error, error_bytes, "--net tap=%s: %s", interface, why);
