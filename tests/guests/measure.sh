@@ -127,6 +127,13 @@ bad=$(echo "$all" | awk '$2 == "lack" && NF < 5 || $2 != "lack" && $3 !~ /^-?[0-
 verdict "every figure is measured, or its lack explained" "$why"
 
 why=
+for turn in 1 2; do
+    [ -s "$work/$turn.txt" ] || why="no text"
+    [ -n "$why" ] || why=$(grep -Ew 'nan|inf' "$work/$turn.txt")
+done
+verdict "no number in the text that is none" "$why"
+
+why=
 twice=$(echo "$all" | awk '{ print $1 }' | sort | uniq -d)
 [ -n "$all" ] || why="no figures"
 [ -z "$twice" ] || why="names that are there twice: $twice"

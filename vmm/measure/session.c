@@ -155,7 +155,8 @@ int session_open(struct session *session, const struct kvm_host *host,
     session->timeout_s = shape->timeout_s ? shape->timeout_s : TIMEOUT_S;
     err = vm_create(&session->vm, host, &vm_shape);
     if (err) {
-        snprintf(error, error_bytes, "cannot create a virtual machine: %s", strerror(-err));
+        snprintf(error, error_bytes, "cannot create a virtual machine of %llu MiB: %s",
+                 (unsigned long long)(shape->memory_bytes >> 20), strerror(-err));
         return err;
     }
     init_lock(session);

@@ -227,7 +227,7 @@ static int measure_page(struct walks *w, const struct chain_place *guest,
         measure_lack(w->run,
                      size && low > 0
                          ? "walks of the least size take a quarter of those of the largest, or more"
-                         : "the largest size's walks do not take more than nothing for certain",
+                         : "whether walks of the largest size take any time is not certain",
                      "%s/tlb-reach/bytes", path);
     return 0;
 }

@@ -7,6 +7,7 @@
 #include <sys/sysinfo.h>
 
 #include "vmm/inspect/translate.h"
+#include "vmm/measure/backing.h"
 #include "vmm/measure/experiments.h"
 #include "vmm/measure/measure.h"
 #include "vmm/measure/session.h"
@@ -173,7 +174,7 @@ static void look_at_pages(struct work *w, struct place *place)
 static void judge_pages(struct place *place)
 {
     bool host_2m = place->host == HOST_2M;
-    const char *side = NULL;
+    const char *side = NULL, *why;
     double found = 0;
 
     if (!isnan(place->host_huge) &&
@@ -186,7 +187,11 @@ static void judge_pages(struct place *place)
         side = "guest";
         found = place->guest_huge;
     }
-    if (side)
+    if (!side)
+        return;
+    if (host_2m && !strcmp(side, "host") && !backing_available(MEMORY_THP, &why))
+        snprintf(place->why, sizeof(place->why), "%s", why);
+    else
         snprintf(place->why, sizeof(place->why), "%.0f %% of its memory has 2M pages of the %s's",
                  found, side);
 }
@@ -341,6 +346,14 @@ static double value_of(const struct measure_run *run, const char *workload, cons
     return figure ? figure->value : NAN;
 }
 
+static const char *times(double ratio, char text[16])
+{
+    if (isnan(ratio))
+        return "not available";
+    snprintf(text, 16, "%.2f", ratio);
+    return text;
+}
+
 static void say(struct work *w)
 {
     struct measure_run *run = w->run;
@@ -348,10 +361,11 @@ static void say(struct work *w)
     measure_say(run, "Times the native time, by 4K pages on both sides and by 2M:");
     for (unsigned i = 0; i < ABI_WORKLOADS; i++) {
         const char *name = workloads[i].name;
+        char small[16], huge[16];
 
-        measure_say(run, "%s %.2f and %.2f%s", name,
-                    value_of(run, name, "vm/guest-4k/host-4k/vs-native/ratio"),
-                    value_of(run, name, "vm/guest-2m/host-2m/vs-native/ratio"),
+        measure_say(run, "%s %s and %s%s", name,
+                    times(value_of(run, name, "vm/guest-4k/host-4k/vs-native/ratio"), small),
+                    times(value_of(run, name, "vm/guest-2m/host-2m/vs-native/ratio"), huge),
                     i + 1 < ABI_WORKLOADS ? "," : ".");
     }
     if (run->host->kvm->backend == KVM_BACKEND_SOFTWARE ||
