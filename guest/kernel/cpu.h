@@ -16,8 +16,6 @@ struct regs {
     uint64_t rip, cs, rflags, rsp, ss;
 };
 
-#define RFLAGS_IF 0x200u
-
 struct cpu {
     struct cpu *self;
     uint64_t stack_top; /* the kernel's stack on this CPU */

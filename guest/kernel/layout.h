@@ -31,6 +31,8 @@
 
 #define CPUS_MAX             16
 
+#define RFLAGS_IF            0x200 /* interrupts are on */
+
 /*
  * Interrupt vectors. Devices have the lowest priority (bits 7 to 4): one that never stops
  * interrupting must not keep the clock and the console out.

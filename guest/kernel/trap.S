@@ -17,6 +17,10 @@
 #define CPU_USER_RSP 24
 #define REGS_VECTOR 120
 #define REGS_CS 144
+/* From the vector on, which the stubs push last. */
+#define TRAP_CS (REGS_CS - REGS_VECTOR)
+#define TRAP_RFLAGS (TRAP_CS + 8)
+#define EXCEPTIONS 32
 
     .macro PUSH_ALL
     push %rax
@@ -72,11 +76,11 @@ trap_stubs:
     .endr
 
 trap_entry:
+    testb $3, TRAP_CS(%rsp)
+    jz from_kernel
     PUSH_ALL
     cld
     mov %rsp, %rdi
-    testb $3, REGS_CS(%rsp)
-    jz from_kernel
     swapgs
     mov %gs:CPU_STACK, %rsp
     xor %ebp, %ebp
@@ -84,13 +88,27 @@ trap_entry:
     /* Not reached: trap_user ends in regs_return. */
     ud2
 
-/* The kernel itself was interrupted: in its idle loop, or it is about to panic. */
+/*
+ * The kernel itself was interrupted: in its idle loop, or it is about to panic. Or by an
+ * interrupt while it has them off. There is no such thing; but QEMU 7.2's TCG, which emulates
+ * hosts for tests, delivers one that was injected into a VM a second time if it switches to
+ * another CPU just then, mostly right before the stub. GS may still be the user's, the
+ * stack the end of a process's regs, and the one before is being served: back at once.
+ */
 from_kernel:
+    testl $RFLAGS_IF, TRAP_RFLAGS(%rsp)
+    jnz 1f
+    cmpl $EXCEPTIONS, (%rsp)
+    jae not_again
+1:  PUSH_ALL
+    cld
+    mov %rsp, %rdi
     mov %rsp, %rbx
     and $-16, %rsp
     call trap_kernel
     mov %rbx, %rsp
     POP_ALL
+not_again:
     add $16, %rsp
     iretq
 
