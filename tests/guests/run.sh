@@ -1153,6 +1153,10 @@ group_network() {
         [ -n "$why" ] || grep -q "$field" "$work/run.json" || why="its JSON lacks $field"
     done
     verdict "a network that no driver uses" "$why"
+    strata run --vsock cid=3,path="$work/$(printf '\377')" --json "$work/run.json" --exec "status 5"
+    why=$(wrong 5 '' -)
+    [ -n "$why" ] || grep -q '"uds_path": *null' "$work/run.json" || why="its JSON lacks the device"
+    verdict "a socket whose path is no text" "$why"
 
     cp "$STRATA" "$work/strata"
     there=$STRATA
