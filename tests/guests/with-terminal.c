@@ -41,16 +41,18 @@ static size_t printed, seen; /* of output: how much there is, and was expected a
 static int ended = -1;       /* as the shell has it */
 static bool stopped;
 
-static void read_output(int timeout_ms)
+/* Whether there was some. */
+static bool read_output(int timeout_ms)
 {
     struct pollfd fd = { .fd = master, .events = POLLIN };
     ssize_t count;
 
     if (poll(&fd, 1, timeout_ms) <= 0 || printed == OUTPUT_BYTES)
-        return;
+        return false;
     count = read(master, output + printed, OUTPUT_BYTES - printed);
     if (count > 0 && write(STDOUT_FILENO, output + printed, (size_t)count) == count)
         printed += (size_t)count;
+    return count > 0;
 }
 
 static void look_at_program(void)
@@ -144,11 +146,14 @@ static void take(const char *step)
         return;
     }
     for (;;) {
-        read_output(TICK_MS);
+        bool more;
+
+        /* In this order: what it said last is read after its end is seen. */
         look_at_program();
+        more = read_output(TICK_MS);
         if (done(step))
             return;
-        if (time(NULL) > limit || ended >= 0) {
+        if (time(NULL) > limit || (ended >= 0 && !more)) {
             kill(program, SIGKILL);
             errx(1, "%s: did not happen; status %d, the terminal is %s", step, ended,
                  is_cooked() ? "as at first"
