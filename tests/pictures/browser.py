@@ -7,6 +7,7 @@ https://chromedevtools.github.io/devtools-protocol/
 import base64
 import json
 import os
+import pathlib
 import select
 import shutil
 import struct
@@ -16,7 +17,7 @@ import time
 import zlib
 
 PROGRAMS = ("chromium-headless-shell", "chromium")
-LIMIT_S = 60
+LIMIT_S = 240
 
 
 def program():
@@ -42,11 +43,10 @@ class Browser:
                      "--no-first-run", "--disable-background-networking", "--disable-extensions",
                      "--force-device-scale-factor=1", "--force-color-profile=srgb",
                      "--hide-scrollbars", "--disable-dev-shm-usage",
+                     # Not for root, nor where a user may make no namespaces; the pages are ours.
+                     "--no-sandbox",
                      "--host-resolver-rules=MAP * ~NOTFOUND",
                      "--user-data-dir=" + self.home.name]
-        # Chromium's sandbox refuses to work for root; the pages are our own.
-        if os.geteuid() == 0:
-            arguments.append("--no-sandbox")
         self.process = subprocess.Popen(
             arguments, preexec_fn=pipes, close_fds=False,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -121,7 +121,7 @@ class Page:
     """A file in a tab of its own."""
 
     def __init__(self, browser, path, dark=False, width=1280, height=1000):
-        self.browser, self.url = browser, "file://" + os.path.abspath(path)
+        self.browser, self.url = browser, pathlib.Path(path).absolute().as_uri()
         self.target = browser.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = browser.call("Target.attachToTarget", targetId=self.target,
                                     flatten=True)["sessionId"]

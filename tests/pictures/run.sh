@@ -35,13 +35,14 @@ pid=$!
 exec 8>"$work/in"
 echo 'run shared-memory 2000000000 &' >&8
 echo 'spin 2000000000 &' >&8
+# Until both work, and share what they do: nothing of that changes any more.
 i=0
-until [ "$(grep -c started "$work/console")" -ge 2 ]; do
+until [ "$(grep -c started "$work/console")" -ge 2 ] &&
+    "$STRATA" inspect "$work/sock" shared 2>/dev/null | grep -q ' rw, pid [0-9]* shared-memory at .* rw'; do
     i=$((i + 1))
-    [ $i -lt 300 ] || fail "the guest's programs do not start"
+    [ $i -lt 1200 ] && kill -0 "$pid" || fail "the guest's programs do not start"
     sleep 0.1
 done
-sleep 1
 look() { "$STRATA" inspect "$work/sock" "$@" >/dev/null || fail "strata inspect $*"; }
 look maps --json "$work/maps.json"
 look shared --json "$work/shared.json"
