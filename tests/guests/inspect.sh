@@ -9,22 +9,16 @@
 cd "$(dirname "$0")/../.." || exit 2
 
 STRATA=${STRATA:-build/strata}
-SLOW=${STRATA_SLOW:-1}
-work=$(mktemp -d) || exit 2
-pid=
-trap '[ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null; rm -rf "$work"' EXIT
-trap 'exit 2' INT TERM
-out=$work/out err=$work/err sock=$work/sock
+. tests/tap.sh
+subject=inspect shown='head -n 40'
+sock=$work/sock console=$work/console
 
-subject=inspect
-. tests/guests/tap.sh
-
-[ "${1-}" != --control ] || control "$0"
+[ "${1-}" != --control ] || control tests/guests/inspect.sh
 [ -x "$STRATA" ] || { echo "Bail out! $STRATA is not built"; exit 2; }
 
 # Runs strata inspect SOCK with the arguments; sets status.
 look() {
-    timeout -s KILL $((20 * SLOW)) "$STRATA" inspect "$sock" "$@" >"$out" 2>"$err" </dev/null
+    timeout -s KILL $((limit * SLOW)) "$STRATA" inspect "$sock" "$@" >"$out" 2>"$err" </dev/null
     status=$?
 }
 
@@ -51,22 +45,24 @@ and() { # NAME PATTERN: what the last look printed as well
 
 # A machine in the background; its console in and out of files.
 start() { # ARGUMENT…
-    rm -f "$work/in" "$work/console"
+    rm -f "$work/in" "$console"
     mkfifo "$work/in"
-    "$STRATA" run --control "$sock" "$@" <"$work/in" >"$work/console" 2>"$work/stderr" &
+    "$STRATA" run --control "$sock" "$@" <"$work/in" >"$console" 2>"$work/stderr" &
     pid=$!
     exec 8>"$work/in"
 }
 
-await() { # PATTERN on the console
-    i=0
-    while [ $i -lt $((200 * SLOW)) ]; do
-        grep -Eqa -e "$1" "$work/console" 2>/dev/null && return 0
-        kill -0 "$pid" 2>/dev/null || return 1
-        sleep 0.1
-        i=$((i + 1))
-    done
-    return 1
+# Looks again until there is this to be seen: a guest takes its time.
+look_for() { # PATTERN ARGUMENT…
+    pattern=$1
+    shift
+    in_time $((limit * 10)) seen "$pattern" "$@"
+}
+seen() { # PATTERN ARGUMENT…
+    pattern=$1
+    shift
+    look "$@"
+    grep -Eq -e "$pattern" "$out" || ! running
 }
 
 finish() { # SIGNAL: ends the machine, sets ended
@@ -81,7 +77,7 @@ finish() { # SIGNAL: ends the machine, sets ended
 
 start --iommu strict --rng --balloon 0
 why=
-await '[>] *$' || why="no prompt"
+await "$console" '[>] *$' || why="no prompt"
 verdict "a machine with a control socket comes to its prompt" "$why"
 why=
 case $(ls -l "$sock" 2>/dev/null) in
@@ -90,9 +86,9 @@ srw-------*) ;;
 esac
 verdict "the socket is there, for its owner only" "$why"
 
-echo 'run shared-memory 2000000000 &' >&8
-await 'started'
-sleep 1
+type_in 'run shared-memory 2000000000 &'
+await "$console" 'started'
+look_for 'rw, pid [0-9]+ shared-memory at' shared
 
 expect "maps: the init process" 0 '^pid 1 init, root 0x[0-9a-f]+' maps
 and "maps: its text, executable and not writable" '^  0000000000400000-[0-9a-f]+ .* r-xu  4K '
@@ -126,11 +122,7 @@ and "pages: pinned for DMA" '^pinned for DMA: [0-9]+ pages under [0-9]+ mappings
 and "pages: guest tables" '^table memory: guest [0-9]+K'
 and "pages: second-stage tables, or why not" 'second stage \((software|npt|ept|shadow)\): (at least|not available here)'
 # A kernel stopped in the middle of a change may disagree for that moment.
-tries=0
-until grep -q 'frame table agrees with the walks' "$out" || [ $tries -eq 20 ]; do
-    tries=$((tries + 1))
-    look pages
-done
+look_for 'frame table agrees with the walks' pages
 and "pages: the guest's frame table agrees with the walks" 'agrees with the walks of its [0-9]+ address'
 
 expect "shared: whose" 0 'pid [0-9]+ shared-memory at 0x[0-9a-f]+ rw, pid [0-9]+ shared-memory at' shared
@@ -161,25 +153,16 @@ grep -q 'File too large, after 16777216 of 33554432 bytes' "$err" || why="it doe
 [ ! -e "$work/dump" ] || why="half a file is there"
 verdict "dump: none rather than half of one" "$why"
 
-# Looks again until it is so: the guest takes its time.
-until_balloon() { # PATTERN ARGUMENT…
-    pattern=$1 tries=0
-    shift
-    look balloon "$@"
-    until grep -Eq -e "$pattern" "$out" || [ $tries -eq $((50 * SLOW)) ]; do
-        tries=$((tries + 1))
-        sleep 0.1
-        look balloon
-    done
-}
-until_balloon '^the guest says now'
+look_for '^the guest says now' balloon
 and "balloon: how full it is" '^balloon: 0K wanted, 0K in it; guest RAM 256M, of which the host has [0-9.]+[KM] resident'
 and "balloon: what the guest says, just asked" '^the guest says now:'
 and "balloon: how much of its memory is free" '^ +[0-9.]+M  free memory'
-until_balloon '16M in it' 16M
+look balloon 16M
+look_for ' wanted, 16M in it' balloon
 and "balloon: the size that it was given" '^balloon: 16M wanted, 16M in it'
 and "balloon: and the host has its memory" '^given back so far: 16M into the balloon'
-until_balloon '0K in it' 0
+look balloon 0
+look_for ' wanted, 0K in it' balloon
 and "balloon: empty again" '^balloon: 0K wanted, 0K in it'
 look balloon 8M --json "$work/balloon.json"
 why=
@@ -232,18 +215,17 @@ expect "a pattern that is none" 2 '!even number of hex digits' find 0x123
 expect "a length that is none" 2 '!not a length' dump 0 many "$work/none"
 
 # Several at once, one of them watching.
-timeout -s KILL $((30 * SLOW)) "$STRATA" inspect "$sock" pages --watch >"$work/watch" 2>"$work/watch.err" &
-watcher=$!
-i=0
-while [ $i -lt 5 ]; do
+timeout -s KILL $((6 * limit * SLOW)) "$STRATA" inspect "$sock" pages --watch >"$work/watch" 2>"$work/watch.err" &
+watcher=$! finders=
+for i in 1 2 3 4 5; do
     "$STRATA" inspect "$sock" find 0x7f454c460201 >"$work/find.$i" 2>&1 &
     finders="$finders $!"
-    i=$((i + 1))
 done
 why=
 for finder in $finders; do
     wait "$finder" || why="one of five finds failed"
 done
+[ "$(cat "$work"/find.* | grep -c '^gpa 0x')" -ge 5 ] || why="one of five found nothing"
 verdict "six clients at once" "$why"
 
 # In a terminal of 20 columns and 4 rows: three lines, each where the one before it began.
@@ -267,13 +249,15 @@ grep -q 'another process listens' "$err" || why="it does not say so"
 verdict "a socket that somebody listens on stays" "$why"
 
 # The guest is none the worse for it.
-echo 'run hello' >&8
+type_in 'run hello'
 why=
-await 'hello' || why="no answer"
+await "$console" 'hello' || why="no answer"
 verdict "the guest goes on" "$why"
-echo halt >&8
-finish ''
+await "$work/watch" '^guest RAM'
 why=
+[ -S "$sock" ] || why="the socket is gone"
+type_in halt
+finish ''
 [ $ended -eq 0 ] || why="status $ended"
 [ ! -e "$sock" ] || why="the socket is still there"
 verdict "it ends as ever, and removes its socket" "$why"
@@ -297,9 +281,9 @@ rm -f "$sock"
 # --- a kernel that strata knows nothing of: whatever CR3 the vCPUs have
 
 start --kernel build/guest/kernel.elf
-await '[>] *$'
-echo 'run spin 600000 &' >&8
-await 'started'
+await "$console" '[>] *$'
+type_in 'run spin 600000 &'
+await "$console" 'started'
 expect "another kernel: what its vCPUs have loaded" 0 '^0x[0-9a-f]+, root 0x[0-9a-f]+.* on vCPU' maps
 and "another kernel: and that this is all that is known" '^not the bundled guest'
 expect "another kernel: no symbols" 1 '!symbols are known of the bundled guest only' walk kernel_info
@@ -313,11 +297,7 @@ expect "a machine that is gone" 1 '!the VM is gone' maps
 # --- no paging at all
 
 start --kernel build/tests/idle.elf --cpus 1
-i=0
-until look regs && [ "$status" -eq 0 ] || [ $i -eq $((50 * SLOW)) ]; do
-    sleep 0.1
-    i=$((i + 1))
-done
+look_for '^vCPU 0' regs
 expect "a stale socket is replaced; a guest without paging" 0 '^1 vCPUs have paging off' maps
 expect "no paging: addresses are guest-physical" 0 '^GPA .* paging is off' walk rip
 finish TERM
@@ -325,5 +305,4 @@ why=
 [ $ended -eq 143 ] && [ ! -e "$sock" ] || why="status $ended, or the socket is still there"
 verdict "a signal ends it and removes the socket" "$why"
 
-echo "1..$n"
-exit $((failed > 0))
+plan

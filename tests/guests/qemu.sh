@@ -1,41 +1,33 @@
 #!/bin/sh
 # qemu.sh: the bundled guest as a plain PVH kernel under QEMU's own CPU emulation,
 # which hands over no device tree. Prints TAP.
-cd "$(dirname "$0")/../.." || exit 1
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-out=$work/out
+cd "$(dirname "$0")/../.." || exit 2
+. tests/tap.sh
+subject="under QEMU" limit=100
 mkfifo "$work/in"
 
-timeout -s KILL 60 qemu-system-x86_64 -machine q35,accel=tcg -m 128 -nodefaults -display none \
+qemu-system-x86_64 -machine q35,accel=tcg -m 128 -nodefaults -display none \
     -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4 -serial stdio \
-    -kernel "${1:-build/guest/kernel.elf}" <"$work/in" >"$out" 2>&1 &
+    -kernel "${1:-build/guest/kernel.elf}" <"$work/in" >"$out" 2>"$err" &
 pid=$!
 exec 8>"$work/in"
 # What is typed before the prompt may be lost: QEMU does not hold it back.
-for _ in $(seq 100); do
-    ! grep -q '^> ' "$out" || break
-    sleep 0.2
-done
+await "$out" '^> '
 # halt ends it through isa-debug-exit, whose status is (5 << 1) | 1.
-printf 'stress 200 1\nhalt 5\n' >&8
+type_in 'stress 200 1\nhalt 5'
+gone_within $((limit * 10)) || kill -KILL $pid
 wait $pid
 status=$?
+pid=
 exec 8>&-
 
-verdict() { # N NAME OK?
-    if [ "$3" -eq 0 ]; then echo "ok $1 - $2"; else
-        echo "not ok $1 - $2"
-        sed 's/^/#   /' "$out"
-        failed=1
-    fi
-}
-failed=0
-grep -q '^strata guest: 1 CPU, 127 MiB' "$out"
-verdict 1 "under QEMU the guest comes to its banner" $?
-grep -q 'as the model says' "$out"
-verdict 2 "under QEMU its memory is as the model says" $?
-[ $status -eq 11 ]
-verdict 3 "under QEMU halt ends it with the status asked for" $?
-echo "1..3"
-exit $failed
+why=
+grep -q '^strata guest: 1 CPU, 127 MiB' "$out" || why="no banner"
+verdict "the guest comes to its banner" "$why"
+why=
+grep -q 'as the model says' "$out" || why="stress does not say so"
+verdict "its memory is as the model says" "$why"
+why=
+[ $status -eq 11 ] || why="status $status, should be 11"
+verdict "halt ends it with the status asked for" "$why"
+plan

@@ -16,11 +16,8 @@
 cd "$(dirname "$0")/../.." || exit 2
 
 STRATA=${STRATA:-build/strata}
-SLOW=${STRATA_SLOW:-1}
-work=$(mktemp -d) || exit 2
-trap 'rm -rf "$work"' EXIT
-trap 'exit 2' INT TERM
-n=0 failed=0
+. tests/tap.sh
+out=$work/out err=$work/told shown='head -n 20'
 
 # What each weak policy shows: POLICY ATTACK…. The others show nothing at all.
 WEAK='aliases alias
@@ -47,27 +44,15 @@ trusting-driver used-ring
 withheld withheld-completion
 wrap arithmetic'
 
-verdict() { # NAME WHY-NOT, which is empty if all is well; $work/told has more
-    n=$((n + 1))
-    if [ -z "$2" ]; then
-        echo "ok $n - $1"
-        return
-    fi
-    failed=$((failed + 1))
-    echo "not ok $n - $1"
-    echo "$2" | sed 's/^/# /'
-    [ ! -s "$work/told" ] || grep -v '^ok' "$work/told" | head -n 20 | sed 's/^/#   /'
-}
-
 # Attacks a policy; sets status. The cells go to a file, one to a line, without numbers:
 # "DEVICE: ATTACK of TARGET: what came of it".
 attack() { # POLICY.dts CELLS OPTION…
     dts=$1 cells=$2
     shift 2
     timeout -s KILL $((120 * SLOW)) "$STRATA" dma test --tap "$@" "$dts" \
-        >"$work/tap" 2>"$work/err" </dev/null
+        >"$work/tap" 2>"$work/said" </dev/null
     status=$?
-    cat "$work/tap" "$work/err" >"$work/told"
+    cat "$work/tap" "$work/said" | grep -v '^ok' >"$err"
     sed -nE 's/^(not )?ok [0-9]+ - [^:]*: //p' "$work/tap" | sort >"$cells"
     # A run that ended early must not look like a small matrix.
     planned=$(sed -n 's/^1\.\.//p' "$work/tap")
@@ -120,12 +105,12 @@ group_policies() {
 misuse() { # NAME PATTERN ARGUMENT…
     name=$1 pattern=$2
     shift 2
-    timeout -s KILL $((20 * SLOW)) "$STRATA" "$@" >"$work/out" 2>"$work/told" </dev/null
+    timeout -s KILL $((20 * SLOW)) "$STRATA" "$@" >"$out" 2>"$err" </dev/null
     status=$? why=
     [ $status -eq 2 ] || why="exit status $status, should be 2; "
-    [ ! -s "$work/out" ] || why="${why}there is something on stdout; "
-    [ "$(wc -l <"$work/told")" -eq 1 ] || why="${why}not one line on stderr; "
-    grep -qE -e "$pattern" "$work/told" || why="${why}stderr does not match /$pattern/"
+    [ ! -s "$out" ] || why="${why}there is something on stdout; "
+    [ "$(wc -l <"$err")" -eq 1 ] || why="${why}not one line on stderr; "
+    grep -qE -e "$pattern" "$err" || why="${why}stderr does not match /$pattern/"
     verdict "$name" "$why"
 }
 
@@ -191,7 +176,7 @@ one_edit() { # NAME SED-COMMAND CELLS
     sort "$work/$1.cells" "$work/edited.cells" | uniq -u | sed 's/: [^:]*$//' | sort -u >"$work/changed"
     printf '%s' "${3:+$3
 }" | sort | cmp -s - "$work/changed" || why="${why}other cells changed than should"
-    { echo "changed:"; cat "$work/changed"; } >"$work/told"
+    { echo "changed:"; cat "$work/changed"; } >"$err"
     verdict "edit of $1: $2" "$why"
 }
 
@@ -211,12 +196,15 @@ group_edit() {
 
 group_random() {
     for name in off page-exclusive lazy shared-domain bounce-pool quarantine; do
-        attack "tests/policies/$name.dts" "$work/random.cells" --attack ats --random 3s --seed 1
-        did=$(sed -n 's/^ok .* \([0-9]*\) random accesses.*/\1/p' "$work/tap")
+        # How many it does in a time is the machine's business; these are to be done.
+        for seconds in 3 12 48; do
+            attack "tests/policies/$name.dts" "$work/random.cells" --attack ats --random ${seconds}s --seed 1
+            did=$(sed -n 's/^ok .* \([0-9]*\) random accesses.*/\1/p' "$work/tap")
+            [ "$status" = 0 ] && [ "${did:-0}" -lt 500 ] || break
+        done
         why=$([ "$status" = 0 ] || echo "exit status $status, should be 0; ")
-        # Fewer would mean that it does something else than it should.
         verdict "random requests under $name: $did, all as promised" \
-            "$why$([ "${did:-0}" -ge 500 ] || echo "only ${did:-none}")"
+            "$why$([ "${did:-0}" -ge 500 ] || echo "only ${did:-none} in $seconds s")"
     done
 }
 
@@ -234,7 +222,7 @@ group_faults() {
     faults=$(make -s fault-list)
     verdict "at least eight bugs to seed" "$([ "$(echo "$faults" | wc -l)" -ge 8 ] || echo "$faults")"
     for fault in $faults; do
-        make -s FAULT_INJECT="$fault" "build/fault/$fault/strata" >"$work/told" 2>&1 || {
+        make -s FAULT_INJECT="$fault" "build/fault/$fault/strata" >"$err" 2>&1 || {
             verdict "seeded bug $fault" "it cannot be built"
             continue
         }
@@ -255,9 +243,9 @@ group_control() {
     printf '#!/bin/sh\necho 1..0\nexit 0\n' >"$work/nothing"
     chmod +x "$work/nothing"
     STRATA=$work/nothing sh tests/policies/run.sh policies classes edit random >"$work/control"
-    grep -E '^ok .*' "$work/control" | grep -v 'every weak policy is there' >"$work/told"
+    grep -E '^ok .*' "$work/control" | grep -v 'every weak policy is there' >"$err"
     verdict "a strata that does nothing fails $(grep -c '^not ok' "$work/control") tests" \
-        "$([ ! -s "$work/told" ] || echo "but passes: $(head -n 1 "$work/told")")"
+        "$([ ! -s "$err" ] || echo "but passes: $(head -n 1 "$err")")"
 }
 
 [ $# -gt 0 ] || set -- misuse policies classes edit random
@@ -267,5 +255,4 @@ for group; do
     *) echo "run.sh: no group '$group'" >&2; exit 2 ;;
     esac
 done
-echo "1..$n"
-[ $failed -eq 0 ]
+plan

@@ -4,27 +4,12 @@
 # same.
 cd "$(dirname "$0")/../.." || exit 2
 root=$PWD
-work=$(mktemp -d) || exit 2
-trap 'rm -rf "$work"' EXIT
-trap 'exit 2' INT TERM
-n=0 failures=0
-
-verdict() { # NAME WHY-NOT, which is empty if all is well
-	n=$((n + 1))
-	if [ -z "$2" ]; then
-		echo "ok $n - $1"
-	else
-		failures=$((failures + 1))
-		echo "not ok $n - $1"
-		echo "$2" | sed 's/^/# /'
-		head -n 10 "$work/out" "$work/err" 2>/dev/null | cat -v | sed 's/^/#   /'
-	fi
-}
-skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; }
+. tests/tap.sh
+limit=60
 
 # Runs a command; sets status, keeps its output.
 run() {
-	timeout -k 5 120 "$@" >"$work/out" 2>"$work/err"
+	timeout -k 5 300 "$@" >"$work/out" 2>"$work/err"
 	status=$?
 }
 same() { # WHAT FILE TEXT: complains unless FILE holds exactly TEXT
@@ -43,10 +28,11 @@ misuse() { # NAME PATTERN COMMAND…: status 2, no output, one line that matches
 	verdict "$name" "$why"
 }
 emulators() { # those with our mark in their command line
-	grep -lsaF -e "$1" /proc/[0-9]*/cmdline | while read -r file; do
+	grep -lsaF -e "$work/cache" /proc/[0-9]*/cmdline | while read -r file; do
 		! grep -qsa '^qemu' "$file" || echo "$file"
 	done
 }
+no_emulators() { [ -z "$(emulators)" ]; }
 
 # --- misuse
 
@@ -172,7 +158,7 @@ for signal in TERM KILL; do
 	rm -rf "$work/stall.here" "$work/linux"
 	env "${fake[@]}" setsid scripts/guest-linux build >"$work/out" 2>"$work/err" &
 	build=$!
-	for ((i = 0; i < 300; i++)); do [ ! -e "$work/stall.here" ] || break; sleep 0.1; done
+	in_time $((limit * 10)) [ -e "$work/stall.here" ]
 	why=
 	[ -e "$work/stall.here" ] || why="it never came to building; "
 	# Everything, as when the machine goes down, or only the script.
@@ -191,15 +177,15 @@ done
 # --- check's verdicts on steps that go wrong
 
 cat >"$work/steps" <<'TABLE'
-good 5 printf 'ok 1 - a\nok 2 - b # SKIP no\n1..2\n'
-bad 5 printf 'not ok 1 - a\n# because\n1..1\n'; exit 1
-crash 5 echo 'ok 1 - a'; kill -SEGV $$
-slow 1 echo 'ok 1 - a'; sleep 20
-plan 5 printf '1..3\nok 1 - a\n'
-exit 5 echo 'ok 1 - a'; exit 1
-silent 5 true
-bail 5 printf 'ok 1 - a\nBail out! no\n'
-none 5 echo '1..0 # SKIP never'
+good 60 printf 'ok 1 - a\nok 2 - b # SKIP no\n1..2\n'
+bad 60 printf 'not ok 1 - a\n# because\n1..1\n'; exit 1
+crash 60 echo 'ok 1 - a'; kill -SEGV $$
+slow 3 echo 'ok 1 - a'; sleep 60
+plan 60 printf '1..3\nok 1 - a\n'
+exit 60 echo 'ok 1 - a'; exit 1
+silent 60 true
+bail 60 printf 'ok 1 - a\nBail out! no\n'
+none 60 echo '1..0 # SKIP never'
 TABLE
 for step in good:1:0:1:0 bad:0:1:0:1 crash:1:1:0:1 slow:1:1:0:1 plan:1:1:0:1 exit:1:1:0:1 \
 	silent:0:1:0:1 bail:1:1:0:1 none:0:0:1:1; do
@@ -216,7 +202,7 @@ done
 if ! scripts/deps npt 2>"$work/err"; then
 	skip "emuhost" "$(head -n 1 "$work/err")"
 	echo "1..$n"
-	exit $((failures > 0))
+	exit $((failed > 0))
 fi
 
 # A cache of its own, with the kernel of the usual one, tells its processes.
@@ -279,27 +265,21 @@ grep -q 'MiB of files.*--memory' "$work/err" || why+="no word about the size; "
 verdict "emuhost: more files than the host has room for" "$why"
 rm "$work/big"
 
-run scripts/emuhost npt --timeout 2 -- sh -c 'echo up; sleep 1000' </dev/null
+run scripts/emuhost npt --timeout 5 -- sh -c 'echo up; sleep 1000' </dev/null
 why=$(expect 124; same stdout "$work/out" $'up\n')
-grep -q 'within 2 s' "$work/err" || why+="no word about the limit; "
-[ -z "$(emulators "$work/cache")" ] || why+="an emulator is still there"
+grep -q 'within 5 s' "$work/err" || why+="no word about the limit; "
+in_time $((limit * 10)) no_emulators || why+="an emulator is still there"
 verdict "emuhost: a limit ends the command with status 124" "$why"
 
 for signal in TERM KILL; do
 	scripts/emuhost npt -- sh -c 'echo up; sleep 1000' >"$work/out" 2>"$work/err" </dev/null &
 	pid=$!
-	for ((i = 0; i < 600; i++)); do
-		grep -q up "$work/out" && break
-		sleep 0.1
-	done
+	await "$work/out" '^up'
 	why=
-	[ -n "$(emulators "$work/cache")" ] || why="no emulator was seen; "
+	! no_emulators || why="no emulator was seen; "
 	{ kill -$signal $pid; wait $pid; } 2>/dev/null
-	for ((i = 0; i < 30; i++)); do
-		[ -n "$(emulators "$work/cache")" ] || break
-		sleep 0.1
-	done
-	[ $i -lt 30 ] || why+="an emulator is still there"
+	pid=
+	in_time $((limit * 10)) no_emulators || why+="an emulator is still there"
 	verdict "emuhost: SIG$signal leaves no process" "$why"
 done
 why=
@@ -350,5 +330,4 @@ else
 	skip "strata falls back to an emulated host, with disks" "needs the right to make a mount namespace"
 fi
 
-echo "1..$n"
-[ $failures -eq 0 ]
+plan
