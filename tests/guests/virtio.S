@@ -2,13 +2,14 @@
  * A virtio driver in a few lines (virtio 1.2, 3.1 and 4.2.3), for the first virtio-console:
  * says "hello by virtio" on its transmit queue, then breaks the rules with a chain that is a
  * loop. Ends with 0; 2: there is no such device, 3: it did
- * not take the features (no ACCESS_PLATFORM is among them), 4: it did not use the buffer,
- * 5: it did not interrupt, 6: it did not notice the loop.
+ * not take the features (ACCESS_PLATFORM is among them only if boot arguments begin with p),
+ * 4: it did not use the buffer, 5: it did not interrupt, 6: it did not notice the loop.
  */
 #include "tests/guests/pvh.h"
 
 PVH_KERNEL virtio_start
 
+#define CMDLINE    24 /* in hvm_start_info */
 #define CONSOLE_ID 3
 #define TRANSMIT   1
 #define SIZE       4
@@ -43,7 +44,12 @@ PVH_KERNEL virtio_start
 .endm
 
 virtio_start:
-    mov $ABI_MMIO_GPA, %ebx
+    mov CMDLINE(%ebx), %esi
+    mov $1, %edi /* VERSION_1, and */
+    cmpb $'p', (%esi)
+    jne 1f
+    or $2, %edi /* ACCESS_PLATFORM, of the upper 32 features */
+1:  mov $ABI_MMIO_GPA, %ebx
 1:  cmpl $0x74726976, MAGIC(%ebx)
     jne 2f
     cmpl $CONSOLE_ID, DEVICE_ID(%ebx)
@@ -58,7 +64,7 @@ there:
     SET STATUS, 1
     SET STATUS, 3
     SET DRIVER_FEATURES_SEL, 1
-    SET DRIVER_FEATURES, 1 /* VERSION_1 */
+    mov %edi, DRIVER_FEATURES(%ebx)
     SET STATUS, 0xb
     UNLESS STATUS, 8, 3
     SET QUEUE_SEL, TRANSMIT

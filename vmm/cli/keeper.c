@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "devices/core/board.h"
+#include "devices/virtio/iommu.h"
 #include "vmm/cli/footprint.h"
 #include "vmm/cli/terminal.h"
 #include "vmm/cli/watchdog.h"
@@ -19,6 +20,7 @@
 #define STATUS_SIGNAL   128 /* plus the signal's number, as shells have it */
 #define STOP_TIMEOUT_MS 900
 #define SETTLED_MS      50 /* without input or a signal: starting is over */
+#define UNDRIVEN_MS     1000
 
 /* Input on its way from stdin to the guest. */
 struct input {
@@ -145,12 +147,53 @@ static int keep_watch(const struct keeper *keeper, int64_t *next_ms)
     return (int)(*next_ms - now);
 }
 
+/* Requests that the guest's driver has made to the IOMMU, of whatever kind. */
+static uint64_t iommu_requests(const struct board *board)
+{
+    struct virtio_iommu_counts counts;
+    struct board_report report;
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; board_report(board, i, &report); i++) {
+        if (!report.iommu)
+            continue;
+        virtio_iommu_count(report.iommu, &counts);
+        sum = counts.unanswered;
+        for (unsigned status = 0; status < VIRTIO_IOMMU_STATUSES; status++)
+            sum += counts.answered[status];
+    }
+    return sum;
+}
+
+/*
+ * A kernel without a driver for the IOMMU waits for ever for its devices, which reach no
+ * memory. Whether that is still to be found out; says so if it is the case.
+ */
+static bool may_be_undriven(const struct keeper *keeper)
+{
+    struct iommu *iommu = board_iommu(keeper->board);
+    struct iommu_counts counts;
+
+    if (!iommu || iommu_requests(keeper->board))
+        return false;
+    iommu_count(iommu, &counts);
+    if (!counts.faults)
+        return true;
+    /* As in print_help. */
+    fprintf(stderr,
+            "strata run: the IOMMU has refused a device access to memory, and no driver has asked "
+            "it for any: the kernel needs one for virtio-iommu (Linux: CONFIG_VIRTIO_IOMMU), or "
+            "leave out --iommu%s\n",
+            keeper->raw ? "\r" : "");
+    return false;
+}
+
 /* Console input and signals, until the VM has been told to stop. */
 static void attend(const struct keeper *keeper)
 {
     struct input input = { 0 };
     int64_t next_look_ms = 0;
-    bool trimmed = false;
+    bool trimmed = false, undriven = true;
     uint64_t counter;
 
     for (;;) {
@@ -161,7 +204,12 @@ static void attend(const struct keeper *keeper)
             { .fd = input_fd(keeper, &input), .events = POLLIN },
         };
         int timeout_ms = keeper->watchdog ? keep_watch(keeper, &next_look_ms) : -1;
-        int ready = poll(fds, 4, trimmed ? timeout_ms : SETTLED_MS);
+        int ready;
+
+        undriven = undriven && may_be_undriven(keeper);
+        if (undriven && (timeout_ms < 0 || timeout_ms > UNDRIVEN_MS))
+            timeout_ms = UNDRIVEN_MS;
+        ready = poll(fds, 4, trimmed ? timeout_ms : SETTLED_MS);
 
         if (ready == 0 && !trimmed) {
             footprint_trim();
@@ -169,8 +217,11 @@ static void attend(const struct keeper *keeper)
         }
         if (ready <= 0)
             continue;
-        if (fds[0].revents)
+        if (fds[0].revents) {
+            if (undriven)
+                (void)may_be_undriven(keeper);
             return;
+        }
         if (fds[1].revents)
             take_signal(keeper);
         if (fds[2].revents && read(keeper->room_fd, &counter, sizeof(counter)) < 0)
