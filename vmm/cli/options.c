@@ -69,12 +69,14 @@ int options_next(const struct command_line *line, int argc, char **argv, const c
     /* Small numbers stand for long options; letters never collide with them. */
     found = getopt_long(argc, argv, line->operands ? ":" : "+:", options, NULL);
     *value = optarg;
-    if (found == HELP_INDEX) {
+    if (found == HELP_INDEX || (found == '?' && optopt == 'h')) {
         print_help(line);
         exit(fflush(stdout) ? STATUS_FAILED : STATUS_OK);
     }
     if (found == ':')
         usage_error(line, "%s needs an argument", argv[optind - 1]);
+    if (found == '?' && optopt == HELP_INDEX)
+        usage_error(line, "--help takes no argument");
     if (found == '?' && optopt && optopt < OPTIONS_MAX)
         usage_error(line, "--%s takes no argument", line->options[optopt].name);
     if (found == '?' && isprint(optopt))
