@@ -3,6 +3,7 @@
  *   c  prints feature words of CPUID, as hexadecimal numbers
  *   t  prints the clock's century, year, month, day, hours, minutes, as they are in it
  *   p  has the interval timer count down, and says whether it did
+ *   i  says whether the first PIC's inputs are masked
  *   o  powers off, r resets, v goes to the reset vector, x reports a panic
  * Ends with status 9 where it was still there afterwards.
  */
@@ -30,6 +31,8 @@ pc_start:
     je clock
     cmp $'p', %al
     je timer
+    cmp $'i', %al
+    je pic
     cmp $'o', %al
     je power_off
     cmp $'r', %al
@@ -40,6 +43,13 @@ pc_start:
     je panic
 still_here:
     END 9
+
+pic:
+    in $0x21, %al
+    cmp $0xff, %al
+    jne still_here
+    SAY masked
+    END 0
 
 power_off:
     SAY off

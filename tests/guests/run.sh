@@ -88,6 +88,7 @@ group_misuse() {
     misuse "unknown command" "frobnicate" frobnicate
     misuse "unknown option" "frobnicate" run --frobnicate
     misuse "option without its value" "memory" run --memory
+    misuse "help with a value" "--help takes no argument" run --help=me
     misuse "superfluous argument" "superfluous" run superfluous
     misuse "memory of 0" "memory" run --memory 0
     misuse "memory of 1 byte" "memory" run --memory 1
@@ -177,6 +178,7 @@ group_misuse() {
     misuse "unknown exercise to break" "no-such" tour --break no-such
     for command in run tour doctor; do
         expect "help of $command" 0 "Usage|usage" - $command --help
+        expect "help of $command, in short" 0 "Usage|usage" - $command -h
     done
     expect "help" 0 "tour" - --help
     misuse "a feature that nobody has" 'cpuid -avx3: no such feature; "avx" is the nearest' \
@@ -751,6 +753,7 @@ group_pc() {
     grep -q '"reason": "guest reset"' "$work/run.json" || why="its JSON does not say so"
     verdict "and is told from poweroff" "$why"
     expect "so does the reset vector" 16 '^resetting$' - run --kernel "$pc" --append v
+    expect "the PIC is masked until somebody initialises it" 0 '^masked$' - run --kernel "$pc" --append i
     expect "a panic by pvpanic is too, and told" 17 '^panicking$' 'panic' run --kernel "$pc" --append x
     expect "the interval timer is there when it is used" 0 '^counted$' - \
         run --kernel "$pc" --append p
@@ -1052,6 +1055,8 @@ group_devices() {
     verdict "a virtio console says hello, and that it needs a reset" "$why"
     expect "a driver that ignores the IOMMU is refused" 3 - - \
         run --kernel "$GUESTS/virtio.elf" --virtio-console --iommu strict
+    expect "a kernel without a driver for the IOMMU is told" 4 - 'needs one for virtio-iommu' \
+        run --kernel "$GUESTS/virtio.elf" --append platform --virtio-console --iommu strict
 
     # The guest's driver only writes: input is the serial port's.
     start run --virtio-console --append console=virtio

@@ -11,6 +11,16 @@ int irq_create(struct vm *vm)
     return ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) < 0 ? -errno : 0;
 }
 
+int irq_mask_pic(struct vm *vm)
+{
+    struct kvm_irqchip chip = { .chip_id = KVM_IRQCHIP_PIC_MASTER };
+
+    if (ioctl(vm->fd, KVM_GET_IRQCHIP, &chip) < 0)
+        return -errno;
+    chip.chip.pic.imr = 0xff;
+    return ioctl(vm->fd, KVM_SET_IRQCHIP, &chip) < 0 ? -errno : 0;
+}
+
 int irq_line(struct vm *vm, unsigned gsi, bool level)
 {
     struct kvm_irq_level line = { .irq = gsi, .level = level };

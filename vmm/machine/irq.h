@@ -13,6 +13,14 @@ struct vm;
 int irq_create(struct vm *vm);
 
 /*
+ * Masks the first PIC, and with it the second, as firmware leaves them: KVM's are open, with
+ * vectors from 0 on, where a kernel that has no use for them expects exceptions. One that
+ * has initialises them, which unmasks all (8259A data sheet, ICW1). After irq_create. 0 or
+ * -errno.
+ */
+int irq_mask_pic(struct vm *vm);
+
+/*
  * Sets the level of a line (GSI 0 to 23: IOAPIC pins, 0 to 15 also PIC inputs). An
  * edge is a 0 followed by a 1. From any thread. 0 or -errno.
  */

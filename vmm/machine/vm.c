@@ -112,6 +112,8 @@ int vm_create(struct vm *vm, const struct kvm_host *host, const struct vm_shape 
         goto destroy_memory;
     }
     err = irq_create(vm);
+    if (!err && vm->shape.pc)
+        err = irq_mask_pic(vm);
     if (err)
         goto destroy_memory;
     vm_setup_reached(vm, VM_STAGE_MACHINE);
