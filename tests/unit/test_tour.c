@@ -121,6 +121,19 @@ START_TEST(handed_over)
 }
 END_TEST
 
+/* A control that hangs has shown nothing. */
+START_TEST(refuted)
+{
+    expect_true(run, true, "so", "so", "it");
+    ck_assert(!tour_refuted(run));
+    expect_course(run, false, "guest exit", "still running", "the end");
+    ck_assert(!tour_ok(run));
+    ck_assert(!tour_refuted(run));
+    expect_true(run, false, "so", "other", "it");
+    ck_assert(tour_refuted(run));
+}
+END_TEST
+
 /* Every exercise has what the tour needs of it, and a control that differs. */
 START_TEST(exercise)
 {
@@ -153,6 +166,7 @@ Suite *tour_suite(void)
     tcase_add_test(tcase, hex);
     tcase_add_test(tcase, words);
     tcase_add_test(tcase, overflow);
+    tcase_add_test(tcase, refuted);
     tcase_add_test(tcase, figures);
     tcase_add_test(tcase, ticks);
     tcase_add_test(tcase, handed_over);

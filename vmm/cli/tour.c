@@ -62,7 +62,7 @@ static void list(void)
 
 bool tour_control_failed(const struct stop *stop)
 {
-    return stop->has_control && !tour_ok(&stop->control);
+    return stop->has_control && tour_refuted(&stop->control);
 }
 
 bool tour_stop_ok(const struct tour *tour, const struct stop *stop)

@@ -50,20 +50,37 @@ void expect_hex(struct tour_run *run, uint64_t expected, uint64_t observed, cons
     snprintf(check->observed, sizeof(check->observed), "0x%" PRIx64, observed);
 }
 
-void expect_true(struct tour_run *run, bool ok, const char *expected, const char *observed,
-                 const char *name, ...)
+static void add_words(struct tour_run *run, bool ok, bool course, const char *expected,
+                      const char *observed, const char *name, va_list args)
 {
-    struct tour_check *check;
-    va_list args;
+    struct tour_check *check = new_check(run, name, args);
 
-    va_start(args, name);
-    check = new_check(run, name, args);
-    va_end(args);
     if (!check)
         return;
     check->ok = ok;
+    check->course = course;
     snprintf(check->expected, sizeof(check->expected), "%s", expected);
     snprintf(check->observed, sizeof(check->observed), "%s", observed);
+}
+
+void expect_true(struct tour_run *run, bool ok, const char *expected, const char *observed,
+                 const char *name, ...)
+{
+    va_list args;
+
+    va_start(args, name);
+    add_words(run, ok, false, expected, observed, name, args);
+    va_end(args);
+}
+
+void expect_course(struct tour_run *run, bool ok, const char *expected, const char *observed,
+                   const char *name, ...)
+{
+    va_list args;
+
+    va_start(args, name);
+    add_words(run, ok, true, expected, observed, name, args);
+    va_end(args);
 }
 
 void add_figure(struct tour_run *run, double value, const char *name, ...)
@@ -96,6 +113,15 @@ bool tour_ok(const struct tour_run *run)
             return false;
     }
     return run->nchecks > 0 && !run->dropped;
+}
+
+bool tour_refuted(const struct tour_run *run)
+{
+    for (size_t i = 0; i < run->nchecks; i++) {
+        if (!run->checks[i].ok && !run->checks[i].course)
+            return true;
+    }
+    return false;
 }
 
 void expect_audit(struct tour_run *run, const struct guest_view *view, uint64_t held,

@@ -75,16 +75,16 @@ static void check_end(struct tour_run *run, int waited, const struct vm_end *end
     else
         snprintf(observed, sizeof(observed), "%s, status %d", vm_end_name(end->reason),
                  end->status);
-    expect_true(run, !waited && end->reason == VM_END_GUEST_EXIT && end->status == 0,
-                "guest exit, status 0", observed, "the guest's program ran to its end");
+    expect_course(run, !waited && end->reason == VM_END_GUEST_EXIT && end->status == 0,
+                  "guest exit, status 0", observed, "the guest's program ran to its end");
 }
 
 /* And of any run, after its last machine. */
 static void check_steps(struct tour_run *run)
 {
     for (uint32_t step = 1; step < run->exercise->steps; step++)
-        expect_true(run, run->rung[step] > 0, "rung", run->rung[step] ? "rung" : "never rung",
-                    "checkpoint %" PRIu32, step);
+        expect_course(run, run->rung[step] > 0, "rung", run->rung[step] ? "rung" : "never rung",
+                      "checkpoint %" PRIu32, step);
 }
 
 /* The last lines the guest wrote, for people to see what went wrong. */

@@ -31,6 +31,7 @@ struct tour_run;
 struct tour_check {
     char name[80];
     bool ok;
+    bool course; /* of how the run went, not of what the exercise shows */
     char expected[TOUR_TEXT_BYTES];
     char observed[TOUR_TEXT_BYTES];
 };
@@ -121,6 +122,12 @@ int tour_run(struct tour_run *run, const struct tour_exercise *exercise,
 /* All checks passed, and there were some. */
 bool tour_ok(const struct tour_run *run);
 
+/*
+ * What the exercise shows was found not to be so: a check of its own failed. A run that only
+ * did not come to its end, or dropped checks, is not ok and not refuted either.
+ */
+bool tour_refuted(const struct tour_run *run);
+
 /* ---- For the exercises ---------------------------------------------------- */
 
 /* Adds a check, by numbers or by a condition with both sides in words. */
@@ -130,6 +137,10 @@ void expect_hex(struct tour_run *run, uint64_t expected, uint64_t observed, cons
     __attribute__((format(printf, 4, 5)));
 void expect_true(struct tour_run *run, bool ok, const char *expected, const char *observed,
                  const char *name, ...) __attribute__((format(printf, 5, 6)));
+
+/* The same for the run's course: that it came to its end, and by which steps. */
+void expect_course(struct tour_run *run, bool ok, const char *expected, const char *observed,
+                   const char *name, ...) __attribute__((format(printf, 5, 6)));
 
 void add_figure(struct tour_run *run, double value, const char *name, ...)
     __attribute__((format(printf, 3, 4)));
