@@ -298,7 +298,9 @@ expect "a machine that is gone" 1 '!the VM is gone' maps
 
 start --kernel build/tests/idle.elf --cpus 1
 look_for '^vCPU 0' regs
-expect "a stale socket is replaced; a guest without paging" 0 '^1 vCPUs have paging off' maps
+expect "a stale socket is replaced; a guest without paging" 0 '^1 vCPU has paging off' maps
+expect "no paging: a find says so, and does not say that it is not mapped" 0 ': mapped nowhere that is known$' find idle
+and "no paging: that is why" '^1 vCPU has paging off'
 expect "no paging: addresses are guest-physical" 0 '^GPA .* paging is off' walk rip
 finish TERM
 why=

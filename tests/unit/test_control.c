@@ -13,6 +13,7 @@
 #include "vmm/cli/control.h"
 #include "vmm/cli/inspect_client.h"
 #include "vmm/cli/inspect_request.h"
+#include "vmm/cli/inspect_text.h"
 
 #define BIG (4u << 20) /* more than a socket takes at once */
 
@@ -332,6 +333,26 @@ START_TEST(connecting)
 }
 END_TEST
 
+/* A bundled guest that is still starting is not called another kernel. */
+START_TEST(who_says_nothing)
+{
+    static const char *const words[] = { "not the bundled guest: ",
+                                         "the bundled guest does not say (yet) " };
+    json_t *reply = json_pack("{s:[], s:b, s:b, s:b, s:i}", "spaces", "bundled", 0, "runs_bundled",
+                              _i, "complete", 1, "pause_ns", 0);
+    char *text = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&text, &bytes);
+
+    ck_assert_ptr_nonnull(out);
+    inspect_print(out, INSPECT_MAPS, reply);
+    fclose(out);
+    ck_assert_int_eq(strncmp(text, words[_i], strlen(words[_i])), 0);
+    free(text);
+    json_decref(reply);
+}
+END_TEST
+
 Suite *control_suite(void)
 {
     Suite *suite = suite_create("control");
@@ -346,6 +367,7 @@ Suite *control_suite(void)
     tcase_add_loop_test(tcase, good_request, 0, 8);
     tcase_add_test(tcase, numbers);
     tcase_add_test(tcase, connecting);
+    tcase_add_loop_test(tcase, who_says_nothing, 0, 2);
     suite_add_tcase(suite, tcase);
     return suite;
 }

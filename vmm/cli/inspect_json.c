@@ -84,6 +84,14 @@ static json_t *json_range(const struct map_range *range)
                      map_sharing_name(range->sharing));
 }
 
+/* What there may be beyond the address spaces that are known. */
+static void add_knowledge(json_t *reply, const struct spaces *spaces)
+{
+    json_object_set_new(reply, "bundled", json_boolean(spaces->bundled));
+    json_object_set_new(reply, "cpus_without_paging", integer(spaces->unpaged_cpus));
+    json_object_set_new(reply, "cpus_in_32_bit_paging", integer(spaces->unwalked_cpus));
+}
+
 void json_add_maps(json_t *reply, const struct spaces *spaces, const struct maps *maps)
 {
     json_t *list = json_array();
@@ -98,10 +106,8 @@ void json_add_maps(json_t *reply, const struct spaces *spaces, const struct maps
         json_object_set_new(space, "ranges", ranges);
         json_array_append_new(list, space);
     }
-    json_object_set_new(reply, "bundled", json_boolean(spaces->bundled));
+    add_knowledge(reply, spaces);
     json_object_set_new(reply, "complete", json_boolean(maps->complete && !spaces->left_out));
-    json_object_set_new(reply, "cpus_without_paging", integer(spaces->unpaged_cpus));
-    json_object_set_new(reply, "cpus_in_32_bit_paging", integer(spaces->unwalked_cpus));
     json_object_set_new(reply, "spaces", list);
 }
 
@@ -196,7 +202,7 @@ void json_add_totals(json_t *reply, const struct spaces *spaces, const struct fr
     }
     for (unsigned i = 0; i <= FRAMES_SHARED_MAX; i++)
         json_array_append_new(mapped, integer(totals->mapped_by[i]));
-    json_object_set_new(reply, "bundled", json_boolean(spaces->bundled));
+    add_knowledge(reply, spaces);
     json_object_set_new(reply, "complete", json_boolean(map->complete && !spaces->left_out));
     json_object_set_new(reply, "spaces", integer(spaces->n));
     json_object_set_new(reply, "ram_pages", integer(totals->ram));
@@ -246,7 +252,7 @@ void json_add_shared(json_t *reply, const struct spaces *spaces, const struct sh
                                               (json_int_t)run->mappings, "mapped_by", sharers));
         frames += run->frames;
     }
-    json_object_set_new(reply, "bundled", json_boolean(spaces->bundled));
+    add_knowledge(reply, spaces);
     json_object_set_new(reply, "complete", json_boolean(list->complete && !spaces->left_out));
     json_object_set_new(reply, "spaces", integer(spaces->n));
     json_object_set_new(reply, "shared_pages", integer(frames));
@@ -272,6 +278,7 @@ void json_add_find(json_t *reply, const struct spaces *spaces, const struct find
         json_array_append_new(hits, json_pack("{s:o, s:o, s:I}", "gpa", json_hex(hit->gpa),
                                               "mapped_by", places, "more", (json_int_t)hit->more));
     }
+    add_knowledge(reply, spaces);
     json_object_set_new(reply, "searched_bytes", integer(find->searched_bytes));
     json_object_set_new(reply, "stopped", json_boolean(find->stopped));
     json_object_set_new(reply, "untouched_too", json_boolean(find->untouched_too));

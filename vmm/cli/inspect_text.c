@@ -29,6 +29,23 @@ static void print_incomplete(FILE *out, const json_t *reply)
         fprintf(out, "not complete: the guest's tables do not end within the limit\n");
 }
 
+/* vCPUs whose translations are not among those shown. */
+static void print_apart(FILE *out, const json_t *reply)
+{
+    uint64_t unpaged = reply_number(reply, "cpus_without_paging");
+    uint64_t unwalked = reply_number(reply, "cpus_in_32_bit_paging");
+
+    if (unpaged)
+        fprintf(out, "%" PRIu64 " vCPU%s paging off: addresses there are guest-physical\n", unpaged,
+                unpaged == 1 ? " has" : "s have");
+    if (unwalked)
+        fprintf(out,
+                "%" PRIu64 " vCPU%s 32-bit paging, which strata does not walk: what %s is not "
+                "counted\n",
+                unwalked, unwalked == 1 ? " uses" : "s use",
+                unwalked == 1 ? "it maps" : "they map");
+}
+
 /* ---- maps ----------------------------------------------------------------- */
 
 static void print_maps(FILE *out, const json_t *reply)
@@ -59,15 +76,14 @@ static void print_maps(FILE *out, const json_t *reply)
                     reply_yes(range, "contiguous") ? "" : " ...");
         }
     }
-    if (reply_number(reply, "cpus_without_paging"))
-        fprintf(out, "%" PRIu64 " vCPUs have paging off: their addresses are guest-physical\n",
-                reply_number(reply, "cpus_without_paging"));
-    if (reply_number(reply, "cpus_in_32_bit_paging"))
-        fprintf(out, "%" PRIu64 " vCPUs use 32-bit paging, which strata does not walk\n",
-                reply_number(reply, "cpus_in_32_bit_paging"));
+    print_apart(out, reply);
     if (!bundled)
-        fprintf(out, "not the bundled guest: only the address spaces that vCPUs have loaded are "
-                     "known, and sharing among them\n");
+        fprintf(out,
+                "%s: only the address spaces that vCPUs have loaded are known, and sharing among "
+                "them\n",
+                reply_yes(reply, "runs_bundled")
+                    ? "the bundled guest does not say (yet) which processes it has"
+                    : "not the bundled guest");
     print_incomplete(out, reply);
 }
 
@@ -255,6 +271,7 @@ static void print_pages(FILE *out, const json_t *reply)
         fprintf(out, "%" PRIu64 " broken page-table entries\n",
                 reply_number(reply, "broken_entries"));
     print_agreement(out, reply);
+    print_apart(out, reply);
     print_incomplete(out, reply);
 }
 
@@ -286,6 +303,7 @@ static void print_shared(FILE *out, const json_t *reply)
     }
     fprintf(out, "%" PRIu64 " pages of user memory are shared among %" PRIu64 " address spaces\n",
             reply_number(reply, "shared_pages"), reply_number(reply, "spaces"));
+    print_apart(out, reply);
     print_incomplete(out, reply);
 }
 
@@ -303,7 +321,9 @@ static void print_find(FILE *out, const json_t *reply)
             break;
         }
         fprintf(out, "gpa %s%s", reply_text(hit, "gpa"),
-                json_array_size(places) ? ":" : ": not mapped");
+                json_array_size(places)       ? ":"
+                : reply_yes(reply, "bundled") ? ": not mapped"
+                                              : ": mapped nowhere that is known");
         for (n = 0; (place = json_array_get(places, n)); n++)
             fprintf(out, "%s %s %s", n ? "," : "",
                     reply_yes(place, "user") ? SPACE_TEXT(place) : "kernel",
@@ -317,6 +337,7 @@ static void print_find(FILE *out, const json_t *reply)
             SIZE_TEXT(reply_number(reply, "searched_bytes")),
             seconds > 0 ? (double)reply_number(reply, "searched_bytes") / seconds / 1e9 : 0,
             reply_yes(reply, "untouched_too") ? " (pages never touched too)" : "");
+    print_apart(out, reply);
     print_incomplete(out, reply);
 }
 

@@ -40,6 +40,8 @@ static void answer_maps(struct look *look)
         look_fail(look, "no memory for the ranges");
     else
         json_add_maps(look->reply, &look->spaces, &maps);
+    /* It may not have come so far as to say which processes it has. */
+    look_set(look, "runs_bundled", json_boolean(look->in->kernel_va != 0));
     maps_destroy(&maps);
     frame_map_destroy(&map);
 }

@@ -130,8 +130,9 @@ bool look_view(struct look *look, struct look_view *view)
         space = spaces_of_pid(&look->spaces, look->request.pid);
         if (!space) {
             look_fail(look, "--pid %" PRIu32 ": no such process%s", look->request.pid,
-                      look->spaces.bundled ? "; strata inspect maps shows which there are"
-                                           : "; processes are known of the bundled guest only");
+                      look->spaces.bundled  ? "; strata inspect maps shows which there are"
+                      : look->in->kernel_va ? "; the guest does not say (yet) which there are"
+                                            : "; processes are known of the bundled guest only");
             return false;
         }
         *view = (struct look_view){ space->format, space->root, (int)(space - look->spaces.space) };
