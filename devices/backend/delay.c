@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vmm/machine/monotonic.h"
+
 #define NS_PER_S 1000000000ull
 
 struct delay {
@@ -27,14 +29,6 @@ struct delay {
 static struct delay *delay_of(struct block *block)
 {
     return (struct delay *)block;
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
 static void wake(struct delay *delay)
@@ -73,7 +67,7 @@ static void store_done(void *owner, struct block_request *request)
     struct delay *delay = owner;
     struct block_request **link = &delay->waiting;
 
-    if (request->due_ns <= now_ns() || atomic_load(&request->cancelled)) {
+    if (request->due_ns <= monotonic_ns() || atomic_load(&request->cancelled)) {
         hand_back(delay, request);
         return;
     }
@@ -92,7 +86,7 @@ static void delay_submit(struct block *block, struct block_request *request)
 {
     struct delay *delay = delay_of(block);
 
-    request->due_ns = now_ns() + delay->latency_ns;
+    request->due_ns = monotonic_ns() + delay->latency_ns;
     block_submit(delay->store, request);
 }
 
@@ -118,7 +112,7 @@ static uint64_t hand_back_due(struct delay *delay, bool all)
 {
     bool look_at_all = atomic_exchange(&delay->cancels, false) || all;
     struct block_request **link = &delay->waiting, *request, *over = NULL, **end = &over;
-    uint64_t now = now_ns();
+    uint64_t now = monotonic_ns();
 
     while ((request = *link) && (look_at_all || request->due_ns <= now)) {
         if (!all && request->due_ns > now && !atomic_load(&request->cancelled)) {
@@ -142,7 +136,7 @@ static uint64_t hand_back_due(struct delay *delay, bool all)
 static void wait_until(struct delay *delay, uint64_t due)
 {
     struct pollfd fd = { .fd = delay->wake_fd, .events = POLLIN };
-    uint64_t now = due ? now_ns() : 0, left = due > now ? due - now : 0, count;
+    uint64_t now = due ? monotonic_ns() : 0, left = due > now ? due - now : 0, count;
     struct timespec timeout = { .tv_sec = (time_t)(left / NS_PER_S),
                                 .tv_nsec = (long)(left % NS_PER_S) };
 

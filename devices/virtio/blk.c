@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "devices/backend/delay.h"
+#include "vmm/machine/monotonic.h"
 
 #define QUEUE      0
 #define ROUNDS_MAX 8 /* over the queue, before somebody else gets the lock */
@@ -134,18 +134,10 @@ static void tell_driver(struct virtio_blk *blk)
 
 /* ---- Requests that the store carries out ---- */
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static void count_time(struct virtio_blk *blk, const struct blk_request *request)
 {
     struct virtio_blk_counts *counts = &blk->counts;
-    uint64_t took = now_ns() - request->submitted_ns;
+    uint64_t took = monotonic_ns() - request->submitted_ns;
 
     if (!counts->shortest_ns || took < counts->shortest_ns)
         counts->shortest_ns = took;
@@ -158,7 +150,7 @@ static void submit(struct blk_request *request, enum block_op op)
     struct virtio_blk *blk = request->blk;
 
     if (blk->latency_ns)
-        request->submitted_ns = now_ns();
+        request->submitted_ns = monotonic_ns();
     request->io.op = op;
     blk->under_way++;
     block_submit(blk->block, &request->io);

@@ -7,19 +7,12 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "vmm/machine/monotonic.h"
 
 #define ACCEPT_AGAIN_US    10000
 #define THREAD_STACK_BYTES (512ul << 10)
-
-static uint64_t now_ms(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
-}
 
 int control_open(struct control *control, const char *path, char error[CONTROL_ERROR_BYTES])
 {
@@ -33,7 +26,7 @@ int control_open(struct control *control, const char *path, char error[CONTROL_E
 
 static void stage(struct control_client *client)
 {
-    client->since_ms = now_ms();
+    client->since_ms = monotonic_ms();
 }
 
 static void hang_up(struct control_client *client)
@@ -143,7 +136,7 @@ static void attend(struct control *control, struct control_client *client, short
            (client->have == sizeof(client->line) || memchr(client->line, '\n', client->have)) &&
            !atomic_load(&control->stopping))
         take_line(control, client);
-    if (client->fd >= 0 && now_ms() - client->since_ms >= control->limit_ms)
+    if (client->fd >= 0 && monotonic_ms() - client->since_ms >= control->limit_ms)
         hang_up(client);
 }
 

@@ -14,6 +14,7 @@
 #include "vmm/inspect/cpu.h"
 #include "vmm/inspect/disasm.h"
 #include "vmm/inspect/resident.h"
+#include "vmm/machine/monotonic.h"
 #include "vmm/machine/stats.h"
 
 #define DUMP_PIECE_BYTES (16ull << 20)
@@ -173,7 +174,7 @@ static bool is_stopping(void *owner)
 
 static void answer_find(struct look *look)
 {
-    uint64_t start = look_now_ns(), elapsed;
+    uint64_t start = monotonic_ns(), elapsed;
     struct find find;
 
     if (find_create(&find, &look->vm->memory, look->request.pattern, look->request.pattern_bytes)) {
@@ -181,7 +182,7 @@ static void answer_find(struct look *look)
         return;
     }
     find_scan(&find, is_stopping, look);
-    elapsed = look_now_ns() - start;
+    elapsed = monotonic_ns() - start;
     if (look_stop(look)) {
         bool complete;
 

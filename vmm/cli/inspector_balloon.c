@@ -8,6 +8,7 @@
 #include "vmm/cli/inspector.h"
 #include "vmm/cli/look.h"
 #include "vmm/inspect/resident.h"
+#include "vmm/machine/monotonic.h"
 
 #define PAGE_BYTES 4096ull /* virtio 1.2, 5.5.6: always */
 /* How long a driver has to tell its statistics, and how often they are looked for. */
@@ -30,7 +31,7 @@ static struct virtio_balloon *find_balloon(const struct board *board)
 static bool look_afresh(const struct look *look, struct virtio_balloon *balloon,
                         struct virtio_balloon_view *view)
 {
-    uint64_t start = look_now_ns(), before;
+    uint64_t start = monotonic_ns(), before;
 
     virtio_balloon_look(balloon, view);
     before = view->counts.stats_updates;
@@ -39,7 +40,7 @@ static bool look_afresh(const struct look *look, struct virtio_balloon *balloon,
         return false;
     (void)virtio_balloon_ask_stats(balloon);
     while (view->counts.stats_updates == before) {
-        if (look_now_ns() - start > PATIENCE_NS || atomic_load(look->in->stopping))
+        if (monotonic_ns() - start > PATIENCE_NS || atomic_load(look->in->stopping))
             return false;
         usleep(LOOK_AGAIN_US);
         virtio_balloon_look(balloon, view);

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "devices/core/board.h"
@@ -14,6 +13,7 @@
 #include "vmm/cli/footprint.h"
 #include "vmm/cli/terminal.h"
 #include "vmm/cli/watchdog.h"
+#include "vmm/machine/monotonic.h"
 #include "vmm/machine/vm.h"
 
 #define INPUT_BYTES     256
@@ -125,19 +125,11 @@ static int input_fd(const struct keeper *keeper, const struct input *input)
     return input->finished || !ready ? -1 : STDIN_FILENO;
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
-}
-
 /* Looks when it is time to; in how many ms the next time is. */
 static int keep_watch(const struct keeper *keeper, int64_t *next_ms)
 {
     int64_t interval_ms = (int64_t)keeper->watchdog_seconds * 1000 / WATCHDOG_LOOKS;
-    int64_t now = now_ms();
+    int64_t now = monotonic_ms();
 
     if (now >= *next_ms) {
         if (*next_ms && watchdog_look(keeper->watchdog))

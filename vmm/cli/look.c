@@ -5,21 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include "devices/core/board.h"
 #include "vmm/cli/inspector.h"
+#include "vmm/machine/monotonic.h"
 
 #define CR0_PG   (1ull << 31)
 #define EFER_LMA (1ull << 10)
-
-uint64_t look_now_ns(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
 
 void look_fail(struct look *look, const char *format, ...)
 {
@@ -40,7 +32,7 @@ void look_go_on(struct look *look)
     if (look->stopped)
         return;
     vm_resume(look->vm, NULL);
-    look->pause_ns += look_now_ns() - look->paused_at_ns;
+    look->pause_ns += monotonic_ns() - look->paused_at_ns;
 }
 
 bool look_stop(struct look *look)
@@ -48,7 +40,7 @@ bool look_stop(struct look *look)
     struct space_cpu cpus[VM_CPUS_MAX] = { 0 };
     struct vm *vm = look->vm;
 
-    look->paused_at_ns = look_now_ns();
+    look->paused_at_ns = monotonic_ns();
     if (!look->stopped)
         vm_pause(vm, NULL);
     for (unsigned i = 0; i < vm->ncpus; i++) {

@@ -69,8 +69,6 @@ int look_translate(const struct look *look, const struct look_view *view,
 /* "name+0x12", or null. */
 json_t *look_symbol(const struct look *look, uint64_t va);
 
-uint64_t look_now_ns(void);
-
 /* The fields of `pages`; the world may go on. */
 void look_set_pages(struct look *look, const struct frame_map *map,
                     const struct frame_totals *totals);

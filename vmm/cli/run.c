@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "devices/core/board.h"
@@ -20,6 +19,7 @@
 #include "vmm/cli/run_options.h"
 #include "vmm/cli/run_status.h"
 #include "vmm/cli/watchdog.h"
+#include "vmm/machine/monotonic.h"
 
 /* A VM that cannot be made: usage if the options asked for too much, else KVM's fault. */
 static int explain_create(const struct kvm_host *host, const struct vm_config *config, int err)
@@ -66,14 +66,6 @@ static int explain_devices(const struct board *board, int err)
     }
     fprintf(stderr, "strata run: cannot create the devices: %s\n", strerror(-err));
     return STATUS_FAILED;
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
 /* A reader that closed its end has seen what it wanted; anything else is worth a line. */
@@ -138,7 +130,7 @@ static int conclude(void *owner)
         evidence = kvm_gather();
         kvm_identify(running->host, &evidence);
         result = run_json(vm, running->board, kvm_backend_name(running->host->backend), status,
-                          report, now_ns() - running->started_ns);
+                          report, monotonic_ns() - running->started_ns);
         err = json_output_write(running->json, result);
         json_decref(result);
     }
@@ -234,7 +226,7 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
         status = STATUS_USAGE;
         goto destroy_board;
     }
-    running.started_ns = now_ns();
+    running.started_ns = monotonic_ns();
     if (control)
         inspector_init(&inspector, &vm, &board, running.bundled, &control->stopping);
     /* What is to be said of its CPUs comes before what the guest says. */

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "devices/core/board.h"
@@ -14,6 +13,7 @@
 #include "vmm/boot/layout.h"
 #include "vmm/dma/attack_run.h"
 #include "vmm/dma/measures.h"
+#include "vmm/machine/monotonic.h"
 #include "vmm/machine/vm.h"
 
 #define MEMORY_BYTES_MIN (32ull << 20)
@@ -28,14 +28,6 @@
 /* A unit's tables are filled by attacks: so small that it does not take long. */
 #define MAPPINGS_MAX           8192
 #define MAPPINGS_OF_DOMAIN_MAX 2048
-
-static uint64_t now_ns(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
 
 /* ---- The cells --------------------------------------------------------------------- */
 
@@ -352,7 +344,7 @@ int lab_run(struct lab_result *result, const struct policy *policy,
             const struct lab_options *options, char *error, size_t error_bytes)
 {
     struct lab *lab = calloc(1, sizeof(*lab));
-    uint64_t start = now_ns();
+    uint64_t start = monotonic_ns();
     int err = -ENOMEM;
 
     *result = (struct lab_result){ .policy = policy, .seed = options->seed };
@@ -376,7 +368,7 @@ int lab_run(struct lab_result *result, const struct policy *policy,
     free(lab);
     if (err)
         lab_result_free(result);
-    result->elapsed_ns = now_ns() - start;
+    result->elapsed_ns = monotonic_ns() - start;
     return err;
 }
 

@@ -3,21 +3,13 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "vmm/machine/memory.h"
+#include "vmm/machine/monotonic.h"
 
 #define BOTH           (RULES_READ | RULES_WRITE)
 #define WINDOW_SAMPLES 9
 #define WINDOW_MS      200 /* a lazy flush has come by then */
-
-static uint64_t now_ns(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
 
 /* ---- Exposure ---------------------------------------------------------------------------- */
 
@@ -84,7 +76,7 @@ struct sample {
 static bool hammer(struct lab *lab, unsigned device, uint64_t iova, struct sample *sample)
 {
     struct abi_lab_command command = lab_command(device, ABI_DMA_UNMAP);
-    uint64_t word, limit = now_ns() + 10ull * WINDOW_MS * 1000000u, returned_ns = 0;
+    uint64_t word, limit = monotonic_ns() + 10ull * WINDOW_MS * 1000000u, returned_ns = 0;
     const struct dma_request request = {
         .iova = iova, .len = sizeof(word), .direction = DMA_READ, .data = &word
     };
@@ -97,20 +89,20 @@ static bool hammer(struct lab *lab, unsigned device, uint64_t iova, struct sampl
     /* For this command `operation` is the time to wait. */
     command.operation = WINDOW_MS;
     err = lab_guest_post(&lab->guest, &command, 1);
-    while (!err && now_ns() < limit) {
+    while (!err && monotonic_ns() < limit) {
         if (!returned_ns && lab_guest_flag(&lab->guest) == ABI_LAB_RETURNED)
-            returned_ns = now_ns();
+            returned_ns = monotonic_ns();
         dma_perform(lab->door[device], &request, &outcome);
         if (outcome.error) {
             /* Shut before or after the unmap returned; both are ends. */
             if (returned_ns)
-                sample->ns = (double)(now_ns() - returned_ns);
+                sample->ns = (double)(monotonic_ns() - returned_ns);
             break;
         }
         sample->accesses += returned_ns != 0;
     }
     /* It raises the flag itself first. */
-    while (!err && lab_guest_flag(&lab->guest) != ABI_LAB_RETURNED && now_ns() < limit)
+    while (!err && lab_guest_flag(&lab->guest) != ABI_LAB_RETURNED && monotonic_ns() < limit)
         sched_yield();
     lab_guest_set_flag(&lab->guest, ABI_LAB_STOP);
     if (!err)

@@ -11,8 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "vmm/machine/monotonic.h"
 
 #define OUTPUT_BYTES_MAX (1u << 20)
 #define ERRORS_BYTES_MAX 4096
@@ -29,14 +30,6 @@ int policy_say(struct policy_error *error, int err, const char *format, ...)
     vsnprintf(error->text, sizeof(error->text), format, arguments);
     va_end(arguments);
     return err;
-}
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static void sink_read(struct policy_output *sink)
@@ -61,12 +54,12 @@ static void sink_read(struct policy_output *sink)
 /* Until both have ended: 0, or -ETIMEDOUT. */
 static int sinks_read(struct policy_output *a, struct policy_output *b)
 {
-    int64_t end = now_ms() + DTC_SECONDS * 1000;
+    int64_t end = monotonic_ms() + DTC_SECONDS * 1000;
 
     while (a->fd >= 0 || b->fd >= 0) {
         struct pollfd fds[] = { { .fd = a->fd, .events = POLLIN },
                                 { .fd = b->fd, .events = POLLIN } };
-        int64_t left = end - now_ms();
+        int64_t left = end - monotonic_ms();
 
         if (left <= 0)
             return -ETIMEDOUT;

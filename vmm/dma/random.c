@@ -7,10 +7,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "vmm/dma/measures.h"
 #include "vmm/machine/memory.h"
+#include "vmm/machine/monotonic.h"
 
 #define BOTH            (RULES_READ | RULES_WRITE)
 #define ROUND           256 /* requests between two calls of the guest */
@@ -329,21 +329,14 @@ static int change_mapping(struct monkey *monkey)
     return err;
 }
 
-static uint64_t now_s(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec;
-}
-
 void measure_random(struct lab *lab)
 {
     const struct lab_options *options = lab->options;
-    uint64_t start = now_s(), told = 0;
+    uint64_t start = monotonic_ms(), told = 0;
     struct monkey monkey = { .lab = lab };
 
-    for (uint64_t gone = 0; gone < options->random_seconds; gone = now_s() - start) {
+    for (uint64_t gone = 0; gone < options->random_seconds;
+         gone = (monotonic_ms() - start) / 1000) {
         /* What the guest does about faults, it does in there. */
         if (lab_settle(lab) || change_mapping(&monkey) || lab_settle(lab))
             break;

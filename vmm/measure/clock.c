@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "vmm/machine/monotonic.h"
 #include "vmm/measure/experiments.h"
 #include "vmm/measure/histogram.h"
 #include "vmm/measure/measure.h"
@@ -44,10 +45,10 @@ static int take_turns(struct measure_run *run, struct session *session, unsigned
     struct abi_answer answer;
 
     for (unsigned i = 0; i < turns; i++) {
-        uint64_t start = measure_now_ns();
+        uint64_t start = monotonic_ns();
         int err = session_order(session, &nothing, &answer);
 
-        trips[i] = (double)(measure_now_ns() - start);
+        trips[i] = (double)(monotonic_ns() - start);
         measure_progress(run, (double)i / turns, "empty pairs");
         err = err ? err : session_order(session, &order, &answer);
         if (err)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "vmm/machine/monotonic.h"
 #include "vmm/machine/stats.h"
 #include "vmm/measure/bare.h"
 #include "vmm/measure/exits.h"
@@ -174,9 +175,9 @@ static int take_turns(struct exits *x, struct bare *bare, struct timing *t)
     int err = take_turn(x, bare, t);
 
     memset(t, 0, sizeof(*t));
-    start = measure_now_ns();
+    start = monotonic_ns();
     while (!err && t->turns < TURNS_MAX &&
-           (t->turns < least || measure_now_ns() - start < budget_ns)) {
+           (t->turns < least || monotonic_ns() - start < budget_ns)) {
         measure_progress(x->run, 0.7 * fmin(t->turns / (double)least, 1), "exits by turns");
         err = take_turn(x, bare, t);
     }

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vmm/machine/monotonic.h"
 #include "vmm/measure/exits.h"
 #include "vmm/measure/histogram.h"
 
@@ -42,10 +43,10 @@ static uint32_t look(const uint32_t *word)
 /* Until the guest's word is, or is not, that; false: it takes too long, or nobody will. */
 static bool wait_for(const struct beside *b, const uint32_t *word, uint32_t value, bool equal)
 {
-    uint64_t until = measure_now_ns() + PATIENCE_NS;
+    uint64_t until = monotonic_ns() + PATIENCE_NS;
 
     while ((look(word) == value) != equal) {
-        if (__atomic_load_n(&b->giving_up, __ATOMIC_ACQUIRE) || measure_now_ns() > until)
+        if (__atomic_load_n(&b->giving_up, __ATOMIC_ACQUIRE) || monotonic_ns() > until)
             return false;
         /* The guest may wait for this CPU. */
         rest(20000);

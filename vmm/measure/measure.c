@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
-#include <time.h>
 
 #include "vmm/machine/cpuid.h"
+#include "vmm/machine/monotonic.h"
 #include "vmm/measure/histogram.h"
 #include "vmm/measure/room.h"
 
@@ -54,17 +54,9 @@ void measure_host_describe(struct measure_host *host, const struct kvm_host *kvm
         snprintf(host->kernel, sizeof(host->kernel), "%.16s %.40s", system.sysname, system.release);
 }
 
-uint64_t measure_now_ns(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
 int measure_run(struct measure_run *run, const struct measure_experiment *experiment)
 {
-    uint64_t start = measure_now_ns();
+    uint64_t start = monotonic_ns();
     int err;
 
     run->experiment = experiment;
@@ -73,7 +65,7 @@ int measure_run(struct measure_run *run, const struct measure_experiment *experi
         err = -ENOMEM;
     if (err && !run->error[0])
         snprintf(run->error, sizeof(run->error), "%s", strerror(-err));
-    run->elapsed_ns = measure_now_ns() - start;
+    run->elapsed_ns = monotonic_ns() - start;
     return err;
 }
 

@@ -106,9 +106,6 @@ const struct measure_figure *measure_figure(const struct measure_run *run, const
 
 /* ---- For the experiments --------------------------------------------------- */
 
-/* Nanoseconds on CLOCK_MONOTONIC. */
-uint64_t measure_now_ns(void);
-
 void measure_progress(struct measure_run *run, double share, const char *doing);
 
 /*

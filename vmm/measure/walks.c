@@ -12,6 +12,7 @@
 
 #include "guest/abi/syscall.h"
 #include "guest/measure/chain.h"
+#include "vmm/machine/monotonic.h"
 #include "vmm/machine/stats.h"
 #include "vmm/measure/backing.h"
 #include "vmm/measure/chains.h"
@@ -155,9 +156,9 @@ static int take_turns(struct walks *w, const struct chain_place *guest, unsigned
 
     err = err ? err : chain_make(&w->native[native], bytes, seed);
     w->series.n = 0;
-    start = measure_now_ns();
+    start = monotonic_ns();
     for (unsigned i = 0; i < w->batches && !err; i++) {
-        if (i >= BATCHES_QUICK && measure_now_ns() - start > TURNS_NS)
+        if (i >= BATCHES_QUICK && monotonic_ns() - start > TURNS_NS)
             break;
         err = chain_follow(guest, bytes, w->ns_per_tick, &w->series);
         err = err ? err : chain_follow(&w->native[native], bytes, w->ns_per_tick, here);

@@ -7,6 +7,7 @@
 #include <sys/sysinfo.h>
 
 #include "vmm/inspect/translate.h"
+#include "vmm/machine/monotonic.h"
 #include "vmm/measure/backing.h"
 #include "vmm/measure/experiments.h"
 #include "vmm/measure/measure.h"
@@ -287,9 +288,9 @@ static int take_rounds(struct work *w, enum abi_workload workload)
     uint64_t result;
     int err = take_round(w, workload, 0, &w->result);
 
-    start = measure_now_ns();
+    start = monotonic_ns();
     for (w->rounds = 0; !err && w->rounds < ROUNDS_MAX; w->rounds++) {
-        if (w->rounds >= least && measure_now_ns() - start > budget_ns)
+        if (w->rounds >= least && monotonic_ns() - start > budget_ns)
             break;
         measure_progress(w->run,
                          (workload + fmin(1, w->rounds / (double)least)) / (double)ABI_WORKLOADS,

@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "devices/core/board.h"
 #include "vmm/boot/boot.h"
+#include "vmm/machine/monotonic.h"
 #include "vmm/machine/vm.h"
 
 #define STOP_TIMEOUT_MS 2000
@@ -22,14 +22,6 @@ const struct tour_exercise *const tour_exercises[] = {
     &tour_reclaim, &tour_demand,   &tour_leak,          &tour_remanence, &tour_snapshot,
 };
 const size_t tour_exercises_count = sizeof(tour_exercises) / sizeof(tour_exercises[0]);
-
-static uint64_t now_ns(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
 
 static void take_picture(const struct tour_run *run, uint32_t step)
 {
@@ -168,7 +160,7 @@ destroy_vm:
 int tour_run(struct tour_run *run, const struct tour_exercise *exercise,
              const struct tour_host *host, bool control, char *error, size_t error_bytes)
 {
-    uint64_t start = now_ns();
+    uint64_t start = monotonic_ns();
     int console_fd, err;
 
     memset(run, 0, sizeof(*run));
@@ -195,6 +187,6 @@ int tour_run(struct tour_run *run, const struct tour_exercise *exercise,
         close(console_fd);
     free(run->state);
     run->state = NULL;
-    run->elapsed_ns = now_ns() - start;
+    run->elapsed_ns = monotonic_ns() - start;
     return err;
 }
