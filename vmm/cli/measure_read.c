@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/measure/compare.h"
+
 /* What is read, and where it would be wrong. */
 struct reading {
     struct measure_record *record;
@@ -131,26 +133,16 @@ static size_t count_figures(const json_t *experiments)
     return n;
 }
 
-static int by_name(const void *left, const void *right)
-{
-    const struct measure_figure *const *a = left, *const *b = right;
-
-    return strcmp((*a)->name, (*b)->name);
-}
-
 static int refuse_twins(struct reading *reading)
 {
     const struct measure_record *record = reading->record;
-    const struct measure_figure **index = calloc(record->nfigures + 1, sizeof(*index));
+    const struct measure_figure **index = compare_sorted(record->figures, record->nfigures);
     int err = 0;
 
     if (!index)
         return -ENOMEM;
-    for (size_t i = 0; i < record->nfigures; i++)
-        index[i] = &record->figures[i];
-    qsort(index, record->nfigures, sizeof(*index), by_name);
     for (size_t i = 1; !err && i < record->nfigures; i++) {
-        if (!by_name(&index[i - 1], &index[i]))
+        if (!strcmp(index[i - 1]->name, index[i]->name))
             err = wrong(reading, "%s is there twice", index[i]->name);
     }
     free(index);

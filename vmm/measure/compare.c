@@ -60,8 +60,7 @@ static int by_name(const void *left, const void *right)
     return strcmp((*a)->name, (*b)->name);
 }
 
-/* Pointers to all figures, sorted by name; NULL: no memory. */
-static const struct measure_figure **sorted(const struct measure_figure *figures, size_t n)
+const struct measure_figure **compare_sorted(const struct measure_figure *figures, size_t n)
 {
     const struct measure_figure **index = calloc(n + 1, sizeof(*index));
 
@@ -83,7 +82,7 @@ static const struct measure_figure *find(const struct measure_figure **index, si
 long compare_all(const struct measure_figure *a, size_t na, const struct measure_figure *b,
                  size_t nb, struct comparison *comparisons)
 {
-    const struct measure_figure **of_a = sorted(a, na), **of_b = sorted(b, nb);
+    const struct measure_figure **of_a = compare_sorted(a, na), **of_b = compare_sorted(b, nb);
     long n = of_a && of_b ? 0 : -ENOMEM;
 
     if (!n) {

@@ -30,6 +30,9 @@ struct comparison {
 /* One figure of each; one may be NULL, and what is left of them must have the same name. */
 struct comparison compare_figures(const struct measure_figure *a, const struct measure_figure *b);
 
+/* Pointers to all figures, sorted by name; the caller frees them. NULL: no memory. */
+const struct measure_figure **compare_sorted(const struct measure_figure *figures, size_t n);
+
 /*
  * All figures by their names, in the order of `a`, then those that only `b` has. At most
  * na + nb; room is the caller's. No name may be there twice on one side. Returns how many, or
