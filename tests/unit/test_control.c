@@ -323,8 +323,9 @@ START_TEST(connecting)
     start(CONTROL_LIMIT_MS);
     fd = inspect_connect(path, wrong);
     ck_assert_int_ge(fd, 0);
-    /* It echoes the request, which is JSON but no reply with an error: taken as it is. */
-    ck_assert_int_eq(inspect_ask(fd, &request, &reply, wrong), 0);
+    /* It echoes the request, which is JSON of another schema. */
+    ck_assert_int_eq(inspect_ask(fd, &request, &reply, wrong), -EPROTO);
+    ck_assert_ptr_nonnull(strstr(wrong, "no strata, or not of this version"));
     inspect_reply_free(&reply);
     control_close(&control);
     ck_assert_int_eq(inspect_ask(fd, &request, &reply, wrong), -ECONNRESET);

@@ -1,6 +1,7 @@
 #include "vmm/cli/inspect_client.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,10 @@ static int explain(char *error, int err, const char *path)
     case -ENOENT:
         snprintf(error, CLIENT_ERROR_BYTES,
                  "%s: no such socket; strata run --control makes one, and removes it at its end",
+                 path);
+        break;
+    case -ENAMETOOLONG:
+        snprintf(error, CLIENT_ERROR_BYTES, "%.40s...: a socket's path has 107 characters at most",
                  path);
         break;
     case -ENOTSOCK: snprintf(error, CLIENT_ERROR_BYTES, "%s: not a socket", path); break;
@@ -143,6 +148,15 @@ static int read_reply(int fd, struct received *r, struct inspect_reply *reply)
     return 0;
 }
 
+/* Of this schema and version. */
+static bool is_reply(const struct inspect_reply *reply)
+{
+    const char *schema = json_string_value(json_object_get(reply->json, "schema"));
+
+    return schema && !strcmp(schema, INSPECT_REPLY_SCHEMA) &&
+           json_integer_value(json_object_get(reply->json, "version")) == INSPECT_VERSION;
+}
+
 int inspect_ask(int fd, const struct inspect_request *request, struct inspect_reply *reply,
                 char error[CLIENT_ERROR_BYTES])
 {
@@ -163,10 +177,13 @@ int inspect_ask(int fd, const struct inspect_request *request, struct inspect_re
         snprintf(error, CLIENT_ERROR_BYTES, "%s", said);
         return -EPROTO;
     }
+    if (!err && !is_reply(reply))
+        err = -EPROTO;
     if (err == -ECONNRESET || err == -EPIPE)
         snprintf(error, CLIENT_ERROR_BYTES, "the VM has ended");
     else if (err == -EPROTO)
-        snprintf(error, CLIENT_ERROR_BYTES, "what answers there is no strata");
+        snprintf(error, CLIENT_ERROR_BYTES,
+                 "what answers there is no strata, or not of this version");
     else if (err == -ETIMEDOUT)
         snprintf(error, CLIENT_ERROR_BYTES,
                  "no answer for %d s: is the process that runs the VM stopped?", ANSWER_SECONDS);

@@ -66,7 +66,8 @@ static int take_piece(struct dump *dump, const char *socket, char error[CLIENT_E
     struct inspect_reply reply;
     int err = inspect_look(socket, &dump->request, &reply, error);
 
-    if (!err && !reply.payload_bytes) {
+    if (!err && (!reply.payload_bytes ||
+                 reply.payload_bytes > dump->request.bytes - dump->request.offset)) {
         snprintf(error, CLIENT_ERROR_BYTES, "what answers there is no strata");
         err = -EPROTO;
     }
