@@ -80,16 +80,21 @@ endef
 $G/kernel.elf: $(KERNEL_OBJS) $G/programs.o guest/kernel/kernel.ld guest/symbols.sh
 	$(link_kernel)
 
-# A strata whose guest takes 2 ms longer for each page fault, which measuring must notice.
-D := build/fault/slow-faults
-slow-faults: $D/strata
-$D/space.o: guest/kernel/space.c
-	@mkdir -p $(@D)
-	gcc $(KERNEL_CFLAGS) -DFAULT_DELAY_NS=2000000 -c -o $@ $<
-$D/kernel.elf: $(filter-out %/space.c.o,$(KERNEL_OBJS)) $D/space.o $G/programs.o guest/kernel/kernel.ld guest/symbols.sh
-	$(link_kernel)
-$D/bundled.o: vmm/boot/bundled.S $D/kernel.elf
-	$(CC) -DBUNDLED_KERNEL='"$D/kernel.elf"' -c -o $@ $<
-$D/strata: $(filter-out %/bundled.o,$(OBJS)) $D/bundled.o
-	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^ $(LIBS)
-.PHONY: slow-faults
+# Stratas whose guests have a fault, which tests must notice: it takes 2 ms longer for each page
+# fault; a CPU may keep in its TLB what another one has taken away.
+define seeded
+$1: build/fault/$1/strata
+build/fault/$1/$2.o: guest/kernel/$2.c
+	@mkdir -p $$(@D)
+	gcc $$(KERNEL_CFLAGS) -D$3 -c -o $$@ $$<
+build/fault/$1/kernel.elf: $$(filter-out %/$2.c.o,$$(KERNEL_OBJS)) build/fault/$1/$2.o $G/programs.o \
+    guest/kernel/kernel.ld guest/symbols.sh
+	$$(link_kernel)
+build/fault/$1/bundled.o: vmm/boot/bundled.S build/fault/$1/kernel.elf
+	$$(CC) -DBUNDLED_KERNEL='"build/fault/$1/kernel.elf"' -c -o $$@ $$<
+build/fault/$1/strata: $$(filter-out %/bundled.o,$$(OBJS)) build/fault/$1/bundled.o
+	$$(CC) $$(SANITIZE) $$(LINK) -pthread -o $$@ $$^ $$(LIBS)
+.PHONY: $1
+endef
+$(eval $(call seeded,slow-faults,space,FAULT_DELAY_NS=2000000))
+$(eval $(call seeded,stale-tlb,smp,FAULT_STALE_TLB))
