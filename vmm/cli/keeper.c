@@ -21,6 +21,7 @@
 #define STOP_TIMEOUT_MS 900
 #define SETTLED_MS      50 /* without input or a signal: starting is over */
 #define UNDRIVEN_MS     1000
+#define BACKGROUND_MS   500 /* nobody tells that it is in the foreground again */
 
 /* Input on its way from stdin to the guest. */
 struct input {
@@ -36,11 +37,23 @@ static void feed(struct input *input, struct board *board)
         input->first += board_input(board, input->bytes + input->first, input->end - input->first);
 }
 
-static void read_input(struct input *input)
+/* Whether somebody else has the terminal: reading from it would stop us, or fail. */
+static bool in_background(const struct keeper *keeper)
+{
+    return keeper->terminal && !terminal_is_ours(STDIN_FILENO);
+}
+
+/* Whether read() has failed for now only: it may be in the background since it was polled. */
+static bool comes_later(const struct keeper *keeper)
+{
+    return errno == EINTR || errno == EAGAIN || (errno == EIO && in_background(keeper));
+}
+
+static void read_input(const struct keeper *keeper, struct input *input)
 {
     ssize_t count = read(STDIN_FILENO, input->bytes, sizeof(input->bytes));
 
-    if (count < 0 && (errno == EINTR || errno == EAGAIN))
+    if (count < 0 && comes_later(keeper))
         return;
     input->first = 0;
     input->end = count > 0 ? (size_t)count : 0;
@@ -65,7 +78,7 @@ static void read_keys(const struct keeper *keeper, struct input *input)
     uint8_t keys[INPUT_BYTES];
     ssize_t got = read(STDIN_FILENO, keys, sizeof(keys));
 
-    if (got < 0 && (errno == EINTR || errno == EAGAIN))
+    if (got < 0 && comes_later(keeper))
         return;
     input->finished = got <= 0;
     count = got > 0 ? (size_t)got : 0;
@@ -117,12 +130,17 @@ static void take_signal(const struct keeper *keeper)
     }
 }
 
-/* Standard input, if it is time to read it; in the background that would stop us. */
+/* Standard input, if it is time to read it: from a raw terminal it always is. */
 static int input_fd(const struct keeper *keeper, const struct input *input)
 {
-    bool ready = keeper->raw ? terminal_is_ours(STDIN_FILENO) : input->first == input->end;
+    bool ready = keeper->raw || input->first == input->end;
 
     return input->finished || !ready ? -1 : STDIN_FILENO;
+}
+
+static int sooner(int timeout_ms, int limit_ms)
+{
+    return timeout_ms < 0 || timeout_ms > limit_ms ? limit_ms : timeout_ms;
 }
 
 /* Looks when it is time to; in how many ms the next time is. */
@@ -185,22 +203,30 @@ static void attend(const struct keeper *keeper)
 {
     struct input input = { 0 };
     int64_t next_look_ms = 0;
-    bool trimmed = false, undriven = true;
+    bool trimmed = false, undriven = true, was_away = false;
     uint64_t counter;
 
     for (;;) {
+        bool away = in_background(keeper);
         struct pollfd fds[] = {
             { .fd = keeper->vm->end_fd, .events = POLLIN },
             { .fd = keeper->signal_fd, .events = POLLIN },
             { .fd = keeper->room_fd, .events = POLLIN },
-            { .fd = input_fd(keeper, &input), .events = POLLIN },
+            { .fd = away ? -1 : input_fd(keeper, &input), .events = POLLIN },
         };
         int timeout_ms = keeper->watchdog ? keep_watch(keeper, &next_look_ms) : -1;
         int ready;
 
         undriven = undriven && may_be_undriven(keeper);
-        if (undriven && (timeout_ms < 0 || timeout_ms > UNDRIVEN_MS))
-            timeout_ms = UNDRIVEN_MS;
+        if (undriven)
+            timeout_ms = sooner(timeout_ms, UNDRIVEN_MS);
+        if (away)
+            timeout_ms = sooner(timeout_ms, BACKGROUND_MS);
+        if (was_away && !away) {
+            make_raw(keeper);
+            tell_size(keeper);
+        }
+        was_away = away;
         ready = poll(fds, 4, trimmed ? timeout_ms : SETTLED_MS);
 
         if (ready == 0 && !trimmed) {
@@ -221,7 +247,7 @@ static void attend(const struct keeper *keeper)
         if (fds[3].revents && keeper->raw)
             read_keys(keeper, &input);
         else if (fds[3].revents)
-            read_input(&input);
+            read_input(keeper, &input);
         feed(&input, keeper->board);
     }
 }
@@ -266,7 +292,8 @@ int keeper_create(struct keeper *keeper, bool raw)
 {
     int err;
 
-    *keeper = (struct keeper){ .raw = raw && isatty(STDIN_FILENO) };
+    *keeper = (struct keeper){ .terminal = isatty(STDIN_FILENO) };
+    keeper->raw = raw && keeper->terminal;
     keeper->signal_fd = block_signals(&keeper->signals_before, keeper->raw);
     if (keeper->signal_fd < 0) {
         err = -errno;

@@ -18,7 +18,8 @@ struct keeper {
     int room_fd;   /* eventfd for the board's consoles, see board_input */
     int signal_fd; /* the signals that end a run */
     sigset_t signals_before;
-    bool raw; /* a terminal on standard input is to be raw */
+    bool terminal; /* standard input is one, */
+    bool raw;      /* which is to be raw */
 
     /* To be set before it watches. */
     struct vm *vm;

@@ -13,9 +13,17 @@ static struct termios before;
 static int terminal_fd;
 static atomic_bool raw;
 
+/* One that is nobody's controlling terminal, or another session's, has no background for us. */
+static bool in_background(int fd)
+{
+    pid_t foreground = tcgetpgrp(fd);
+
+    return foreground >= 0 && foreground != getpgrp();
+}
+
 bool terminal_is_ours(int fd)
 {
-    return isatty(fd) && tcgetpgrp(fd) == getpgrp();
+    return isatty(fd) && !in_background(fd);
 }
 
 void terminal_restore(void)
@@ -23,7 +31,7 @@ void terminal_restore(void)
     int saved = errno;
 
     /* tcsetattr is safe in a handler (POSIX, XSH 2.4.3). In the background it would stop us. */
-    if (atomic_exchange(&raw, false) && tcgetpgrp(terminal_fd) == getpgrp())
+    if (atomic_exchange(&raw, false) && !in_background(terminal_fd))
         tcsetattr(terminal_fd, TCSANOW, &before);
     errno = saved;
 }
