@@ -10,6 +10,11 @@ n=0 failed=0
 # of them (vm.mmap_rnd_bits above 28) is asked not to, where that is allowed.
 fixed=
 ! setarch -R true 2>/dev/null || fixed='setarch -R'
+# shellcheck disable=SC2086
+if $fixed build/tsan/console 1 2>&1 | grep -q 'unexpected memory mapping'; then
+    echo "1..0 # SKIP not available here, because ThreadSanitizer does not know the addresses of this kernel; sysctl vm.mmap_rnd_bits=28"
+    exit
+fi
 
 for program in revoke net vsock console io_thread; do
     # shellcheck disable=SC2086
@@ -38,8 +43,8 @@ for control in no-drain/revoke stale-iotlb/revoke keep-after-detach/revoke stale
     TSAN_OPTIONS='exitcode=66 halt_on_error=1' timeout 240 $fixed build/tsan/${control%:*} "$@" >$log 2>$log.err
     status=$?
     what=$(sed -n 's/^SUMMARY: //p' $log.err | head -n 1)
-    case $status in
-    1 | 66) echo "ok $n - tsan control: $control is noticed # ${what:-bytes changed}" ;;
+    case $status:$what in
+    1:* | 66:?*) echo "ok $n - tsan control: $control is noticed # ${what:-bytes changed}" ;;
     *) echo "not ok $n - tsan control: $control is not noticed (status $status)"; failed=1 ;;
     esac
 done
