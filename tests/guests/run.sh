@@ -690,12 +690,13 @@ group_terminal() {
         stopped cooked signal:18 raw "send:b" "expect:<62>" "send:${a}x" status:0 -- "$@"
     on_terminal "and a guest that crashes" expect:echo status:18 -- \
         sh -c "echo echo; exec '$STRATA' run --kernel '$GUESTS/triple.elf'"
-    on_terminal "from the background to the foreground: then it is raw" expect:echo cooked "send:
-" raw "send:q" "expect:<71>" "send:${a}x" status:0 -- \
-        sh -c "set -m; '$STRATA' run --kernel '$GUESTS/echo.elf' & read line; fg"
-    on_terminal "the bundled guest takes input when it is in the foreground again" "expect:> " "send:
-" "expect:run" "send:halt 9
-" status:9 -- sh -c "set -m; '$STRATA' run & read line; fg"
+    # The shell brings it to the foreground; what is typed before waits until then.
+    on_terminal "from the background to the foreground: then it is raw" cooked expect:echo raw \
+        "send:q" "expect:<71>" "send:${a}x" status:0 -- \
+        sh -c "set -m; '$STRATA' run --kernel '$GUESTS/echo.elf' & sleep 2; fg"
+    on_terminal "what is typed in the background waits for the foreground" "expect:> " "send:
+" "send:halt 9
+" status:9 -- sh -c "set -m; '$STRATA' run & sleep 2; fg"
     on_terminal "standard input that is none leaves the terminal alone" expect:echo cooked signal:15 \
         status:143 -- sh -c "exec '$STRATA' run --kernel '$GUESTS/echo.elf' </dev/null"
     on_terminal "the bundled guest has its terminal as it was, and Ctrl-C ends it" "expect:> " cooked \
