@@ -5,7 +5,7 @@
 #   out err  the files with that: standard output and standard error
 #   pid      a process that must not outlive the script
 #   limit    for await, in seconds; SLOW is a factor for it
-subject= shown='head -n 15' pid= limit=20
+subject= shown='head -n 15' pid= limit=60
 SLOW=${STRATA_SLOW:-1}
 n=0 failed=0
 

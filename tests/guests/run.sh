@@ -709,7 +709,7 @@ group_terminal() {
 
 # The bundled guest's shell, on a console that is a pipe.
 group_console() {
-    limit=30
+    limit=90
     start run
     if ! await "$out" '[#$>] *$'; then
         finish
@@ -735,7 +735,7 @@ group_console() {
     finish
     [ -n "$why" ] || [ $status -eq 0 ] || why="exit status $status"
     verdict "halt ends it with status 0" "$why"
-    limit=20
+    limit=60
 }
 
 # Word N, from 1, of what pc.elf printed about CPUID; 0 where there is none.
@@ -752,7 +752,7 @@ lacks() { # N BITS
 }
 
 group_pc() {
-    limit=30
+    limit=90
     pc=$GUESTS/pc.elf
     expect "ACPI poweroff is status 0" 0 '^off$' - run --kernel "$pc" --append o
     expect "ACPI reset is a status of its own" 16 '^resetting$' - run --kernel "$pc" --append r --json "$work/run.json"
@@ -784,7 +784,7 @@ group_pc() {
     if "$STRATA" doctor 2>/dev/null | grep -q 'KVM backend *software'; then
         expect "--cpuid where masks have no effect" 2 - 'not available here, because' \
             run --kernel "$pc" --cpuid -popcnt
-        limit=20
+        limit=60
         return
     fi
     strata run --kernel "$pc" --append c --cpuid host
@@ -829,12 +829,12 @@ group_pc() {
     verdict "and can be changed" "$why"
     expect "what KVM cannot show is refused" 2 - 'cpuid .avx512_4vnniw: ' \
         run --kernel "$pc" --cpuid +avx512_4vnniw
-    limit=20
+    limit=60
 }
 
 # The bundled guest's own programs, in machines of other shapes too.
 group_bundled() {
-    limit=60
+    limit=180
     for cpus in 1 2 4; do
         expect "stress on $cpus vCPUs: memory as the model says" 0 'as the model says' '' \
             run --cpus $cpus --exec "stress 60 $cpus"
@@ -872,12 +872,12 @@ group_bundled() {
     [ -n "$why" ] || [ $status -eq 5 ] || why="exit status $status"
     [ -n "$why" ] || grep -q 'all gone' "$out" || why="the shell did not get its turn"
     verdict "input typed early is kept, and spinning programs are preempted" "$why"
-    limit=20
+    limit=60
 }
 
 # How the bundled guest's driver treats the IOMMU, as the device saw it: no mistakes.
 group_driver() {
-    limit=60
+    limit=180
     head -c 1048576 /dev/zero >"$work/disk"
     for mode in bypass strict lazy; do
         for command in "run dma-check" "run disk fill 0 7"; do
@@ -906,7 +906,7 @@ group_driver() {
         report_of virtio-iommu | grep -q "$field" || why="its JSON lacks $field"
     done
     verdict "a driver that is out of order is noticed" "$why"
-    limit=20
+    limit=60
 }
 
 # A guest that hammers every device's window, with every device there is.
@@ -917,7 +917,7 @@ hammer() { # ARGUMENT…
 }
 
 group_windows() {
-    limit=30
+    limit=90
     steps=2000 seeds="1 2 3"
     [ "$SLOW" -lt 10 ] || steps=200 seeds=1
     for seed in $seeds; do
@@ -943,7 +943,7 @@ report_of() { # NAME, in $work/run.json
 
 # The devices of `run`, with the bundled guest's drivers, in each mode of the IOMMU.
 group_devices() {
-    limit=60
+    limit=180
     for mode in off bypass strict lazy; do
         disk=$work/disk-$mode
         head -c 1048576 /dev/zero >"$disk"
@@ -1073,7 +1073,7 @@ group_devices() {
     finish
     [ -n "$why" ] || [ $status -eq 9 ] || why="exit status $status"
     verdict "a virtio console whose driver only writes takes no input away" "$why"
-    limit=20
+    limit=60
 }
 
 # The helper of this strata.
@@ -1135,7 +1135,7 @@ group_network() {
 
 # The bundled guest's DMA API, which dma-check drives by the DMA probe.
 group_dma() {
-    limit=60
+    limit=180
     for mode in off bypass strict lazy; do
         expect "iommu $mode: data, reach and faults of the DMA probe" 0 ' checks, 0 failed' '' \
             run --iommu $mode --dma-probe --exec dma-check
@@ -1180,11 +1180,11 @@ group_dma() {
     # The control: what translation forbids is seen where nothing translates.
     expect "without translation dma-check sees it" 1 'not ok: reading after unmap' '' \
         run --iommu bypass --dma-probe --exec 'dma-check strict'
-    limit=20
+    limit=60
 }
 
 group_tour() {
-    limit=120
+    limit=360
     expect "doctor" 0 'KVM|kvm' '' doctor
     strata tour --list
     verdict "tour --list" "$(wrong 0 '^paging' -)"
@@ -1213,7 +1213,7 @@ group_tour() {
         # The negative control, by hand: status 1, and what was expected and observed.
         expect "tour --break $name" 1 'failed: .*expected .*, observed' '' tour --break "$name"
     done
-    limit=20
+    limit=60
 }
 
 while [ $# -gt 0 ]; do

@@ -12,7 +12,7 @@
  *                 must then be as it was at first
  *
  * What it prints goes to standard output. Exit status: 0 if every step went well; else 1,
- * after a line about the step. STRATA_SLOW multiplies the limit of 20 s a step.
+ * after a line about the step. STRATA_SLOW multiplies the limit of 60 s a step.
  */
 #include <err.h>
 #include <errno.h>
@@ -29,7 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LIMIT_S      20
+#define LIMIT_S      60
 #define TICK_MS      20
 #define OUTPUT_BYTES 65536
 

@@ -105,7 +105,7 @@ group_policies() {
 misuse() { # NAME PATTERN ARGUMENT…
     name=$1 pattern=$2
     shift 2
-    timeout -s KILL $((20 * SLOW)) "$STRATA" "$@" >"$out" 2>"$err" </dev/null
+    timeout -s KILL $((limit * SLOW)) "$STRATA" "$@" >"$out" 2>"$err" </dev/null
     status=$? why=
     [ $status -eq 2 ] || why="exit status $status, should be 2; "
     [ ! -s "$out" ] || why="${why}there is something on stdout; "
