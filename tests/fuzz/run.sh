@@ -15,7 +15,7 @@ for fuzzer in build/fuzz/*; do
     mkdir -p "$work/$name/corpus"
     # A fixed seed: the same runs each time, so that red means the code has changed.
     if timeout 240 "$fuzzer" -runs="$runs" -seed=1 -max_total_time=60 -max_len=32768 \
-        -timeout=10 -artifact_prefix="$work/$name/" \
+        -timeout=60 -artifact_prefix="$work/$name/" \
         "$work/$name/corpus" "tests/fuzz/corpus/$name" >"$work/$name/log" 2>&1; then
         echo "ok $n - fuzz: $name, $(sed -n 's/^Done \([0-9]*\) runs.*/\1 runs/p' "$work/$name/log")"
         rm -rf "${work:?}/$name"

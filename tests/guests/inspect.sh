@@ -143,13 +143,13 @@ verdict "dump: what is in the file" "$why"
 expect "dump: of more than one piece" 0 'in 2 pieces' dump 0 17M "$work/dump"
 
 expect "dump: no room for it" 1 '!/dev/full: No space left on device$' dump 0 4K /dev/full
-# The second piece is over the limit.
+# The second piece is over the limit, or the third: shells count it in 512 or in 1024 bytes.
 rm -f "$work/dump"
-(trap '' XFSZ; ulimit -f 34816; exec timeout -s KILL $((20 * SLOW)) "$STRATA" inspect "$sock" dump 0 32M "$work/dump") >"$out" 2>"$err"
+(trap '' XFSZ; ulimit -f 34816; exec timeout -s KILL $((20 * SLOW)) "$STRATA" inspect "$sock" dump 0 64M "$work/dump") >"$out" 2>"$err"
 status=$?
 why=
 [ $status -eq 1 ] || why="status $status"
-grep -q 'File too large, after 16777216 of 33554432 bytes' "$err" || why="it does not say how far it came"
+grep -Eq 'File too large, after (16777216|33554432) of 67108864 bytes' "$err" || why="it does not say how far it came"
 [ ! -e "$work/dump" ] || why="half a file is there"
 verdict "dump: none rather than half of one" "$why"
 
