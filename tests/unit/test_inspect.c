@@ -529,6 +529,7 @@ START_TEST(find_in_memory)
     find_scan(&find, NULL, NULL);
     ck_assert(find.stopped);
     ck_assert_uint_eq(find.n, FIND_HITS_MAX);
+    ck_assert_uint_eq(find.searched_bytes % MEMORY_PAGE_BYTES, FIND_HITS_MAX);
     find_destroy(&find);
     ck_assert_int_eq(find_create(&find, &memory, "", 0), -EINVAL);
 }

@@ -332,8 +332,8 @@ static void print_find(FILE *out, const json_t *reply)
             fprintf(out, ", %" PRIu64 " more", reply_number(hit, "more"));
         fputc('\n', out);
     }
-    fprintf(out, "%zu found%s in %s that the host has, at %.1f GB/s%s\n", json_array_size(hits),
-            reply_yes(reply, "stopped") ? " and stopped" : "",
+    fprintf(out, "%zu found%s %s that the host has, at %.1f GB/s%s\n", json_array_size(hits),
+            reply_yes(reply, "stopped") ? ", then stopped, in the first" : " in",
             SIZE_TEXT(reply_number(reply, "searched_bytes")),
             seconds > 0 ? (double)reply_number(reply, "searched_bytes") / seconds / 1e9 : 0,
             reply_yes(reply, "untouched_too") ? " (pages never touched too)" : "");

@@ -38,6 +38,7 @@ static bool scan_piece(struct find *find, uint64_t gpa, const uint8_t *at, size_
     while ((hit = find_bytes(from, (size_t)(end - from), find->pattern, find->bytes))) {
         if (find->n == FIND_HITS_MAX) {
             find->stopped = true;
+            find->searched_bytes += (uint64_t)(hit - at);
             return false;
         }
         find->hit[find->n++] = (struct find_hit){ .gpa = gpa + (uint64_t)(hit - at) };
