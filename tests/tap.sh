@@ -1,7 +1,7 @@
 # For scripts that try strata: a folder, results in TAP, and waiting for what runs beside.
 # What whoever reads this in may set, before or afterwards:
 #   subject  what every check's name begins with
-#   shown    the command that shows what was printed, where a check fails
+#   shown    the command that shows what was printed, where a check fails; keep the name for it
 #   out err  the files with that: standard output and standard error
 #   pid      a process that must not outlive the script
 #   limit    for await, in seconds; SLOW is a factor for it

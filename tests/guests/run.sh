@@ -768,10 +768,10 @@ group_pc() {
     before=$(date -u +%Y%m%d%H%M)
     strata run --kernel "$pc" --append t
     why=$(wrong 0 '' -)
-    shown=$(sed -n 's/^000000//p' "$out" | head -n 6 | tr -d '\n')
+    clock=$(sed -n 's/^000000//p' "$out" | head -n 6 | tr -d '\n')
     after=$(date -u +%Y%m%d%H%M)
-    [ -n "$why" ] || { [ "$shown" -ge "$before" ] && [ "$shown" -le "$after" ]; } 2>/dev/null ||
-        why="it shows '$shown', not $before to $after"
+    [ -n "$why" ] || { [ "$clock" -ge "$before" ] && [ "$clock" -le "$after" ]; } 2>/dev/null ||
+        why="it shows '$clock', not $before to $after"
     verdict "the clock shows the host's time, UTC" "$why"
 
     strata run --kernel "$pc" --append c
