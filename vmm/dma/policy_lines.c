@@ -9,7 +9,7 @@
 static bool annotation(const char *line, size_t length, const char **file, size_t *bytes,
                        unsigned *number)
 {
-    const char *end = line + length, *at = end, *colon = NULL;
+    const char *end = line + length, *at = end;
 
     while (at > line && strncmp(at - 1, " /* ", 4) != 0)
         at--;
@@ -17,15 +17,17 @@ static bool annotation(const char *line, size_t length, const char **file, size_
         return false;
     at += 3;
     *file = at;
-    for (; at < end && *at != ',' && *at != ' '; at++) {
-        if (*at == ':')
-            colon = at;
+    /* A file's name may hold spaces, commas and colons. */
+    while (at < end && (at = memchr(at, ':', (size_t)(end - at)))) {
+        size_t digits = strspn(++at, "0123456789");
+
+        if (!digits || (at[digits] != ',' && strncmp(at + digits, " */", 3) != 0))
+            continue;
+        *bytes = (size_t)(at - 1 - *file);
+        *number = (unsigned)strtoul(at, NULL, 10);
+        return *number > 0;
     }
-    if (!colon)
-        return false;
-    *bytes = (size_t)(colon - *file);
-    *number = (unsigned)strtoul(colon + 1, NULL, 10);
-    return *number > 0;
+    return false;
 }
 
 /* Adds a node's name to the path that the lines above it have led to. */
