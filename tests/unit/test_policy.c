@@ -68,7 +68,8 @@ static void setup(void)
 {
     int fd;
 
-    strcpy(path, "/tmp/strata-policy-XXXXXX.dts");
+    /* A name that dtc writes into comments as it is. */
+    strcpy(path, "/tmp/strata policy, 1:2 XXXXXX.dts");
     fd = mkstemps(path, 4);
     ck_assert_int_ge(fd, 0);
     close(fd);
@@ -344,12 +345,13 @@ static const struct {
     { "<&nic 0 0x5000000 0 0x1000>", "<0x7777 0 0x5000000 0 0x1000>", 0, "is no device of this" },
     { "<&nic 0 0x5000000 0 0x1000>", "<&nic 0 0xfee00000 0 0x1000>", 0, "in the interrupt window" },
     { "<&nic 0 0x5000000 0 0x1000>", "<&nic 0x10000 0 0 0x1000>", 0, "beyond 48 bits" },
+    { "<&nic 0 0x5000000 0 0x1000>", "<&nic 0 0 0 0x1000>", 0, "address 0 is never mapped" },
     { "<&nic 0 0x5000000 0 0x1000>", "<&nic 0 0x5000000 0 0x1000 &disk 0x6000000 0x1000>", 0,
       "differs between devices" },
     { "<&nic 0 0x7000000 0 0x1000>", "<&nic 0 0x7000001 0 0x1000>", 0, "not whole pages" },
     { "<&nic 0 0x7000000 0 0x1000>", "<&nic 0 0x7000000 0 0>", 0, "not whole pages" },
     { "<&nic 0 0x7000000 0 0x1000>", "<&nic 0xffffffff 0xfffff000 0 0x2000>", 0,
-      "not whole pages" },
+      "end beyond 2^64" },
     { "<&nic 0 0x7000000 0 0x1000>", "<&nic 0 0x5000000 0 0x1000>", 0, "overlaps that of hole" },
     { "\"virtio,device17\"", "\"virtio,device16\"", 0, "is not that of an IOMMU" },
     { "#iommu-cells = <1>", "#iommu-cells = <2>", 0, "2 is out of range; give 1 to 1" },
@@ -358,7 +360,9 @@ static const struct {
     { "\"wrap-check\"", "\"wrapcheck\"", 0, "\"wrap-check\" is the nearest" },
     { "\"wrap-check\"", "\"quota\"", 4, "leave one of them out" },
     { "strata,max-domains = <4>", "strata,max-domains = <0>", 0, "0 is out of range" },
-    { "strata,max-mappings = <100>", "strata,max-mappings = <40>", 1, "is more than strata,max" },
+    { "strata,max-mappings = <100>", "strata,max-mappings = <40>", 1,
+      "50 for each of 2 domains are more than all mappings, 40; give at most 20" },
+    { "strata,max-domains = <4>", "strata,max-domains = <1>", 0, "1, but the devices need 2" },
     { "strata,fault-records = <8>", "strata,fault-records = \"8\"", 0,
       "are not a number of cells" },
     { "strata,fault-records = <8>", "strata,fault-records = <8 9>", 0, "holds 2 cells" },
@@ -370,6 +374,7 @@ static const struct {
     { "iommus = <&iommu 7>", "iommus = <&iommu>", 0, "holds 1 cells; write one" },
     { "iommus = <&iommu 7>", "iommus = <&iommu 7>, <&iommu 8>", 0, "holds 4 cells; write one" },
     { "iommus = <&iommu 7>", "iommus = <&rx 7>", 0, "is no IOMMU" },
+    { "iommus = <&iommu 7>", "iommus = <&iommu 0xffffffff>", 0, "cannot be told from none" },
     { "iommus = <&iommu 7>", "iommus = <0x4242 7>", 0, "0x4242 is no IOMMU" },
     { "iommus = <&iommu 7>", "iommus = <&iommu 0x22>", 12, "endpoint 34 is that of nic too" },
     { "memory-region = <&rx>, <&tx>", "memory-region = <&rx>, <&rx>", 0, "names rx twice" },
@@ -380,6 +385,10 @@ static const struct {
       "has 2 entries, memory-region 1" },
     { "memory-region = <&rx>, <&tx>", "memory-region = <&rx>, <&pool>", 1,
       "a pool is for both directions" },
+    { "memory-region = <&rx>, <&tx>", "memory-region = <&rx>, <&{/reserved-memory/hole}>", 1,
+      "hole is mapped for good and for both directions" },
+    { "memory-region = <&pool>;", "memory-region = <&pool>, <&{/reserved-memory/hole}>;", 0,
+      "hole has iommu-addresses, but none for this device" },
     { "strata,permission = \"w\", \"r\"", "strata,permission = \"w\", \"wr\"", 0,
       "\"wr\" means nothing" },
     { "strata,permission = \"w\", \"r\"", "strata,permission = \"w\", \"\"", 0,
@@ -445,6 +454,59 @@ START_TEST(test_shared_domain)
     ck_assert_int_eq(load(), -EINVAL);
     ck_assert_msg(strstr(error.text, "is shared with a, which has another strata,mode") != NULL,
                   "%s", error.text);
+}
+END_TEST
+
+/* Two devices with what is given for each; the regions are "a" and "b" and a pool. */
+static int load_two(const char *addresses, const char *first, const char *second)
+{
+    char text[2048];
+
+    snprintf(text, sizeof(text),
+             "/dts-v1/;\n/ { #address-cells = <1>; #size-cells = <1>;\n"
+             "i: i { #iommu-cells = <1>; compatible = \"virtio,iommu\"; };\n"
+             "reserved-memory { #address-cells = <1>; #size-cells = <1>; ranges;\n%s\n"
+             "pool: pool { compatible = \"restricted-dma-pool\"; size = <0x10000>; }; };\n"
+             "nic: nic { compatible = \"strata,dma-probe\"; iommus = <&i 1>; %s };\n"
+             "usb: usb { compatible = \"strata,dma-probe\"; iommus = <&i 2>; %s }; };\n",
+             addresses, first, second);
+    put(text);
+    return load();
+}
+
+/* What is mapped for one device of a domain is mapped for the others. */
+START_TEST(test_holes_of_a_domain)
+{
+    const char *holes = "a { reg = <0x4000000 0x1000>;\n"
+                        "iommu-addresses = <&nic 0x5000000 0x1000>; };\n"
+                        "b { reg = <0x4100000 0x1000>;\n"
+                        "iommu-addresses = <&usb 0x5000000 0x1000>; };\n";
+    const char *carve = "a { reg = <0x4000000 0x1000>;\n"
+                        "iommu-addresses = <&nic 0x5000000 0x1000>; };\n"
+                        "b { iommu-addresses = <&usb 0x4ff0000 0x20000>; };\n";
+
+    ck_assert_msg(load_two(holes, "", "") == 0, "%s", error.text);
+    ck_assert_msg(load_two(carve, "", "") == 0, "%s", error.text);
+    ck_assert_int_eq(load_two(holes, "strata,domain = <3>;", "strata,domain = <3>;"), -EINVAL);
+    ck_assert_msg(strstr(error.text, ":8: node /reserved-memory/b: ") != NULL, "%s", error.text);
+    ck_assert_msg(strstr(error.text, "overlaps that of a for the same device, or one that") != NULL,
+                  "%s", error.text);
+    ck_assert_int_eq(load_two(carve, "strata,domain = <3>;", "strata,domain = <3>;"), -EINVAL);
+}
+END_TEST
+
+/* A pool has its book-keeping in one place. */
+START_TEST(test_shared_pool)
+{
+    const char *uses = "memory-region = <&pool>;";
+    const char *inside = "memory-region = <&pool>; "
+                         "strata,driver-lacks = \"private-bounce-metadata\";";
+
+    ck_assert_msg(load_two("", uses, uses) == 0, "%s", error.text);
+    ck_assert_msg(load_two("", inside, inside) == 0, "%s", error.text);
+    ck_assert_int_eq(load_two("", uses, inside), -EINVAL);
+    ck_assert_msg(strstr(error.text, "names the pool of nic, and only one of") != NULL, "%s",
+                  error.text);
 }
 END_TEST
 
@@ -527,7 +589,7 @@ static char *compile(size_t *bytes)
     FILE *pipe;
 
     put(full);
-    snprintf(command, sizeof(command), "dtc -q -O dtb %s", path);
+    snprintf(command, sizeof(command), "dtc -q -O dtb '%s'", path);
     pipe = popen(command, "r");
     ck_assert_ptr_nonnull(pipe);
     *bytes = fread(blob, 1, 65536, pipe);
@@ -670,6 +732,8 @@ Suite *policy_suite(void)
     tcase_add_loop_test(said, test_word, 0, sizeof(words) / sizeof(words[0]));
     tcase_add_loop_test(said, test_lacks, 0, sizeof(lacks) / sizeof(lacks[0]));
     tcase_add_test(said, test_shared_domain);
+    tcase_add_test(said, test_holes_of_a_domain);
+    tcase_add_test(said, test_shared_pool);
     tcase_add_checked_fixture(wrong, setup, teardown);
     tcase_add_loop_test(wrong, test_mistake, 0, sizeof(mistakes) / sizeof(mistakes[0]));
     tcase_add_test(wrong, test_how_many);

@@ -17,17 +17,12 @@
 #include "vmm/machine/vm.h"
 
 #define MEMORY_BYTES_MIN (32ull << 20)
-#define MEMORY_BYTES_MAX (256ull << 20)
 #define MEMORY_ROOM      (16ull << 20) /* beyond what a policy names */
 #define CPUS_MAX         2
 #define DISK_PATH_BYTES  32
 #define DISK_BYTES       (1ull << 20)
 #define STOP_TIMEOUT_MS  2000
 #define TIMEOUT_S        60
-
-/* A unit's tables are filled by attacks: so small that it does not take long. */
-#define MAPPINGS_MAX           8192
-#define MAPPINGS_OF_DOMAIN_MAX 2048
 
 /* ---- The cells --------------------------------------------------------------------- */
 
@@ -116,18 +111,28 @@ static void run_cells(struct lab *lab)
 
 /* ---- The machine ------------------------------------------------------------------- */
 
+/*
+ * Room for the guest above what the policy places, and above that for what the guest places
+ * itself, which takes it from the end of memory.
+ */
 static uint64_t memory_bytes(const struct policy *policy)
 {
-    uint64_t bytes = MEMORY_BYTES_MIN;
+    uint64_t end = MEMORY_BYTES_MIN - MEMORY_ROOM, dynamic = 0, bytes;
 
     for (unsigned i = 0; i < policy->guest.nregions; i++) {
         const struct abi_policy_region *region = &policy->guest.region[i];
-        uint64_t end = region->gpa ? region->gpa + region->bytes + MEMORY_ROOM : 0;
 
-        if (region->kind != ABI_REGION_CARVE && end > bytes)
-            bytes = (end + MEMORY_HUGE_BYTES - 1) / MEMORY_HUGE_BYTES * MEMORY_HUGE_BYTES;
+        if (region->kind == ABI_REGION_CARVE)
+            continue;
+        if (!region->gpa)
+            dynamic += region->bytes;
+        else if (region->gpa + region->bytes > end)
+            end = region->gpa + region->bytes;
     }
-    return bytes;
+    bytes = end + MEMORY_ROOM + dynamic;
+    bytes = (bytes + MEMORY_HUGE_BYTES - 1) / MEMORY_HUGE_BYTES * MEMORY_HUGE_BYTES;
+    /* What is placed so high leaves room below. */
+    return bytes < POLICY_MEMORY_BYTES ? bytes : POLICY_MEMORY_BYTES;
 }
 
 static unsigned cpus(void)
@@ -214,6 +219,21 @@ static void investigate(struct lab *lab)
     snprintf(result->guest_failure, sizeof(result->guest_failure), "%s", lab->guest.failure);
 }
 
+/* What the policy leaves open. */
+static void set_quotas(struct iommu_config *config, unsigned domains)
+{
+    uint64_t share;
+
+    if (!config->mappings_max)
+        config->mappings_max = POLICY_MAPPINGS_MAX;
+    share = config->mappings_max / (domains ? domains : 1);
+    share = share ? share : 1;
+    if (!config->mappings_of_domain_max)
+        config->mappings_of_domain_max = share < POLICY_MAPPINGS_OF_DOMAIN_MAX
+                                             ? share
+                                             : POLICY_MAPPINGS_OF_DOMAIN_MAX;
+}
+
 static int run_machine(struct lab *lab, struct vm *vm, struct board *board,
                        const struct vm_config *config, char *error, size_t error_bytes)
 {
@@ -227,10 +247,7 @@ static int run_machine(struct lab *lab, struct vm *vm, struct board *board,
     lab->memory = &vm->memory;
     board_config.iommu = lab->policy->iommu;
     board_config.iommu_config = lab->policy->iommu_config;
-    if (!board_config.iommu_config.mappings_max)
-        board_config.iommu_config.mappings_max = MAPPINGS_MAX;
-    if (!board_config.iommu_config.mappings_of_domain_max)
-        board_config.iommu_config.mappings_of_domain_max = MAPPINGS_OF_DOMAIN_MAX;
+    set_quotas(&board_config.iommu_config, rules_domains(lab->policy));
     board_config.checkpoint = lab_guest_checkpoint;
     board_config.checkpoint_owner = &lab->guest;
     err = vm_create(vm, lab->options->kvm, &shape);
@@ -309,13 +326,6 @@ static int run_lab(struct lab *lab, char *error, size_t error_bytes)
     unsigned ready;
     int err = 0;
 
-    if (config.memory_bytes > MEMORY_BYTES_MAX) {
-        snprintf(error, error_bytes,
-                 "the policy names memory up to %llu MiB, and the lab's guest has %llu at most; "
-                 "put its regions lower",
-                 (unsigned long long)(config.memory_bytes >> 20), MEMORY_BYTES_MAX >> 20);
-        return -EINVAL;
-    }
     for (ready = 0; ready < guest->ndevices; ready++) {
         bool blk = guest->device[ready].kind == ABI_DEVICE_BLK;
 

@@ -49,14 +49,15 @@ void measure_exposure(struct lab *lab)
             result->read_bytes += rights & RULES_READ ? ATTACK_PAGE_BYTES : 0;
             result->write_bytes += rights & RULES_WRITE ? ATTACK_PAGE_BYTES : 0;
         }
-        for (unsigned region = 0; region < lab->policy->guest.nregions; region++) {
-            uint32_t own = rules_own(lab->policy, device, region);
-            uint64_t bytes = rules_region_bytes(lab->policy, region);
+        for (unsigned use = 0; use < d->nuses; use++) {
+            const struct abi_policy_region *region = &lab->policy->guest.region[d->use[use].region];
+            /* A window is mapped whole. */
+            uint64_t bytes = region->kind == ABI_REGION_HOLE
+                                 ? region->bytes
+                                 : rules_region_bytes(lab->policy, d->use[use].region);
 
-            if (lab->policy->guest.region[region].kind != ABI_REGION_BUFFER)
-                continue;
-            result->needed_read_bytes += own & RULES_READ ? bytes : 0;
-            result->needed_write_bytes += own & RULES_WRITE ? bytes : 0;
+            result->needed_read_bytes += d->use[use].rights & RULES_READ ? bytes : 0;
+            result->needed_write_bytes += d->use[use].rights & RULES_WRITE ? bytes : 0;
         }
     }
     free(exposure.rights);

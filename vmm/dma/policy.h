@@ -21,6 +21,13 @@
 #define POLICY_KERNEL_END        (32ull << 20)
 #define POLICY_REGIONS_BYTES_MAX (64u << 20)
 
+/*
+ * Quotas of a unit whose policy has none, so small that attacks fill it in no long time. A
+ * domain's is never more than its share of all mappings.
+ */
+#define POLICY_MAPPINGS_MAX           8192u
+#define POLICY_MAPPINGS_OF_DOMAIN_MAX 2048u
+
 /* What the policy says beyond what the guest is told (abi_policy). */
 struct policy_device {
     uint64_t vectors[4]; /* MSI vectors the endpoint may signal */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "vmm/dma/policy_reader.h"
+#include "vmm/dma/rules.h"
 
 static bool overlap(uint64_t a, uint64_t abytes, uint64_t b, uint64_t bbytes)
 {
@@ -26,7 +27,26 @@ static int check_pair(const struct policy_reader *reader, unsigned i, unsigned j
             "%u is shared with %s, which has another strata,mode; make the modes "
             "equal",
             b->domain, a->name);
+    if (a->pool != ~0u && a->pool == b->pool && (a->flags ^ b->flags) & ABI_DEVICE_BOUNCE_META)
+        return policy_complain(reader, node, "memory-region",
+                               "names the pool of %s, and only one of the drivers lacks "
+                               "\"private-bounce-metadata\"; make them equal, or give each a pool",
+                               a->name);
     return 0;
+}
+
+/* The devices that share an address space with one of these, themselves included. */
+static uint64_t with_their_domains(const struct abi_policy *guest, uint64_t devices)
+{
+    uint64_t all = devices;
+
+    for (unsigned i = 0; i < guest->ndevices; i++) {
+        for (unsigned j = 0; j < guest->ndevices; j++) {
+            if ((devices >> i & 1) && guest->device[i].domain == guest->device[j].domain)
+                all |= 1ull << j;
+        }
+    }
+    return all;
 }
 
 /* The addresses that a device may not choose freely. */
@@ -58,10 +78,16 @@ static int check_addresses(const struct policy_reader *reader, unsigned n)
     for (unsigned i = 0; i < n; i++) {
         const struct abi_policy_region *other = &guest->region[i];
 
-        if (other->endpoints & region->endpoints &&
+        uint64_t devices = region->endpoints;
+
+        /* What is mapped for one device is mapped for all of its domain. */
+        if (region->kind == ABI_REGION_HOLE || other->kind == ABI_REGION_HOLE)
+            devices = with_their_domains(guest, devices);
+        if (other->endpoints & devices &&
             overlap(other->iova, other->bytes, region->iova, region->bytes))
             return policy_complain(reader, node, "iommu-addresses",
-                                   "overlaps that of %s for the same device; move one",
+                                   "overlaps that of %s for the same device, or one that shares "
+                                   "its domain; move one",
                                    other->name);
     }
     return 0;
@@ -93,9 +119,36 @@ static int check_memory(const struct policy_reader *reader)
     return 0;
 }
 
+static int check_quotas(const struct policy_reader *reader)
+{
+    const struct iommu_config *config = &reader->policy->iommu_config;
+    const struct abi_policy *guest = &reader->policy->guest;
+    unsigned domains = rules_domains(reader->policy), needed = 0;
+    uint64_t all = config->mappings_max ? config->mappings_max : POLICY_MAPPINGS_MAX;
+
+    for (unsigned i = 0, j; i < guest->ndevices; i++) {
+        for (j = 0; guest->device[j].domain != guest->device[i].domain;)
+            j++;
+        needed += j == i;
+    }
+    if (config->domains_max && config->domains_max < needed)
+        return policy_complain(reader, reader->iommu, "strata,max-domains",
+                               "%u, but the devices need %u; give as many", config->domains_max,
+                               needed);
+    if (config->mappings_of_domain_max * domains > all)
+        return policy_complain(reader, reader->iommu, "strata,max-mappings-per-domain",
+                               "%" PRIu64 " for each of %u domains are more than all mappings, "
+                               "%" PRIu64 "; give at most %" PRIu64 ", or more strata,max-mappings",
+                               config->mappings_of_domain_max, domains, all, all / domains);
+    return 0;
+}
+
 int policy_check(const struct policy_reader *reader)
 {
     const struct abi_policy *guest = &reader->policy->guest;
+
+    if (reader->policy->iommu && check_quotas(reader))
+        return -EINVAL;
 
     for (unsigned j = 1; j < guest->ndevices; j++) {
         for (unsigned i = 0; i < j; i++) {

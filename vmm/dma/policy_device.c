@@ -129,6 +129,10 @@ static int read_endpoint(struct policy_reader *reader, unsigned n)
         found = read_iommu_map(reader, n);
     if (found < 0)
         return found;
+    /* The lab means nobody by that. */
+    if (found && reader->policy->guest.device[n].endpoint == ~0u)
+        return policy_complain(reader, reader->device[n], "iommus",
+                               "endpoint 0xffffffff cannot be told from none; give a lower id");
     if (!found && reader->policy->iommu)
         return policy_complain(reader, reader->device[n], NULL,
                                "has no iommus and its bus no iommu-map; add iommus = <&IOMMU ID> "
@@ -173,6 +177,18 @@ static int add_use(struct policy_reader *reader, unsigned n, int region, uint32_
                                    "a pool is for both directions; write \"rw\" for it");
         device->pool = (uint32_t)region;
         return 0;
+    case ABI_REGION_HOLE:
+        if (!(reader->policy->guest.region[region].endpoints >> n & 1))
+            return policy_complain(reader, node, "memory-region",
+                                   "%s has iommu-addresses, but none for this device; add them "
+                                   "there, or leave it out here",
+                                   reader->policy->guest.region[region].name);
+        if (rights != (IOMMU_READ | IOMMU_WRITE))
+            return policy_complain(reader, node, "strata,permission",
+                                   "%s is mapped for good and for both directions; write \"rw\" "
+                                   "for it",
+                                   reader->policy->guest.region[region].name);
+        break;
     default: break;
     }
     for (unsigned i = 0; i < device->nuses; i++) {

@@ -33,10 +33,6 @@ static int read_quotas(struct policy_reader *reader, int node, struct iommu_conf
         return policy_complain(
             reader, node, "strata,max-mappings-per-domain",
             "is a quota, and strata,lacks says \"quota\"; leave one of them out");
-    if (total && of_domain > total)
-        return policy_complain(reader, node, "strata,max-mappings-per-domain",
-                               "%u is more than strata,max-mappings, %u; give less", of_domain,
-                               total);
     return 0;
 }
 

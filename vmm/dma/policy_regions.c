@@ -138,7 +138,15 @@ static int read_device_address(const struct policy_reader *reader, int node, con
     bytes = policy_number(cells + 1 + address, size);
     if (device < 0)
         return 1 + address + size;
-    if (iova % PAGE_BYTES || !bytes || bytes % PAGE_BYTES || iova + (bytes - 1) < iova)
+    if (bytes && iova + (bytes - 1) < iova)
+        return policy_complain(reader, node, property,
+                               "0x%" PRIx64 " and 0x%" PRIx64
+                               " bytes end beyond 2^64; give a lower address",
+                               iova, bytes);
+    if (memory && !iova)
+        return policy_complain(reader, node, property,
+                               "address 0 is never mapped for a device; give another one");
+    if (iova % PAGE_BYTES || !bytes || bytes % PAGE_BYTES)
         return policy_complain(reader, node, property,
                                "0x%" PRIx64 " and 0x%" PRIx64
                                " bytes are not whole pages; give multiples of 0x%x",

@@ -27,6 +27,20 @@ bool rules_same_domain(const struct policy *policy, unsigned a, unsigned b)
            rules_device(policy, a)->domain == rules_device(policy, b)->domain;
 }
 
+unsigned rules_domains(const struct policy *policy)
+{
+    unsigned count = 0;
+
+    for (unsigned device = 0; device < policy->guest.ndevices; device++) {
+        unsigned before = 0;
+
+        while (before < device && !rules_same_domain(policy, before, device))
+            before++;
+        count += before == device && !rules_untranslated(policy, device);
+    }
+    return count;
+}
+
 bool rules_bounces(const struct policy *policy, unsigned device)
 {
     return rules_device(policy, device)->buffers == ABI_DMA_BOUNCE;

@@ -30,6 +30,9 @@ bool rules_untranslated(const struct policy *policy, unsigned device);
 /* Both are translated, by the same page table. */
 bool rules_same_domain(const struct policy *policy, unsigned a, unsigned b);
 
+/* How many page tables there are: domains that translate. */
+unsigned rules_domains(const struct policy *policy);
+
 /* Whether even whole pages are not mapped themselves, but copied to a pool and back. */
 bool rules_bounces(const struct policy *policy, unsigned device);
 

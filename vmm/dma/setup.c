@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "guest/abi/syscall.h"
 #include "vmm/dma/engine.h"
 #include "vmm/machine/memory.h"
 
@@ -150,6 +151,16 @@ struct batch {
     unsigned n;
 };
 
+/* Which of the policy's limits a mapping came up against, as a rule. */
+static const char *why_not(const struct lab *lab, const struct abi_lab_command *map)
+{
+    if (map->result == -ABI_ENOMEM && rules_bounces(lab->policy, map->dma.device))
+        return "its pool is full; make it larger";
+    if (map->result == -ABI_EIO)
+        return "refused by the IOMMU; its quotas (strata,max-mappings) may be too small";
+    return "which the policy does not explain";
+}
+
 static int flush(struct lab *lab, struct batch *batch)
 {
     int err = batch->n ? lab_call(lab, batch->command, batch->n) : 0;
@@ -161,9 +172,9 @@ static int flush(struct lab *lab, struct batch *batch)
         if (batch->command[i].result) {
             *batch->iova[i] = 0;
             snprintf(lab->guest.failure, sizeof(lab->guest.failure),
-                     "the guest cannot map a buffer of %s: error %lld",
+                     "the guest cannot map a buffer of %s: error %lld, %s",
                      rules_device(lab->policy, batch->command[i].dma.device)->name,
-                     -(long long)batch->command[i].result);
+                     -(long long)batch->command[i].result, why_not(lab, &batch->command[i]));
             err = -EIO;
         }
     }
@@ -226,6 +237,24 @@ static void take_baseline(struct lab *lab, unsigned device)
                            note_baseline, &note);
 }
 
+/*
+ * Whoever asks for faults makes the kernel look for them, and act. A device that it has taken
+ * off its domain for that comes back; nothing happens to the others.
+ */
+static int let_guest_act(struct lab *lab)
+{
+    struct abi_lab_command commands[LOOKS + ABI_POLICY_DEVICES_MAX];
+    unsigned n = 0;
+
+    for (unsigned looks = lab->iommu ? LOOKS : 1; n < looks; n++)
+        commands[n] = lab_command(0, ABI_DMA_FAULT);
+    for (unsigned device = 0; device < lab->policy->guest.ndevices; device++) {
+        if (rules_device(lab->policy, device)->fault_action != ABI_FAULT_REPORT)
+            commands[n++] = lab_command(device, ABI_DMA_ATTACH);
+    }
+    return lab_call(lab, commands, n);
+}
+
 int lab_set_up(struct lab *lab)
 {
     struct batch batch = { .n = 0 };
@@ -235,21 +264,14 @@ int lab_set_up(struct lab *lab)
         err = add(lab, &batch, lab_command(device, ABI_DMA_ATTACH), NULL);
     if (!err)
         err = flush(lab, &batch);
+    /* The device may have faulted before. */
+    if (!err)
+        err = let_guest_act(lab);
     for (unsigned device = 0; device < lab->policy->guest.ndevices && !err; device++)
         take_baseline(lab, device);
     for (unsigned device = 0; device < lab->policy->guest.ndevices && !err; device++)
         err = add_device(lab, &batch, device);
     return err ? err : flush(lab, &batch);
-}
-
-/* Whoever asks for faults makes the kernel look for them, and act. */
-static int let_guest_act(struct lab *lab)
-{
-    struct abi_lab_command look[LOOKS];
-
-    for (unsigned i = 0; i < LOOKS; i++)
-        look[i] = lab_command(0, ABI_DMA_FAULT);
-    return lab_call(lab, look, lab->iommu ? LOOKS : 1);
 }
 
 static int set_up_device(struct lab *lab, unsigned device)
