@@ -316,9 +316,19 @@ static void interrupt(struct device *device)
     blk_watch(blk);
 }
 
-/* What it can reach goes first, then the device is reset. */
+/*
+ * If it has nothing done by now, the interrupt for which is perhaps only late: what it can
+ * reach goes first, then the device is reset.
+ */
 static void timeout(struct device *device)
 {
+    struct blk *blk = device->state;
+    uint16_t used = blk->queue.used_index;
+
+    device->poll = true;
+    interrupt(device);
+    if (!blk->up || blk->queue.used_index != used)
+        return;
     dma_revoke(device);
     device->errors++;
     reset(device, -ABI_ETIMEDOUT);

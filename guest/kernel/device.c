@@ -16,6 +16,8 @@
 #include "guest/kernel/viommu.h"
 #include "guest/kernel/virtio.h"
 
+#define TICK_US 10000 /* how often somebody looks at the clock while a device is waited for */
+
 struct device devices[BOOT_DEVICES_MAX];
 unsigned device_count;
 uint64_t device_deadline;
@@ -271,8 +273,28 @@ uint64_t device_ticks(uint64_t us)
     return us * ((boot_info.tsc_hz ? boot_info.tsc_hz : 2000000000u) / 1000000u);
 }
 
+/*
+ * A device has so much time of this machine's. While the host runs other things it may not
+ * run the device either: of a time in which no CPU here came by, no more counts than there
+ * is between two ticks.
+ */
+static uint64_t looked; /* at the clock, for the last time */
+
+static void excuse(uint64_t now)
+{
+    uint64_t tick = device_ticks(TICK_US), gone = now - looked;
+
+    looked = now;
+    for (unsigned i = 0; gone > 2 * tick && i < device_count; i++) {
+        if (devices[i].deadline)
+            devices[i].deadline += gone - tick;
+    }
+}
+
 void device_expect(uint64_t deadline)
 {
+    if (!device_deadline)
+        looked = rdtsc();
     if (!device_deadline || deadline < device_deadline)
         device_deadline = deadline;
 }
@@ -288,6 +310,7 @@ void device_check_time(void)
 {
     uint64_t now = rdtsc();
 
+    excuse(now);
     if (now < device_deadline)
         return;
     device_deadline = 0;

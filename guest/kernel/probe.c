@@ -80,6 +80,11 @@ static void reset(struct device *device, int error)
  */
 static void timeout(struct device *device)
 {
+    struct probe *probe = device->state;
+
+    look(device);
+    if (probe->phase != RUNNING)
+        return;
     dma_revoke(device);
     device->errors++;
     reset(device, -ABI_ETIMEDOUT);

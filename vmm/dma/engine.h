@@ -20,7 +20,7 @@
 #define LAB_ADDRESSES    (ABI_POLICY_DEVICES_MAX * ABI_POLICY_DEVICES_MAX + 2)
 #define LAB_NOBODY       (~0u)        /* owner of an address that is physical */
 #define LAB_HIGH_IOVA    (1ull << 40) /* far from what drivers map */
-#define LAB_CALL_MS      20000
+#define LAB_CALL_MS      60000        /* a guest that has not answered by then is lost */
 
 struct board;
 struct vm;
