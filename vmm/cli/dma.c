@@ -140,11 +140,12 @@ static void print_page(FILE *out, const void *report)
 /* Writes a value (NULL: no memory), which it takes: false, and says so, if it cannot. */
 static bool write_json(struct json_output *output, json_t *json)
 {
+    const char *path = output->path;
     int err = json ? json_output_write(output, json) : -ENOMEM;
 
     json_decref(json);
     if (err)
-        fprintf(stderr, "strata dma test: --json: %s\n", strerror(-err));
+        fprintf(stderr, "strata dma test: --json %s: %s\n", path, strerror(-err));
     return !err;
 }
 
@@ -164,7 +165,7 @@ static bool tell(const struct request *request, const struct dma_report *report,
     written = !json->path || write_json(json, dma_describe(report));
     err = html_write(html, print_page, report);
     if (err)
-        fprintf(stderr, "strata dma test: --html: %s\n", strerror(-err));
+        fprintf(stderr, "strata dma test: --html %s: %s\n", request->html_path, strerror(-err));
     return written && !err;
 }
 
@@ -248,6 +249,9 @@ static int cmd_test(int argc, char **argv)
     if (request.check_only && (request.html_path || request.tap))
         usage_error(&test_line, "--%s shows what attacks came to: leave it out, or --check-only",
                     request.tap ? "tap" : "html");
+    if (request.check_only && (request.attacks || request.random_seconds))
+        usage_error(&test_line, "--%s asks for attacks: leave it out, or --check-only",
+                    request.attacks ? "attack" : "random");
     if (request.random_seconds && !request.has_seed &&
         getrandom(&request.seed, sizeof(request.seed) / 2, 0) < 0)
         request.seed = SEED;

@@ -211,7 +211,7 @@ static void print_verdict(FILE *out, const struct lab_result *result)
         fprintf(out, "%u of %zu cells differ from what the policy promises.", result->differing,
                 result->ncells);
     if (!result->guest_lives) {
-        fputs(" The guest did not survive: ", out);
+        fputs(" The test could not go on: ", out);
         html_text(out, result->guest_failure);
     }
     if (result->random_steps) {

@@ -229,7 +229,7 @@ static void print_sum(const struct page *page)
                 result->random_steps, result->random_failures,
                 result->random_failure[0] ? "; the first: " : "", result->random_failure);
     if (!result->guest_lives)
-        fprintf(page->out, "the guest did not survive: %s\n", result->guest_failure);
+        fprintf(page->out, "the test could not go on: %s\n", result->guest_failure);
     fprintf(page->out, "%s%s%s: ", paint(page, ok ? "\033[32m" : "\033[1;31m"),
             ok ? "ok" : "FAILED", paint(page, "\033[0m"));
     if (result->differing)

@@ -39,7 +39,6 @@ static void probe(struct sweep *sweep, uint64_t address)
         sweep->first_stray = address;
 }
 
-/* Every device's address of every page, and what lies near them. */
 static void sweep_near(struct sweep *sweep, uint64_t iova)
 {
     uint64_t page = iova / ATTACK_PAGE_BYTES;
@@ -47,6 +46,28 @@ static void sweep_near(struct sweep *sweep, uint64_t iova)
 
     for (uint64_t at = first; at <= page + SWEEP_NEAR_PAGES; at++)
         probe(sweep, at * ATTACK_PAGE_BYTES);
+}
+
+/* Every address that some device has for a page or its copy in a pool, and what lies near. */
+static void sweep_region(struct sweep *sweep, unsigned region)
+{
+    const struct policy *policy = sweep->lab->policy;
+
+    if (policy->guest.region[region].kind != ABI_REGION_BUFFER)
+        return;
+    for (unsigned k = 0; k < rules_region_bytes(policy, region) / ATTACK_PAGE_BYTES; k++) {
+        struct lab_victim victim;
+
+        lab_victim_region(sweep->lab, &victim, region, k);
+        for (unsigned i = 0; i < victim.naddresses; i++) {
+            if (victim.owner[i] == LAB_NOBODY)
+                continue;
+            sweep_near(sweep, victim.address[i]);
+            /* A copy may begin in the middle of a page. */
+            if (victim.address[i] % ATTACK_PAGE_BYTES)
+                probe(sweep, victim.address[i]);
+        }
+    }
 }
 
 static void sweep(struct lab *lab, struct lab_cell *cell)
@@ -62,14 +83,8 @@ static void sweep(struct lab *lab, struct lab_cell *cell)
         probe(&s, page * ATTACK_PAGE_BYTES);
     for (unsigned i = 0; i < ABI_LAB_ARENA_PAGES; i++)
         probe(&s, lab->arena[i].gpa);
-    for (unsigned d = 0; d < lab->policy->guest.ndevices; d++) {
-        for (unsigned use = 0; use < rules_device(lab->policy, d)->nuses; use++) {
-            for (unsigned k = 0; k < RULES_REGION_PAGES; k++) {
-                if (lab->iova[d][use][k])
-                    sweep_near(&s, lab->iova[d][use][k]);
-            }
-        }
-    }
+    for (unsigned region = 0; region < lab->policy->guest.nregions; region++)
+        sweep_region(&s, region);
     lab_check(cell, s.strays == 0,
               "sweep of %llu addresses: expected no answer where nothing is mapped, observed %llu, "
               "the first at 0x%llx",

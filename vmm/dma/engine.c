@@ -275,18 +275,37 @@ uint64_t lab_read(struct lab *lab, struct lab_cell *cell, const struct lab_reque
     return same_bytes(data, truth, request->len);
 }
 
+#define HITS_MAX 3
+
+/* Where a request may get to, by what it is and by what it says of itself. */
+static unsigned may_hit(struct lab *lab, const struct lab_request *request, uint8_t *hit[HITS_MAX])
+{
+    unsigned n = 0;
+
+    for (unsigned device = 0; device < lab->policy->guest.ndevices; device++) {
+        if (device != request->device &&
+            (!request->claims || rules_device(lab->policy, device)->endpoint != request->requester))
+            continue;
+        hit[n] = lab_host(lab, device, request->iova, request->len);
+        n += hit[n] != NULL;
+    }
+    hit[n] = request->translated ? memory_at(lab->memory, request->iova, request->len) : NULL;
+    return n + (hit[n] != NULL);
+}
+
 uint64_t lab_write(struct lab *lab, struct lab_cell *cell, const struct lab_request *request,
                    const struct lab_victim *victim)
 {
-    uint8_t data[ATTACK_PAGE_BYTES], before[ATTACK_PAGE_BYTES];
+    uint8_t data[ATTACK_PAGE_BYTES], before[HITS_MAX][ATTACK_PAGE_BYTES];
     uint8_t saved[LAB_PLACES_MAX][ATTACK_PAGE_BYTES];
     /* An address may also lead to something that has nothing to do with the victim. */
-    uint8_t *hit = lab_host(lab, request->device, request->iova, request->len);
+    uint8_t *hit[HITS_MAX];
+    unsigned nhits = may_hit(lab, request, hit);
     struct dma_outcome outcome;
     uint64_t changed = 0;
 
-    if (hit)
-        memcpy(before, hit, request->len);
+    for (unsigned i = 0; i < nhits; i++)
+        memcpy(before[i], hit[i], request->len);
     for (unsigned i = 0; i < victim->nplaces; i++)
         memcpy(saved[i], victim->place[i], victim->len);
     for (uint64_t at = 0; at < request->len; at++)
@@ -300,8 +319,8 @@ uint64_t lab_write(struct lab *lab, struct lab_cell *cell, const struct lab_requ
         if (here)
             memcpy(victim->place[i], saved[i], victim->len);
     }
-    if (hit)
-        memcpy(hit, before, request->len);
+    for (unsigned i = 0; i < nhits; i++)
+        memcpy(hit[i], before[i], request->len);
     return changed;
 }
 
