@@ -35,7 +35,7 @@ pid=$!
 exec 8>"$work/in"
 echo 'run shared-memory 2000000000 &' >&8
 echo 'spin 2000000000 &' >&8
-# Until both work, and share what they do: nothing of that changes any more.
+# Until both work, and share what they do.
 i=0
 until [ "$(grep -c started "$work/console")" -ge 2 ] &&
     "$STRATA" inspect "$work/sock" shared 2>/dev/null | grep -q ' rw, pid [0-9]* shared-memory at .* rw'; do
@@ -44,10 +44,26 @@ until [ "$(grep -c started "$work/console")" -ge 2 ] &&
     sleep 0.1
 done
 look() { "$STRATA" inspect "$work/sock" "$@" >/dev/null || fail "strata inspect $*"; }
-look maps --json "$work/maps.json"
-look shared --json "$work/shared.json"
-look pages --json "$work/pages.json"
-look --html "$work/inspect.html" --json "$work/report.json"
+# All that is looked at must be of one state: a program may still be touching its first pages.
+i=0
+until
+    look maps --json "$work/maps.json"
+    look shared --json "$work/shared.json"
+    look pages --json "$work/pages.json"
+    look --html "$work/inspect.html" --json "$work/report.json"
+    for what in maps pages; do
+        look $what --json "$work/after"
+        grep -v pause_ns "$work/after" >"$work/$what.after"
+    done
+    rm "$work/after"
+    grep -v pause_ns "$work/maps.json" | cmp -s - "$work/maps.after" &&
+        grep -v pause_ns "$work/pages.json" | cmp -s - "$work/pages.after"
+do
+    i=$((i + 1))
+    [ $i -lt 100 ] || fail "the guest's memory does not come to rest"
+    sleep 0.1
+done
+rm "$work/maps.after" "$work/pages.after"
 kill "$pid"
 wait "$pid" 2>/dev/null
 pid=

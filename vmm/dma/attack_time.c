@@ -7,6 +7,7 @@
 #include "devices/core/board.h"
 #include "devices/hostile/probe.h"
 #include "devices/iommu/dma.h"
+#include "guest/abi/syscall.h"
 #include "vmm/dma/attack_run.h"
 #include "vmm/machine/memory.h"
 #include "vmm/machine/vm.h"
@@ -16,6 +17,7 @@
 #define WAITED_MS      100 /* a driver that has not given up by then waits for ever */
 #define LAZY_TRIES     6   /* a flush may happen to come between unmap and access */
 #define HELD_MS        20
+#define STILL_TRIES    8
 #define SHORT_MS       100 /* of a driver's patience: waiting for longer takes its time */
 
 static void sleep_ms(unsigned ms)
@@ -68,38 +70,61 @@ static bool is_withheld(struct lab *lab, unsigned device, const struct probe *pr
     return withheld;
 }
 
-/* A driver's patience is with the device: while no CPU runs none of it goes. */
-static void stand_still(struct lab *lab, struct lab_cell *cell, struct probe *probe,
-                        struct lab_page *page, unsigned timeout_ms)
+/*
+ * A transfer that is completed at the end of a time in which no CPU has run, longer than the
+ * driver waits: before the CPUs run again, or a little after.
+ */
+static long long transfer_standing(struct lab *lab, struct lab_cell *cell, struct probe *probe,
+                                   struct lab_page *page, unsigned timeout_ms, bool before)
 {
     struct abi_lab_command transfer = lab_command(cell->device, ABI_DMA_TRANSFER);
+    int err;
 
     transfer.dma.iova = attack_map_scratch(lab, cell, page);
     transfer.dma.bytes = WITHHELD_BYTES;
     transfer.dma.rights = RULES_READ;
     if (!transfer.dma.iova)
-        return;
+        return -ABI_ENOMEM;
     probe_attack(probe, ABI_PROBE_WITHHOLD);
-    if (!lab_guest_post(&lab->guest, &transfer, 1)) {
-        bool in_time;
-
-        for (unsigned waited = 0; !is_withheld(lab, cell->device, probe) && waited < LAB_CALL_MS;
-             waited++)
-            sleep_ms(1);
+    err = lab_guest_post(&lab->guest, &transfer, 1);
+    err = err ? err : -ETIMEDOUT;
+    for (unsigned waited = 0; err == -ETIMEDOUT && waited < LAB_CALL_MS; waited++) {
+        if (is_withheld(lab, cell->device, probe))
+            break;
+        sleep_ms(1);
+        err = lab_guest_collect(&lab->guest, &transfer, 1, 0);
+    }
+    if (err == -ETIMEDOUT) {
         vm_pause(lab->vm, NULL);
-        /* Or it has given up by now, on a busy host. */
-        in_time = is_withheld(lab, cell->device, probe);
         sleep_ms(3 * timeout_ms);
-        probe_attack(probe, ABI_PROBE_RELEASE);
+        if (before)
+            probe_attack(probe, ABI_PROBE_RELEASE);
         vm_resume(lab->vm, NULL);
-        if (!lab_guest_collect(&lab->guest, &transfer, 1, LAB_CALL_MS) && in_time)
-            lab_check(cell, transfer.result == 0,
-                      "transfer while no CPU runs: expected 0, observed %lld",
-                      (long long)transfer.result);
+        if (!before)
+            sleep_ms(timeout_ms / 4);
+        probe_attack(probe, ABI_PROBE_RELEASE);
+        err = lab_guest_collect(&lab->guest, &transfer, 1, LAB_CALL_MS);
     }
     probe_attack(probe, ABI_PROBE_RELEASE);
     lab_dma(lab, cell->device, ABI_DMA_UNMAP, &(struct abi_dma){ .iova = transfer.dma.iova });
     lab_dma(lab, cell->device, ABI_DMA_FLUSH, &(struct abi_dma){ .iova = transfer.dma.iova });
+    return err ? err : transfer.result;
+}
+
+/* A driver's patience is with the device: while no CPU runs none of it goes. */
+static void stand_still(struct lab *lab, struct lab_cell *cell, struct probe *probe,
+                        struct lab_page *page, unsigned timeout_ms, bool before)
+{
+    long long result = -1;
+
+    /* On a busy host it may have given up just before the CPUs stopped. */
+    for (unsigned tries = 0; result != 0 && tries < STILL_TRIES; tries++) {
+        if (tries)
+            lab_set_up_device(lab, cell->device);
+        result = transfer_standing(lab, cell, probe, page, timeout_ms, before);
+    }
+    lab_check(cell, result == 0, "transfer completed %s no CPU ran: expected 0, observed %lld",
+              before ? "while" : "soon after", result);
 }
 
 /* ---- withheld-completion ----------------------------------------------------------------- */
@@ -157,7 +182,8 @@ void run_withheld_completion(struct lab *lab, struct lab_cell *cell, unsigned n)
         lab_restore(page);
     lab_set_up_device(lab, cell->device);
     if (timeout_ms && timeout_ms <= SHORT_MS)
-        stand_still(lab, cell, probe, page, timeout_ms);
+        for (unsigned before = 0; before < 2; before++)
+            stand_still(lab, cell, probe, page, timeout_ms, before);
 }
 
 /* ---- deferred-invalidation ------------------------------------------------------------------ */
@@ -245,7 +271,8 @@ static void in_flight(struct lab *lab, struct lab_cell *cell, struct lab_page *p
     for (unsigned waited = 0; !ended && waited < LAB_CALL_MS; waited++) {
         if (__atomic_load_n(&held.cancelled, __ATOMIC_ACQUIRE))
             break;
-        ended = lab_guest_collect(&lab->guest, both, 2, 1) != -ETIMEDOUT;
+        sleep_ms(1);
+        ended = lab_guest_collect(&lab->guest, both, 2, 0) != -ETIMEDOUT;
     }
     lab_check(cell, __atomic_load_n(&held.cancelled, __ATOMIC_ACQUIRE),
               "unmap while a transfer is in flight: expected it to be cancelled, observed nothing");

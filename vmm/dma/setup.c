@@ -288,8 +288,10 @@ static int set_up_device(struct lab *lab, unsigned device)
 int lab_set_up_device(struct lab *lab, unsigned device)
 {
     bool reports = rules_device(lab->policy, device)->fault_action == ABI_FAULT_REPORT;
-    int err = set_up_device(lab, device);
+    int err = reports ? 0 : let_guest_act(lab);
 
+    if (!err)
+        err = set_up_device(lab, device);
     /* The guest may still be acting upon an earlier fault. */
     for (unsigned i = 0; i < SET_UP_TRIES && err == -EIO && !reports; i++) {
         lab->guest.failure[0] = 0;
