@@ -178,7 +178,7 @@ static void write_data(struct serial *serial, uint8_t value)
     if (state->mcr & MCR_LOOP)
         receive(state, value);
     else
-        serial->out[serial->out_count++] = value; /* serial_write keeps room for one */
+        serial->out[serial->out_count++] = value; /* serial_write makes room for one */
     transmitter_empty(serial);
 }
 
@@ -257,20 +257,28 @@ static uint64_t serial_read(void *owner, struct vcpu *vcpu, uint64_t offset, uns
     return value;
 }
 
+/* Other vCPUs send, too, and may fill up what was just drained. */
+static void lock_with_room(struct serial *serial, struct vcpu *vcpu)
+{
+    pthread_mutex_lock(&serial->lock);
+    while (serial->out_count == SERIAL_OUT_BYTES) {
+        pthread_mutex_unlock(&serial->lock);
+        drain(serial, vcpu);
+        pthread_mutex_lock(&serial->lock);
+    }
+}
+
+/* Of all bytes of an access at most one is sent. */
 static void serial_write(void *owner, struct vcpu *vcpu, uint64_t offset, unsigned size,
                          uint64_t value)
 {
     struct serial *serial = owner;
-    bool full;
 
-    pthread_mutex_lock(&serial->lock);
+    lock_with_room(serial, vcpu);
     for (unsigned i = 0; i < size; i++)
         write_register(serial, (unsigned)offset + i, (uint8_t)(value >> 8 * i));
     update_line(serial);
-    full = serial->out_count == SERIAL_OUT_BYTES;
     pthread_mutex_unlock(&serial->lock);
-    if (full)
-        drain(serial, vcpu);
 }
 
 static void serial_settle(void *owner, struct vcpu *vcpu)

@@ -116,6 +116,23 @@ START_TEST(test_output)
 }
 END_TEST
 
+/* Another vCPU has filled the buffer up, and has not come to drain it. */
+START_TEST(test_output_of_several)
+{
+    char got[SERIAL_OUT_BYTES + 1] = "";
+
+    memset(serial.out, 'a', sizeof(serial.out));
+    serial.out_count = sizeof(serial.out);
+    serial.region.write(&serial, NULL, DATA, 1, 'b');
+    ck_assert_uint_eq(serial.out_count, 1);
+    ck_assert_uint_eq(output(got, sizeof(got)), SERIAL_OUT_BYTES);
+    ck_assert_int_eq(memcmp(got, serial.out + 1, SERIAL_OUT_BYTES - 1), 0);
+    serial.region.settle(&serial, NULL);
+    ck_assert_uint_eq(output(got, sizeof(got)), 1);
+    ck_assert_int_eq(got[0], 'b');
+}
+END_TEST
+
 START_TEST(test_input)
 {
     uint64_t count;
@@ -356,6 +373,7 @@ Suite *devices_suite(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, test_registers);
     tcase_add_test(tc, test_output);
+    tcase_add_test(tc, test_output_of_several);
     tcase_add_test(tc, test_input);
     tcase_add_test(tc, test_interrupts);
     tcase_add_test(tc, test_loopback);
