@@ -24,16 +24,6 @@ _Static_assert(offsetof(struct boot_params, hdr) == HEADER_AT, "boot.rst, the re
 _Static_assert(sizeof(struct boot_params) == 0x1000, "zero-page.rst");
 _Static_assert(LAYOUT_START_INFO_GPA + sizeof(struct boot_params) <= LAYOUT_FDT_GPA, "room");
 
-static int fail_read(const struct image *image, int err, const char *what, struct boot_error *error)
-{
-    if (err == -ENODATA)
-        return boot_fail(error, err,
-                         "%s: truncated: %s beyond the end of the file (%" PRIu64
-                         " bytes); copy or build it again",
-                         image->name, what, image->size);
-    return boot_fail(error, err, "%s: cannot read %s: %s", image->name, what, strerror(-err));
-}
-
 bool bzimage_recognise(const struct image *image)
 {
     char magic[4];
@@ -56,7 +46,7 @@ static int read_header(const struct image *image, struct setup_header *header,
         bytes = sizeof(*header);
     if (!err)
         err = image_read(image, HEADER_AT, header, bytes);
-    return err ? fail_read(image, err, "the setup header", error) : 0;
+    return err ? image_fail(image, err, "the setup header", error) : 0;
 }
 
 static int check_header(const struct image *image, const struct setup_header *header,
@@ -110,7 +100,7 @@ int bzimage_open(const struct image *image, struct bzimage *bzimage, struct boot
                          "%s: syssize is %u, too little for a kernel; build it again", image->name,
                          header->syssize);
     if (bzimage->payload_at > image->size || wanted - 15 > image->size - bzimage->payload_at)
-        return fail_read(image, -ENODATA, "the kernel (setup_sects and syssize)", error);
+        return image_fail(image, -ENODATA, "the kernel (setup_sects and syssize)", error);
     bzimage->payload_bytes = wanted < image->size - bzimage->payload_at
                                  ? wanted
                                  : image->size - bzimage->payload_at;
@@ -159,7 +149,7 @@ int bzimage_load(struct memory *memory, const struct image *image, const struct 
         return err;
     to = memory_at(memory, *start, bzimage->payload_bytes);
     err = to ? image_read(image, bzimage->payload_at, to, bzimage->payload_bytes) : -EFAULT;
-    return err ? fail_read(image, err, "the kernel", error) : 0;
+    return err ? image_fail(image, err, "the kernel", error) : 0;
 }
 
 uint64_t bzimage_initrd_end(const struct bzimage *bzimage)

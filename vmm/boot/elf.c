@@ -11,16 +11,6 @@
 #define NOTE_NAME_BYTES_MAX      16
 #define WANTED                   "give an x86 ELF kernel with a PVH entry or a Multiboot header"
 
-static int fail_read(const struct image *image, int err, const char *what, struct boot_error *error)
-{
-    if (err == -ENODATA)
-        return boot_fail(error, err,
-                         "%s: truncated: %s beyond the end of the file (%" PRIu64
-                         " bytes); copy or build it again",
-                         image->name, what, image->size);
-    return boot_fail(error, err, "%s: cannot read %s: %s", image->name, what, strerror(-err));
-}
-
 /* Machines that people have kernels for, and may mix up. */
 static const char *machine_name(unsigned machine)
 {
@@ -51,7 +41,7 @@ static int read_header(const struct image *image, Elf64_Ehdr *header, bool *is_6
         return boot_fail(error, -ENOEXEC, "%s: too short for an ELF file; " WANTED, image->name);
     err = image_read(image, 0, header, EI_NIDENT);
     if (err)
-        return fail_read(image, err, "ELF identification", error);
+        return image_fail(image, err, "ELF identification", error);
     if (memcmp(ident, ELFMAG, SELFMAG) != 0)
         return boot_fail(error, -ENOEXEC, "%s: not an ELF file (no magic number); " WANTED,
                          image->name);
@@ -66,7 +56,7 @@ static int read_header(const struct image *image, Elf64_Ehdr *header, bool *is_6
     err = *is_64 ? image_read(image, 0, header, sizeof(*header))
                  : image_read(image, 0, &small, sizeof(small));
     if (err)
-        return fail_read(image, err, "ELF header", error);
+        return image_fail(image, err, "ELF header", error);
     if (!*is_64) {
         header->e_type = small.e_type;
         header->e_machine = small.e_machine;
@@ -115,7 +105,7 @@ static int read_phdrs(const struct image *image, const Elf64_Ehdr *header, bool 
               ? image_read(image, header->e_phoff, elf->phdrs, elf->nphdrs * sizeof(elf->phdrs[0]))
               : image_read(image, header->e_phoff, small, elf->nphdrs * sizeof(small[0]));
     if (err)
-        return fail_read(image, err, "the program headers (e_phoff)", error);
+        return image_fail(image, err, "the program headers (e_phoff)", error);
     for (unsigned i = 0; i < elf->nphdrs && !is_64; i++)
         elf->phdrs[i] = (Elf64_Phdr){ .p_type = small[i].p_type,
                                       .p_offset = small[i].p_offset,
@@ -145,7 +135,7 @@ static int load_segment(struct memory *memory, const struct image *image, const 
                          " wraps around; build it again",
                          image->name, index, phdr->p_paddr, phdr->p_memsz);
     if (phdr->p_offset > image->size || phdr->p_filesz > image->size - phdr->p_offset)
-        return fail_read(image, -ENODATA, "a segment's p_offset and p_filesz", error);
+        return image_fail(image, -ENODATA, "a segment's p_offset and p_filesz", error);
     taken = layout_taken(phdr->p_paddr, phdr->p_paddr + phdr->p_memsz);
     if (taken)
         return boot_fail(error, -ENOSPC,
@@ -162,7 +152,7 @@ static int load_segment(struct memory *memory, const struct image *image, const 
                          image->name, index, phdr->p_paddr, phdr->p_paddr + phdr->p_memsz - 1,
                          memory_low_end(memory));
     err = phdr->p_filesz ? image_read(image, phdr->p_offset, to, phdr->p_filesz) : 0;
-    return err ? fail_read(image, err, "a segment", error) : 0;
+    return err ? image_fail(image, err, "a segment", error) : 0;
 }
 
 static uint64_t round_up(uint64_t value, uint64_t unit)
@@ -181,7 +171,7 @@ static int look_at_note(const struct image *image, const Elf64_Nhdr *note, uint6
         return 0;
     err = image_read(image, name_at, name, note->n_namesz);
     if (err)
-        return fail_read(image, err, "a note", error);
+        return image_fail(image, err, "a note", error);
     if (note->n_namesz == sizeof("Linux") && memcmp(name, "Linux", sizeof("Linux")) == 0)
         elf->is_linux = true;
     if (elf->has_pvh || note->n_type != XEN_ELFNOTE_PHYS32_ENTRY ||
@@ -194,7 +184,7 @@ static int look_at_note(const struct image *image, const Elf64_Nhdr *note, uint6
                          image->name, note->n_descsz);
     err = image_read(image, desc_at, &elf->pvh_entry, note->n_descsz);
     if (err)
-        return fail_read(image, err, "the PVH note", error);
+        return image_fail(image, err, "the PVH note", error);
     elf->has_pvh = true;
     return 0;
 }
@@ -213,14 +203,14 @@ static int scan_notes(const struct image *image, const Elf64_Phdr *phdr, struct 
                          " is larger than 0x%x; build it again",
                          image->name, size, NOTES_BYTES_MAX);
     if (phdr->p_offset > image->size || size > image->size - phdr->p_offset)
-        return fail_read(image, -ENODATA, "a note segment's p_offset and p_filesz", error);
+        return image_fail(image, -ENODATA, "a note segment's p_offset and p_filesz", error);
     while (at < size && size - at >= sizeof(Elf64_Nhdr)) {
         uint64_t name_at = at + sizeof(Elf64_Nhdr), desc_at;
         Elf64_Nhdr note;
         int err = image_read(image, phdr->p_offset + at, &note, sizeof(note));
 
         if (err)
-            return fail_read(image, err, "a note", error);
+            return image_fail(image, err, "a note", error);
         /* Sizes are 32 bits and positions below 64 KiB: the sums do not overflow. */
         desc_at = round_up(name_at + note.n_namesz, unit);
         if (desc_at + note.n_descsz > size)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -77,4 +78,14 @@ int image_read(const struct image *image, uint64_t offset, void *to, uint64_t le
         len -= (uint64_t)count;
     }
     return 0;
+}
+
+int image_fail(const struct image *image, int err, const char *what, struct boot_error *error)
+{
+    if (err == -ENODATA)
+        return boot_fail(error, err,
+                         "%s: truncated: %s beyond the end of the file (%" PRIu64
+                         " bytes); copy or build it again",
+                         image->name, what, image->size);
+    return boot_fail(error, err, "%s: cannot read %s: %s", image->name, what, strerror(-err));
 }

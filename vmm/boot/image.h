@@ -32,4 +32,7 @@ struct image image_in_memory(const char *name, const void *bytes, uint64_t size)
  */
 int image_read(const struct image *image, uint64_t offset, void *to, uint64_t len);
 
+/* The text for what image_read returned (not 0) when it was to read `what`; returns it. */
+int image_fail(const struct image *image, int err, const char *what, struct boot_error *error);
+
 #endif
