@@ -47,8 +47,6 @@ struct hostile_blk_outcome {
     uint64_t withheld; /* now */
 };
 
-struct hostile_blk_state;
-
 /*
  * From any thread, without the door's lock, while the VM runs or not. Starts the outcome
  * anew. 0; -EINVAL: no such mode; -ENOMEM.

@@ -37,8 +37,8 @@
 #define VIRTIO_VSOCK_TURN        64u    /* packets, before others get their turn */
 
 #define VSOCK_CID_HOST           2ull
-#define VSOCK_CID_FIRST          3ull /* that a guest may have (5.10.4) */
-#define VSOCK_CID_LAST           0xfffffffeull
+#define VSOCK_CID_FIRST          3u /* that a guest may have (5.10.4) */
+#define VSOCK_CID_LAST           0xfffffffeu
 
 struct vm;
 
@@ -148,10 +148,6 @@ struct virtio_vsock_counts virtio_vsock_count(struct virtio_vsock *vsock, unsign
 void virtio_vsock_destroy(struct virtio_vsock *vsock);
 
 /* ---- Between vsock.c and vsock_connection.c, with the lock held ---- */
-
-/* The connection with these ports; NULL: there is none. */
-struct vsock_connection *vsock_find(struct virtio_vsock *vsock, uint32_t host_port,
-                                    uint32_t guest_port);
 
 /* Closes without a word to the guest. */
 void vsock_forget(struct vsock_connection *connection);

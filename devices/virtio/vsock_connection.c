@@ -16,8 +16,9 @@
 
 /* ---- The table -------------------------------------------------------------------------- */
 
-struct vsock_connection *vsock_find(struct virtio_vsock *vsock, uint32_t host_port,
-                                    uint32_t guest_port)
+/* The connection with these ports; NULL: there is none. */
+static struct vsock_connection *find(struct virtio_vsock *vsock, uint32_t host_port,
+                                     uint32_t guest_port)
 {
     for (unsigned i = 0; i < VIRTIO_VSOCK_CONNECTIONS; i++) {
         struct vsock_connection *connection = &vsock->connections[i];
@@ -406,7 +407,7 @@ static void take_response(struct virtio_vsock *vsock, struct vsock_connection *c
 
 void vsock_take_packet(struct virtio_vsock *vsock, const struct virtio_vsock_hdr *header)
 {
-    struct vsock_connection *connection = vsock_find(vsock, header->dst_port, header->src_port);
+    struct vsock_connection *connection = find(vsock, header->dst_port, header->src_port);
 
     if (header->op == VIRTIO_VSOCK_OP_RST) {
         if (connection) {
@@ -498,7 +499,7 @@ static void read_line(struct virtio_vsock *vsock, struct vsock_connection *conne
     }
     do {
         connection->host_port = PORT_FIRST + vsock->next_port++ % PORT_FIRST;
-    } while (vsock_find(vsock, connection->host_port, connection->guest_port));
+    } while (find(vsock, connection->host_port, connection->guest_port));
     connection->state = VSOCK_REQUESTED;
     connection->send = VSOCK_SEND_REQUEST;
 }

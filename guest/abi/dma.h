@@ -114,7 +114,6 @@ struct abi_block {
 #define ABI_EIO       5
 #define ABI_EBUSY     16
 #define ABI_ENODEV    19
-#define ABI_ENOSPC    28
 #define ABI_EROFS     30
 #define ABI_EPROTO    71 /* the device broke the rules */
 #define ABI_ETIMEDOUT 110

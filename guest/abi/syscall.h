@@ -102,18 +102,17 @@ enum abi_zeroing {
  * cannot exec meanwhile.
  */
 
-#define ABI_EPERM   1
-#define ABI_ENOENT  2
-#define ABI_ESRCH   3
-#define ABI_E2BIG   7
-#define ABI_ENOEXEC 8
-#define ABI_ECHILD  10
-#define ABI_EAGAIN  11
-#define ABI_ENOMEM  12
-#define ABI_EFAULT  14
-#define ABI_EEXIST  17
-#define ABI_EINVAL  22
-#define ABI_ENOSYS  38
+#define ABI_EPERM  1
+#define ABI_ENOENT 2
+#define ABI_ESRCH  3
+#define ABI_E2BIG  7
+#define ABI_ECHILD 10
+#define ABI_EAGAIN 11
+#define ABI_ENOMEM 12
+#define ABI_EFAULT 14
+#define ABI_EEXIST 17
+#define ABI_EINVAL 22
+#define ABI_ENOSYS 38
 
 /* Exit status of a process that a fault or SYS_KILL ended. */
 #define ABI_STATUS_FAULT  139

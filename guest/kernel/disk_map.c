@@ -176,7 +176,11 @@ int disk_advise(struct process *p, struct vma *vma, uint64_t start, uint64_t end
     return err;
 }
 
-int64_t disk_populate(struct process *p, struct vma *vma, uint64_t start, uint64_t end)
+/*
+ * Maps all of [start, end) of a VMA. 0; PROCESS_WAITS, to be called again with the same
+ * range when p's system call is started again; -ABI_E*.
+ */
+static int64_t map_all(struct process *p, struct vma *vma, uint64_t start, uint64_t end)
 {
     const void *what;
     int err;
@@ -207,9 +211,9 @@ int64_t disk_settle(struct process *p, uint64_t va, uint64_t bytes)
     for (struct vma *vma = vma_after(p, va); !result && !vma_is_end(p, vma) && vma->start < end;
          vma++) {
         if (vma->kind == VMA_DISK)
-            result = disk_populate(
-                p, vma, vma->start > va ? vma->start : va & ~(ABI_PAGE_BYTES - 1),
-                vma->end < end ? vma->end : (end + ABI_PAGE_BYTES - 1) & ~(ABI_PAGE_BYTES - 1));
+            result = map_all(p, vma, vma->start > va ? vma->start : va & ~(ABI_PAGE_BYTES - 1),
+                             vma->end < end ? vma->end
+                                            : (end + ABI_PAGE_BYTES - 1) & ~(ABI_PAGE_BYTES - 1));
     }
     return result;
 }
@@ -224,7 +228,7 @@ static int64_t populate(struct process *p, struct vma *vma, uint64_t start, uint
     if (!vma->prot)
         return 0;
     if (vma->kind == VMA_DISK)
-        return disk_populate(p, vma, start, end);
+        return map_all(p, vma, start, end);
     for (uint64_t va = start; va < end; va += rest) {
         if (!space_reach_page(p, va, vma->prot & ABI_PROT_WRITE, &rest))
             return -ABI_ENOMEM;

@@ -23,12 +23,6 @@ int disk_frame(struct process *p, struct vma *vma, uint64_t va, bool write, uint
 /* Starts reading what is not there of [start, end) of a VMA, and maps what is. */
 int disk_advise(struct process *p, struct vma *vma, uint64_t start, uint64_t end);
 
-/*
- * Maps all of [start, end) of a VMA. 0; PROCESS_WAITS, to be called again with the same
- * range when p's system call is started again; -ABI_E*.
- */
-int64_t disk_populate(struct process *p, struct vma *vma, uint64_t start, uint64_t end);
-
 /* The same for all disks that are mapped in [va, va + bytes). */
 int64_t disk_settle(struct process *p, uint64_t va, uint64_t bytes);
 

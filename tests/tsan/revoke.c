@@ -29,7 +29,6 @@
 #define IOVA(i) (((uint64_t)(i) << 30) + 16 * PAGE)
 #define RW      (IOMMU_READ | IOMMU_WRITE)
 #define CANARY  0x5a
-#define RECORDS 8
 
 static struct memory memory;
 static struct iommu *iommu;

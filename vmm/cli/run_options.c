@@ -278,9 +278,9 @@ static void add_vsock(struct run_options *options, char *text)
         if (next)
             *next++ = 0;
         if (!strncmp(part, "cid=", 4)) {
-            if (parse_count(part + 4, UINT32_MAX - 1, &cid) || cid < VSOCK_CID_FIRST)
-                usage_error(&run_line, "--vsock: %s: give a number from %llu to %u", part,
-                            VSOCK_CID_FIRST, UINT32_MAX - 1);
+            if (parse_count(part + 4, VSOCK_CID_LAST, &cid) || cid < VSOCK_CID_FIRST)
+                usage_error(&run_line, "--vsock: %s: give a number from %u to %u", part,
+                            VSOCK_CID_FIRST, VSOCK_CID_LAST);
             vsock.guest_cid = cid;
         } else if (!strncmp(part, "path=", 5) && part[5]) {
             vsock.path = part + 5;

@@ -60,14 +60,15 @@ static void list(void)
         printf("%-14s %s\n", tour_exercises[i]->name, tour_exercises[i]->shows);
 }
 
-bool tour_control_failed(const struct stop *stop)
+/* The control failed, as it should. */
+static bool control_failed(const struct stop *stop)
 {
     return stop->has_control && tour_refuted(&stop->control);
 }
 
 bool tour_stop_ok(const struct tour *tour, const struct stop *stop)
 {
-    return tour_ok(&stop->run) && (tour->broken || tour_control_failed(stop));
+    return tour_ok(&stop->run) && (tour->broken || control_failed(stop));
 }
 
 /* ---- For people ----------------------------------------------------------- */
@@ -106,7 +107,7 @@ const char *tour_control_words(const struct tour *tour, const struct stop *stop)
 {
     if (tour->broken)
         return "broken on purpose";
-    return tour_control_failed(stop) ? "control fails, as it should" : "CONTROL DID NOT FAIL";
+    return control_failed(stop) ? "control fails, as it should" : "CONTROL DID NOT FAIL";
 }
 
 static void print_row(const struct tour *tour, const struct stop *stop)
@@ -177,7 +178,7 @@ static json_t *describe_stop(const struct tour *tour, const struct stop *stop)
                              "elapsed_ns", (json_int_t)stop->run.elapsed_ns);
 
     json_object_set_new(json, "control_failed_as_it_should",
-                        stop->has_control ? json_boolean(tour_control_failed(stop)) : json_null());
+                        stop->has_control ? json_boolean(control_failed(stop)) : json_null());
     if (stop->has_control)
         json_object_set_new(json, "control",
                             json_pack("{s:s, s:o, s:I}", "breaks", stop->exercise->breaks, "checks",

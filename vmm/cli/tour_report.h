@@ -28,9 +28,6 @@ struct tour {
     bool broken; /* --break: the run itself is the broken one, without a control */
 };
 
-/* The control failed, as it should. */
-bool tour_control_failed(const struct stop *stop);
-
 /* All is as it should be. */
 bool tour_stop_ok(const struct tour *tour, const struct stop *stop);
 

@@ -34,7 +34,6 @@ enum lab_page_use {
     LAB_PAGE_RING,     /* descriptor table and rings */
     LAB_PAGE_DATA,     /* what descriptors point at */
     LAB_PAGE_BLOCK,    /* a disk's data */
-    LAB_PAGE_USES,
 };
 
 struct lab_page {

@@ -58,7 +58,8 @@ static bool uses_pool(const struct policy *policy, unsigned device, unsigned reg
     return d->buffers == ABI_DMA_BOUNCE && d->pool == region;
 }
 
-bool rules_maps_pool(const struct policy *policy, unsigned device, unsigned region)
+/* Whether the device's domain maps this pool. */
+static bool maps_pool(const struct policy *policy, unsigned device, unsigned region)
 {
     for (unsigned other = 0; other < policy->guest.ndevices; other++) {
         if (uses_pool(policy, other, region) &&
@@ -113,7 +114,7 @@ uint32_t rules_reach(const struct policy *policy, unsigned device, unsigned regi
             policy->guest.region[region].kind == ABI_REGION_BUFFER) {
             /* Copied in always, so that what the device leaves out comes back as it was. */
             gives |= RULES_READ;
-            if (!rules_maps_pool(policy, device, o->pool))
+            if (!maps_pool(policy, device, o->pool))
                 continue;
             if (gives & ~reach)
                 *because = other == device ? "pool: a slot holds the buffer, whatever its direction"

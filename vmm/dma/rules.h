@@ -39,9 +39,6 @@ bool rules_bounces(const struct policy *policy, unsigned device);
 /* Whether a buffer that is not whole pages is copied to pages that hold nothing else. */
 bool rules_copies(const struct policy *policy, unsigned device);
 
-/* Whether the device's domain maps this pool. */
-bool rules_maps_pool(const struct policy *policy, unsigned device, unsigned region);
-
 /* Bytes of a region that are attacked. */
 uint64_t rules_region_bytes(const struct policy *policy, unsigned region);
 

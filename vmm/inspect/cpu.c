@@ -50,8 +50,9 @@ int cpu_translate(const struct vcpu *vcpu, const struct kvm_sregs *sregs, uint64
     return translate_gpa(memory, NULL, by_kvm.physical_address, translation);
 }
 
-size_t cpu_read(const struct vcpu *vcpu, const struct kvm_sregs *sregs, uint64_t linear,
-                uint8_t *to, size_t bytes)
+/* Reads memory at a linear address, page by page: how many bytes there were. */
+static size_t read_linear(const struct vcpu *vcpu, const struct kvm_sregs *sregs, uint64_t linear,
+                          uint8_t *to, size_t bytes)
 {
     size_t done = 0;
 
@@ -136,12 +137,13 @@ unsigned cpu_disassemble(const struct vcpu *vcpu, const struct kvm_regs *regs,
     size_t before = BEFORE_MAX, after;
 
     *at = 0;
-    after = cpu_read(vcpu, sregs, linear, code + BEFORE_MAX, FORWARD_MAX);
+    after = read_linear(vcpu, sregs, linear, code + BEFORE_MAX, FORWARD_MAX);
     if (!after)
         return 0;
     /* Not across the start of memory, a page that is not there, or the start of the segment. */
-    while (before && (before > regs->rip || cpu_read(vcpu, sregs, linear - before,
-                                                     code + BEFORE_MAX - before, before) != before))
+    while (before &&
+           (before > regs->rip || read_linear(vcpu, sregs, linear - before,
+                                              code + BEFORE_MAX - before, before) != before))
         before--;
     *at = count = decode_before(list, code + BEFORE_MAX - before, before, regs->rip, bits);
     for (size_t done = 0; done < after && count < *at + CPU_INSTRUCTIONS_AFTER; count++) {

@@ -43,10 +43,6 @@ const char *cpu_translation_note(const struct kvm_sregs *sregs);
 int cpu_translate(const struct vcpu *vcpu, const struct kvm_sregs *sregs, uint64_t linear,
                   struct translation *translation);
 
-/* Reads memory at a linear address, page by page: how many bytes there were. */
-size_t cpu_read(const struct vcpu *vcpu, const struct kvm_sregs *sregs, uint64_t linear,
-                uint8_t *to, size_t bytes);
-
 /*
  * The instructions around rip; `at` becomes the index of the one at rip. Those before are a
  * guess, since instructions can only be read forwards. How many there are; 0 where there is no

@@ -131,7 +131,8 @@ const struct space *spaces_of_pid(const struct spaces *s, uint32_t pid)
     return NULL;
 }
 
-uint64_t space_lower_last(const struct paging_format *format)
+/* The last address of a format's lower half; the upper half starts at its complement. */
+static uint64_t lower_last_of(const struct paging_format *format)
 {
     return (1ull << (format->va_bits - 1)) - 1;
 }
@@ -168,7 +169,7 @@ int spaces_visit(const struct spaces *s, unsigned space, unsigned halves, uint64
                  const struct spaces_visitor *visitor)
 {
     const struct space *at = &s->space[space];
-    const uint64_t lower_last = space_lower_last(at->format);
+    const uint64_t lower_last = lower_last_of(at->format);
     struct indexed x = { .visitor = visitor, .space = space };
     const struct paging_visitor each = { .owner = &x,
                                          .leaf = visitor->leaf ? indexed_leaf : NULL,

@@ -59,9 +59,6 @@ void spaces_find(struct spaces *spaces, const struct memory *memory, const struc
 /* The space of a process, NULL if there is none. */
 const struct space *spaces_of_pid(const struct spaces *spaces, uint32_t pid);
 
-/* The last address of a format's lower half; the upper half starts at its complement. */
-uint64_t space_lower_last(const struct paging_format *format);
-
 struct spaces_visitor {
     void *owner;
     /* As in paging.h, with the index of the space; either may be NULL. */

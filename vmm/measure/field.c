@@ -158,11 +158,6 @@ static char *host_hva(const struct field *field)
     return memory_at(&field->session->vm.memory, host_gpa(field), host_bytes(field));
 }
 
-uint64_t field_host_pages(const struct field *field)
-{
-    return host_bytes(field) / (field->huge_host ? FIELD_BLOCK_BYTES : PAGE_BYTES);
-}
-
 /* Writable entries in the host's tables for all of it, as its content is. */
 static int populate(const struct field *field)
 {

@@ -52,9 +52,6 @@ int field_open(struct field *field, struct session *session, enum abi_page_kind 
  */
 int field_host(struct field *field, bool huge, uint64_t *found);
 
-/* How many pages the host has it in, as it was told. */
-uint64_t field_host_pages(const struct field *field);
-
 /* Has the host's pages there, and the second stage's entries gone (as an mmu notifier does). */
 int field_zap(struct field *field);
 
