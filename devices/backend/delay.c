@@ -2,13 +2,10 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "devices/core/poll_thread.h"
 #include "vmm/machine/monotonic.h"
 
 #define NS_PER_S 1000000000ull
@@ -17,8 +14,7 @@ struct delay {
     struct block block;
     struct block *store;
     uint64_t latency_ns;
-    int wake_fd; /* eventfd: the thread is to look */
-    pthread_t thread;
+    struct poll_thread thread;
     atomic_bool stop;
     atomic_bool cancels; /* some request is to be cancelled */
 
@@ -29,14 +25,6 @@ struct delay {
 static struct delay *delay_of(struct block *block)
 {
     return (struct delay *)block;
-}
-
-static void wake(struct delay *delay)
-{
-    uint64_t one = 1;
-
-    /* It can only fail where the counter is full, and the thread has to look anyway. */
-    (void)!write(delay->wake_fd, &one, sizeof(one));
 }
 
 static void hand_back(struct delay *delay, struct block_request *request)
@@ -77,7 +65,7 @@ static void store_done(void *owner, struct block_request *request)
     request->next = *link;
     *link = request;
     if (delay->waiting == request)
-        wake(delay);
+        poll_thread_wake(&delay->thread);
 }
 
 /* ---- What the user calls ---- */
@@ -102,7 +90,7 @@ static void delay_cancel(struct block *block, struct block_request *request)
     /* The store notes it in the request, wherever that is now. */
     block_cancel(delay->store, request);
     atomic_store(&delay->cancels, true);
-    wake(delay);
+    poll_thread_wake(&delay->thread);
 }
 
 /* ---- The thread ---- */
@@ -135,13 +123,13 @@ static uint64_t hand_back_due(struct delay *delay, bool all)
 /* Until somebody woke the thread, or until `due`. */
 static void wait_until(struct delay *delay, uint64_t due)
 {
-    struct pollfd fd = { .fd = delay->wake_fd, .events = POLLIN };
-    uint64_t now = due ? monotonic_ns() : 0, left = due > now ? due - now : 0, count;
+    struct pollfd fd = { .fd = delay->thread.wake_fd, .events = POLLIN };
+    uint64_t now = due ? monotonic_ns() : 0, left = due > now ? due - now : 0;
     struct timespec timeout = { .tv_sec = (time_t)(left / NS_PER_S),
                                 .tv_nsec = (long)(left % NS_PER_S) };
 
     if (ppoll(&fd, 1, due ? &timeout : NULL, NULL) > 0)
-        (void)!read(delay->wake_fd, &count, sizeof(count));
+        poll_thread_woken(&delay->thread);
 }
 
 static void *run(void *arg)
@@ -163,19 +151,6 @@ static void *run(void *arg)
     return NULL;
 }
 
-static int start_thread(struct delay *delay)
-{
-    sigset_t all, before;
-    int err;
-
-    /* Signals are for the threads that expect them. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = -pthread_create(&delay->thread, NULL, run, delay);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return err;
-}
-
 /* ---- Creation ---- */
 
 static void delay_destroy(struct block *block)
@@ -185,9 +160,8 @@ static void delay_destroy(struct block *block)
     /* When the store has gone, all that is left waits here, and need not any longer. */
     block_destroy(delay->store);
     atomic_store(&delay->stop, true);
-    wake(delay);
-    pthread_join(delay->thread, NULL);
-    close(delay->wake_fd);
+    poll_thread_wake(&delay->thread);
+    poll_thread_end(&delay->thread);
     free(delay);
 }
 
@@ -213,23 +187,18 @@ int delay_create(struct block **block, struct block *store, uint64_t latency_ns)
                                    .read_only = store->read_only };
     delay->store = store;
     delay->latency_ns = latency_ns;
-    delay->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (delay->wake_fd < 0) {
-        err = -errno;
-        goto free_delay;
-    }
-    err = start_thread(delay);
+    poll_thread_init(&delay->thread);
+    err = poll_thread_start(&delay->thread, run, delay);
     if (err)
-        goto close_wake;
+        goto end_thread;
     store->user = (struct block_user){
         .owner = delay, .enter = store_enter, .done = store_done, .leave = store_leave
     };
     *block = &delay->block;
     return 0;
 
-close_wake:
-    close(delay->wake_fd);
-free_delay:
+end_thread:
+    poll_thread_end(&delay->thread);
     free(delay);
     return err;
 }

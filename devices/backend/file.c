@@ -3,16 +3,14 @@
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "devices/backend/disk_image.h"
 #include "devices/backend/file_step.h"
+#include "devices/core/poll_thread.h"
 
 #define DEPTH_MAX 1024
 
@@ -25,8 +23,7 @@ struct file {
     struct file_facts facts;
     char why_not[96];
     struct disk_image image;
-    int wake_fd; /* eventfd: the thread is to look */
-    pthread_t thread;
+    struct poll_thread thread;
     atomic_bool stop;
     atomic_bool cancels; /* some request is to be cancelled */
 
@@ -42,14 +39,6 @@ struct file {
 static struct file *file_of(struct block *block)
 {
     return (struct file *)block;
-}
-
-static void wake(struct file *file)
-{
-    uint64_t one = 1;
-
-    /* It can only fail where the counter is full, and the thread has to look anyway. */
-    (void)!write(file->wake_fd, &one, sizeof(one));
 }
 
 static void list_add(struct block_request **list, struct block_request *request)
@@ -218,7 +207,7 @@ static void file_kick(struct block *block)
         advance_ring(file);
     if (file->queue.first || unsubmitted(file) || (file->under_way && !file->watching)) {
         file->watching = true;
-        wake(file);
+        poll_thread_wake(&file->thread);
     }
 }
 
@@ -230,7 +219,7 @@ static void file_cancel(struct block *block, struct block_request *request)
 
     atomic_store(&request->cancelled, true);
     atomic_store(&file->cancels, true);
-    wake(file);
+    poll_thread_wake(&file->thread);
 }
 
 static void run_cancels(struct file *file)
@@ -266,13 +255,12 @@ static void run_cancels(struct file *file)
 /* Until somebody woke the thread or, if `ring`, until the ring has done something. */
 static void wait_for_work(struct file *file, bool ring, bool retry)
 {
-    struct pollfd fds[] = { { .fd = file->wake_fd, .events = POLLIN },
+    struct pollfd fds[] = { { .fd = file->thread.wake_fd, .events = POLLIN },
                             { .fd = ring ? file->ring.ring_fd : -1, .events = POLLIN } };
-    uint64_t count;
 
     /* Retry: the kernel had no memory for a submission; it may have in a while. */
     if (poll(fds, 2, retry ? 1 : -1) > 0 && fds[0].revents)
-        (void)!read(file->wake_fd, &count, sizeof(count));
+        poll_thread_woken(&file->thread);
 }
 
 static void *run(void *arg)
@@ -302,26 +290,13 @@ static void *run(void *arg)
     return NULL;
 }
 
-static int start_thread(struct file *file)
-{
-    sigset_t all, before;
-    int err;
-
-    /* Signals are for the threads that expect them. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = -pthread_create(&file->thread, NULL, run, file);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return err;
-}
-
 /* ---- Opening and closing ---- */
 
 static void close_file(struct file *file)
 {
+    poll_thread_end(&file->thread);
     if (file->facts.uring)
         io_uring_queue_exit(&file->ring);
-    close(file->wake_fd);
     disk_image_close(&file->image);
     free(file);
 }
@@ -331,8 +306,7 @@ static void file_destroy(struct block *block)
     struct file *file = file_of(block);
 
     atomic_store(&file->stop, true);
-    wake(file);
-    pthread_join(file->thread, NULL);
+    poll_thread_wake(&file->thread);
     close_file(file);
 }
 
@@ -409,18 +383,12 @@ int file_open(struct block **block, const char *path, const struct file_options 
     file->facts.unused_bytes = file->image.bytes % BLOCK_SECTOR_BYTES;
     queue_init(&file->queue);
     queue_init(&file->now);
-    file->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (file->wake_fd < 0) {
-        err = -errno;
-        disk_image_close(&file->image);
-        free(file);
-        goto say;
-    }
+    poll_thread_init(&file->thread);
     choose_way(file, options);
     /* A limit on file sizes is an error of that write, not the end of the machine. */
     if (!options->read_only)
         signal(SIGXFSZ, SIG_IGN);
-    err = start_thread(file);
+    err = poll_thread_start(&file->thread, run, file);
     if (err) {
         close_file(file);
         goto say;

@@ -1,5 +1,5 @@
 /*
- * A device's own thread, which polls what is behind the device on the host, and an eventfd
+ * A thread of a device or its backend, which polls what is behind it on the host, and an eventfd
  * among that by which others make it look again.
  */
 #ifndef STRATA_CORE_POLL_THREAD_H
