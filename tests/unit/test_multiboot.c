@@ -310,6 +310,10 @@ START_TEST(test_info)
     ck_assert_uint_eq(word(at + 24 + 20), 2);
     ck_assert_uint_eq(word(at + 48 + 4), MIB);
     ck_assert_str_eq(string(word(info + 64)), "strata");
+    /* What a BIOS leaves: the port of COM1, no EBDA, base memory. */
+    ck_assert_uint_eq(word(0x400), 0x3f8);
+    ck_assert_uint_eq(word(0x40e) & 0xffff, 0);
+    ck_assert_uint_eq(word(0x413) & 0xffff, 639);
     for (unsigned i = 0; i < 2; i++) {
         *strchrnul(modules[i], ' ') = 0;
         unlink(modules[i]);

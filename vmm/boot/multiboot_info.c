@@ -15,6 +15,12 @@
 #define HAS_LOADER_NAME (1u << 9)
 #define LOADER_NAME     "strata"
 #define KIB             1024u
+/* The BIOS data area: what kernels read there that expect a PC below their boot loader. */
+#define BDA_GPA         0x400ull
+#define BDA_BYTES       0x100ull
+#define BDA_COM1        0x00 /* its port */
+#define BDA_BASE_MEMORY 0x13 /* KiB from 0 */
+#define COM1_PORT       0x3f8
 
 struct info {
     uint32_t flags;
@@ -142,6 +148,21 @@ static void write_memory(struct boot_page *page, const struct memory *memory)
                                              .type = ranges[i].type };
 }
 
+/*
+ * GRUB leaves what the BIOS wrote. Xen puts its start-up code below the end of base memory
+ * that it finds here, however much mem_lower is.
+ */
+static void write_bios_data(struct memory *memory, const struct multiboot_kernel *kernel)
+{
+    const uint16_t com1 = COM1_PORT, base_memory = LAYOUT_LOW_MEMORY_END / KIB;
+    uint8_t *bda = memory_at(memory, BDA_GPA, BDA_BYTES);
+
+    if (kernel->start < BDA_GPA + BDA_BYTES)
+        return; /* There is a kernel instead. */
+    memcpy(bda + BDA_COM1, &com1, sizeof(com1));
+    memcpy(bda + BDA_BASE_MEMORY, &base_memory, sizeof(base_memory));
+}
+
 int multiboot_write(struct memory *memory, const struct multiboot_kernel *kernel,
                     const struct multiboot_facts *facts, struct vcpu_entry *entry,
                     struct boot_error *error)
@@ -163,6 +184,7 @@ int multiboot_write(struct memory *memory, const struct multiboot_kernel *kernel
                          "name, shorten --append",
                          strlen(facts->cmdline), LAYOUT_STRINGS_BYTES - sizeof(LOADER_NAME) - 1);
     write_memory(page, memory);
+    write_bios_data(memory, kernel);
     err = load_modules(memory, page, &strings, start, facts, error);
     *entry = (struct vcpu_entry){ .rip = kernel->entry,
                                   .rax = MULTIBOOT_ENTRY_EAX,
