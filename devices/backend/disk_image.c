@@ -51,7 +51,9 @@ static int lock(const struct disk_image *image, bool read_only, const char **why
         return 0;
     if (errno != EAGAIN && errno != EACCES)
         return -errno;
-    *why = read_only ? "is being written by another machine" : "is in use by another machine";
+    *why = read_only ? "is being written by another machine or is another disk of this one; copy it"
+                     : "is in use by another machine or is another disk of this one; copy it, or "
+                       "let all of them only read it (,ro)";
     return -EBUSY;
 }
 
@@ -67,7 +69,7 @@ static int open_it(struct disk_image *image, const char *path, bool read_only, c
         if (err == -EISDIR)
             *why = "is a directory, not a disk image";
         else if (!read_only && (err == -EACCES || err == -EROFS || err == -EPERM))
-            *why = "may not be written; a read-only disk needs no more than reading";
+            *why = "may not be written; a read-only disk (,ro) needs no more than reading";
         return err;
     }
     err = measure(image, why);

@@ -109,7 +109,7 @@ group_misuse() {
     : >"$work/empty"
     misuse "disk that is empty" "smaller than one sector" run --disk "$work/empty"
     head -c 4096 /dev/zero >"$work/twice"
-    misuse "one disk for two" "in use" run --disk "$work/twice" --disk "$work/twice"
+    misuse "one disk for two" "in use .*another disk of this one; .*,ro" run --disk "$work/twice" --disk "$work/twice"
     misuse "a latency without a unit" "latency=2: not a time" run --disk "$work/twice,latency=2"
     misuse "a latency that is none" "latency=: not a time" run --disk "$work/twice,latency=,ro"
     misuse "a latency that is too long" "latency=20000ms: more than 10000ms" \
@@ -455,7 +455,7 @@ CASES
     misuse "a disk of 511 bytes" "smaller than one sector" run --disk "$work/odd"
     head -c 1535 /dev/zero >"$work/odd"
     strata run --disk "$work/odd" --json "$work/run.json" --exec 'run hello'
-    why=$(wrong 0 'hello' 'its last 511 bytes are not used')
+    why=$(wrong 0 'hello' "$work/odd is not .*does not see its last 511 bytes")
     [ -n "$why" ] || grep -q '"sectors": 2,' "$work/run.json" || why="not 2 sectors"
     verdict "a disk of 1535 bytes" "$why"
     misuse "a disk that is a directory" "is a directory" run --disk "$work"

@@ -79,22 +79,28 @@ static void report_lost_output(const struct console *console)
                 error ? strerror(-error) : "nobody read them");
 }
 
-/* What somebody who gave a disk would not expect of it. */
-static void report_disks(const struct board *board)
+/* What somebody who gave a disk would not expect of it. The board has config's devices in order. */
+static void report_disks(const struct board *board, const struct vm_config *config)
 {
+    const struct board_device *device = config->devices;
     struct board_report report;
 
     for (unsigned i = 0; board_report(board, i, &report); i++) {
         const struct file_facts *file = report.disk ? &report.disk->file : NULL;
 
-        if (file && !file->uring)
+        if (!file)
+            continue;
+        while (device->kind != BOARD_BLK)
+            device++;
+        if (!file->uring)
             fprintf(stderr, "strata run: disks work by system calls, which is slower: %s\n",
                     file->why_not);
-        if (file && file->unused_bytes)
+        if (file->unused_bytes)
             fprintf(stderr,
-                    "strata run: a disk image is not whole sectors of 512 bytes: its last %u "
-                    "bytes are not used\n",
-                    (unsigned)file->unused_bytes);
+                    "strata run: %s is not whole sectors of 512 bytes: the guest does not see its "
+                    "last %u bytes; truncate -s %%512 makes it whole\n",
+                    device->path, (unsigned)file->unused_bytes);
+        device++;
     }
 }
 
@@ -218,7 +224,7 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
         status = explain_devices(&board, err);
         goto destroy_vm;
     }
-    report_disks(&board);
+    report_disks(&board, &options->config);
     err = options->load_early ? boot_early_finish(&early, &vm, &board, &error)
                               : boot(&vm, &board, &options->config, &error);
     if (err) {
