@@ -9,8 +9,8 @@
 #include "vmm/machine/memory.h"
 
 #define BOTH           (RULES_READ | RULES_WRITE)
-#define FLOOD          4096
-#define MAPPINGS_MAX   (1u << 20) /* more than any quota of the lab's */
+#define FLOOD          4096             /* more than any policy keeps records */
+#define MAPPINGS_MAX   ((1u << 24) + 1) /* more than any quota of a policy */
 #define STRAY_MS       2
 #define STRAY_TRIES    500
 #define VIRTIO_MAGIC   0x74726976u

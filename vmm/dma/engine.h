@@ -18,9 +18,9 @@
 #define LAB_BASELINE_MAX 64
 #define LAB_PLACES_MAX   (ABI_POLICY_DEVICES_MAX + 1)
 #define LAB_ADDRESSES    (ABI_POLICY_DEVICES_MAX * ABI_POLICY_DEVICES_MAX + 2)
-#define LAB_NOBODY       (~0u)        /* owner of an address that is physical */
-#define LAB_HIGH_IOVA    (1ull << 40) /* far from what drivers map */
-#define LAB_CALL_MS      60000        /* a guest that has not answered by then is lost */
+#define LAB_NOBODY       (~0u)                 /* owner of an address that is physical */
+#define LAB_HIGH_IOVA    POLICY_ATTACKED_FIRST /* far from what drivers map */
+#define LAB_CALL_MS      60000                 /* a guest that has not answered by then is lost */
 
 struct board;
 struct vm;

@@ -28,6 +28,15 @@
 #define POLICY_MAPPINGS_MAX           8192u
 #define POLICY_MAPPINGS_OF_DOMAIN_MAX 2048u
 
+/*
+ * Device addresses that are no policy's: where attacks map and look for nothing, and where
+ * the guest's drivers get theirs, so much for each domain.
+ */
+#define POLICY_ATTACKED_FIRST 0x10000000000ull
+#define POLICY_ATTACKED_LAST  0x2ffffffffffull
+#define POLICY_DRIVERS_FIRST  0x400000000000ull
+#define POLICY_DRIVERS_BYTES  0x10000000000ull
+
 /* What the policy says beyond what the guest is told (abi_policy). */
 struct policy_device {
     uint64_t vectors[4]; /* MSI vectors the endpoint may signal */

@@ -65,6 +65,18 @@ static int check_addresses(const struct policy_reader *reader, unsigned n)
         return policy_complain(reader, node, "iommu-addresses",
                                "0x%" PRIx64 " is beyond 48 bits; give a lower address",
                                region->iova);
+    if (overlap(region->iova, region->bytes, POLICY_ATTACKED_FIRST,
+                POLICY_ATTACKED_LAST - POLICY_ATTACKED_FIRST + 1))
+        return policy_complain(reader, node, "iommu-addresses",
+                               "the attacks need 0x%llx to 0x%llx for themselves; leave these out",
+                               POLICY_ATTACKED_FIRST, POLICY_ATTACKED_LAST);
+    if (region->bytes >= POLICY_DRIVERS_BYTES &&
+        overlap(region->iova, region->bytes, POLICY_DRIVERS_FIRST,
+                ABI_POLICY_DEVICES_MAX * POLICY_DRIVERS_BYTES))
+        return policy_complain(reader, node, "iommu-addresses",
+                               "leaves drivers no addresses, which are from 0x%llx on; leave out "
+                               "less than 0x%llx bytes there",
+                               POLICY_DRIVERS_FIRST, POLICY_DRIVERS_BYTES);
     for (unsigned i = 0; i < guest->ndevices; i++) {
         if (!(region->endpoints >> i & 1) || region->kind != ABI_REGION_HOLE)
             continue;

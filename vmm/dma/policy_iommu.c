@@ -5,7 +5,7 @@
 #define NWORDS(a)    (sizeof(a) / sizeof((a)[0]))
 #define DOMAINS_MAX  (1u << 16)
 #define MAPPINGS_MAX (1u << 24)
-#define FAULTS_MAX   (1u << 16)
+#define FAULTS_MAX   2048 /* fewer than a flood has, which must overflow them */
 
 static const char *const lacks_words[] = {
     "requester-check", "translated-check", "wrap-check",  "quota",

@@ -130,6 +130,8 @@ int policy_u32(const struct policy_reader *reader, int node, const char *propert
     if (count != 1)
         return policy_complain(reader, node, property, "holds %d cells; give one number", count);
     *value = fdt32_ld(cells);
+    if (*value != min && min == max)
+        return policy_complain(reader, node, property, "%u is out of range; give %u", *value, min);
     if (*value < min || *value > max)
         return policy_complain(reader, node, property, "%u is out of range; give %u to %u", *value,
                                min, max);

@@ -12,12 +12,13 @@
 #include "vmm/machine/memory.h"
 #include "vmm/machine/monotonic.h"
 
-#define BOTH          (RULES_READ | RULES_WRITE)
-#define ROUND         256 /* requests between two calls of the guest */
-#define REQUEST_MAX   (2 * ATTACK_PAGE_BYTES)
-#define STALE_MAX     16
-#define NOWHERE       (1ull << 41) /* no device has anything from here on */
-#define NOWHERE_BYTES (1ull << 40)
+#define BOTH        (RULES_READ | RULES_WRITE)
+#define ROUND       256 /* requests between two calls of the guest */
+#define REQUEST_MAX (2 * ATTACK_PAGE_BYTES)
+#define STALE_MAX   16
+/* No device has anything from here on. */
+#define NOWHERE       (2 * POLICY_ATTACKED_FIRST)
+#define NOWHERE_BYTES (POLICY_ATTACKED_LAST - NOWHERE + 1)
 
 /* What the model says of one page of a device's addresses. */
 enum fate {
