@@ -31,7 +31,10 @@ static void print_square(FILE *out, const struct dma_square *square, unsigned de
 {
     fprintf(out, "<td class=\"%s\" title=\"", class_of(square->observed, square->ok));
     html_text(out, square->because);
-    fprintf(out, "\"><a href=\"#c%u-%u\">%s</a>", device, attack, word_of(square->observed));
+    fprintf(out, "\"><a href=\"#c%u-%u\">%s</a>", device, attack,
+            square->observed == DMA_NONE && square->expected != DMA_NONE
+                ? "not tried"
+                : word_of(square->observed));
     if (!square->ok)
         fprintf(out, "<br>expected: %s", word_of(square->expected));
     fputs("</td>", out);
@@ -186,7 +189,10 @@ static void print_cells(FILE *out, const struct lab_result *result)
         html_text(out, cell->region);
         fputs("</td>", out);
         print_effect(out, &cell->expected, true);
-        print_effect(out, &cell->observed, cell->ok);
+        if (dma_untried(cell))
+            fputs("<td class=\"bad\">not tried</td>", out);
+        else
+            print_effect(out, &cell->observed, cell->ok);
         fputs("<td>", out);
         html_text(out, cell->because);
         if (!cell->ok) {
@@ -208,8 +214,8 @@ static void print_verdict(FILE *out, const struct lab_result *result)
     if (ok)
         fprintf(out, "All %zu cells are as the policy promises.", result->ncells);
     else
-        fprintf(out, "%u of %zu cells differ from what the policy promises.", result->differing,
-                result->ncells);
+        fprintf(out, "%u of %zu cells are not as the policy promises%s.", result->differing,
+                result->ncells, result->guest_lives ? "" : ", or were not tried");
     if (!result->guest_lives) {
         fputs(" The test could not go on: ", out);
         html_text(out, result->guest_failure);

@@ -19,7 +19,7 @@ struct dma_report {
 
 /* All cells of one device and one attack. */
 enum dma_verdict {
-    DMA_NONE,    /* no cell applies */
+    DMA_NONE,    /* no cell applies; observed where one is expected to: none was tried */
     DMA_STOPPED, /* in no region does it succeed */
     DMA_PARTLY,
     DMA_OPEN, /* in every region it can be tried on */
@@ -35,6 +35,9 @@ struct dma_square {
 
 void dma_square(const struct lab_result *result, unsigned device, unsigned attack,
                 struct dma_square *square);
+
+/* The attack was to be made, and the test ended before. */
+bool dma_untried(const struct lab_cell *cell);
 
 bool dma_attack_wanted(const struct dma_report *report, unsigned attack);
 

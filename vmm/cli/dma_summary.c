@@ -42,6 +42,11 @@ void dma_square(const struct lab_result *result, unsigned device, unsigned attac
     square->observed = verdict_of(observed, observed_open);
 }
 
+bool dma_untried(const struct lab_cell *cell)
+{
+    return cell->expected.applies && !cell->observed.applies;
+}
+
 bool dma_attack_wanted(const struct dma_report *report, unsigned attack)
 {
     return !report->attacks || report->attacks >> attack & 1;

@@ -69,6 +69,13 @@ static void print_columns(const struct page *page)
     fputc('\n', page->out);
 }
 
+static const char *observed_word(const struct dma_square *square)
+{
+    bool untried = square->observed == DMA_NONE && square->expected != DMA_NONE;
+
+    return untried ? "?" : word_of(square->observed);
+}
+
 static void print_row(const struct page *page, unsigned attack)
 {
     fprintf(page->out, "%-*s", NAME_COLUMNS, lab_attacks[attack].name);
@@ -77,7 +84,7 @@ static void print_row(const struct page *page, unsigned attack)
         char text[16];
 
         dma_square(page->result, d, attack, &square);
-        snprintf(text, sizeof(text), "%-4s %s", word_of(square.expected), word_of(square.observed));
+        snprintf(text, sizeof(text), "%-4s %s", word_of(square.expected), observed_word(&square));
         fprintf(page->out, " %s%s%s%*s", paint(page, colour_of(&square)), text,
                 paint(page, "\033[0m"), padding(page, d, page->column - 1 - (int)strlen(text)), "");
     }
@@ -98,7 +105,8 @@ static void print_matrix(struct page *page)
     }
     fprintf(page->out,
             "\nstop: in no region; OPEN: in all regions; part: in some; -: does not apply "
-            "to the device\n");
+            "to the device%s\n",
+            page->result->guest_lives ? "" : ";\n?: not tried, since the test could not go on");
 }
 
 /* What got through, one line for each attack and each reason. */
@@ -152,21 +160,26 @@ static const char *effect_words(const struct lab_effect *effect, char text[96])
     return text;
 }
 
+static const char *observed_words(const struct lab_cell *cell, char text[96])
+{
+    return dma_untried(cell) ? "not tried" : effect_words(&cell->observed, text);
+}
+
 static void print_differences(const struct page *page)
 {
     for (size_t i = 0; i < page->result->ncells; i++) {
         const struct lab_cell *cell = &page->result->cells[i];
         char expected[96], observed[96];
 
-        if (cell->ok || cell->device >= page->policy->ndevices || cell->attack >= LAB_ATTACKS)
+        if (cell->ok || dma_untried(cell) || cell->device >= page->policy->ndevices ||
+            cell->attack >= LAB_ATTACKS)
             continue;
         fprintf(
             page->out,
             "\n%sDIFFERS%s %s, %s, %s\n  expected: %s\n            because %s\n  observed: %s\n",
             paint(page, "\033[1;31m"), paint(page, "\033[0m"),
             page->policy->device[cell->device].name, lab_attacks[cell->attack].name, cell->region,
-            effect_words(&cell->expected, expected), cell->because,
-            effect_words(&cell->observed, observed));
+            effect_words(&cell->expected, expected), cell->because, observed_words(cell, observed));
         if (cell->failure[0])
             fprintf(page->out, "  %u of %u checks failed; the first: %s\n", cell->failed,
                     cell->checks, cell->failure);
@@ -211,11 +224,12 @@ static void print_windows(const struct page *page)
 static void print_sum(const struct page *page)
 {
     const struct lab_result *result = page->result;
-    unsigned stopped = 0, open = 0, checks = 0;
+    unsigned stopped = 0, open = 0, checks = 0, untried = 0;
     bool ok = lab_ok(result);
 
     for (size_t i = 0; i < result->ncells; i++) {
         checks += result->cells[i].checks;
+        untried += dma_untried(&result->cells[i]);
         if (!result->cells[i].observed.applies)
             continue;
         if (result->cells[i].observed.succeeds)
@@ -232,10 +246,12 @@ static void print_sum(const struct page *page)
         fprintf(page->out, "the test could not go on: %s\n", result->guest_failure);
     fprintf(page->out, "%s%s%s: ", paint(page, ok ? "\033[32m" : "\033[1;31m"),
             ok ? "ok" : "FAILED", paint(page, "\033[0m"));
-    if (result->differing)
+    if (untried)
+        fprintf(page->out, "%u of %zu cells were not tried; ", untried, result->ncells);
+    if (result->differing > untried)
         fprintf(page->out, "%u of %zu cells differ from what the policy promises; ",
-                result->differing, result->ncells);
-    else
+                result->differing - untried, result->ncells);
+    else if (!untried)
         fprintf(page->out, "%zu cells are as the policy promises; ", result->ncells);
     fprintf(page->out, "%u attacks stopped, %u succeeded, %u checks, %.1f s\n", stopped, open,
             checks, (double)result->elapsed_ns / 1e9);
@@ -273,8 +289,7 @@ void dma_print_tap(FILE *out, const struct dma_report *report)
             continue;
         fprintf(out, "%s %zu - %s: %s: %s of %s: %s\n", cell->ok ? "ok" : "not ok", ++n,
                 result->policy->name, policy->device[cell->device].name,
-                lab_attacks[cell->attack].name, cell->region,
-                effect_words(&cell->observed, observed));
+                lab_attacks[cell->attack].name, cell->region, observed_words(cell, observed));
         if (!cell->ok)
             fprintf(out, "# expected: %s, because %s\n# first failed check: %s\n",
                     effect_words(&cell->expected, expected), cell->because, cell->failure);

@@ -157,7 +157,10 @@ static const char *why_not(const struct lab *lab, const struct abi_lab_command *
     if (map->result == -ABI_ENOMEM && rules_bounces(lab->policy, map->dma.device))
         return "its pool is full; make it larger";
     if (map->result == -ABI_EIO)
-        return "refused by the IOMMU; its quotas (strata,max-mappings) may be too small";
+        return "refused by the IOMMU; its quotas (strata,max-mappings, -per-domain) may be too "
+               "small";
+    if (map->result == -ABI_ENOMEM)
+        return "no address or memory is left for it; reserve less (iommu-addresses, size)";
     return "which the policy does not explain";
 }
 
