@@ -129,11 +129,12 @@ static int load_flat(struct kernel *kernel, struct memory *memory, struct boot_e
                          "%s: entry 0x%" PRIx64 " is not in its %" PRIu64 " bytes at 0x%" PRIx64
                          "; correct --flat",
                          image->name, flat->entry, image->size, flat->gpa);
-    if (flat->bits < 64 && flat->entry >= (flat->bits == 16 ? LOW_1M : LOW_4G))
+    /* In 64-bit mode no more is mapped (write_flat). */
+    if (flat->entry >= (flat->bits == 16 ? LOW_1M : LOW_4G))
         return boot_fail(error, -EINVAL,
-                         "%s: entry 0x%" PRIx64 " is beyond what %u-bit code can reach; "
-                         "correct --flat",
-                         image->name, flat->entry, flat->bits);
+                         "%s: entry 0x%" PRIx64 " is beyond the first %s, in which %u-bit code "
+                         "starts; correct --flat",
+                         image->name, flat->entry, flat->bits == 16 ? "MiB" : "4 GiB", flat->bits);
     taken = to ? layout_taken(kernel->start, kernel->end) : NULL;
     if (taken)
         return boot_fail(error, -ENOSPC,
