@@ -191,6 +191,7 @@ expect "--html: only of a report" 2 '!--html goes with report, not with maps' ma
 expect "--html: what cannot be written" 2 '!--html /nowhere/x: .*give a file' --html /nowhere/x
 expect "--html: no room for it" 1 '!--html /dev/full: No space left' --html /dev/full
 expect "--html and --json to one place" 2 '!cannot both go to -' --html - --json -
+expect "--json and a dump to one place, by two names" 2 '!--json and the dump cannot both go to' dump 0 4K "$work/f" --json "$work/./f"
 expect "--html and --watch" 2 '!goes without --html' report --watch --html "$work/page"
 expect "--json: to a file" 0 '' maps --json "$work/json"
 why=

@@ -149,6 +149,28 @@ START_TEST(test_full)
 }
 END_TEST
 
+START_TEST(test_same_place)
+{
+    char longer[96], link[64];
+
+    snprintf(longer, sizeof(longer), "%s/./result", directory);
+    snprintf(link, sizeof(link), "%s/link", directory);
+    ck_assert(!json_output_same(NULL, NULL));
+    ck_assert(!json_output_same(path, NULL));
+    ck_assert(json_output_same("-", "-"));
+    ck_assert(!json_output_same("-", path));
+    /* Not there yet. */
+    ck_assert(json_output_same(path, longer));
+    ck_assert(!json_output_same(path, link));
+    put_file("old");
+    ck_assert(!json_output_same(path, link));
+    ck_assert_int_eq(symlink(path, link), 0);
+    ck_assert(json_output_same(path, longer));
+    ck_assert(json_output_same(path, link));
+    ck_assert(!json_output_same("/dev/null", "/dev/../dev/null"));
+}
+END_TEST
+
 Suite *json_suite(void)
 {
     Suite *suite = suite_create("json");
@@ -162,6 +184,7 @@ Suite *json_suite(void)
     tcase_add_test(tc, test_none);
     tcase_add_test(tc, test_cannot_write);
     tcase_add_test(tc, test_full);
+    tcase_add_test(tc, test_same_place);
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -120,7 +120,7 @@ static void open_outputs(const struct request *request, struct json_output *json
 {
     int err;
 
-    if (request->json_path && request->html_path && !strcmp(request->json_path, request->html_path))
+    if (json_output_same(request->json_path, request->html_path))
         usage_error(&test_line, "--json and --html cannot both go to %s", request->json_path);
     err = json_output_open(json, request->json_path);
     if (err)

@@ -191,8 +191,10 @@ static void check_options(const struct inspect_options *options, bool vcpu, bool
                                     : "dump");
     if (options->watch && request->has_size)
         usage_error(&inspect_line, "--watch looks; it goes without a SIZE for the balloon");
-    if (options->json && options->html && !strcmp(options->json, options->html))
+    if (json_output_same(options->json, options->html))
         usage_error(&inspect_line, "--json and --html cannot both go to %s", options->json);
+    if (json_output_same(options->json, options->file))
+        usage_error(&inspect_line, "--json and the dump cannot both go to %s", options->json);
 }
 
 static void parse_options(struct inspect_options *options, int argc, char **argv)

@@ -92,6 +92,51 @@ int json_output_open(struct json_output *output, const char *path)
     return err;
 }
 
+/* Where a path leads; "-" to stdout. */
+static bool find_file(const char *path, struct stat *status)
+{
+    return (strcmp(path, "-") == 0 ? fstat(STDOUT_FILENO, status) : stat(path, status)) == 0;
+}
+
+static bool same_inode(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Of files that are not there yet: the same name in the same folder. */
+static bool same_name(const char *a, const char *b)
+{
+    char *folder_a = strdup(a), *folder_b = strdup(b), *copy_a = strdup(a), *copy_b = strdup(b);
+    struct stat status_a, status_b;
+    bool same = folder_a && folder_b && copy_a && copy_b &&
+                stat(dirname(folder_a), &status_a) == 0 &&
+                stat(dirname(folder_b), &status_b) == 0 && same_inode(&status_a, &status_b) &&
+                strcmp(basename(copy_a), basename(copy_b)) == 0;
+
+    free(folder_a);
+    free(folder_b);
+    free(copy_a);
+    free(copy_b);
+    return same;
+}
+
+bool json_output_same(const char *a, const char *b)
+{
+    struct stat status_a, status_b;
+    bool has_a, has_b;
+
+    if (!a || !b)
+        return false;
+    if (strcmp(a, b) == 0)
+        return true;
+    has_a = find_file(a, &status_a);
+    has_b = find_file(b, &status_b);
+    /* A device or a pipe keeps nothing that could be lost. */
+    if (has_a && has_b)
+        return S_ISREG(status_a.st_mode) && same_inode(&status_a, &status_b);
+    return !has_a && !has_b && same_name(a, b);
+}
+
 static int write_all(int fd, const char *text, size_t bytes)
 {
     while (bytes) {

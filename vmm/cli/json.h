@@ -23,6 +23,12 @@ struct json_output {
  */
 int json_output_open(struct json_output *output, const char *path);
 
+/*
+ * Whether two paths (each may be NULL) are one place, by whatever names: what is written to
+ * the one would not outlast what is written to the other.
+ */
+bool json_output_same(const char *a, const char *b);
+
 /* Writes the value and ends the output. 0, or -errno with a regular target unchanged. */
 int json_output_write(struct json_output *output, const json_t *value);
 

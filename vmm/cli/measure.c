@@ -132,7 +132,7 @@ static void open_results(struct results *results)
 {
     int err;
 
-    if (results->json_path && results->html_path && !strcmp(results->json_path, results->html_path))
+    if (json_output_same(results->json_path, results->html_path))
         usage_error(&measure_line, "--json and --html cannot both go to %s", results->json_path);
     err = json_output_open(&results->json, results->json_path);
     if (err)

@@ -308,7 +308,7 @@ int cmd_tour(int argc, char **argv)
         }
     }
     choose(&tour, argc, argv, broken);
-    if (json_path && html_path && !strcmp(json_path, html_path))
+    if (json_output_same(json_path, html_path))
         usage_error(&tour_line, "--json and --html cannot both go to %s", json_path);
     err = json_output_open(&json, json_path);
     if (err)
