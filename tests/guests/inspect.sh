@@ -205,6 +205,7 @@ expect "an address that is no text" 2 '!not a number, a register or a symbol' wa
 expect "no such vCPU" 1 '!the VM has 2' walk rip --vcpu 7
 expect "a vCPU where it is not asked for" 2 '!--vcpu goes with walk, disasm and report VA, not with regs' regs --vcpu 1
 expect "a process where it is not asked for" 2 '!--pid goes with .*, not with maps' maps --pid 1
+expect "no process has the number 0" 2 '!--pid 0: processes have numbers from 1' walk 0 --pid 0
 expect "no such process" 1 '!no such process' walk 0 --pid 4000
 expect "dump beyond memory" 1 '!not all of .* is RAM' dump 0xfffffff 4K "$work/none"
 expect "code that is not mapped" 1 '!is not mapped' disasm 0x10000 --pid 1

@@ -212,6 +212,8 @@ static void parse_options(struct inspect_options *options, int argc, char **argv
             break;
         case OPT_PID:
             options->request.pid = parse_number("--pid", value, UINT32_MAX);
+            if (!options->request.pid)
+                usage_error(&inspect_line, "--pid 0: processes have numbers from 1 on");
             pid = true;
             break;
         case OPT_WATCH: options->watch = true; break;
