@@ -105,6 +105,7 @@ refused "a file that cannot be written" '--json .*/nowhere/f: .*give a file' --j
 
 refused "both outputs in one file" '--json and --html cannot both' --json "$work/f" --html "$work/f"
 refused "a comparison of one" '--compare takes two files' --compare "$work/f"
+refused "a comparison with what only measuring takes" '--compare measures nothing.*--quick' --quick --compare "$work/f" "$work/f"
 refused "a comparison with a file that is not there" 'nowhere: No such file' --compare "$work/nowhere" "$work/f"
 echo '{"schema": "strata.tour"}' >"$work/other"
 refused "a comparison with something else" 'other: "schema" is not "strata.measure"' --compare "$work/other" "$work/f"

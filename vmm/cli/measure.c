@@ -213,7 +213,7 @@ int cmd_measure(int argc, char **argv)
     const char *value, *compared = NULL;
     struct results results = { 0 };
     struct measure_run *runs;
-    bool quick = false;
+    bool quick = false, seeded = false;
     uint64_t seed = 1;
     int option, status;
     size_t n;
@@ -222,7 +222,10 @@ int cmd_measure(int argc, char **argv)
         switch (option) {
         case OPT_QUICK: quick = true; break;
         case OPT_LIST: list(); return STATUS_OK;
-        case OPT_SEED: seed = parse_seed(value); break;
+        case OPT_SEED:
+            seed = parse_seed(value);
+            seeded = true;
+            break;
         case OPT_COMPARE: compared = value; break;
         case OPT_JSON: results.json_path = value; break;
         case OPT_HTML: results.html_path = value; break;
@@ -231,6 +234,9 @@ int cmd_measure(int argc, char **argv)
     }
     if (compared && argc - optind != 1)
         usage_error(&measure_line, "--compare takes two files");
+    if (compared && (quick || seeded))
+        usage_error(&measure_line, "--compare measures nothing; it goes without %s",
+                    quick ? "--quick" : "--seed");
     if (compared)
         return compare(compared, argv[optind], &results);
     refuse_twins(argv + optind, argc - optind);
