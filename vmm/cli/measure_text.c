@@ -58,6 +58,9 @@ static void print_wrapped(FILE *out, const char *text, int indent)
 
 static void print_number(FILE *out, double value)
 {
+    /* Also below zero, where it would be printed as -0.00. */
+    if (fabs(value) < 0.005)
+        value = 0;
     if (value != floor(value) && fabs(value) < 10)
         fprintf(out, " %10.2f", value);
     else
