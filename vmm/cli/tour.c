@@ -57,7 +57,7 @@ static const struct tour_exercise *find_exercise(const char *name)
 static void list(void)
 {
     for (size_t i = 0; i < tour_exercises_count; i++)
-        printf("%-14s %s\n", tour_exercises[i]->name, tour_exercises[i]->shows);
+        printf("%-20s %s\n", tour_exercises[i]->name, tour_exercises[i]->shows);
 }
 
 /* The control failed, as it should. */
@@ -115,7 +115,7 @@ static void print_row(const struct tour *tour, const struct stop *stop)
     const struct tour_run *run = &stop->run;
     bool ok = tour_stop_ok(tour, stop);
 
-    fprintf(tour->out, "%s%-6s%s  %-13s  %3zu/%-3zu  %6.2f s  %-27s  %-55s  %s\n",
+    fprintf(tour->out, "%s%-6s%s  %-20s  %3zu/%-3zu  %6.2f s  %-27s  %-55s  %s\n",
             paint(tour, ok ? "\033[32m" : "\033[31m"), ok ? "ok" : "FAILED", paint(tour, "\033[0m"),
             run->exercise->name, tour_count_passed(run), run->nchecks,
             (double)(run->elapsed_ns + (stop->has_control ? stop->control.elapsed_ns : 0)) / 1e9,
@@ -132,7 +132,7 @@ static void print_heading(const struct tour *tour)
             kvm_backend_name(kvm->backend), kvm->how, tour->host.cpus,
             tour->host.cpus == 1 ? "" : "s", (int)(tour->host.memory_bytes >> 20),
             tour->host.interprets ? "; kernel code is interpreted here, so sizes are smaller" : "");
-    fprintf(tour->out, "%s%-6s  %-13s  %-7s  %-8s  %-27s  %-55s  %s%s\n", paint(tour, "\033[1m"),
+    fprintf(tour->out, "%s%-6s  %-20s  %-7s  %-8s  %-27s  %-55s  %s%s\n", paint(tour, "\033[1m"),
             "result", "exercise", "checks", "time", "control", "shown", "key figures",
             paint(tour, "\033[0m"));
     fflush(tour->out);
