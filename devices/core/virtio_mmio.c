@@ -77,7 +77,7 @@ void virtio_used(struct virtio_mmio *device, unsigned index)
 
 void virtio_config_changed(struct virtio_mmio *device)
 {
-    /* 2.5.1: what is read after the change has another generation. */
+    /* 2.5: what is read after the change has another generation. */
     device->state.config_generation++;
     interrupt(device, VIRTIO_INTERRUPT_CONFIG);
 }

@@ -42,7 +42,7 @@ static uint64_t discard(struct virtio_balloon *balloon, uint64_t gpa, uint64_t b
 }
 
 /*
- * Free pages: the buffers themselves are what is given (5.5.6.5). When all of it was, all of
+ * Free pages: the buffers themselves are what is given (5.5.6.7). When all of it was, all of
  * it has been written, with zeroes: then that is how many bytes the used element says.
  */
 static uint32_t report(struct virtio_balloon *balloon)

@@ -1,6 +1,6 @@
 /*
  * virtio-balloon (virtio 1.2, 5.5): memory that the guest does without goes back to the
- * host. Page reporting (5.5.6.5) tells of free pages, which the guest may use again at any
+ * host. Page reporting (5.5.6.7) tells of free pages, which the guest may use again at any
  * time and finds zero then; the balloon itself holds as many pages as the host asks for.
  *
  * All addresses are guest-physical, whatever IOMMU there is: page numbers could not be
@@ -18,7 +18,7 @@
 #define VIRTIO_BALLOON_PAGES_MAX 4096u
 /* Buffers carried out before others get their turn. */
 #define VIRTIO_BALLOON_TURN 16u
-/* Statistics by tag (5.5.6.3); others are ignored. */
+/* Statistics by tag (5.5.6.4); others are ignored. */
 #define VIRTIO_BALLOON_STATS 16u
 
 struct iommu;

@@ -171,7 +171,7 @@ static int gather(struct virtio_net *net, struct delivery *delivery)
                 virtqueue_unpop(queue, delivery->count);
             return taken;
         }
-        /* 5.1.6.3.2: each receive buffer has room for the header at least. */
+        /* 5.1.6.3.1: each receive buffer has room for the header at least. */
         if (chain->writable_bytes < NET_HEADER_BYTES) {
             queue->broken = "a receive buffer without room for a header";
             return -EINVAL;

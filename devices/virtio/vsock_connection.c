@@ -266,7 +266,7 @@ static void carry_out_shutdown(struct vsock_connection *connection)
 {
     if (connection->waiting || !connection->guest_shutdown)
         return;
-    /* 5.10.6.6: both are shut, and the peer agrees by an RST. */
+    /* 5.10.6.5: both are shut, and the peer agrees by an RST. */
     if (connection->guest_shutdown == SHUTDOWN_BOTH)
         vsock_abort(connection);
     else if (connection->guest_shutdown & VIRTIO_VSOCK_SHUTDOWN_SEND)

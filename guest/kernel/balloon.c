@@ -13,7 +13,7 @@
 #define CONFIG_NUM_PAGES 0
 #define CONFIG_ACTUAL    4
 
-/* Statistics by tag (5.5.6.3). */
+/* Statistics by tag (5.5.6.4). */
 #define STAT_FREE  4
 #define STAT_TOTAL 5
 
@@ -65,7 +65,7 @@ static void again(uint64_t us)
         device_set_deadline(balloon.device, deadline);
 }
 
-/* ---- Free page reporting (5.5.6.5) ----------------------------------------- */
+/* ---- Free page reporting (5.5.6.7) ----------------------------------------- */
 
 static void send_report(void)
 {
@@ -97,7 +97,7 @@ static void send_report(void)
 
 /*
  * The specification does not promise that a reported page reads zero (without PAGE_POISON,
- * 5.5.6.5.1): it does if the device says that it has written, zeroes then, to all of them.
+ * 5.5.6.7.1): it does if the device says that it has written, zeroes then, to all of them.
  */
 static void end_report(uint64_t written)
 {

@@ -1,4 +1,4 @@
-/* The local APIC of each CPU and the IOAPIC (Intel SDM vol. 3A ch. 10; 82093AA). */
+/* The local APIC of each CPU and the IOAPIC (Intel SDM vol. 3A, ch. 11; 82093AA). */
 #ifndef STRATA_KERNEL_LAPIC_H
 #define STRATA_KERNEL_LAPIC_H
 

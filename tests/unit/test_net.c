@@ -459,7 +459,7 @@ START_TEST(test_receive_hostile)
 }
 END_TEST
 
-/* One without room for the header is what no driver may offer (5.1.6.3.2). */
+/* One without room for the header is what no driver may offer (5.1.6.3.1). */
 START_TEST(test_receive_broken)
 {
     offer(DATA, HEADER - 1);

@@ -263,7 +263,7 @@ static unsigned second_levels(const json_t *place)
 
 /*
  * What the walk costs the MMU at most. Each guest entry is at a GPA, so that reading it
- * takes a walk of the second stage before; and so does the page itself (SDM 28.3; APM
+ * takes a walk of the second stage before; and so does the page itself (SDM 29.3; APM
  * vol. 2, 15.25.4).
  */
 static void cost(FILE *out, const json_t *walk, const char *second_stage)
