@@ -363,7 +363,7 @@ static const struct {
     { "#iommu-cells = <1>", "#iommu-cells = <2>", 0, "2 is out of range; give 1" },
     { "#iommu-cells = <1>;", "", 0, "an IOMMU needs #iommu-cells" },
     { "strata,boot-bypass;", "strata,boot-bypass = <0>;", 0, "takes no value" },
-    { "\"wrap-check\"", "\"wrapcheck\"", 0, "\"wrap-check\" is the nearest" },
+    { "\"wrap-check\"", "\"wrapcheck\"", 0, "give \"requester-check\", " },
     { "\"wrap-check\"", "\"quota\"", 4, "leave one of them out" },
     { "strata,max-domains = <4>", "strata,max-domains = <0>", 0, "0 is out of range" },
     { "strata,max-mappings = <100>", "strata,max-mappings = <40>", 1,
@@ -400,6 +400,11 @@ static const struct {
     { "strata,permission = \"w\", \"r\"", "strata,permission = \"w\", \"\"", 0,
       "\"\" means nothing" },
     { "strata,mode = \"DMA-FQ\"", "strata,mode = \"DMA-FQ\", \"DMA\"", 0, "holds 2 strings" },
+    { "strata,mode = \"DMA-FQ\"", "strata,mode = \"lazy\"", 0,
+      "\"lazy\" means nothing here; give \"DMA\", \"DMA-FQ\" or \"identity\"" },
+    { "strata,mode = \"DMA-FQ\"", "mode = \"DMA-FQ\"", 0,
+      "property \"mode\": would change nothing; write strata,mode" },
+    { "strata,max-domains = <4>", "max-domains = <4>", 0, "write strata,max-domains" },
     { "strata,mode = \"DMA-FQ\"", "strata,mode = <1>", 0, "is not text" },
     { "strata,mode = \"DMA-FQ\"", "strata,mode = \"identity\"", -15, "is not translated" },
     { "strata,mode = \"DMA-FQ\"", "strata,mode", 0, "is not text" },
@@ -577,6 +582,25 @@ START_TEST(test_files)
     put("");
     ck_assert_int_eq(load(), -EINVAL);
 
+    ck_assert_str_eq(strrchr(error.text, ':'), ": is empty; give a policy (.dts or .dtb)");
+    put("\xef\xbb\xbf/dts-v1/;\n/ { };\n");
+    ck_assert_int_eq(load(), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(error.text, ":1: begins with a byte order mark; save"));
+    put("#include <a.h>\n/dts-v1/;\n/ { };\n");
+    ck_assert_int_eq(load(), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(error.text, ":1: syntax error; look for"));
+    ck_assert_ptr_nonnull(strstr(error.text, "/include/, not #include"));
+    put("/dts-v1/;\n/plugin/;\n&nic { strata,mode = \"DMA\"; };\n");
+    ck_assert_int_eq(load(), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(error.text, ": is an overlay; leave /plugin/ out, or apply"));
+
+    put(full);
+    ck_assert_int_eq(truncate(path, sizeof(full)), 0);
+    ck_assert_int_eq(load(), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(error.text, "holds a zero byte"));
+    ck_assert_int_eq(truncate(path, 20 << 20), 0);
+    ck_assert_int_eq(load(), -E2BIG);
+    ck_assert_ptr_nonnull(strstr(error.text, "is too long; a policy has at most 262144 bytes"));
     put(full);
     setenv("PATH", "/nowhere", 1);
     ck_assert_int_eq(load(), -ENOENT);
@@ -585,6 +609,26 @@ START_TEST(test_files)
     setenv("PATH", where, 1);
     free(where);
     ck_assert_int_eq(load(), 0);
+}
+END_TEST
+
+/* A mistake in a file that is included is found there, from wherever strata runs. */
+START_TEST(test_included)
+{
+    char inner[sizeof(path) + 4], place[sizeof(inner) + 16], text[sizeof(inner) + 32];
+    FILE *file;
+
+    snprintf(inner, sizeof(inner), "%s.inc", path);
+    snprintf(text, sizeof(text), "/dts-v1/;\n/include/ \"%s\"\n", strrchr(inner, '/') + 1);
+    put(text);
+    file = fopen(inner, "w");
+    ck_assert_ptr_nonnull(file);
+    fputs("/ { a {\ncompatible = \"strata,dma-probe\";\nstrata,mode = \"on\"; }; };\n", file);
+    fclose(file);
+    ck_assert_int_eq(load(), -EINVAL);
+    unlink(inner);
+    snprintf(place, sizeof(place), "%s:3: node /a: ", inner);
+    ck_assert_msg(!strncmp(error.text, place, strlen(place)), "%s", error.text);
 }
 END_TEST
 
@@ -748,6 +792,7 @@ Suite *policy_suite(void)
     tcase_add_checked_fixture(files, setup, teardown);
     tcase_set_timeout(files, 60);
     tcase_add_test(files, test_files);
+    tcase_add_test(files, test_included);
     tcase_add_test(files, test_blob);
     tcase_add_test(files, test_damaged);
     tcase_add_test(files, test_shipped);

@@ -86,6 +86,13 @@ static int note_node(struct policy_reader *reader, int node, int depth, bool dis
     return 0;
 }
 
+/* dtc compiles one, but what it says is of a tree that is not there. */
+static bool is_overlay(const char *name, int depth)
+{
+    return (depth == 1 && (!strcmp(name, "__fixups__") || !strcmp(name, "__local_fixups__"))) ||
+           (depth == 2 && !strcmp(name, "__overlay__"));
+}
+
 static int walk(struct policy_reader *reader)
 {
     int depth = -1, off = 0; /* off: depth from which on everything is switched off; 0: nothing */
@@ -97,6 +104,10 @@ static int walk(struct policy_reader *reader)
             return policy_complain(reader, POLICY_NO_NODE, NULL,
                                    "nodes are nested too deeply; use at most %d levels",
                                    POLICY_DEPTH_MAX);
+        if (is_overlay(fdt_get_name(fdt, node, NULL), depth))
+            return policy_complain(reader, POLICY_NO_NODE, NULL,
+                                   "is an overlay; leave /plugin/ out, or apply it to its tree "
+                                   "(fdtoverlay) and give that");
         if (off && depth <= off)
             off = 0;
         if (!off && depth && policy_disabled(fdt, node))

@@ -53,7 +53,7 @@ struct policy {
 };
 
 struct policy_error {
-    char text[512]; /* file[:line]: node: property: what is wrong; what to do */
+    char text[768]; /* file[:line]: node: property: what is wrong; what to do */
 };
 
 /*

@@ -160,8 +160,11 @@ static int pass_on(struct policy_error *error, const char *path, char *text)
     length = (size_t)(at - line);
     at += strspn(at, ":0123456789.-");
     at += *at == ' ';
-    return policy_say(error, -EINVAL, "%.*s:%u: %s; correct the source", (int)length, line, number,
-                      at);
+    return policy_say(error, -EINVAL, "%.*s:%u: %s; %s", (int)length, line, number, at,
+                      strcmp(at, "syntax error")
+                          ? "correct the source"
+                          : "look for a missing ; or } before it (a policy begins with /dts-v1/; "
+                            "and has /include/, not #include)");
 }
 
 static int dtc_failed(struct policy_error *error, const char *path, int err, int status,

@@ -21,7 +21,7 @@
 struct policy_complaint {
     char node[192];    /* path; empty: the file as a whole */
     char property[64]; /* empty: the node as a whole */
-    char text[256];    /* what is wrong; what to do */
+    char text[320];    /* what is wrong; what to do */
 };
 
 /* Paths of the devices' nodes. */

@@ -33,6 +33,9 @@ static int complain(struct policy_error *error, int err, const char *path, const
 
         if (bytes == strlen(base) && !strncmp(file, base, bytes))
             snprintf(place, sizeof(place), "%s:%u", path, line);
+        else if (file[0] != '/') /* dtc names it from where the policy is */
+            snprintf(place, sizeof(place), "%.*s%.*s:%u", (int)(base - path), path, (int)bytes,
+                     file, line);
         else
             snprintf(place, sizeof(place), "%.*s:%u", (int)bytes, file, line);
     }
@@ -90,6 +93,26 @@ static bool is_blob(const char *text, size_t bytes)
     return bytes >= 4 && fdt32_ld((const fdt32_t *)(const void *)text) == FDT_MAGIC;
 }
 
+/* What dtc would only call a syntax error, or take minutes for. */
+static int check_source(const char *path, const char *text, size_t bytes,
+                        struct policy_error *error)
+{
+    if (!bytes)
+        return policy_say(error, -EINVAL, "%s: is empty; give a policy (.dts or .dtb)", path);
+    if (bytes > POLICY_BLOB_BYTES_MAX)
+        return policy_say(error, -E2BIG, "%s: is too long; a policy has at most %u bytes", path,
+                          POLICY_BLOB_BYTES_MAX);
+    if (bytes >= 2 && (!memcmp(text, "\xff\xfe", 2) || !memcmp(text, "\xfe\xff", 2) ||
+                       !memcmp(text, "\xef\xbb", 2)))
+        return policy_say(error, -EINVAL,
+                          "%s:1: begins with a byte order mark; save it as plain ASCII or UTF-8",
+                          path);
+    if (memchr(text, 0, bytes))
+        return policy_say(error, -EINVAL,
+                          "%s: holds a zero byte; give text (.dts) or a blob (.dtb)", path);
+    return 0;
+}
+
 static int load_source(struct policy *policy, const char *path, struct policy_error *error)
 {
     struct policy_output blob = { .text = NULL }, annotated = { .text = NULL };
@@ -123,9 +146,12 @@ int policy_load(struct policy *policy, const char *path, struct policy_error *er
     if (!blob)
         return policy_say(error, -ENOMEM, "%s: out of memory", path);
     err = read_file(path, blob, &bytes, error);
-    if (!err)
-        err = is_blob(blob, bytes) ? policy_parse(policy, blob, bytes, path, error)
-                                   : load_source(policy, path, error);
+    if (!err && is_blob(blob, bytes))
+        err = policy_parse(policy, blob, bytes, path, error);
+    else if (!err)
+        err = check_source(path, blob, bytes, error);
+    if (!err && !is_blob(blob, bytes))
+        err = load_source(policy, path, error);
     free(blob);
     return err;
 }

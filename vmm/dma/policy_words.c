@@ -9,6 +9,7 @@
 
 #define PREFIX    "strata,"
 #define WORD_MAX  48
+#define WORDS_MAX 192
 #define NWORDS(a) (sizeof(a) / sizeof((a)[0]))
 
 static const char *const property_words[] = {
@@ -72,6 +73,16 @@ int policy_complain(const struct policy_reader *reader, int node, const char *pr
     return -EINVAL;
 }
 
+/* Standard bindings have no property of such a name where one of ours may be. */
+static bool lacks_prefix(const char *name, enum policy_place place)
+{
+    for (unsigned i = 0; i < NWORDS(property_words); i++) {
+        if (property_places[i] == place && !strcmp(name, property_words[i] + strlen(PREFIX)))
+            return true;
+    }
+    return false;
+}
+
 int policy_check_words(const struct policy_reader *reader, int node, enum policy_place place)
 {
     int property;
@@ -85,8 +96,12 @@ int policy_check_words(const struct policy_reader *reader, int node, enum policy
             return policy_complain(reader, node, NULL,
                                    "a property cannot be read; compile the "
                                    "policy anew with dtc");
-        if (strncmp(name, PREFIX, strlen(PREFIX)))
+        if (strncmp(name, PREFIX, strlen(PREFIX))) {
+            if (lacks_prefix(name, place))
+                return policy_complain(reader, node, name,
+                                       "would change nothing; write " PREFIX "%s", name);
             continue;
+        }
         for (i = 0; i < NWORDS(property_words); i++) {
             if (!strcmp(name, property_words[i]))
                 break;
@@ -95,6 +110,10 @@ int policy_check_words(const struct policy_reader *reader, int node, enum policy
             return policy_complain(reader, node, name,
                                    "no such property; \"%s\" is the nearest there is",
                                    nearest_word(name, property_words, NWORDS(property_words)));
+        if (property_places[i] == POLICY_DEVICE && place == POLICY_ELSEWHERE)
+            return policy_complain(reader, node, name,
+                                   "belongs on a device; move it there, or make this one: "
+                                   "compatible = \"strata,dma-probe\" or \"virtio,device2\"");
         if (property_places[i] != place)
             return policy_complain(reader, node, name, "belongs on %s; move it there",
                                    place_name(property_places[i]));
@@ -148,10 +167,25 @@ int policy_strings(const struct policy_reader *reader, int node, const char *pro
     return 1;
 }
 
+/* "a", "b" or "c" */
+static void list_words(char *list, size_t bytes, const char *const *words, uint32_t nwords)
+{
+    size_t n = 0;
+
+    list[0] = 0;
+    for (uint32_t i = 0; i < nwords && n < bytes; i++)
+        n += (size_t)snprintf(list + n, bytes - n, "%s\"%s\"",
+                              !i               ? ""
+                              : i + 1 < nwords ? ", "
+                                               : " or ",
+                              words[i]);
+}
+
 int policy_word_at(const struct policy_reader *reader, int node, const char *property, int at,
                    const char *const *words, uint32_t nwords, uint32_t *index)
 {
     const char *word = fdt_stringlist_get(reader->fdt, node, property, at, NULL);
+    char list[WORDS_MAX];
 
     if (!word)
         return policy_complain(reader, node, property, "is not text; write \"...\"");
@@ -159,9 +193,9 @@ int policy_word_at(const struct policy_reader *reader, int node, const char *pro
         if (!strcmp(word, words[*index]))
             return 0;
     }
-    return policy_complain(reader, node, property,
-                           "\"%.*s\" means nothing here; \"%s\" is the nearest that does", WORD_MAX,
-                           word, nearest_word(word, words, nwords));
+    list_words(list, sizeof(list), words, nwords);
+    return policy_complain(reader, node, property, "\"%.*s\" means nothing here; give %s", WORD_MAX,
+                           word, list);
 }
 
 int policy_word(const struct policy_reader *reader, int node, const char *property,
