@@ -166,15 +166,45 @@ static void run_beside(void *arg)
     keeper_watch(beside->keeper);
 }
 
+/* Boots the machine, which has its devices, and runs it until its end: the exit status. */
+static int boot_and_run(struct running *running, const struct run_options *options,
+                        struct boot_early *early, struct keeper *keeper, struct control *control)
+{
+    struct vm *vm = running->vm;
+    struct inspector inspector;
+    struct beside beside = { keeper, control, &inspector };
+    struct boot_error error;
+    int err = options->load_early ? boot_early_finish(early, vm, running->board, &error)
+                                  : boot(vm, running->board, &options->config, &error);
+
+    if (err) {
+        fprintf(stderr, "strata run: %s\n", error.text);
+        return STATUS_USAGE;
+    }
+    running->started_ns = monotonic_ns();
+    if (control)
+        inspector_init(&inspector, vm, running->board, running->bundled, &control->stopping);
+    /* What is to be said of its CPUs comes before what the guest says. */
+    err = running->bundled ? 0 : vcpu_configure(&vm->vcpus[0]);
+    if (!err && !running->bundled)
+        run_cpuid_explain(vm);
+    if (!err)
+        err = vm_run(vm, run_beside, &beside);
+    /* Nobody may look at a VM that is taken apart. */
+    if (control)
+        control_close(control);
+    if (err)
+        return explain_create(running->host, &options->config, err);
+    report_lost_output(&running->board->serial.console);
+    return conclude(running);
+}
+
 static int run(struct kvm_host *host, const struct run_options *options, struct json_output *json,
                struct control *control)
 {
     struct vm_shape shape = boot_shape(&options->config);
-    struct boot_error error;
     struct board_config board_config = boot_board(&options->config);
-    struct inspector inspector;
     struct keeper keeper;
-    struct beside beside = { &keeper, control, &inspector };
     struct watchdog watchdog;
     struct boot_early early;
     struct board board;
@@ -225,34 +255,9 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
         goto destroy_vm;
     }
     report_disks(&board, &options->config);
-    err = options->load_early ? boot_early_finish(&early, &vm, &board, &error)
-                              : boot(&vm, &board, &options->config, &error);
-    if (err) {
-        fprintf(stderr, "strata run: %s\n", error.text);
-        status = STATUS_USAGE;
-        goto destroy_board;
-    }
-    running.started_ns = monotonic_ns();
-    if (control)
-        inspector_init(&inspector, &vm, &board, running.bundled, &control->stopping);
-    /* What is to be said of its CPUs comes before what the guest says. */
-    err = running.bundled ? 0 : vcpu_configure(&vm.vcpus[0]);
-    if (!err && !running.bundled)
-        run_cpuid_explain(&vm);
-    if (!err)
-        err = vm_run(&vm, run_beside, &beside);
-    /* Nobody may look at a VM that is taken apart. */
-    if (control)
-        control_close(control);
-    if (err) {
-        status = explain_create(host, &options->config, err);
-        goto destroy_board;
-    }
-    report_lost_output(&board.serial.console);
-    status = conclude(&running);
-
-destroy_board:
+    status = boot_and_run(&running, options, &early, &keeper, control);
     board_destroy(&board);
+
 destroy_vm:
     vm_destroy(&vm);
 drop_kernel:
