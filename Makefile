@@ -1,5 +1,6 @@
 # strata: `make` builds build/strata, the bundled guest inside it.
-# Other goals: unit asan tsan fuzz fault-list bench lint clean. scripts/check runs them all.
+# Other goals: unit asan tsan fuzz fault-list slow-faults stale-tlb bench lint clean.
+# scripts/check runs all tests.
 
 # One seeded bug of devices/iommu/fault_inject.h: `make FAULT_INJECT=stale-iotlb`. Only the
 # IOMMU is compiled anew for it, into build/fault/NAME; all else comes from build/.
