@@ -83,6 +83,9 @@ static const struct {
     { 0, "QFI\xfb", 4, "qcow2" },
     { 0, "#!/bin/sh\n", 10, "a script" },
     { 0x1fe, "\x55\xaa", 2, "--flat 0x7c00,16" },
+    { 0, "!<arch>\n", 8, "dpkg-deb -x" },
+    { 0, "\xed\xab\xee\xdb", 4, "rpm2cpio" },
+    { 0x438, "\x53\xef", 2, "ext4); give it with --disk" },
     { 0, "what?", 5, "it starts with 77 68 61 74" },
     { 0,
       "\x7f"

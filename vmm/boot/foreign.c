@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HEAD_BYTES 512
+#define HEAD_BYTES 2048
 #define UNPACK     "unpack it, and give the bzImage or ELF kernel inside"
 #define X86        "give one for x86: a bzImage or an ELF kernel"
 
@@ -40,9 +40,15 @@ static const struct {
     { 0, 3, "\x5d\0\0", "compressed with lzma", UNPACK },
     { 0, 6, "070701", "a cpio archive, perhaps an initrd", "give it with --initrd, and a kernel" },
     { 0, 4, "QFI\xfb", "a disk image (qcow2)", "give it with --disk once it is raw, and a kernel" },
+    { 0, 8, "!<arch>\n", "a Debian package or another ar archive",
+      "take the kernel out: dpkg-deb -x FILE DIR, then give DIR/boot/vmlinuz-..." },
+    { 0, 4, "\xed\xab\xee\xdb", "an RPM package",
+      "take the kernel out: rpm2cpio FILE | cpio -id, then give its vmlinuz" },
     { 0, 2, "#!", "a script", "give a bzImage or an ELF kernel" },
     { 0x1fe, 2, "\x55\xaa", "a boot sector or a disk image",
       "for a boot sector say --flat 0x7c00,16; for a disk give --disk and a kernel" },
+    { 0x438, 2, "\x53\xef", "a file system (ext2, ext3 or ext4)",
+      "give it with --disk, and a kernel with --append root=/dev/vda" },
 };
 
 int foreign_refuse(const struct image *image, struct boot_error *error)
