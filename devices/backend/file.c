@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -385,9 +384,6 @@ int file_open(struct block **block, const char *path, const struct file_options 
     queue_init(&file->now);
     poll_thread_init(&file->thread);
     choose_way(file, options);
-    /* A limit on file sizes is an error of that write, not the end of the machine. */
-    if (!options->read_only)
-        signal(SIGXFSZ, SIG_IGN);
     err = poll_thread_start(&file->thread, run, file);
     if (err) {
         close_file(file);

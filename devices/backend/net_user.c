@@ -14,8 +14,6 @@
 #define MTU       1500
 #define ANSWER_MS 30000 /* an emulated machine may be slow */
 
-extern char **environ;
-
 /* Beside this program; 0 or -errno. */
 static int find_helper(char *path, size_t path_bytes)
 {
