@@ -116,8 +116,8 @@ struct board_node {
 /*
  * Creates all devices on the VM's buses; the VM must not run yet. The file descriptors
  * stay the caller's and outlive the board. 0, or -errno with nothing left behind but
- * the bus entries: destroy the VM then. -E2BIG: too many devices; -ENOSYS: a kind that
- * this strata does not have.
+ * the bus entries: destroy the VM then. -E2BIG: too many devices; -EINVAL: one of no kind
+ * that there is; else what the devices' own functions say.
  */
 int board_create(struct board *board, struct vm *vm, const struct board_config *config);
 
