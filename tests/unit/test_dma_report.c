@@ -158,6 +158,7 @@ START_TEST(test_ok)
     ck_assert_ptr_nonnull(strstr(text, "132 cells are as the policy promises"));
     ck_assert_ptr_null(strstr(text, "FAILED"));
     ck_assert_ptr_null(strstr(text, "DIFFERS"));
+    ck_assert_ptr_nonnull(strstr(text, "with all buffers mapped, at most 16 KiB of a region"));
     ck_assert_ptr_nonnull(strchr(text, '\033'));
 }
 END_TEST

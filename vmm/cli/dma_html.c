@@ -3,6 +3,7 @@
 
 #include "vmm/cli/dma_report.h"
 #include "vmm/cli/html.h"
+#include "vmm/dma/rules.h"
 
 static const char *class_of(enum dma_verdict verdict, bool ok)
 {
@@ -45,7 +46,12 @@ static void print_matrix(FILE *out, const struct dma_report *report)
     const struct abi_policy *policy = &report->result->policy->guest;
 
     html_section(out, "attacks", "Attacks");
-    fputs("<div class=\"scroll\"><table><tr><th>attack</th>", out);
+    fputs("<p><small>What each device, turned hostile, came to with each attack. What the policy "
+          "promises must happen, be it good or bad: an open square is a failure only where it "
+          "says so. Point at a square for the reason, at an attack for what stops it; a square "
+          "leads to its cells, one for each target.</small></p>\n"
+          "<div class=\"scroll\"><table><tr><th>attack</th>",
+          out);
     for (unsigned d = 0; d < policy->ndevices; d++) {
         fputs("<th>", out);
         html_text(out, policy->device[d].name);
@@ -58,7 +64,8 @@ static void print_matrix(FILE *out, const struct dma_report *report)
         if (!dma_attack_wanted(report, attack))
             continue;
         fputs("<tr><th title=\"", out);
-        html_text(out, lab_attacks[attack].source);
+        html_printf(out, "%s; stopped by: %s", lab_attacks[attack].source,
+                    lab_attacks[attack].stopped_by);
         fputs("\">", out);
         html_text(out, lab_attacks[attack].name);
         fputs("<br><small>", out);
@@ -105,9 +112,12 @@ static void print_exposure(FILE *out, const struct lab_result *result)
             most = result->exposure[d].write_bytes;
     }
     html_section(out, "reach", "Bytes within reach");
-    fputs("<p><small>Green: what the device's memory-region needs; "
-          "orange: what it reaches beyond that.</small></p>"
-          "<div class=\"scroll\"><table><tr><th>device</th><th>can read</th><th>can "
+    fprintf(out,
+            "<p><small>With all drivers' buffers mapped, at most %d KiB of a region (of pools and "
+            "windows all). Green: what "
+            "the device's memory-region needs; orange: what it reaches beyond that.</small></p>",
+            4 * RULES_REGION_PAGES);
+    fputs("<div class=\"scroll\"><table><tr><th>device</th><th>can read</th><th>can "
           "write</th></tr>\n",
           out);
     for (unsigned d = 0; d < policy->ndevices; d++) {
@@ -126,8 +136,9 @@ static void print_exposure(FILE *out, const struct lab_result *result)
 static void print_windows(FILE *out, const struct lab_result *result)
 {
     html_section(out, "windows", "After an unmap");
-    fputs("<p><small>From the driver's unmap to the first access that "
-          "fails.</small></p><div class=\"scroll\"><table><tr><th>device</th><th>median "
+    fputs("<p><small>For how long a device still reaches a buffer that its driver has unmapped: "
+          "from the return of its unmap to the first access that fails, and the accesses until "
+          "then.</small></p><div class=\"scroll\"><table><tr><th>device</th><th>median "
           "ns</th><th>p99 ns</th>"
           "<th>max ns</th><th>accesses, median</th><th>accesses, max</th><th>samples</th></tr>\n",
           out);

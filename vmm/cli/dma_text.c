@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "vmm/cli/dma_report.h"
+#include "vmm/dma/rules.h"
 
 /* The matrix: one column for the attack's name, one for each device; 100 in all. */
 #define NAME_COLUMNS   20
@@ -104,7 +105,8 @@ static void print_matrix(struct page *page)
             print_row(page, attack);
     }
     fprintf(page->out,
-            "\nstop: in no region; OPEN: in all regions; part: in some; -: does not apply "
+            "\nexp.: what the policy promises; obs.: what happened; they must agree, OPEN or not\n"
+            "stop: in no region; OPEN: in all regions; part: in some; -: does not apply "
             "to the device%s\n",
             page->result->guest_lives ? "" : ";\n?: not tried, since the test could not go on");
 }
@@ -200,6 +202,11 @@ static void print_exposure(const struct page *page)
                 dma_bytes(exposure->write_bytes, text[2]),
                 dma_bytes(exposure->needed_write_bytes, text[3]));
     }
+    fprintf(page->out,
+            "with all buffers mapped, at most %d KiB of a region (pools, windows: all); "
+            "needed: by "
+            "the policy\n",
+            4 * RULES_REGION_PAGES);
 }
 
 static void print_windows(const struct page *page)
@@ -217,8 +224,8 @@ static void print_windows(const struct page *page)
                     window->accesses_median, window->accesses_max, window->samples);
     }
     fprintf(page->out,
-            "from the driver's unmap to the first access that fails; acc.: accesses of the "
-            "device until then\n");
+            "from the return of the driver's unmap to the first access that fails; acc.: "
+            "accesses until then\n");
 }
 
 static void print_sum(const struct page *page)
@@ -251,7 +258,7 @@ static void print_sum(const struct page *page)
     if (result->differing > untried)
         fprintf(page->out, "%u of %zu cells differ from what the policy promises; ",
                 result->differing - untried, result->ncells);
-    else if (!untried)
+    else if (!untried && result->guest_lives)
         fprintf(page->out, "%zu cells are as the policy promises; ", result->ncells);
     fprintf(page->out, "%u attacks stopped, %u succeeded, %u checks, %.1f s\n", stopped, open,
             checks, (double)result->elapsed_ns / 1e9);
