@@ -139,6 +139,9 @@ why=
 [ -n "$all" ] || why="no figures"
 bad=$(echo "$all" | awk '$2 == "lack" && NF < 5 || $2 != "lack" && $3 !~ /^-?[0-9]/')
 [ -z "$bad" ] || why="neither measured nor explained: $bad"
+# Too few are had as easily as none, by the same remedy.
+bad=$(echo "$all" | awk '$1 ~ /host-hugetlb$/ && $2 == "lack" && !/vm.nr_hugepages/')
+[ -z "$bad" ] || why="nothing said of how to reserve more: $bad"
 verdict "every figure is measured, or its lack explained" "$why"
 
 why=

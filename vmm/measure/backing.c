@@ -85,6 +85,20 @@ uint64_t backing_available(enum memory_backing backing, const char **why)
     return pool_bytes(memory_page_bytes(backing));
 }
 
+const char *backing_shortage(enum memory_backing backing)
+{
+    static const char *const why[BACKINGS] = {
+        [MEMORY_4K] = "too little memory for a guest with such pages",
+        [MEMORY_THP] = "too little memory for a guest with such pages",
+        [MEMORY_HUGETLB] = "the host has too few free reserved pages of 2 MiB for that; more by "
+                           "sysctl vm.nr_hugepages=N",
+        [MEMORY_HUGETLB_1G] = "the host has too few free reserved pages of 1 GiB for that; more by "
+                              "hugepagesz=1G hugepages=N on its kernel's command line",
+    };
+
+    return why[backing];
+}
+
 static uint64_t room_for(uint64_t bytes)
 {
     return KERNEL_BYTES + 2 * bytes + bytes / 32 + 2 * MEMORY_HUGE_BYTES;
@@ -107,6 +121,6 @@ bool backing_shape(const struct measure_host *host, enum memory_backing backing,
     *shape = (struct session_shape){
         .memory_bytes = memory, .cpus = 1, .backing = backing, .timeout_s = 240
     };
-    *why = "too few of them are free for a guest";
+    *why = backing_shortage(backing);
     return *bytes >= BYTES_LEAST;
 }

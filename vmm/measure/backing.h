@@ -27,6 +27,9 @@ const char *backing_size_name(uint64_t bytes, char text[16]);
  */
 uint64_t backing_available(enum memory_backing backing, const char **why);
 
+/* Why a guest with some of that memory has too little of it, and the remedy. */
+const char *backing_shortage(enum memory_backing backing);
+
 /*
  * A machine of one vCPU with that memory and room for its kernel, for two ranges of *bytes, for
  * what goes with them (a 32nd), and where this host walks 1G pages of guests for one of those.

@@ -246,7 +246,7 @@ static int measure_machine(struct tables *t)
         if (err == -ABI_ENOMEM || err == -ABI_EINVAL) {
             lack_page(t, page,
                       err == -ABI_EINVAL ? "the guest's CPU has no such pages"
-                                         : "too little memory for a guest with such pages");
+                                         : backing_shortage(t->backing));
             err = 0;
         }
     }

@@ -304,7 +304,7 @@ static int map_all(struct walks *w, struct session *session, enum memory_backing
             place[page].spread = 0;
             lack_page(w, backing, page,
                       err == -ABI_EINVAL ? "the guest's CPU has no such pages"
-                                         : "too little memory for a guest with such pages");
+                                         : backing_shortage(backing));
         } else if (err) {
             return failed(w, session, "mapping memory", err);
         }
