@@ -125,6 +125,7 @@ group_misuse() {
     misuse "a directory for a policy" "not a regular file" dma test tests
     misuse "an unknown attack" "no attack \"frob\"" dma test --attack frob $strict
     misuse "a seed that is no number" "--seed soon" dma test --seed soon $strict
+    misuse "a seed that JSON cannot tell" "below 2.63" dma test --seed 0x8000000000000000 $strict
     misuse "a time that is none" "--random ever" dma test --random ever $strict
     misuse "a time of nothing" "--random 0" dma test --random 0 $strict
     misuse "both results to one place" "cannot both" dma test --json - --html - $strict

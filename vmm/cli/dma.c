@@ -82,8 +82,9 @@ static uint64_t parse_seed(const char *text)
 
     errno = 0;
     seed = strtoull(text, &end, 0);
-    if (!isdigit((unsigned char)*text) || *end || errno)
-        usage_error(&test_line, "--seed %s: give a number below 2^64", text);
+    /* JSON's reader has it as a signed number. */
+    if (!isdigit((unsigned char)*text) || *end || errno || seed >> 63)
+        usage_error(&test_line, "--seed %s: give a number below 2^63", text);
     return seed;
 }
 

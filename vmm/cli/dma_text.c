@@ -204,8 +204,7 @@ static void print_exposure(const struct page *page)
     }
     fprintf(page->out,
             "with all buffers mapped, at most %d KiB of a region (pools, windows: all); "
-            "needed: by "
-            "the policy\n",
+            "needed: by the policy\n",
             4 * RULES_REGION_PAGES);
 }
 
