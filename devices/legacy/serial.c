@@ -33,6 +33,7 @@ enum {
 
 #define LCR_DLAB     0x80
 
+#define MCR_OUT2     0x08
 #define MCR_LOOP     0x10
 
 #define LSR_DATA     0x01
@@ -43,6 +44,11 @@ enum {
 #define MSR_CTS      0x10
 #define MSR_DSR      0x20
 #define MSR_DCD      0x80
+
+/* Who only sends reads LSR once or twice for a byte; who polls for input, for ever. */
+#define POLL_READ 2
+#define POLL_SENT 3
+#define POLLS     128
 
 static unsigned fifo_bytes(const struct serial_state *state)
 {
@@ -111,13 +117,21 @@ static void made_room(struct serial *serial)
         return;
 }
 
-/* The guest's driver is there: what was held back may come in. */
-static void driver_seen(struct serial *serial)
+/*
+ * Whether the guest's driver wants input by now. Linux writes all bits of IER for a moment to
+ * see what it has before it: nobody's interrupt is enabled by that before OUT2 is set.
+ */
+static bool wanted(const struct serial_state *state)
 {
-    if (serial->state.listening)
-        return;
-    serial->state.listening = true;
-    made_room(serial);
+    return (state->ier & IER_RX && (state->ier != IER_ALL || state->mcr & MCR_OUT2)) ||
+           state->polls >= POLLS;
+}
+
+/* After what may have made the guest want input: what was held back may come in. */
+static void look_for_driver(struct serial *serial)
+{
+    if (wanted(&serial->state) && !serial->state.rx_count)
+        made_room(serial);
 }
 
 static uint8_t read_data(struct serial *serial)
@@ -129,6 +143,8 @@ static uint8_t read_data(struct serial *serial)
         return state->divisor_low;
     if (!state->rx_count)
         return 0;
+    if (!(state->ier & IER_RX) && !(state->mcr & MCR_LOOP))
+        state->polls = POLLS;
     byte = state->rx[state->rx_first];
     state->rx_first = (state->rx_first + 1) % SERIAL_FIFO_BYTES;
     if (--state->rx_count == 0)
@@ -152,7 +168,10 @@ static uint8_t read_register(struct serial *serial, unsigned reg)
     case REG_LCR: return state->lcr;
     case REG_MCR: return state->mcr;
     case REG_LSR:
-        driver_seen(serial);
+        if (state->polls < POLLS && !(state->ier & IER_RX)) {
+            state->polls += POLL_READ;
+            look_for_driver(serial);
+        }
         value = LSR_THRE | LSR_TEMT | (state->rx_count ? LSR_DATA : 0) |
                 (state->overrun ? LSR_OVERRUN : 0);
         state->overrun = false;
@@ -175,6 +194,8 @@ static void write_data(struct serial *serial, uint8_t value)
         state->divisor_low = value;
         return;
     }
+    if (state->polls < POLLS)
+        state->polls -= state->polls < POLL_SENT ? state->polls : POLL_SENT;
     if (state->mcr & MCR_LOOP)
         receive(state, value);
     else
@@ -186,13 +207,15 @@ static void write_fcr(struct serial *serial, uint8_t value)
 {
     struct serial_state *state = &serial->state;
 
-    /* Switching the FIFOs on or off empties them (data sheet, 8.4). */
-    if ((value ^ state->fcr) & FCR_ENABLE || value & FCR_CLEAR_RX) {
+    /*
+     * Switching the FIFOs on or off empties them (data sheet, 8.4); but a byte that came for a
+     * driver which switches them on as the last step of its set-up is kept.
+     */
+    if (state->fcr & ~value & FCR_ENABLE || value & FCR_CLEAR_RX) {
         state->rx_count = 0;
-        made_room(serial);
+        look_for_driver(serial);
     }
     state->fcr = value & FCR_ENABLE;
-    driver_seen(serial);
 }
 
 static void write_register(struct serial *serial, unsigned reg, uint8_t value)
@@ -211,11 +234,15 @@ static void write_register(struct serial *serial, unsigned reg, uint8_t value)
             state->thr_empty_pending = true;
         state->ier = value & IER_ALL;
         if (value & IER_RX)
-            driver_seen(serial);
+            state->polls = 0;
+        look_for_driver(serial);
         break;
     case REG_IIR: write_fcr(serial, value); break;
     case REG_LCR: state->lcr = value; break;
-    case REG_MCR: state->mcr = value & 0x1f; break;
+    case REG_MCR:
+        state->mcr = value & 0x1f;
+        look_for_driver(serial);
+        break;
     case REG_SCRATCH: state->scratch = value; break;
     default: break; /* LSR and MSR are read-only */
     }
@@ -322,7 +349,7 @@ size_t serial_input(struct serial *serial, const uint8_t *bytes, size_t count)
     size_t taken = 0;
 
     pthread_mutex_lock(&serial->lock);
-    while (state->listening && taken < count && state->rx_count < fifo_bytes(state))
+    while (wanted(state) && taken < count && state->rx_count < fifo_bytes(state))
         receive(state, bytes[taken++]);
     serial->starved = taken < count;
     update_line(serial);

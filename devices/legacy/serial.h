@@ -24,7 +24,7 @@ struct serial_state {
     uint8_t divisor_low, divisor_high;
     uint8_t ier, fcr, lcr, mcr, scratch;
     bool overrun;
-    bool listening;         /* a driver has been seen; until then input waits outside */
+    uint8_t polls;          /* how much it looks as if the guest polls for input */
     bool thr_empty_pending; /* the transmitter-empty interrupt, until IIR is read */
     bool line;              /* level of the interrupt line */
     uint8_t rx[SERIAL_FIFO_BYTES];
@@ -55,8 +55,9 @@ void serial_destroy(struct serial *serial);
 
 /*
  * Bytes from the outside, from any thread: returns how many fitted into the FIFO; none
- * before the guest has set up the FIFO or looked for input, because the set-up would
- * throw them away. The rest is to be offered again when room_fd is readable.
+ * while the guest takes no input, because its driver's set-up would throw them away. It
+ * takes some when it has enabled the interrupt for it, or polls. The rest is to be offered
+ * again when room_fd is readable.
  */
 size_t serial_input(struct serial *serial, const uint8_t *bytes, size_t count);
 

@@ -38,13 +38,14 @@ with_test() {
 }
 
 append="console=ttyS0 quiet loglevel=1 panic=-1"
+typed=/dev/null # what is on its console's input from the beginning
 limit=60
 # Runs a machine to its end, or the limit; sets status (124: still running then).
 linux() { # KERNEL FORM ARGUMENT…
     image=$(image_of "$1" "$2")
     shift 2
     timeout -s KILL $((limit * SLOW)) "$STRATA" run --kernel "$image" --initrd "$work/initrd" \
-        --append "$append" "$@" >"$work/raw" 2>"$err" </dev/null
+        --append "$append" "$@" >"$work/raw" 2>"$err" <"$typed"
     status=$?
     [ $status -ne 137 ] && [ $status -ne 9 ] || status=124
     tr -d '\r' <"$work/raw" >"$out"
@@ -533,6 +534,15 @@ group_ends() {
         ended 17
         verdict "$kernel kernel: panic ends it with 17" "$why"
     done
+    # A script on standard input is there before the kernel is, which says much as it starts.
+    cp "$images/initrd" "$work/initrd"
+    typed=$work/typed append="console=ttyS0 panic=-1"
+    seq 100 | sed 's/.*/n=$((n + &))/; $a echo "sum""=$n"; poweroff -f' >"$typed"
+    linux cloud vmlinux
+    ended 0
+    is sum 5050
+    verdict "cloud kernel: a script on standard input is carried out, all of it" "$why"
+    typed=/dev/null append="console=ttyS0 quiet loglevel=1 panic=-1"
     # Halted with interrupts off, on every CPU.
     echo 'halt -f' | with_test
     linux small vmlinux --cpus 4 --watchdog 1

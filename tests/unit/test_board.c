@@ -170,7 +170,7 @@ START_TEST(test_input)
     ck_assert_uint_eq(board_input(&board, (const uint8_t *)"a", 1), 0);
     uint8_t enable = 1;
 
-    bus_write(&vm.pio, NULL, ABI_SERIAL_PORT + 2, &enable, 1, 1); /* FCR: a driver is there */
+    bus_write(&vm.pio, NULL, ABI_SERIAL_PORT + 1, &enable, 1, 1); /* IER: input is wanted */
     ck_assert_uint_eq(board_input(&board, (const uint8_t *)"a", 1), 1);
     ck_assert_uint_eq(board.serial.state.rx_count, 1);
     board_destroy(&board);
