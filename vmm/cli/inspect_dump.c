@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "vmm/cli/json.h"
+#include "vmm/cli/write_all.h"
 
 struct dump {
     struct inspect_request request; /* the next piece */
@@ -26,21 +27,6 @@ static int open_file(struct dump *dump)
     if (dump->file < 0 && errno == EEXIST)
         dump->file = open(dump->path, O_WRONLY | O_TRUNC | O_CLOEXEC);
     return dump->file < 0 ? -errno : 0;
-}
-
-static int write_all(int fd, const char *bytes, size_t n)
-{
-    while (n) {
-        ssize_t count = write(fd, bytes, n);
-
-        if (count < 0 && errno == EINTR)
-            continue;
-        if (count < 0)
-            return -errno;
-        bytes += count;
-        n -= (size_t)count;
-    }
-    return 0;
 }
 
 /* The file is made when the first piece has come. */

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "vmm/cli/write_all.h"
+
 #define DEFAULT_MODE 0666 /* the umask does the rest */
 
 /* An unnamed file in the target's directory: gone by itself if the process is. */
@@ -135,21 +137,6 @@ bool json_output_same(const char *a, const char *b)
     if (has_a && has_b)
         return S_ISREG(status_a.st_mode) && same_inode(&status_a, &status_b);
     return !has_a && !has_b && same_name(a, b);
-}
-
-static int write_all(int fd, const char *text, size_t bytes)
-{
-    while (bytes) {
-        ssize_t count = write(fd, text, bytes);
-
-        if (count < 0 && errno == EINTR)
-            continue;
-        if (count < 0)
-            return -errno;
-        text += count;
-        bytes -= (size_t)count;
-    }
-    return 0;
 }
 
 /* Gives the unnamed file the name `name`. */
