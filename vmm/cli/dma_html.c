@@ -33,9 +33,7 @@ static void print_square(FILE *out, const struct dma_square *square, unsigned de
     fprintf(out, "<td class=\"%s\" title=\"", class_of(square->observed, square->ok));
     html_text(out, square->because);
     fprintf(out, "\"><a href=\"#c%u-%u\">%s</a>", device, attack,
-            square->observed == DMA_NONE && square->expected != DMA_NONE
-                ? "not tried"
-                : word_of(square->observed));
+            dma_square_untried(square) ? "not tried" : word_of(square->observed));
     if (!square->ok)
         fprintf(out, "<br>expected: %s", word_of(square->expected));
     fputs("</td>", out);

@@ -36,8 +36,9 @@ struct dma_square {
 void dma_square(const struct lab_result *result, unsigned device, unsigned attack,
                 struct dma_square *square);
 
-/* The attack was to be made, and the test ended before. */
+/* The attack was to be made, and the test ended before; the same of all of a square's cells. */
 bool dma_untried(const struct lab_cell *cell);
+bool dma_square_untried(const struct dma_square *square);
 
 bool dma_attack_wanted(const struct dma_report *report, unsigned attack);
 

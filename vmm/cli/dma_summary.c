@@ -47,6 +47,11 @@ bool dma_untried(const struct lab_cell *cell)
     return cell->expected.applies && !cell->observed.applies;
 }
 
+bool dma_square_untried(const struct dma_square *square)
+{
+    return square->expected != DMA_NONE && square->observed == DMA_NONE;
+}
+
 bool dma_attack_wanted(const struct dma_report *report, unsigned attack)
 {
     return !report->attacks || report->attacks >> attack & 1;

@@ -72,9 +72,7 @@ static void print_columns(const struct page *page)
 
 static const char *observed_word(const struct dma_square *square)
 {
-    bool untried = square->observed == DMA_NONE && square->expected != DMA_NONE;
-
-    return untried ? "?" : word_of(square->observed);
+    return dma_square_untried(square) ? "?" : word_of(square->observed);
 }
 
 static void print_row(const struct page *page, unsigned attack)
