@@ -102,10 +102,10 @@ static long long transfer_standing(struct lab *lab, struct lab_cell *cell, struc
         vm_resume(lab->vm, NULL);
         if (!before)
             sleep_ms(timeout_ms / 4);
-        probe_attack(probe, ABI_PROBE_RELEASE);
-        err = lab_guest_collect(&lab->guest, &transfer, 1, LAB_CALL_MS);
     }
     probe_attack(probe, ABI_PROBE_RELEASE);
+    if (err == -ETIMEDOUT)
+        err = lab_guest_collect(&lab->guest, &transfer, 1, LAB_CALL_MS);
     lab_dma(lab, cell->device, ABI_DMA_UNMAP, &(struct abi_dma){ .iova = transfer.dma.iova });
     lab_dma(lab, cell->device, ABI_DMA_FLUSH, &(struct abi_dma){ .iova = transfer.dma.iova });
     return err ? err : transfer.result;
@@ -181,9 +181,10 @@ void run_withheld_completion(struct lab *lab, struct lab_cell *cell, unsigned n)
     if (rules_bounces(lab->policy, cell->device))
         lab_restore(page);
     lab_set_up_device(lab, cell->device);
-    if (timeout_ms && timeout_ms <= SHORT_MS)
-        for (unsigned before = 0; before < 2; before++)
-            stand_still(lab, cell, probe, page, timeout_ms, before);
+    if (timeout_ms && timeout_ms <= SHORT_MS) {
+        stand_still(lab, cell, probe, page, timeout_ms, false);
+        stand_still(lab, cell, probe, page, timeout_ms, true);
+    }
 }
 
 /* ---- deferred-invalidation ------------------------------------------------------------------ */

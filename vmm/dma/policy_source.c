@@ -113,14 +113,17 @@ static int check_source(const char *path, const char *text, size_t bytes,
     return 0;
 }
 
-static int load_source(struct policy *policy, const char *path, struct policy_error *error)
+static int load_source(struct policy *policy, const char *path, const char *text, size_t bytes,
+                       struct policy_error *error)
 {
     struct policy_output blob = { .text = NULL }, annotated = { .text = NULL };
     struct policy_complaint complaint;
     struct policy_nodes nodes;
     struct policy_error ignored;
-    int err = policy_compile(path, "dtb", &blob, error);
+    int err = check_source(path, text, bytes, error);
 
+    if (!err)
+        err = policy_compile(path, "dtb", &blob, error);
     if (!err) {
         bool lines = !policy_compile(path, "dts", &annotated, &ignored);
 
@@ -146,12 +149,9 @@ int policy_load(struct policy *policy, const char *path, struct policy_error *er
     if (!blob)
         return policy_say(error, -ENOMEM, "%s: out of memory", path);
     err = read_file(path, blob, &bytes, error);
-    if (!err && is_blob(blob, bytes))
-        err = policy_parse(policy, blob, bytes, path, error);
-    else if (!err)
-        err = check_source(path, blob, bytes, error);
-    if (!err && !is_blob(blob, bytes))
-        err = load_source(policy, path, error);
+    if (!err)
+        err = is_blob(blob, bytes) ? policy_parse(policy, blob, bytes, path, error)
+                                   : load_source(policy, path, blob, bytes, error);
     free(blob);
     return err;
 }
