@@ -54,9 +54,7 @@ start() { # ARGUMENT…
 
 # Looks again until there is this to be seen: a guest takes its time.
 look_for() { # PATTERN ARGUMENT…
-    pattern=$1
-    shift
-    in_time $((limit * 10)) seen "$pattern" "$@"
+    in_time $((limit * 10)) seen "$@"
 }
 seen() { # PATTERN ARGUMENT…
     pattern=$1
