@@ -1,5 +1,5 @@
 # strata: `make` builds build/strata, the bundled guest inside it.
-# Other goals: unit asan tsan fuzz fault-list slow-faults stale-tlb bench lint clean.
+# Other goals: unit asan tsan fuzz faults fault-list slow-faults stale-tlb bench lint clean.
 # scripts/check runs all tests.
 
 # One seeded bug of devices/iommu/fault_inject.h: `make FAULT_INJECT=stale-iotlb`. Only the
@@ -65,8 +65,13 @@ $(REST)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 endif
+FAULTS := $(shell sed -nE 's/^ +FAULT_[A-Z_]+, +\/\/ ([a-z-]+):.*/\1/p' devices/iommu/fault_inject.h)
 fault-list:
-	@sed -nE 's/^ +FAULT_[A-Z_]+, +\/\/ ([a-z-]+):.*/\1/p' devices/iommu/fault_inject.h
+	@printf '%s\n' $(FAULTS)
+# strata and the unit tests with each of them.
+faults: $(addprefix fault-,$(FAULTS))
+$(addprefix fault-,$(FAULTS)): fault-%: all unit
+	$(MAKE) FAULT_INJECT=$* build/fault/$*/strata build/fault/$*/unit
 
 # Files that strata carries with it. The guest is built once, whatever the host side is built with.
 $(REST)/obj/vmm/boot/bundled.o: build/guest/kernel.elf
@@ -173,6 +178,6 @@ lint:
 clean:
 	rm -rf build
 
-.PHONY: all unit fault-list asan tsan fuzz bench lint clean $B/fuzzers
+.PHONY: all unit fault-list faults $(addprefix fault-,$(FAULTS)) asan tsan fuzz bench lint clean $B/fuzzers
 .SECONDARY:
 -include $(shell find $B $(REST) -name '*.d' 2>/dev/null)

@@ -2,7 +2,7 @@
 """strata's pages in a real browser: they render, pointing at a frame tells what inspect
 tells, both colour schemes are readable, and nothing is asked of anybody. Prints TAP.
 
-    check.py FOLDER     with the files that tests/pictures/run.sh has made
+    check.py FOLDER     with the files that tests/pictures/pages.sh has made
 
 Each check has a control: a page that is broken in one way, for which it must fail.
 """

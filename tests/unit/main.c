@@ -1,12 +1,14 @@
 /*
  * The runner of all unit tests: TAP on standard output, exit status 1 if one fails.
- * Arguments name suites; without any, all run.
+ * Arguments name suites; without any, all run. `unit` runs the tests that need no KVM,
+ * `unit --kvm` those that do. Exit status 3: they cannot run here, because there is no KVM.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/unit/suites.h"
+#include "vmm/machine/kvm.h"
 
 static const struct {
     const char *name;
@@ -90,25 +92,43 @@ const char *__asan_default_options(void)
     return "quarantine_size_mb=4";
 }
 
-static int wanted(const char *name, int argc, char **argv)
+static bool wanted(const char *name, int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++) {
+    for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], name) == 0)
-            return 1;
+            return true;
     }
-    return argc < 2;
+    return argc == 0;
+}
+
+/* 0, or -errno after saying why not. */
+static int check_kvm(void)
+{
+    struct kvm_host host;
+    int err = kvm_open(&host);
+
+    if (err)
+        printf("Bail out! no usable /dev/kvm (%s); scripts/emuhost any -- build/unit --kvm\n",
+               strerror(-err));
+    else
+        kvm_close(&host);
+    return err;
 }
 
 int main(int argc, char **argv)
 {
     SRunner *runner = NULL;
-    int failed;
+    bool kvm = argc > 1 && strcmp(argv[1], "--kvm") == 0;
+    int first = kvm ? 2 : 1, failed;
+
+    if (kvm && check_kvm())
+        return 3;
 
     /* A test's limit is for one that hangs; none is to reach it because the machine is busy. */
     (void)setenv("CK_TIMEOUT_MULTIPLIER", "10", 0);
 
     for (size_t i = 0; i < NSUITES; i++) {
-        if (!wanted(suites[i].name, argc, argv))
+        if (!wanted(suites[i].name, argc - first, argv + first))
             continue;
         if (!runner)
             runner = srunner_create(suites[i].create());
@@ -124,7 +144,8 @@ int main(int argc, char **argv)
     }
     if (!srunner_has_tap(runner))
         srunner_set_tap(runner, "-");
-    srunner_run_all(runner, CK_SILENT);
+    srunner_run_tagged(runner, NULL, NULL, kvm ? NEEDS_KVM : NULL, kvm ? NULL : NEEDS_KVM,
+                       CK_SILENT);
     failed = srunner_ntests_failed(runner);
     srunner_free(runner);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;

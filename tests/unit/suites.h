@@ -6,6 +6,12 @@
 
 #include <check.h>
 
+/*
+ * The tag (tcase_set_tags) of test cases that need a KVM that works. `unit` leaves them out,
+ * `unit --kvm` runs them and no others, on whichever host there is one.
+ */
+#define NEEDS_KVM "kvm"
+
 Suite *acpi_suite(void);
 Suite *backend_suite(void);
 Suite *balloon_suite(void);

@@ -181,6 +181,7 @@ Suite *exits_suite(void)
     TCase *kvm = tcase_create("kvm");
 
     tcase_add_checked_fixture(kvm, setup, teardown);
+    tcase_set_tags(kvm, NEEDS_KVM);
     tcase_set_timeout(kvm, 60);
     tcase_add_test(kvm, bare_machine);
     tcase_add_test(kvm, events);

@@ -353,6 +353,7 @@ Suite *measure_suite(void)
 {
     Suite *suite = suite_create("measure");
     TCase *plain = tcase_create("plain"), *orders = tcase_create("orders");
+    TCase *guest = tcase_create("orders in a guest");
 
     tcase_add_checked_fixture(plain, setup, teardown);
     tcase_add_test(plain, buckets);
@@ -366,10 +367,13 @@ Suite *measure_suite(void)
     suite_add_tcase(suite, plain);
     tcase_set_timeout(orders, 60);
     tcase_add_test(orders, native_orders);
-    tcase_add_test(orders, guest_orders);
     tcase_add_test(orders, natively_changed_and_forked);
-    tcase_add_test(orders, in_guest_changed_and_forked);
-    tcase_add_test(orders, a_program_that_dies);
     suite_add_tcase(suite, orders);
+    tcase_set_tags(guest, NEEDS_KVM);
+    tcase_set_timeout(guest, 60);
+    tcase_add_test(guest, guest_orders);
+    tcase_add_test(guest, in_guest_changed_and_forked);
+    tcase_add_test(guest, a_program_that_dies);
+    suite_add_tcase(suite, guest);
     return suite;
 }

@@ -124,6 +124,7 @@ Suite *tables_suite(void)
     tcase_add_test(plain, names);
     tcase_add_test(plain, shapes);
     suite_add_tcase(suite, plain);
+    tcase_set_tags(guest, NEEDS_KVM);
     tcase_set_timeout(guest, 60);
     tcase_add_test(guest, of_a_guest);
     suite_add_tcase(suite, guest);

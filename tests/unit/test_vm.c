@@ -1,6 +1,5 @@
 /*
- * vmm/machine: real VMs with guests of a few bytes. Where /dev/kvm cannot be used, each
- * test says so and passes.
+ * vmm/machine: real VMs with guests of a few bytes.
  */
 #include <check.h>
 #include <dirent.h>
@@ -58,13 +57,9 @@ static struct kvm_host host;
 static struct vm vm;
 static struct board board;
 
-static bool no_kvm(const char *test)
+static void open_kvm(void)
 {
-    int err = kvm_open(&host);
-
-    if (err)
-        printf("# SKIP vm: %s: no usable /dev/kvm: %s\n", test, strerror(-err));
-    return err;
+    ck_assert_int_eq(kvm_open(&host), 0);
 }
 
 /* A VM whose first `running` vCPUs start with this code; the others wait for SIPI. */
@@ -149,8 +144,7 @@ START_TEST(test_end)
 {
     uint64_t signalled;
 
-    if (no_kvm(ends[_i].name))
-        return;
+    open_kvm();
     make_guest(&vm, &board, 2, 1, ends[_i].code, ends[_i].bytes, NULL);
     ck_assert_int_eq(vm_start(&vm), 0);
     ck_assert_int_eq(vm_wait(&vm, LIMIT_MS), 0);
@@ -178,8 +172,7 @@ START_TEST(test_run)
 {
     pthread_t thread = pthread_self();
 
-    if (no_kvm("run"))
-        return;
+    open_kvm();
     MAKE(2, 1, exit_42);
     ck_assert_int_eq(vm_run(&vm, wait_beside, &thread), 0);
     ck_assert(!pthread_equal(pthread_self(), thread));
@@ -223,8 +216,7 @@ START_TEST(test_stop)
     long took = STOP_MS;
 
     for (unsigned i = 0; i < TRIES && took >= STOP_MS; i++) {
-        if (no_kvm(endless[_i].name))
-            return;
+        open_kvm();
         make_guest(&vm, &board, 4, 2, endless[_i].code, endless[_i].bytes, NULL);
         ck_assert_int_eq(vm_start(&vm), 0);
         ck_assert_int_eq(vm_wait(&vm, 20), -ETIMEDOUT);
@@ -246,8 +238,7 @@ START_TEST(test_stop_in_output)
     int fds[2];
 
     for (unsigned i = 0; i < TRIES && took >= STOP_MS; i++) {
-        if (no_kvm("stop in output"))
-            return;
+        open_kvm();
         ck_assert_int_eq(pipe(fds), 0);
         config.console_out_fd = fds[1];
         make_guest(&vm, &board, 1, 1, print, sizeof(print), &config);
@@ -271,8 +262,7 @@ START_TEST(test_pause)
 {
     uint32_t first[2];
 
-    if (no_kvm("pause"))
-        return;
+    open_kvm();
     /* Two that count, one that waits for SIPI. */
     MAKE(3, 2, count);
     ck_assert_int_eq(vm_start(&vm), 0);
@@ -305,8 +295,7 @@ START_TEST(test_stop_while_paused)
 {
     uint32_t first;
 
-    if (no_kvm("stop while paused"))
-        return;
+    open_kvm();
     MAKE(2, 2, count);
     ck_assert_int_eq(vm_start(&vm), 0);
     sleep_ms(10);
@@ -366,8 +355,7 @@ START_TEST(test_pause_stress)
                                    .checkpoint_owner = &stress };
     pthread_t outside[2];
 
-    if (no_kvm("pause stress"))
-        return;
+    open_kvm();
     make_guest(&vm, &board, 4, 3, ring, sizeof(ring), &config);
     ck_assert_int_eq(vm_start(&vm), 0);
     for (unsigned i = 0; i < 2; i++)
@@ -397,8 +385,7 @@ START_TEST(test_two_at_once)
     static struct vm other;
     static struct board other_board;
 
-    if (no_kvm("two at once"))
-        return;
+    open_kvm();
     MAKE(1, 1, count);
     make_guest(&other, &other_board, 1, 1, exit_42, sizeof(exit_42), NULL);
     ck_assert_int_eq(vm_start(&vm), 0);
@@ -416,8 +403,7 @@ START_TEST(test_nothing_left)
 {
     unsigned before;
 
-    if (no_kvm("nothing left"))
-        return;
+    open_kvm();
     kvm_close(&host);
     before = open_fds();
     for (unsigned i = 0; i < 5; i++) {
@@ -456,8 +442,7 @@ START_TEST(test_bad_shapes)
     };
     unsigned before;
 
-    if (no_kvm("bad shapes"))
-        return;
+    open_kvm();
     before = open_fds();
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct vm_shape shape = bad[i];
@@ -479,8 +464,7 @@ START_TEST(test_meanwhile)
     struct put put = { .fails = -ENOEXEC };
     unsigned before;
 
-    if (no_kvm("meanwhile"))
-        return;
+    open_kvm();
     shape.arg = &put;
     before = open_fds();
     ck_assert_int_eq(vm_create(&vm, &host, &shape), -ENOEXEC);
@@ -506,8 +490,7 @@ START_TEST(test_slots)
     const struct vm_shape shape = { .memory_bytes = 2 * MIB, .ncpus = 1 };
     void *page;
 
-    if (no_kvm("slots"))
-        return;
+    open_kvm();
     ck_assert_int_eq(vm_create(&vm, &host, &shape), 0);
     page = aligned_alloc(4096, 4096);
     ck_assert_int_eq(memory_add(&vm.memory, 16 * MIB, 4096, page, KVM_MEM_READONLY), 0);
@@ -527,8 +510,7 @@ START_TEST(test_probe)
     struct probe_code probe = { .code = report_7, .bytes = sizeof(report_7) };
     struct probe_outcome outcome;
 
-    if (no_kvm("probe"))
-        return;
+    open_kvm();
     for (unsigned i = 0; i < 2; i++) {
         probe.mode = modes[i];
         ck_assert_int_eq(probe_run(&host, &probe, &outcome), 0);
@@ -555,8 +537,7 @@ START_TEST(test_msi)
     uint32_t *spurious = (uint32_t *)(void *)(lapic.regs + SPURIOUS);
     const uint32_t *requested = (uint32_t *)(void *)(lapic.regs + REQUESTED + VECTOR / 32 * 16);
 
-    if (no_kvm("msi"))
-        return;
+    open_kvm();
     MAKE(1, 1, halt);
     ck_assert_int_eq(irq_msi(&vm, ABI_LAPIC_GPA, VECTOR), -EAGAIN);
     ck_assert_int_ge(ioctl(vm.vcpus[0].fd, KVM_GET_LAPIC, &lapic), 0);
@@ -575,6 +556,7 @@ Suite *vm_suite(void)
     Suite *suite = suite_create("vm");
     TCase *tc = tcase_create("vm");
 
+    tcase_set_tags(tc, NEEDS_KVM);
     tcase_set_timeout(tc, 30);
     tcase_add_loop_test(tc, test_end, 0, sizeof(ends) / sizeof(ends[0]));
     tcase_add_test(tc, test_run);

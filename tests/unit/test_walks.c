@@ -332,6 +332,7 @@ Suite *walks_suite(void)
 {
     Suite *suite = suite_create("walks");
     TCase *chains = tcase_create("chains"), *count = tcase_create("references");
+    TCase *guest = tcase_create("references of a guest");
 
     tcase_set_timeout(chains, 60);
     tcase_add_test(chains, same_footprint);
@@ -343,7 +344,10 @@ Suite *walks_suite(void)
     tcase_add_test(count, numbers);
     tcase_add_test(count, alignment);
     tcase_add_test(count, of_this_process);
-    tcase_add_loop_test(count, of_a_guest, 0, 2);
     suite_add_tcase(suite, count);
+    tcase_set_tags(guest, NEEDS_KVM);
+    tcase_set_timeout(guest, 60);
+    tcase_add_loop_test(guest, of_a_guest, 0, 2);
+    suite_add_tcase(suite, guest);
     return suite;
 }

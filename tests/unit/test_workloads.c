@@ -175,6 +175,7 @@ Suite *workloads_suite(void)
     tcase_add_test(plain, all_of_a_tree);
     tcase_add_test(plain, that_cannot_be);
     suite_add_tcase(suite, plain);
+    tcase_set_tags(guest, NEEDS_KVM);
     tcase_set_timeout(guest, 60);
     tcase_add_test(guest, in_a_guest);
     suite_add_tcase(suite, guest);

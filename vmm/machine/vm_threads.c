@@ -249,7 +249,8 @@ int vm_wait(struct vm *vm, int timeout_ms)
     int err = 0;
 
     pthread_mutex_lock(&vm->lock);
-    while (vm->threads && !err) {
+    /* During vm_run it may be called before the first thread is there. */
+    while ((vm->threads || vm->end.reason == VM_END_NONE) && !err) {
         if (vm->end.reason == VM_END_NONE) {
             if (!wait_until(vm, timeout_ms < 0 ? NULL : &limit))
                 err = -ETIMEDOUT;
@@ -262,8 +263,6 @@ int vm_wait(struct vm *vm, int timeout_ms)
         if (!wait_until(vm, &next) && timeout_ms >= 0 && !earlier(&next, &limit))
             err = -ETIMEDOUT;
     }
-    if (vm->end.reason == VM_END_NONE)
-        err = -ETIMEDOUT;
     pthread_mutex_unlock(&vm->lock);
     if (err)
         return err;
