@@ -42,7 +42,9 @@ static const uint8_t panic[] = { OUT(ABI_DOORBELL_PORT + ABI_DOORBELL_PANIC), 0x
 static const uint8_t reset[] = { 0xb0, I8042_RESET, 0xe6, I8042_PORT };
 static const uint8_t halt[] = { 0xf4, 0xeb, 0xfd };   /* 1: hlt; jmp 1b, interrupts off */
 static const uint8_t triple_fault[] = { 0x0f, 0x0b }; /* ud2; the IDT is all zero */
-static const uint8_t count[] = { 0xc1, 0xe3, 6,       /* shl $6, %ebx */
+/* With IF clear, Bochs would hold back its host's interrupts too (tests/guests/spin.S). */
+static const uint8_t count[] = { 0xfb,                               /* sti */
+                                 0xc1, 0xe3, 6,                      /* shl $6, %ebx */
                                  0xff, 0x83, 0x00, 0x30, 0x00, 0x00, /* 1: incl 0x3000(%ebx) */
                                  0xeb, 0xf8 };                       /* jmp 1b */
 static const uint8_t ring[] = { OUT(ABI_DOORBELL_PORT),
