@@ -50,10 +50,36 @@ const struct bus_region *bus_find(const struct bus *bus, uint64_t address, unsig
     return NULL;
 }
 
+/* bus_find, with the region that answered last tried first. */
+static const struct bus_region *bus_find_recent(struct bus *bus, uint64_t address, unsigned size)
+{
+    const struct bus_region *region = atomic_load_explicit(&bus->recent, memory_order_relaxed);
+
+    if (region && address - region->base < region->len &&
+        size <= region->len - (address - region->base))
+        return region;
+    region = bus_find(bus, address, size);
+    if (region)
+        atomic_store_explicit(&bus->recent, region, memory_order_relaxed);
+    return region;
+}
+
+/* `size` bytes, 1 to 8. The usual sizes are single moves, not calls. */
+static inline void bus_copy(void *to, const void *from, unsigned size)
+{
+    switch (size) {
+    case 1: memcpy(to, from, 1); break;
+    case 2: memcpy(to, from, 2); break;
+    case 4: memcpy(to, from, 4); break;
+    case 8: memcpy(to, from, 8); break;
+    default: memcpy(to, from, size);
+    }
+}
+
 void bus_read(struct bus *bus, struct vcpu *vcpu, uint64_t address, void *data, unsigned size,
               unsigned count)
 {
-    const struct bus_region *region = bus_find(bus, address, size);
+    const struct bus_region *region = bus_find_recent(bus, address, size);
 
     if (!region || !region->read) {
         memset(data, 0xff, (size_t)size * count);
@@ -63,14 +89,14 @@ void bus_read(struct bus *bus, struct vcpu *vcpu, uint64_t address, void *data, 
     for (unsigned i = 0; i < count; i++) {
         uint64_t value = region->read(region->owner, vcpu, address - region->base, size);
 
-        memcpy((char *)data + (size_t)i * size, &value, size);
+        bus_copy((char *)data + (size_t)i * size, &value, size);
     }
 }
 
 void bus_write(struct bus *bus, struct vcpu *vcpu, uint64_t address, const void *data,
                unsigned size, unsigned count)
 {
-    const struct bus_region *region = bus_find(bus, address, size);
+    const struct bus_region *region = bus_find_recent(bus, address, size);
 
     if (!region || !region->write) {
         atomic_fetch_add_explicit(&bus->unclaimed_writes, count, memory_order_relaxed);
@@ -79,7 +105,7 @@ void bus_write(struct bus *bus, struct vcpu *vcpu, uint64_t address, const void 
     for (unsigned i = 0; i < count; i++) {
         uint64_t value = 0;
 
-        memcpy(&value, (const char *)data + (size_t)i * size, size);
+        bus_copy(&value, (const char *)data + (size_t)i * size, size);
         region->write(region->owner, vcpu, address - region->base, size, value);
     }
     if (region->settle)

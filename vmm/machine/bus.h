@@ -32,6 +32,8 @@ struct bus {
     uint64_t limit; /* last address of the bus */
     unsigned nregions;
     const struct bus_region *regions[BUS_REGIONS_MAX]; /* by ascending base */
+    /* The one that answered last, mostly the next one too; NULL: none yet. */
+    _Atomic(const struct bus_region *) recent;
     atomic_ullong unclaimed_reads;
     atomic_ullong unclaimed_writes;
 };
