@@ -44,9 +44,12 @@ static const struct {
     { "avx512f", 0xe0 }, { "pku", 0x200 }, { "amx_tile", 0x60000 },
 };
 
-static bool is_feature(const char *name, unsigned word, unsigned bit)
+/* Most names differ in their first letter: no call for them, while the guest waits to start. */
+static inline bool is_feature(const char *name, unsigned word, unsigned bit)
 {
-    return cpuid_names[word][bit] && !strcmp(cpuid_names[word][bit], name);
+    const char *feature = cpuid_names[word][bit];
+
+    return feature && *feature == *name && !strcmp(feature, name);
 }
 
 static bool find(const char *name, unsigned *word, uint32_t *bit)
@@ -160,29 +163,50 @@ bool cpuid_has(const struct cpuid_table *table, const char *name)
     return value && *value & bit;
 }
 
-static void hide(struct cpuid_table *table, const char *name)
+/* A feature of this table: where its bit is. */
+struct place {
+    uint32_t *value, bit;
+};
+
+static struct place find_place(uint32_t *const values[CPUID_WORDS], const char *name)
 {
     unsigned word;
-    uint32_t bit, *value;
+    struct place place = { .value = NULL };
 
-    if (!find(name, &word, &bit))
-        return;
-    value = find_word(table, word);
-    if (value)
-        *value &= ~bit;
+    if (find(name, &word, &place.bit))
+        place.value = values[word];
+    return place;
 }
 
-/* Until nothing changes: the table's order is no order of dependencies. */
+static bool is_set(struct place place)
+{
+    return place.value && *place.value & place.bit;
+}
+
+/*
+ * Until nothing changes: the table's order is no order of dependencies. Names are looked up
+ * once, and only for features that are there, since a guest waits for this to start.
+ */
 static void hide_dependents(struct cpuid_table *table)
 {
+    struct place feature[CPUID_DEPENDENCIES_MAX], needs[CPUID_DEPENDENCIES_MAX];
+    uint32_t *values[CPUID_WORDS];
+    unsigned n = 0;
     bool again = true;
 
+    for (unsigned i = 0; i < CPUID_WORDS; i++)
+        values[i] = find_word(table, i);
+    for (const struct cpuid_dependency *one = cpuid_dependencies; one->feature; one++) {
+        feature[n] = find_place(values, one->feature);
+        if (is_set(feature[n]))
+            needs[n++] = find_place(values, one->needs);
+    }
     while (again) {
         again = false;
-        for (const struct cpuid_dependency *one = cpuid_dependencies; one->feature; one++) {
-            if (!cpuid_has(table, one->feature) || cpuid_has(table, one->needs))
+        for (unsigned i = 0; i < n; i++) {
+            if (!is_set(feature[i]) || is_set(needs[i]))
                 continue;
-            hide(table, one->feature);
+            *feature[i].value &= ~feature[i].bit;
             again = true;
         }
     }

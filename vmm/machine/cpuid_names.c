@@ -133,6 +133,9 @@ const struct cpuid_dependency cpuid_dependencies[] = {
     { "npt", "svm" },
     { NULL, NULL },
 };
+_Static_assert(sizeof(cpuid_dependencies) / sizeof(cpuid_dependencies[0]) - 1 <=
+                   CPUID_DEPENDENCIES_MAX,
+               "room for all of them");
 
 /* The levels of the x86-64 psABI, and what a VM needs in any case. */
 #define MACHINE                                                                                   \

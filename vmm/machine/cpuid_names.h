@@ -14,6 +14,7 @@ struct cpuid_dependency {
     const char *feature, *needs;
 };
 
+#define CPUID_DEPENDENCIES_MAX 63
 extern const struct cpuid_dependency cpuid_dependencies[]; /* up to a NULL */
 
 struct cpuid_template {
