@@ -1,7 +1,11 @@
 /*
- * bench [--json FILE] [--strata FILE] [--pairs N] [--verbose] [PART…]: measures
- * strata beside the floor, prints `NAME value unit (limit L: holds|falls short)` for each result,
- * or `(at least L: …)` where more is better.
+ * bench [--json FILE] [--clock time|instructions] [--strata FILE] [--pairs N] [--verbose]
+ * [PART…]: measures strata beside the floor, prints
+ * `NAME value unit (limit L: holds|falls short)` for each result, or `(at least L: …)` where
+ * more is better.
+ *
+ * --clock says what the clocks of this host count. With instructions, one for each ns and each
+ * tick (scripts/emuhost npt --icount), figures are named and labelled so.
  * Exit status: 0 all limits hold, 1 one falls short, 2 it could not measure.
  */
 #include "tests/bench/bench.h"
@@ -31,12 +35,31 @@ static struct result {
     size_t n;
 } results[RESULTS_MAX];
 static size_t nresults;
+static bool instructions; /* the clock counts them */
 
 static bool holds(const struct result *r)
 {
     if (r->limit == BENCH_NO_LIMIT)
         return true;
     return r->at_least ? r->value >= r->limit : r->value <= r->limit;
+}
+
+/* A figure of time is one of instructions where the clock counts these: start_floor_ns. */
+static void name_clock(struct result *r)
+{
+    static const char *const units[][2] = { { "ns", "_ns" }, { "ticks", "_tsc" } };
+
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        size_t length = strlen(r->name), suffix = strlen(units[i][1]);
+
+        if (strcmp(r->unit, units[i][0]) != 0 || length < suffix ||
+            strcmp(r->name + length - suffix, units[i][1]) != 0)
+            continue;
+        r->name[length - suffix] = 0;
+        strncat(r->name, "_instructions", sizeof(r->name) - strlen(r->name) - 1);
+        snprintf(r->unit, sizeof(r->unit), "instructions");
+        return;
+    }
 }
 
 static void report(const struct result *result)
@@ -47,6 +70,8 @@ static void report(const struct result *result)
         errx(2, "more than %d results", RESULTS_MAX);
     r = &results[nresults++];
     *r = *result;
+    if (instructions)
+        name_clock(r);
     printf("%s %.10g %s", r->name, r->value, r->unit);
     if (r->limit != BENCH_NO_LIMIT)
         printf(" (%s %.10g: %s)", r->at_least ? "at least" : "limit", r->limit,
@@ -83,8 +108,10 @@ static void write_json(const char *path)
     for (size_t i = 0; i < nresults; i++) {
         const struct result *r = &results[i];
 
-        fprintf(f, "%s\n{\"name\": \"%s\", \"value\": %.10g, \"unit\": \"%s\", ", i ? "," : "",
-                r->name, r->value, r->unit);
+        fprintf(f,
+                "%s\n{\"name\": \"%s\", \"value\": %.10g, \"unit\": \"%s\", "
+                "\"clock\": \"%s\", ",
+                i ? "," : "", r->name, r->value, r->unit, instructions ? "instructions" : "time");
         if (r->limit == BENCH_NO_LIMIT)
             fprintf(f, "\"limit\": null, \"holds\": null, \"n\": %zu}", r->n);
         else
@@ -111,12 +138,17 @@ int main(int argc, char **argv)
             bench.verbose = true;
         else if (strcmp(argv[first], "--json") == 0 && first + 1 < argc)
             json = argv[++first];
+        else if (strcmp(argv[first], "--clock") == 0 && first + 1 < argc &&
+                 (strcmp(argv[first + 1], "time") == 0 ||
+                  strcmp(argv[first + 1], "instructions") == 0))
+            instructions = strcmp(argv[++first], "instructions") == 0;
         else if (strcmp(argv[first], "--strata") == 0 && first + 1 < argc)
             bench.strata = argv[++first];
         else if (strcmp(argv[first], "--pairs") == 0 && first + 1 < argc)
             bench.pairs = (unsigned)atoi(argv[++first]);
         else
-            errx(2, "usage: bench [--json FILE] [--strata FILE] [--pairs N] [--verbose] [PART...]");
+            errx(2, "usage: bench [--json FILE] [--clock time|instructions] [--strata FILE] "
+                    "[--pairs N] [--verbose] [PART...]");
     }
     if (bench.pairs < 1 || bench.pairs > 10000)
         errx(2, "--pairs takes 1 to 10000");
@@ -130,7 +162,7 @@ int main(int argc, char **argv)
         if (wanted && parts[i].run(&bench) < 0)
             errx(2, "part %s could not be measured", parts[i].name);
     }
-    if (json && first == argc) /* some parts would make it look complete */
+    if (json)
         write_json(json);
     for (size_t i = 0; i < nresults; i++)
         fell_short |= !holds(&results[i]);
