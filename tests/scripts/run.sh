@@ -36,7 +36,7 @@ no_emulators() { [ -z "$(emulators)" ]; }
 
 # --- misuse
 
-misuse "emuhost without a host" 'npt or ept' scripts/emuhost
+misuse "emuhost without a host" 'npt, ept, any or own' scripts/emuhost
 misuse "emuhost with an unknown host" 'frob' scripts/emuhost frob -- true
 misuse "emuhost without a command" 'COMMAND' scripts/emuhost npt --
 misuse "emuhost with an unknown option" 'frob' scripts/emuhost npt --frob -- true
@@ -58,9 +58,11 @@ misuse "bench-peers with a peer that is not there" "kvmtool: .*nothing' is no pr
 misuse "bench-peers with a peer that is no program" 'is no program' scripts/bench-peers --peer qemu=README.md
 misuse "bench-peers with an unknown peer" "not 'frob=/bin/true'" scripts/bench-peers --peer frob=/bin/true
 misuse "bench-peers with a peer without its path" "not 'kvmtool'" scripts/bench-peers --peer kvmtool
+misuse "bench with an unknown part" 'frob' scripts/bench frob
+misuse "bench with a number of pairs that is none" '1 to 9999' scripts/bench --pairs 0
 misuse "check with an unknown step" 'frob' scripts/check frob
 misuse "check with an unknown option" 'frob' scripts/check --frob
-for script in emuhost deps check guest-linux bench-peers; do
+for script in emuhost deps check guest-linux bench bench-peers; do
 	run scripts/$script --help
 	why=$(expect 0; same stderr "$work/err" '')
 	grep -q "^usage: scripts/$script" "$work/out" || why+="no usage on stdout"
@@ -286,9 +288,29 @@ why=
 [ -n "$(ls "$work/cache/strata/run")" ] || why="SIGKILL left nothing to clean; "
 touch -d '10 minutes ago' "$work"/cache/strata/run/*
 
-# An emulator that does not come up gets another try; here the first does not.
+# An emulator that has had more than enough CPU time is given up; one that is only late is
+# not, however late: this one takes longer than any start, and uses nothing meanwhile.
 mkdir "$work/fake-qemu"
 qemu=$(command -v qemu-system-x86_64)
+cat >"$work/fake-qemu/qemu-system-x86_64" <<FAKE
+#!/bin/sh
+echo again >>$work/starts
+sleep 40
+exec $qemu "\$@"
+FAKE
+chmod +x "$work/fake-qemu/qemu-system-x86_64"
+run env PATH="$work/fake-qemu:$PATH" scripts/emuhost npt -- echo up </dev/null
+why=$(expect 0; same stdout "$work/out" $'up\n'; same stderr "$work/err" '')
+[ "$(wc -l <"$work/starts")" -eq 1 ] || why+="it was started again"
+verdict "emuhost: a late start is waited for" "$why"
+printf '#!/bin/sh\nwhile :; do :; done\n' >"$work/fake-qemu/qemu-system-x86_64"
+run env PATH="$work/fake-qemu:$PATH" EMUHOST_STUCK_CPU=2 scripts/emuhost npt -- echo up </dev/null
+why=$(expect 3; same stdout "$work/out" '')
+[ "$(grep -cE '^emuhost: start [123]: the emulator used [0-9]+ s of CPU time without getting further; .* load average' "$work/err")" -eq 3 ] ||
+	why+="it does not say of three starts what it saw"
+verdict "emuhost: an emulator that does not get further is given up" "$why"
+
+# An emulator that does not come up gets another try; here the first does not.
 cat >"$work/fake-qemu/qemu-system-x86_64" <<FAKE
 #!/bin/sh
 [ -e $work/tried ] || { : >$work/tried; exit 1; }
@@ -312,6 +334,18 @@ cat >"$work/no-kvm" <<NOKVM
 cd "$work" && exec "$root/scripts/strata" "\$@"
 NOKVM
 if unshare -m true 2>/dev/null; then
+	cat >"$work/hidden" <<HIDDEN
+[ ! -e /dev/kvm ] || mount --bind /dev/null /dev/kvm || exit 99
+cd "$root" && exec "\$@"
+HIDDEN
+	run unshare -m sh "$work/hidden" scripts/emuhost own -- echo here </dev/null
+	why=$(expect 3; same stdout "$work/out" '')
+	grep -qE '^emuhost: (there is no /dev/kvm|/dev/kvm does not work)' "$work/err" || why+="it does not say why; "
+	verdict "emuhost own, where there is no KVM" "$why"
+	run unshare -m sh "$work/hidden" scripts/emuhost any -- cat /sys/module/kvm_amd/parameters/npt </dev/null
+	why=$(expect 0; same stdout "$work/out" $'Y\n')
+	grep -q 'in an emulated host instead' "$work/err" || why+="it does not say where; "
+	verdict "emuhost any, where there is no KVM" "$why"
 	run unshare -m sh "$work/no-kvm" tour paging --json tour.json </dev/null
 	why=$(expect 0)
 	grep -q 'emulated host' "$work/err" || why+="no word about the emulated host; "
@@ -328,6 +362,18 @@ if unshare -m true 2>/dev/null; then
 	verdict "strata takes disks along to it, and brings back those that may be written" "$why"
 else
 	skip "strata falls back to an emulated host, with disks" "needs the right to make a mount namespace"
+fi
+
+if scripts/emuhost own -- true 2>/dev/null; then
+	run scripts/emuhost any --with README.md -- sh -c 'cat README.md | head -n 1; exit 7' </dev/null
+	why=$(expect 7; same stdout "$work/out" $'# strata\n'; same stderr "$work/err" '')
+	verdict "emuhost any, where KVM works: here" "$why"
+	run scripts/emuhost any --timeout 1 -- sleep 60 </dev/null
+	why=$(expect 124)
+	grep -q 'within 1 s' "$work/err" || why+="no word about the limit"
+	verdict "emuhost any, where KVM works: a limit" "$why"
+else
+	skip "emuhost any, where KVM works" "not available here, because this machine's KVM does not"
 fi
 
 plan
