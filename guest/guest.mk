@@ -8,8 +8,8 @@ KERNEL_CFLAGS := $(GUEST_CFLAGS) -mgeneral-regs-only -mno-red-zone -mcmodel=kern
     -fno-jump-tables -fno-omit-frame-pointer
 USER_CFLAGS   := $(GUEST_CFLAGS)
 
-KERNEL_SRCS := $(sort $(wildcard guest/kernel/*.c guest/kernel/*.S))
-KERNEL_OBJS := $(patsubst guest/%,$G/%.o,$(filter-out %/programs.S,$(KERNEL_SRCS)))
+KERNEL_SRCS := $(sort $(wildcard guest/kernel/*.c guest/kernel/*/*.c guest/kernel/*/*.S))
+KERNEL_OBJS := $(patsubst guest/%,$G/%.o,$(KERNEL_SRCS))
 LIB_OBJS    := $(patsubst guest/%,$G/%.o,$(sort $(wildcard guest/lib/*.c guest/lib/*.S)))
 PROGRAMS    := $(patsubst guest/user/%.c,$G/user/%,$(sort $(wildcard guest/user/*.c)))
 # Programs that a shared library is loaded into at run time, and that library.
@@ -69,7 +69,7 @@ $G/programs.o: $G/programs.S
 
 # Two passes: the first kernel's symbols become the table that the second one's
 # backtraces use. The table comes last, so that it moves nothing.
-KLINK = ld -static -nostdlib -z noexecstack -z max-page-size=4096 --no-warn-rwx-segments -T guest/kernel/kernel.ld
+KLINK = ld -static -nostdlib -z noexecstack -z max-page-size=4096 --no-warn-rwx-segments -T guest/kernel/arch/kernel.ld
 define link_kernel
 	sh guest/symbols.sh </dev/null >$(@D)/symbols.S && gcc -c -o $(@D)/symbols.o $(@D)/symbols.S
 	$(KLINK) -o $(@D)/kernel.1 $(filter %.o,$^) $(@D)/symbols.o
@@ -77,7 +77,7 @@ define link_kernel
 	$(KLINK) -o $@.tmp $(filter %.o,$^) $(@D)/symbols.o
 	mv $@.tmp $@
 endef
-$G/kernel.elf: $(KERNEL_OBJS) $G/programs.o guest/kernel/kernel.ld guest/symbols.sh
+$G/kernel.elf: $(KERNEL_OBJS) $G/programs.o guest/kernel/arch/kernel.ld guest/symbols.sh
 	$(link_kernel)
 
 # Stratas whose guests have a fault, which tests must notice: it takes 2 ms longer for each page
@@ -88,7 +88,7 @@ build/fault/$1/$2.o: guest/kernel/$2.c
 	@mkdir -p $$(@D)
 	gcc $$(KERNEL_CFLAGS) -D$3 -c -o $$@ $$<
 build/fault/$1/kernel.elf: $$(filter-out %/$2.c.o,$$(KERNEL_OBJS)) build/fault/$1/$2.o $G/programs.o \
-    guest/kernel/kernel.ld guest/symbols.sh
+    guest/kernel/arch/kernel.ld guest/symbols.sh
 	$$(link_kernel)
 build/fault/$1/bundled.o: vmm/boot/bundled.S build/fault/$1/kernel.elf
 	$$(CC) -DBUNDLED_KERNEL='"build/fault/$1/kernel.elf"' -c -o $$@ $$<
@@ -96,5 +96,5 @@ build/fault/$1/strata: $$(filter-out %/bundled.o,$$(OBJS)) build/fault/$1/bundle
 	$$(CC) $$(SANITIZE) $$(LINK) -pthread -o $$@ $$^ $$(LIBS)
 .PHONY: $1
 endef
-$(eval $(call seeded,slow-faults,space,FAULT_DELAY_NS=2000000))
-$(eval $(call seeded,stale-tlb,smp,FAULT_STALE_TLB))
+$(eval $(call seeded,slow-faults,mm/space,FAULT_DELAY_NS=2000000))
+$(eval $(call seeded,stale-tlb,arch/smp,FAULT_STALE_TLB))

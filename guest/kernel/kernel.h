@@ -11,7 +11,7 @@
 /* Published to the host; the fields are the kernel's own variables. */
 extern struct abi_kernel kernel_info;
 
-#define BOOT_DEVICES_MAX 8 /* two interrupt vectors each (layout.h) */
+#define BOOT_DEVICES_MAX 8 /* two interrupt vectors each (arch/layout.h) */
 
 /* One memory-mapped device of the device tree. */
 struct boot_device {

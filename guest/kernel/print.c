@@ -1,8 +1,8 @@
 #include <stdarg.h>
 
 #include "guest/abi/machine.h"
-#include "guest/kernel/console.h"
-#include "guest/kernel/cpu.h"
+#include "guest/kernel/arch/cpu.h"
+#include "guest/kernel/drivers/console.h"
 #include "guest/kernel/kernel.h"
 #include "guest/kernel/kstring.h"
 

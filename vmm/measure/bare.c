@@ -29,7 +29,7 @@
 #define STRING(macro)   STRING_OF(macro)
 
 /*
- * The clock read as guest/kernel/measure.c does it: what takes r11d to eax and edx, as an
+ * The clock read as guest/kernel/arch/measure.c does it: what takes r11d to eax and edx, as an
  * event's operands, belongs to both. rdi is the device's address, rsi the next sample.
  */
 #define SAMPLE(action)                               \
