@@ -21,7 +21,7 @@ LIBS     := -lfdt -lcapstone -ljansson -luring -lm
 # strata-net, the user network's helper, is a program of its own (vmm/usernet).
 USERNET   := $(patsubst %.c,$(REST)/obj/%.o,$(sort $(wildcard vmm/usernet/*.c)))
 # Orders of guest/measure are carried out in the guest and here.
-SRCS      := $(filter-out vmm/usernet/%,$(sort $(wildcard vmm/*/*.c devices/*/*.c guest/measure/*.c)))
+SRCS      := $(filter-out vmm/usernet/%,$(sort $(wildcard vmm/*/*.c vmm/*/*/*.c devices/*/*.c guest/measure/*.c)))
 OBJS      := $(patsubst %.c,$B/obj/%.o,$(filter devices/iommu/%,$(SRCS))) \
     $(patsubst %.c,$(REST)/obj/%.o,$(filter-out devices/iommu/%,$(SRCS)) vmm/boot/bundled.c vmm/cli/page.c)
 CORE      := $(filter-out $(REST)/obj/vmm/cli/main.o,$(OBJS))

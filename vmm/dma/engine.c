@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "devices/core/board.h"
 #include "vmm/machine/vm.h"
@@ -30,6 +31,13 @@ void lab_random_fill(struct lab *lab, void *to, size_t bytes)
         at += n;
         bytes -= n;
     }
+}
+
+void lab_sleep_ms(unsigned ms)
+{
+    struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000l };
+
+    nanosleep(&time, NULL);
 }
 
 bool lab_check(struct lab_cell *cell, bool ok, const char *format, ...)

@@ -10,7 +10,7 @@
 #include <pthread.h>
 
 #include "devices/iommu/dma_request.h"
-#include "vmm/dma/attack.h"
+#include "vmm/dma/attacks/attack.h"
 #include "vmm/dma/lab_guest.h"
 #include "vmm/dma/rules.h"
 
@@ -83,10 +83,12 @@ struct lab {
     struct iommu_fault faults[LAB_FAULTS_MAX]; /* ring, nfaults % LAB_FAULTS_MAX is next */
 };
 
-/* ---- Random numbers, checks ------------------------------------------------ */
+/* ---- Random numbers, time, checks ------------------------------------------------ */
 
 uint64_t lab_random(struct lab *lab);
 void lab_random_fill(struct lab *lab, void *to, size_t bytes);
+
+void lab_sleep_ms(unsigned ms);
 
 /* One check of a cell; the text says what was expected and what observed. True: it held. */
 bool lab_check(struct lab_cell *cell, bool ok, const char *format, ...)

@@ -11,7 +11,8 @@
 #include "devices/core/board.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/layout.h"
-#include "vmm/dma/attack_run.h"
+#include "vmm/dma/attacks/attack.h"
+#include "vmm/dma/engine.h"
 #include "vmm/dma/measures.h"
 #include "vmm/machine/monotonic.h"
 #include "vmm/machine/vm.h"
@@ -41,7 +42,8 @@ static size_t plan_cells(const struct policy *policy, const struct lab_options *
     for (unsigned attack = 0; attack < LAB_ATTACKS; attack++) {
         for (unsigned device = 0; wanted(options, attack) && device < policy->guest.ndevices;
              device++) {
-            for (unsigned n = 0; attack_expectations[attack](policy, device, n, &plan); n++) {
+            for (unsigned n = 0; lab_attacks[attack].attack->expect(policy, device, n, &plan);
+                 n++) {
                 if (cells) {
                     struct lab_cell *cell = &cells[count];
 
@@ -84,7 +86,7 @@ static void run_cell(struct lab *lab, struct lab_cell *cell, unsigned n)
         /* What is not tried is not stopped. */
         cell->observed.applies = !lab->guest.failure[0];
         if (!lab->guest.failure[0])
-            attack_runs[cell->attack](lab, cell, n);
+            lab_attacks[cell->attack].attack->run(lab, cell, n);
         lab_check(cell, !lab->guest.failure[0], "%s", lab->guest.failure);
         wrong = lab->guest.failure[0] ? 0 : lab_verify(lab);
         lab_check(cell, wrong == 0,
@@ -187,6 +189,15 @@ static int wire(struct lab *lab, char *error, size_t error_bytes)
     return err;
 }
 
+/* Also where the attacks that want this are not wanted: what the guest sees is the same. */
+static void lab_before_attach(struct lab *lab, unsigned device, uint64_t gpa, bool booted)
+{
+    for (unsigned i = 0; i < LAB_ATTACKS; i++) {
+        if (lab_attacks[i].attack->before_attach)
+            lab_attacks[i].attack->before_attach(lab, device, gpa, booted);
+    }
+}
+
 /* The guest is up and waits: everything that is to be found out. */
 static void investigate(struct lab *lab)
 {
@@ -198,7 +209,7 @@ static void investigate(struct lab *lab)
         err = lab_plant(lab);
     for (unsigned device = 0; device < lab->policy->guest.ndevices && !err; device++) {
         if (rules_device(lab->policy, device)->flags & ABI_DEVICE_EARLY)
-            attack_before_attach(lab, device, lab_page(lab, LAB_PAGE_SECRET)->gpa, true);
+            lab_before_attach(lab, device, lab_page(lab, LAB_PAGE_SECRET)->gpa, true);
     }
     if (!err)
         err = lab_set_up(lab);
@@ -207,12 +218,10 @@ static void investigate(struct lab *lab)
                  strerror(-err));
     if (!err)
         measure_exposure(lab);
-    for (unsigned device = 0; device < lab->policy->guest.ndevices && !err; device++) {
-        if (wanted(lab->options, ATTACK_PROBE_SCAN))
-            attack_guests_view(lab, device);
+    for (unsigned i = 0; i < LAB_ATTACKS && !err; i++) {
+        if (lab_attacks[i].attack->prepare && wanted(lab->options, i))
+            lab_attacks[i].attack->prepare(lab);
     }
-    if (!lab->guest.failure[0] && wanted(lab->options, ATTACK_DEFERRED_INVALIDATION))
-        measure_windows(lab);
     run_cells(lab);
     if (!lab->guest.failure[0] && lab->options->random_seconds)
         measure_random(lab);
@@ -271,7 +280,7 @@ static int run_machine(struct lab *lab, struct vm *vm, struct board *board,
     if (err)
         goto destroy_board;
     for (unsigned device = 0; device < lab->policy->guest.ndevices; device++)
-        attack_before_attach(lab, device, LAYOUT_FDT_GPA, false);
+        lab_before_attach(lab, device, LAYOUT_FDT_GPA, false);
     err = vm_start(vm);
     if (err) {
         snprintf(error, error_bytes, "cannot start the CPUs' threads: %s", strerror(-err));

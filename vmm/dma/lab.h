@@ -9,17 +9,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vmm/dma/attacks/attacks.h"
 #include "vmm/dma/policy.h"
 #include "vmm/machine/kvm.h"
 
-#define LAB_ATTACKS      22
 #define LAB_REASON_BYTES 200
 
 struct lab_attack {
-    const char *name;       /* --attack NAME */
-    const char *mechanism;  /* one line */
-    const char *stopped_by; /* one line */
-    const char *source;     /* where it is described: "Thunderclap, NDSS'19", ... */
+    const char *name;            /* --attack NAME */
+    const char *mechanism;       /* one line */
+    const char *stopped_by;      /* one line */
+    const char *source;          /* where it is described: "Thunderclap, NDSS'19", ... */
+    const struct attack *attack; /* attacks/attack.h */
 };
 
 /* The classes of attack, in the order of the matrix. */

@@ -7,7 +7,6 @@
 #include "vmm/machine/memory.h"
 #include "vmm/machine/monotonic.h"
 
-#define BOTH           (RULES_READ | RULES_WRITE)
 #define WINDOW_SAMPLES 9
 #define WINDOW_MS      200 /* a lazy flush has come by then */
 
@@ -26,7 +25,7 @@ static void expose(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t 
         uint64_t page = (gpa + at) / ATTACK_PAGE_BYTES;
 
         if (page < exposure->pages)
-            exposure->rights[page] |= (uint8_t)(rights & BOTH);
+            exposure->rights[page] |= (uint8_t)(rights & RULES_BOTH);
     }
 }
 
@@ -44,7 +43,7 @@ void measure_exposure(struct lab *lab)
         if (lab->iommu)
             iommu_each_mapping(lab->iommu, d->endpoint, &bypass, expose, &exposure);
         for (uint64_t page = 0; page < exposure.pages; page++) {
-            uint32_t rights = bypass ? BOTH : exposure.rights[page];
+            uint32_t rights = bypass ? RULES_BOTH : exposure.rights[page];
 
             result->read_bytes += rights & RULES_READ ? ATTACK_PAGE_BYTES : 0;
             result->write_bytes += rights & RULES_WRITE ? ATTACK_PAGE_BYTES : 0;
@@ -134,7 +133,7 @@ static void measure_window(struct lab *lab, unsigned device)
 
     for (unsigned i = 0; i < WINDOW_SAMPLES && !lab_settle(lab); i++) {
         struct abi_lab_command map = lab_map_command(lab, device, (unsigned)(page - lab->arena),
-                                                     BOTH);
+                                                     RULES_BOTH);
 
         if (lab_call(lab, &map, 1) || map.result)
             break;

@@ -12,7 +12,6 @@
 #include "vmm/machine/memory.h"
 #include "vmm/machine/monotonic.h"
 
-#define BOTH        (RULES_READ | RULES_WRITE)
 #define ROUND       256 /* requests between two calls of the guest */
 #define REQUEST_MAX (2 * ATTACK_PAGE_BYTES)
 #define STALE_MAX   16
@@ -83,7 +82,7 @@ static void by_mappings(struct lab *lab, unsigned device, uint64_t iova, uint32_
             page->fate = UNKNOWN;
     }
     for (unsigned use = 0; use < d->nuses && page->fate != UNKNOWN; use++) {
-        uint32_t rights = rules_lacks(lab->policy, IOMMU_WITHOUT_PERMISSION) ? BOTH
+        uint32_t rights = rules_lacks(lab->policy, IOMMU_WITHOUT_PERMISSION) ? RULES_BOTH
                                                                              : d->use[use].rights;
 
         for (unsigned k = 0; k < RULES_REGION_PAGES; k++) {

@@ -51,6 +51,11 @@ bool rules_copies(const struct policy *policy, unsigned device)
     return rules_device(policy, device)->buffers != ABI_DMA_IN_PLACE;
 }
 
+bool rules_naive_queue(const struct policy *policy, unsigned device)
+{
+    return rules_device(policy, device)->flags & ABI_DEVICE_NAIVE_QUEUE;
+}
+
 static bool uses_pool(const struct policy *policy, unsigned device, unsigned region)
 {
     const struct abi_policy_device *d = rules_device(policy, device);
@@ -88,10 +93,21 @@ uint32_t rules_own(const struct policy *policy, unsigned device, unsigned region
             rights |= d->use[i].rights;
     }
     if (r->kind == ABI_REGION_POOL && uses_pool(policy, device, region))
-        rights |= RULES_READ | RULES_WRITE;
+        rights |= RULES_BOTH;
     if (r->kind == ABI_REGION_HOLE && (r->endpoints >> device & 1))
-        rights |= RULES_READ | RULES_WRITE;
+        rights |= RULES_BOTH;
     return rights;
+}
+
+bool rules_is_of_others(const struct policy *policy, unsigned device, unsigned region)
+{
+    uint32_t rights = 0;
+
+    for (unsigned other = 0; other < policy->guest.ndevices; other++) {
+        if (other != device)
+            rights |= rules_own(policy, other, region);
+    }
+    return (rights & ~rules_own(policy, device, region)) != 0;
 }
 
 uint32_t rules_reach(const struct policy *policy, unsigned device, unsigned region,
@@ -101,7 +117,7 @@ uint32_t rules_reach(const struct policy *policy, unsigned device, unsigned regi
 
     if (rules_untranslated(policy, device)) {
         *because = rules_why_untranslated(policy, device);
-        return RULES_READ | RULES_WRITE;
+        return RULES_BOTH;
     }
     *because = "no mapping of its domain leads there";
     for (unsigned other = 0; other < policy->guest.ndevices; other++) {
@@ -121,7 +137,7 @@ uint32_t rules_reach(const struct policy *policy, unsigned device, unsigned regi
                                            : "pool: another device's slots are in the same pool";
         } else if (rules_same_domain(policy, device, other)) {
             if (rules_lacks(policy, IOMMU_WITHOUT_PERMISSION))
-                gives = RULES_READ | RULES_WRITE;
+                gives = RULES_BOTH;
             if (gives & ~reach)
                 *because = other == device
                                ? "lacks permission: READ and WRITE are not looked at"

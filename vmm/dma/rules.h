@@ -14,6 +14,7 @@
 #define RULES_REGION_PAGES 4
 #define RULES_READ         1u
 #define RULES_WRITE        2u
+#define RULES_BOTH         (RULES_READ | RULES_WRITE)
 
 static inline const struct abi_policy_device *rules_device(const struct policy *policy,
                                                            unsigned device)
@@ -39,11 +40,17 @@ bool rules_bounces(const struct policy *policy, unsigned device);
 /* Whether a buffer that is not whole pages is copied to pages that hold nothing else. */
 bool rules_copies(const struct policy *policy, unsigned device);
 
+/* Whether the driver of the device's queues believes descriptors. */
+bool rules_naive_queue(const struct policy *policy, unsigned device);
+
 /* Bytes of a region that are attacked. */
 uint64_t rules_region_bytes(const struct policy *policy, unsigned region);
 
 /* What the device's own `memory-region` gives it of the region. */
 uint32_t rules_own(const struct policy *policy, unsigned device, unsigned region);
+
+/* Whether others may do with the region what this device may not. */
+bool rules_is_of_others(const struct policy *policy, unsigned device, unsigned region);
 
 /*
  * What the device can do to the region's contents in fact, with everything set up: by

@@ -1,12 +1,40 @@
-/* Attacks before a device is attached, and after its reset or detach. */
+/* DMA before the driver attaches the device, after its reset and after its detach. */
 #include <string.h>
 
-#include "vmm/dma/attack_run.h"
+#include "vmm/dma/attacks/attack.h"
+#include "vmm/dma/attacks/expect.h"
+#include "vmm/dma/attacks/scratch.h"
+#include "vmm/dma/engine.h"
 #include "vmm/machine/memory.h"
 
-#define BOTH (RULES_READ | RULES_WRITE)
+static bool pre_init_expect(const struct policy *policy, unsigned device, unsigned n,
+                            struct attack_plan *plan)
+{
+    static const struct expect_page reset = {
+        .target = "reset",
+        .why_not = "a reset takes all mappings of the device away",
+    };
+    bool open = !policy->iommu || policy->iommu_config.boot_bypass;
 
-void attack_before_attach(struct lab *lab, unsigned device, uint64_t gpa, bool booted)
+    if (n == 0) {
+        expect_effect(plan, "boot", open ? RULES_BOTH : 0, ATTACK_PAGE_BYTES,
+                      !policy->iommu ? "off: there is no IOMMU in its way"
+                      : open         ? "boot bypass: unattached endpoints are not translated"
+                                     : "deny at boot: it is attached to no domain");
+        return true;
+    }
+    if (n == 1)
+        return expect_page(policy, device, 0, &reset, plan);
+    if (n > 2)
+        return false;
+    /* The driver of the IOMMU ended the bypass of unattached devices when it came up. */
+    expect_effect(plan, "detach", policy->iommu ? 0 : RULES_BOTH, ATTACK_PAGE_BYTES,
+                  policy->iommu ? "a device that is attached to no domain reaches nothing"
+                                : "off: there is no IOMMU in its way");
+    return true;
+}
+
+static void pre_init_before_attach(struct lab *lab, unsigned device, uint64_t gpa, bool booted)
 {
     struct lab_cell *cell = &lab->boot[device];
     /* The IOMMU's driver ends the bypass before it does anything else. */
@@ -27,7 +55,7 @@ void attack_before_attach(struct lab *lab, unsigned device, uint64_t gpa, bool b
     memcpy(truth, victim.place[0], sizeof(truth));
     lab_victim_add(&victim, gpa, LAB_NOBODY);
     cell->observed = (struct lab_effect){ 0 };
-    lab_attack(lab, cell, &request, &victim, BOTH);
+    lab_attack(lab, cell, &request, &victim, RULES_BOTH);
     if (cell->observed.read_bytes < earlier.read_bytes)
         cell->observed.read_bytes = earlier.read_bytes;
     if (cell->observed.write_bytes < earlier.write_bytes)
@@ -46,12 +74,12 @@ void attack_before_attach(struct lab *lab, unsigned device, uint64_t gpa, bool b
 }
 
 /* A page that was mapped when the device was reset. */
-static void after_reset(struct lab *lab, struct lab_cell *cell)
+static void pre_init_after_reset(struct lab *lab, struct lab_cell *cell)
 {
     struct lab_page *page = lab_page(lab, LAB_PAGE_SCRATCH);
     struct lab_request request = { .device = cell->device,
-                                   .gate = attack_after_unmap(lab, cell->device) };
-    uint64_t iova = attack_map_scratch(lab, cell, page);
+                                   .gate = scratch_gate_after_unmap(lab, cell->device) };
+    uint64_t iova = scratch_map(lab, cell, page);
     struct lab_victim victim;
     int64_t result;
 
@@ -60,8 +88,8 @@ static void after_reset(struct lab *lab, struct lab_cell *cell)
     result = lab_dma(lab, cell->device, ABI_DMA_RESET, &(struct abi_dma){ .iova = 0 });
     lab_check(cell, result == 0, "reset: expected 0, observed %lld", (long long)result);
     lab_renew(lab, page);
-    victim = attack_page_at(lab, cell->device, page, iova);
-    lab_attack(lab, cell, &request, &victim, BOTH);
+    victim = scratch_victim(lab, cell->device, page, iova);
+    lab_attack(lab, cell, &request, &victim, RULES_BOTH);
     lab_set_up_device(lab, cell->device);
 }
 
@@ -69,7 +97,7 @@ static void after_reset(struct lab *lab, struct lab_cell *cell)
  * A page that its domain maps, by a mapping that the driver knows nothing of and cannot
  * take back before it detaches the device.
  */
-static void after_detach(struct lab *lab, struct lab_cell *cell)
+static void pre_init_after_detach(struct lab *lab, struct lab_cell *cell)
 {
     struct lab_page *page = lab_page(lab, LAB_PAGE_SCRATCH);
     bool untranslated = rules_untranslated(lab->policy, cell->device);
@@ -78,7 +106,7 @@ static void after_detach(struct lab *lab, struct lab_cell *cell)
                                    .len = ATTACK_PAGE_BYTES,
                                    .gate = LAB_OPEN };
     struct abi_dma map = {
-        .iova = LAB_HIGH_IOVA, .bytes = ATTACK_PAGE_BYTES, .gpa = page->gpa, .rights = BOTH
+        .iova = LAB_HIGH_IOVA, .bytes = ATTACK_PAGE_BYTES, .gpa = page->gpa, .rights = RULES_BOTH
     };
     struct lab_victim victim;
     int64_t result;
@@ -93,9 +121,9 @@ static void after_detach(struct lab *lab, struct lab_cell *cell)
               "read while attached: expected the page, observed something else");
     result = lab_dma(lab, cell->device, ABI_DMA_DETACH, &map);
     lab_check(cell, result == 0, "detach: expected 0, observed %lld", (long long)result);
-    victim = attack_page_at(lab, cell->device, page, request.iova);
+    victim = scratch_victim(lab, cell->device, page, request.iova);
     request.gate = lab->policy->iommu ? LAB_SHUT : LAB_OPEN;
-    lab_attack(lab, cell, &request, &victim, BOTH);
+    lab_attack(lab, cell, &request, &victim, RULES_BOTH);
     /* In a domain that others keep alive, it is still there. */
     map.last = LAB_HIGH_IOVA + ATTACK_PAGE_BYTES - 1;
     if (!untranslated)
@@ -103,12 +131,12 @@ static void after_detach(struct lab *lab, struct lab_cell *cell)
     lab_set_up_device(lab, cell->device);
 }
 
-void run_pre_init(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void pre_init_run(struct lab *lab, struct lab_cell *cell, unsigned n)
 {
     const struct lab_cell *boot = &lab->boot[cell->device];
 
     if (n) {
-        (n == 1 ? after_reset : after_detach)(lab, cell);
+        (n == 1 ? pre_init_after_reset : pre_init_after_detach)(lab, cell);
         return;
     }
     cell->observed.succeeds = boot->observed.succeeds;
@@ -116,3 +144,9 @@ void run_pre_init(struct lab *lab, struct lab_cell *cell, unsigned n)
     cell->observed.write_bytes = boot->observed.write_bytes;
     lab_merge(cell, boot);
 }
+
+const struct attack attack_pre_init = {
+    .expect = pre_init_expect,
+    .run = pre_init_run,
+    .before_attach = pre_init_before_attach,
+};

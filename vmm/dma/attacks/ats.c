@@ -1,0 +1,36 @@
+/* The request says that its address is translated already. */
+#include "vmm/dma/attacks/attack.h"
+#include "vmm/dma/attacks/expect.h"
+#include "vmm/dma/engine.h"
+
+static bool ats_expect(const struct policy *policy, unsigned device, unsigned n,
+                       struct attack_plan *plan)
+{
+    bool untranslated = rules_untranslated(policy, device);
+    bool believed = rules_lacks(policy, IOMMU_WITHOUT_TRANSLATED);
+
+    if (n)
+        return false;
+    expect_effect(plan, "secret", untranslated || believed ? RULES_BOTH : 0, ATTACK_PAGE_BYTES,
+                  untranslated ? rules_why_untranslated(policy, device)
+                  : believed   ? "lacks translated: a request that says so is not translated"
+                               : "translated requests are refused");
+    return true;
+}
+
+static void ats_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+{
+    const struct lab_request request = { .device = cell->device,
+                                         .translated = true,
+                                         .gate = cell->expected.succeeds ? LAB_OPEN : LAB_SHUT };
+    struct lab_victim victim;
+
+    (void)n;
+    lab_victim_page(&victim, lab_page(lab, LAB_PAGE_SECRET));
+    lab_attack(lab, cell, &request, &victim, RULES_BOTH);
+}
+
+const struct attack attack_ats = {
+    .expect = ats_expect,
+    .run = ats_run,
+};

@@ -1,0 +1,51 @@
+/*
+ * An attack, as its file has it: what it should come to under a policy, and how it is
+ * carried out. The first knows nothing of a machine (rules.h); the second finds out what
+ * happens on one (engine.h). The rows that list them are in attacks.h.
+ */
+#ifndef STRATA_DMA_ATTACKS_ATTACK_H
+#define STRATA_DMA_ATTACKS_ATTACK_H
+
+#include "vmm/dma/attacks/attacks.h"
+#include "vmm/dma/lab.h"
+#include "vmm/dma/policy.h"
+
+#define ATTACK_PAGE_BYTES 4096u
+
+struct lab;
+
+/* One target of an attack, and what the policy lets become of it. */
+struct attack_plan {
+    char target[ABI_POLICY_NAME_BYTES]; /* a region's name, or what else is attacked */
+    struct lab_effect effect;
+    char because[LAB_REASON_BYTES];
+};
+
+struct attack {
+    /* The n-th target of a device, from the policy alone; false: there is none. */
+    bool (*expect)(const struct policy *policy, unsigned device, unsigned n,
+                   struct attack_plan *plan);
+
+    /*
+     * Attacks the n-th target of cell->device, whose plan is in the cell already: fills in
+     * cell->observed and adds checks.
+     */
+    void (*run)(struct lab *lab, struct lab_cell *cell, unsigned n);
+
+    /* Once, with everything set up, before the first cell of any attack. NULL: nothing. */
+    void (*prepare)(struct lab *lab);
+
+    /*
+     * While no driver has attached the device, with a page of the guest's: before the guest
+     * starts, or when its kernel has come up (booted). NULL: nothing.
+     */
+    void (*before_attach)(struct lab *lab, unsigned device, uint64_t gpa, bool booted);
+};
+
+#define ATTACK_DECLARATION(constant, file, ...) extern const struct attack attack_##file;
+
+ATTACKS(ATTACK_DECLARATION)
+
+#undef ATTACK_DECLARATION
+
+#endif

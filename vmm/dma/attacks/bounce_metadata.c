@@ -1,0 +1,80 @@
+/* The device corrupts what drives the copies of a bounce pool. */
+#include <string.h>
+
+#include "vmm/dma/attacks/attack.h"
+#include "vmm/dma/attacks/expect.h"
+#include "vmm/dma/engine.h"
+
+static bool bounce_metadata_expect(const struct policy *policy, unsigned device, unsigned n,
+                                   struct attack_plan *plan)
+{
+    const struct abi_policy_device *d = rules_device(policy, device);
+    bool inside = d->flags & ABI_DEVICE_BOUNCE_META;
+
+    if (n)
+        return false;
+    if (d->buffers != ABI_DMA_BOUNCE) {
+        expect_none(plan, "pool", "it has no bounce pool");
+        return true;
+    }
+    expect_effect(plan, "pool", 0, 0,
+                  inside ? "bounce metadata: the pool's book-keeping lies inside it"
+                         : "the pool's book-keeping is out of the device's reach");
+    plan->effect.succeeds = inside;
+    return true;
+}
+
+/* From where on the device has the pool. */
+static bool bounce_metadata_pool(struct lab *lab, unsigned device, uint64_t *iova)
+{
+    uint64_t gpa = lab->region_gpa[rules_device(lab->policy, device)->pool];
+
+    *iova = gpa;
+    return gpa && (rules_untranslated(lab->policy, device) || lab_iova_of(lab, device, gpa, iova));
+}
+
+static void bounce_metadata_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+{
+    struct lab_page *page = lab_page(lab, LAB_PAGE_SCRATCH);
+    struct lab_page *secret = lab_page(lab, LAB_PAGE_SECRET);
+    struct abi_lab_command map = lab_map_command(lab, cell->device, (unsigned)(page - lab->arena),
+                                                 RULES_BOTH);
+    struct abi_bounce_slot forged = { .gpa = secret->gpa,
+                                      .bytes = ABI_BOUNCE_BYTES,
+                                      .in_use = RULES_BOTH + 4 };
+    struct dma_request request = { .len = sizeof(forged), .direction = DMA_WRITE, .data = &forged };
+    struct dma_outcome outcome;
+    uint64_t pool = 0, slot;
+    uint8_t before[sizeof(forged)] = { 0 }, *host;
+
+    (void)n;
+    if (lab_call(lab, &map, 1))
+        return;
+    if (!lab_check(cell,
+                   !map.result && bounce_metadata_pool(lab, cell->device, &pool) &&
+                       map.dma.iova >= pool,
+                   "map a buffer: expected it in the pool, observed result %lld, address 0x%llx",
+                   (long long)map.result, (unsigned long long)map.dma.iova))
+        return;
+    slot = (map.dma.iova - pool) / ABI_BOUNCE_BYTES;
+    request.iova = pool + slot * sizeof(forged);
+    host = lab_host(lab, cell->device, request.iova, sizeof(forged));
+    if (host)
+        memcpy(before, host, sizeof(before));
+    dma_perform(lab->door[cell->device], &request, &outcome);
+    lab_check(cell, outcome.done == sizeof(forged),
+              "write into the pool: expected %zu bytes done, observed %llu", sizeof(forged),
+              (unsigned long long)outcome.done);
+    lab_dma(lab, cell->device, ABI_DMA_UNMAP, &(struct abi_dma){ .iova = map.dma.iova });
+    cell->observed.succeeds = memcmp(secret->host, secret->truth, ATTACK_PAGE_BYTES) != 0;
+    /* Where it was no book-keeping, it was somebody's data. */
+    if (host && !cell->observed.succeeds)
+        memcpy(host, before, sizeof(before));
+    lab_restore(secret);
+    lab_restore(page);
+}
+
+const struct attack attack_bounce_metadata = {
+    .expect = bounce_metadata_expect,
+    .run = bounce_metadata_run,
+};

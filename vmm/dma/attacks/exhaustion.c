@@ -1,0 +1,135 @@
+/* Mappings without end, a flood of faults. */
+#include <errno.h>
+#include <linux/virtio_iommu.h>
+
+#include "vmm/dma/attacks/attack.h"
+#include "vmm/dma/attacks/expect.h"
+#include "vmm/dma/engine.h"
+
+#define FLOOD        4096             /* more than any policy keeps records */
+#define MAPPINGS_MAX ((1u << 24) + 1) /* more than any quota of a policy */
+
+/* A translated device whose mappings the device's could cost; -1: there is none. */
+static int exhaustion_victim(const struct policy *policy, unsigned device)
+{
+    int other_domain = -1;
+
+    for (unsigned other = 0; other < policy->guest.ndevices; other++) {
+        if (other == device || rules_untranslated(policy, other))
+            continue;
+        /* Who shares the domain shares its quota, whatever the platform does. */
+        if (rules_same_domain(policy, device, other))
+            return (int)other;
+        other_domain = (int)other;
+    }
+    return other_domain;
+}
+
+static bool exhaustion_expect(const struct policy *policy, unsigned device, unsigned n,
+                              struct attack_plan *plan)
+{
+    int starved = rules_untranslated(policy, device) ? -1 : exhaustion_victim(policy, device);
+    bool shared = starved >= 0 && rules_same_domain(policy, device, (unsigned)starved);
+    bool unlimited = rules_lacks(policy, IOMMU_WITHOUT_QUOTA);
+
+    if (n == 1) {
+        if (policy->iommu && !rules_untranslated(policy, device))
+            expect_effect(plan, "fault flood", 0, 0, "records are bounded and drops counted");
+        else
+            expect_none(plan, "fault flood", rules_why_untranslated(policy, device));
+        return true;
+    }
+    if (n > 1)
+        return false;
+    if (starved < 0) {
+        expect_none(plan, "mappings", "there is no other translated device to starve");
+        return true;
+    }
+    expect_effect(plan, "mappings", 0, 0,
+                  shared      ? "shared: one domain, one quota"
+                  : unlimited ? "lacks quota: one domain may take all mappings"
+                              : "each domain has a quota");
+    plan->effect.succeeds = shared || unlimited;
+    return true;
+}
+
+/* Every mapping that the unit will give this device's domain. */
+static uint64_t exhaustion_map_all(struct lab *lab, unsigned device, int *refusal)
+{
+    uint32_t domain = rules_device(lab->policy, device)->domain;
+    uint64_t gpa = lab_page(lab, LAB_PAGE_SCRATCH)->gpa, count = 0;
+
+    *refusal = 0;
+    while (count < MAPPINGS_MAX && !*refusal) {
+        uint64_t at = LAB_HIGH_IOVA + count * 2 * ATTACK_PAGE_BYTES;
+
+        *refusal = iommu_map(lab->iommu, domain, at, at + ATTACK_PAGE_BYTES - 1, gpa, IOMMU_READ);
+        count += !*refusal;
+    }
+    return count;
+}
+
+static void exhaustion_starve(struct lab *lab, struct lab_cell *cell)
+{
+    unsigned other = (unsigned)exhaustion_victim(lab->policy, cell->device);
+    uint32_t domain = rules_device(lab->policy, cell->device)->domain;
+    struct lab_page *page = lab_page(lab, LAB_PAGE_SCRATCH2);
+    struct abi_dma map = { .rights = RULES_BOTH,
+                           .iova = 2 * LAB_HIGH_IOVA,
+                           .last = 2 * LAB_HIGH_IOVA + ATTACK_PAGE_BYTES - 1,
+                           .gpa = page->gpa };
+    int refusal;
+    uint64_t count = exhaustion_map_all(lab, cell->device, &refusal);
+    int64_t result;
+
+    lab_check(cell, refusal == -ENOMEM,
+              "mappings without end: expected a refusal, observed %d after %llu", -refusal,
+              (unsigned long long)count);
+    result = lab_dma(lab, other, ABI_DMA_RAW_MAP, &map);
+    cell->observed.succeeds = result != 0 || map.value != VIRTIO_IOMMU_S_OK;
+    if (count)
+        iommu_unmap(lab->iommu, domain, LAB_HIGH_IOVA,
+                    LAB_HIGH_IOVA + count * 2 * ATTACK_PAGE_BYTES - 1);
+    if (!cell->observed.succeeds)
+        lab_dma(lab, other, ABI_DMA_RAW_UNMAP, &map);
+}
+
+static void exhaustion_flood(struct lab *lab, struct lab_cell *cell)
+{
+    struct iommu_counts before, after;
+    uint64_t seen = lab_faults(lab, NULL), word;
+    struct dma_outcome outcome;
+
+    iommu_count(lab->iommu, &before);
+    for (unsigned i = 0; i < FLOOD; i++) {
+        const struct dma_request request = { .iova = LAB_HIGH_IOVA + i * ATTACK_PAGE_BYTES,
+                                             .len = sizeof(word),
+                                             .direction = DMA_READ,
+                                             .data = &word };
+
+        dma_perform(lab->door[cell->device], &request, &outcome);
+    }
+    iommu_count(lab->iommu, &after);
+    lab_check(cell, lab_faults(lab, NULL) - seen == FLOOD && after.faults - before.faults == FLOOD,
+              "a flood: expected %u faults counted, observed %llu", FLOOD,
+              (unsigned long long)(after.faults - before.faults));
+    lab_check(cell, after.faults_dropped > before.faults_dropped,
+              "a flood: expected records to be dropped and counted, observed %llu drops",
+              (unsigned long long)(after.faults_dropped - before.faults_dropped));
+    /* And the guest has to live with it. */
+    lab_settle(lab);
+    cell->observed.succeeds = lab->guest.failure[0] != 0;
+}
+
+static void exhaustion_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+{
+    if (n == 0)
+        exhaustion_starve(lab, cell);
+    else
+        exhaustion_flood(lab, cell);
+}
+
+const struct attack attack_exhaustion = {
+    .expect = exhaustion_expect,
+    .run = exhaustion_run,
+};

@@ -1,0 +1,52 @@
+/* A window that is mapped for good, at its own addresses. */
+#include <stdio.h>
+
+#include "vmm/dma/attacks/attack.h"
+#include "vmm/dma/attacks/expect.h"
+#include "vmm/dma/attacks/region.h"
+#include "vmm/dma/engine.h"
+
+static bool identity_hole_expect(const struct policy *policy, unsigned device, unsigned n,
+                                 struct attack_plan *plan)
+{
+    const struct abi_policy *guest = &policy->guest;
+    bool untranslated = rules_untranslated(policy, device);
+    unsigned seen = 0;
+
+    for (unsigned region = 0; region < guest->nregions; region++) {
+        if (guest->region[region].kind != ABI_REGION_HOLE || seen++ != n)
+            continue;
+        expect_region(policy, device, region, RULES_BOTH, plan);
+        if (rules_own(policy, device, region) && !untranslated)
+            snprintf(plan->because, sizeof(plan->because),
+                     "hole: `iommu-addresses` keeps it mapped for good");
+        return true;
+    }
+    if (seen || n)
+        return false;
+    expect_effect(plan, "identity", untranslated ? RULES_BOTH : 0, ATTACK_PAGE_BYTES,
+                  untranslated ? rules_why_untranslated(policy, device)
+                               : "the policy has no identity window");
+    return true;
+}
+
+static void identity_hole_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+{
+    const struct lab_request request = { .device = cell->device, .gate = LAB_SHUT };
+    struct lab_victim victim;
+    unsigned seen_holes = 0;
+
+    for (unsigned region = 0; region < lab->policy->guest.nregions; region++) {
+        if (lab->policy->guest.region[region].kind == ABI_REGION_HOLE && seen_holes++ == n) {
+            region_attack(lab, cell, region, RULES_BOTH, false);
+            return;
+        }
+    }
+    lab_victim_page(&victim, lab_page(lab, LAB_PAGE_SECRET));
+    lab_attack(lab, cell, &request, &victim, RULES_BOTH);
+}
+
+const struct attack attack_identity_hole = {
+    .expect = identity_hole_expect,
+    .run = identity_hole_run,
+};

@@ -1,0 +1,134 @@
+/* DMA to another device's registers. */
+#include <linux/virtio_iommu.h>
+
+#include "guest/abi/machine.h"
+#include "guest/abi/probe.h"
+#include "vmm/dma/attacks/attack.h"
+#include "vmm/dma/attacks/expect.h"
+#include "vmm/dma/engine.h"
+
+#define VIRTIO_MAGIC   0x74726976u
+#define LIVENESS_VALUE 0x600dcafeu
+
+/* Another device, one with a register that may be written if there is one; -1: alone. */
+static int peer_choose(const struct policy *policy, unsigned device)
+{
+    int peer = -1;
+
+    for (unsigned other = 0; other < policy->guest.ndevices; other++) {
+        if (other == device)
+            continue;
+        if (rules_device(policy, other)->kind == ABI_DEVICE_PROBE)
+            return (int)other;
+        peer = (int)other;
+    }
+    return peer;
+}
+
+static bool peer_expect(const struct policy *policy, unsigned device, unsigned n,
+                        struct attack_plan *plan)
+{
+    bool untranslated = rules_untranslated(policy, device);
+    bool mapped = rules_lacks(policy, IOMMU_WITHOUT_PEER);
+    int peer = peer_choose(policy, device);
+    uint32_t rights = untranslated || mapped ? RULES_BOTH : 0;
+
+    if (n)
+        return false;
+    if (peer < 0) {
+        expect_none(plan, "registers", "there is no other device");
+        return true;
+    }
+    /* Of a disk's registers none is worth writing. */
+    if (rules_device(policy, (unsigned)peer)->kind != ABI_DEVICE_PROBE)
+        rights &= RULES_READ;
+    expect_effect(plan, rules_device(policy, (unsigned)peer)->name, rights, sizeof(uint32_t),
+                  untranslated ? rules_why_untranslated(policy, device)
+                  : mapped     ? "lacks peer: device registers may be mapped"
+                               : "addresses translate to RAM only");
+    return true;
+}
+
+static uint64_t peer_registers(const struct lab *lab, unsigned device)
+{
+    return ABI_MMIO_GPA + (device + (lab->iommu ? 1 : 0)) * ABI_MMIO_BYTES;
+}
+
+static void peer_access(struct lab *lab, struct lab_cell *cell, unsigned peer, uint64_t address)
+{
+    bool is_probe = rules_device(lab->policy, peer)->kind == ABI_DEVICE_PROBE;
+    uint32_t expected = is_probe ? ABI_PROBE_ID_VALUE : VIRTIO_MAGIC, word = 0;
+    struct dma_request request = {
+        .iova = address, .len = sizeof(word), .direction = DMA_READ, .data = &word
+    };
+    struct abi_dma liveness = { .iova = ABI_PROBE_LIVENESS, .bytes = 4 };
+    struct dma_outcome outcome;
+    uint32_t before;
+
+    dma_perform(lab->door[cell->device], &request, &outcome);
+    if (outcome.done == sizeof(word) && word == expected)
+        cell->observed.read_bytes = sizeof(word);
+    if (!is_probe)
+        return;
+    /* What its own driver reads there tells whether the write arrived. */
+    if (lab_dma(lab, peer, ABI_DMA_REGISTER_READ, &liveness))
+        return;
+    before = (uint32_t)liveness.value;
+    word = LIVENESS_VALUE + cell->device;
+    request.iova = address + ABI_PROBE_LIVENESS;
+    request.direction = DMA_WRITE;
+    dma_perform(lab->door[cell->device], &request, &outcome);
+    if (lab_dma(lab, peer, ABI_DMA_REGISTER_READ, &liveness))
+        return;
+    if ((uint32_t)liveness.value == ~word && before != ~word)
+        cell->observed.write_bytes = sizeof(word);
+    liveness.value = ~before;
+    lab_dma(lab, peer, ABI_DMA_REGISTER_WRITE, &liveness);
+}
+
+static void peer_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+{
+    int peer = peer_choose(lab->policy, cell->device);
+    bool untranslated = rules_untranslated(lab->policy, cell->device);
+    uint64_t gpa = peer_registers(lab, (unsigned)peer), address = gpa;
+    struct abi_dma map = { .iova = LAB_HIGH_IOVA,
+                           .bytes = ABI_MMIO_BYTES,
+                           .gpa = gpa,
+                           .rights = RULES_BOTH | IOMMU_MMIO };
+    int64_t result;
+    bool mapped = false;
+
+    (void)n;
+    if (!untranslated) {
+        /* By its plain address first: nothing maps that. */
+        uint32_t word;
+        const struct dma_request request = {
+            .iova = gpa, .len = sizeof(word), .direction = DMA_READ, .data = &word
+        };
+        struct dma_outcome outcome;
+
+        dma_perform(lab->door[cell->device], &request, &outcome);
+        lab_check(cell, outcome.error < 0 && outcome.done == 0,
+                  "at the registers' own address: expected an error, observed %d, %llu bytes",
+                  -outcome.error, (unsigned long long)outcome.done);
+        lab_settle(lab);
+        /* Then with a confused operating system's help. */
+        result = lab_dma(lab, cell->device, ABI_DMA_RAW_MAP, &map);
+        mapped = !result && map.value == VIRTIO_IOMMU_S_OK;
+        lab_check(cell, mapped == cell->expected.succeeds,
+                  "map the peer's registers: expected %s, observed result %lld, status %llu",
+                  cell->expected.succeeds ? "OK" : "a refusal", (long long)result,
+                  (unsigned long long)map.value);
+        address = LAB_HIGH_IOVA;
+    }
+    peer_access(lab, cell, (unsigned)peer, address);
+    lab_conclude(cell);
+    map.last = LAB_HIGH_IOVA + ABI_MMIO_BYTES - 1;
+    if (mapped)
+        lab_dma(lab, cell->device, ABI_DMA_RAW_UNMAP, &map);
+}
+
+const struct attack attack_peer = {
+    .expect = peer_expect,
+    .run = peer_run,
+};

@@ -1,0 +1,128 @@
+/* Write to a mapping for reading, read of one for writing, and past their end. */
+#include <string.h>
+
+#include "vmm/dma/attacks/attack.h"
+#include "vmm/dma/attacks/expect.h"
+#include "vmm/dma/engine.h"
+
+#define CROSSING_BYTES 64
+
+static bool permission_expect(const struct policy *policy, unsigned device, unsigned n,
+                              struct attack_plan *plan)
+{
+    const struct abi_policy_region *region = &policy->guest.region[n];
+    uint32_t own, other_way, reach = 0;
+    const char *because = "the mapping allows one direction only";
+
+    if (n >= policy->guest.nregions)
+        return false;
+    own = rules_own(policy, device, n);
+    other_way = RULES_BOTH & ~own;
+    if (region->kind != ABI_REGION_BUFFER || !own || !other_way) {
+        expect_none(plan, region->name, own ? "both directions are the device's" : "not mapped");
+        return true;
+    }
+    if (rules_untranslated(policy, device)) {
+        reach = other_way;
+        because = rules_why_untranslated(policy, device);
+    } else if (rules_bounces(policy, device)) {
+        reach = other_way & RULES_READ;
+        because = reach ? "pool: contents are copied in, also where the device only writes"
+                        : "pool: what the device only reads is not copied back";
+    } else if (rules_lacks(policy, IOMMU_WITHOUT_PERMISSION)) {
+        reach = other_way;
+        because = "lacks permission: READ and WRITE are not looked at";
+    }
+    expect_effect(plan, region->name, reach, rules_region_bytes(policy, n), because);
+    return true;
+}
+
+/* A request that runs out of its mapping: what lies beyond stays untouched, and says so. */
+static void permission_cross(struct lab *lab, struct lab_cell *cell, uint64_t iova,
+                             enum dma_direction way)
+{
+    uint64_t end = (iova / ATTACK_PAGE_BYTES + 1) * ATTACK_PAGE_BYTES;
+    uint8_t data[CROSSING_BYTES] = { 0 };
+    const struct dma_request request = {
+        .iova = end - CROSSING_BYTES / 2, .len = CROSSING_BYTES, .direction = way, .data = data
+    };
+    uint8_t *host = lab_host(lab, cell->device, end - CROSSING_BYTES / 2, CROSSING_BYTES / 2);
+    struct iommu_fault fault = { 0 };
+    struct dma_outcome outcome;
+
+    if (lab_mapped(lab, cell->device, end) || !host)
+        return;
+    if (way == DMA_WRITE)
+        memcpy(data, host, CROSSING_BYTES / 2);
+    dma_perform(lab->door[cell->device], &request, &outcome);
+    lab_faults(lab, &fault);
+    lab_check(
+        cell, outcome.error && outcome.done <= CROSSING_BYTES / 2 && fault.iova == end,
+        "%u bytes across the end of a mapping: expected a fault at 0x%llx, observed error %d, "
+        "%llu bytes done, the last fault at 0x%llx",
+        CROSSING_BYTES, (unsigned long long)end, -outcome.error, (unsigned long long)outcome.done,
+        (unsigned long long)fault.iova);
+}
+
+/* The direction that is allowed works; the other one is what the cell is about. */
+static void permission_attack_page(struct lab *lab, struct lab_cell *cell, unsigned region,
+                                   unsigned k, uint64_t iova)
+{
+    uint32_t own = rules_own(lab->policy, cell->device, region);
+    bool untranslated = rules_untranslated(lab->policy, cell->device);
+    bool pool = rules_bounces(lab->policy, cell->device);
+    bool unchecked = rules_lacks(lab->policy, IOMMU_WITHOUT_PERMISSION);
+    struct lab_request request = {
+        .device = cell->device, .iova = iova, .len = ATTACK_PAGE_BYTES, .gate = LAB_OPEN
+    };
+    struct lab_page *page = &lab->arena[lab->first_page[region] + k];
+    struct lab_victim victim;
+
+    lab_victim_page(&victim, page);
+    if (own & RULES_READ)
+        lab_check(cell, lab_read(lab, cell, &request, page->truth) == ATTACK_PAGE_BYTES,
+                  "its own buffer: expected to read it, observed something else");
+    if (own & RULES_WRITE)
+        lab_write(lab, cell, &request, &victim);
+    if (!untranslated)
+        permission_cross(lab, cell, iova, own & RULES_READ ? DMA_READ : DMA_WRITE);
+    /* A pool is mapped both ways; which way its slots are copied is the driver's doing. */
+    request.gate = untranslated || pool || unchecked ? LAB_ANY : LAB_SHUT;
+    if (own == RULES_WRITE) {
+        uint64_t read = lab_read(lab, cell, &request, page->truth);
+
+        if (!read && untranslated) {
+            request.iova = page->gpa;
+            read = lab_read(lab, cell, &request, page->truth);
+        }
+        cell->observed.read_bytes += read;
+    } else {
+        uint64_t written = lab_write(lab, cell, &request, &victim);
+
+        if (!written && untranslated) {
+            request.iova = page->gpa;
+            written = lab_write(lab, cell, &request, &victim);
+        }
+        cell->observed.write_bytes += written;
+    }
+    lab_conclude(cell);
+}
+
+static void permission_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+{
+    const struct abi_policy_device *d = rules_device(lab->policy, cell->device);
+
+    for (unsigned k = 0; k < rules_region_bytes(lab->policy, n) / ATTACK_PAGE_BYTES; k++) {
+        for (unsigned use = 0; use < d->nuses; use++) {
+            if (d->use[use].region != n || !lab->iova[cell->device][use][k])
+                continue;
+            permission_attack_page(lab, cell, n, k, lab->iova[cell->device][use][k]);
+            break;
+        }
+    }
+}
+
+const struct attack attack_permission = {
+    .expect = permission_expect,
+    .run = permission_run,
+};

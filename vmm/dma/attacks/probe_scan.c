@@ -1,0 +1,218 @@
+/* The device sweeps RAM and its address space, and tries to reach what it finds. */
+#include <string.h>
+
+#include "vmm/dma/attacks/attack.h"
+#include "vmm/dma/attacks/expect.h"
+#include "vmm/dma/attacks/region.h"
+#include "vmm/dma/engine.h"
+#include "vmm/machine/memory.h"
+
+#define SWEEP_PROBES_MAX 1024 /* of RAM, as addresses */
+#define SWEEP_NEAR_PAGES 8    /* on both sides of every address that is mapped for somebody */
+
+/* Targets after the policy's regions. */
+enum probe_scan_target {
+    TARGET_KERNEL,
+    TARGET_SECRET,
+};
+
+static bool probe_scan_expect(const struct policy *policy, unsigned device, unsigned n,
+                              struct attack_plan *plan)
+{
+    unsigned nregions = policy->guest.nregions;
+    const struct abi_policy_region *region = &policy->guest.region[n];
+    uint32_t all = rules_untranslated(policy, device) ? RULES_BOTH : 0;
+    const char *because = all ? rules_why_untranslated(policy, device)
+                              : "deny by default: nothing maps it";
+
+    if (n >= nregions + 2)
+        return false;
+    if (n == nregions + TARGET_KERNEL)
+        expect_effect(plan, "kernel", all, ATTACK_PAGE_BYTES, because);
+    else if (n == nregions + TARGET_SECRET)
+        expect_effect(plan, "secret", all, ATTACK_PAGE_BYTES, because);
+    else if (region->kind == ABI_REGION_CARVE)
+        expect_none(plan, region->name, "there is no memory that it names");
+    else if (rules_own(policy, device, n))
+        expect_none(plan, region->name, "the device's own");
+    else
+        expect_region(policy, device, n, RULES_BOTH, plan);
+    return true;
+}
+
+struct probe_scan_sweep {
+    struct lab *lab;
+    unsigned device;
+    uint64_t strays, first_stray; /* answers where nothing is mapped */
+};
+
+static void probe_scan_probe(struct probe_scan_sweep *sweep, uint64_t address)
+{
+    struct lab *lab = sweep->lab;
+    uint64_t word = 0;
+    const struct dma_request request = {
+        .iova = address, .len = sizeof(word), .direction = DMA_READ, .data = &word
+    };
+    struct dma_outcome outcome;
+
+    dma_perform(lab->door[sweep->device], &request, &outcome);
+    lab->swept[sweep->device]++;
+    if (outcome.error || !outcome.done)
+        return;
+    lab->answered[sweep->device]++;
+    for (unsigned i = 0; i < ABI_LAB_ARENA_PAGES; i++) {
+        if (!memcmp(&word, lab->arena[i].truth, sizeof(word)))
+            lab->seen[sweep->device][i / 64] |= 1ull << i % 64;
+    }
+    if (lab_gate(lab, sweep->device, address) == LAB_SHUT && !sweep->strays++)
+        sweep->first_stray = address;
+}
+
+static void probe_scan_sweep_near(struct probe_scan_sweep *sweep, uint64_t iova)
+{
+    uint64_t page = iova / ATTACK_PAGE_BYTES;
+    uint64_t first = page > SWEEP_NEAR_PAGES ? page - SWEEP_NEAR_PAGES : 0;
+
+    for (uint64_t at = first; at <= page + SWEEP_NEAR_PAGES; at++)
+        probe_scan_probe(sweep, at * ATTACK_PAGE_BYTES);
+}
+
+/* Every address that some device has for a page or its copy in a pool, and what lies near. */
+static void probe_scan_sweep_region(struct probe_scan_sweep *sweep, unsigned region)
+{
+    const struct policy *policy = sweep->lab->policy;
+
+    if (policy->guest.region[region].kind != ABI_REGION_BUFFER)
+        return;
+    for (unsigned k = 0; k < rules_region_bytes(policy, region) / ATTACK_PAGE_BYTES; k++) {
+        struct lab_victim victim;
+
+        lab_victim_region(sweep->lab, &victim, region, k);
+        for (unsigned i = 0; i < victim.naddresses; i++) {
+            if (victim.owner[i] == LAB_NOBODY)
+                continue;
+            probe_scan_sweep_near(sweep, victim.address[i]);
+            /* A copy may begin in the middle of a page. */
+            if (victim.address[i] % ATTACK_PAGE_BYTES)
+                probe_scan_probe(sweep, victim.address[i]);
+        }
+    }
+}
+
+static void probe_scan_sweep(struct lab *lab, struct lab_cell *cell)
+{
+    struct probe_scan_sweep s = { .lab = lab, .device = cell->device };
+    uint64_t pages = lab->memory->bytes / ATTACK_PAGE_BYTES;
+    uint64_t stride = pages > SWEEP_PROBES_MAX ? pages / SWEEP_PROBES_MAX : 1;
+
+    if (lab->scanned[cell->device])
+        return;
+    lab->scanned[cell->device] = true;
+    for (uint64_t page = 0; page < pages; page += stride)
+        probe_scan_probe(&s, page * ATTACK_PAGE_BYTES);
+    for (unsigned i = 0; i < ABI_LAB_ARENA_PAGES; i++)
+        probe_scan_probe(&s, lab->arena[i].gpa);
+    for (unsigned region = 0; region < lab->policy->guest.nregions; region++)
+        probe_scan_sweep_region(&s, region);
+    lab_check(cell, s.strays == 0,
+              "sweep of %llu addresses: expected no answer where nothing is mapped, observed %llu, "
+              "the first at 0x%llx",
+              (unsigned long long)lab->swept[cell->device], (unsigned long long)s.strays,
+              (unsigned long long)s.first_stray);
+}
+
+static bool probe_scan_seen(const struct lab *lab, unsigned device, unsigned page)
+{
+    return lab->seen[device][page / 64] >> page % 64 & 1;
+}
+
+/*
+ * One forbidden access, and what the guest makes of it: its driver is told of exactly this
+ * fault, and does to the device what the policy says.
+ */
+static void probe_scan_guests_view(struct lab *lab, unsigned device)
+{
+    const struct abi_policy_device *d = rules_device(lab->policy, device);
+    bool reports = d->fault_action == ABI_FAULT_REPORT, told = false;
+    uint64_t word, address = lab_page(lab, LAB_PAGE_SECRET)->gpa, iova = lab->iova[device][0][0];
+    struct lab_cell *cell = &lab->guests_view[device];
+    const struct dma_request request = {
+        .iova = address, .len = sizeof(word), .direction = DMA_READ, .data = &word
+    };
+    struct abi_lab_command faults[ABI_LAB_COMMANDS];
+    struct dma_outcome outcome;
+    unsigned n;
+
+    if (lab_gate(lab, device, address) != LAB_SHUT)
+        return;
+    /* What there was before goes first. */
+    do {
+        for (n = 0; n < ABI_LAB_COMMANDS; n++)
+            faults[n] = lab_command(device, ABI_DMA_FAULT);
+        if (lab_call(lab, faults, n))
+            return;
+    } while (!faults[n - 1].result);
+    dma_perform(lab->door[device], &request, &outcome);
+    for (n = 0; n < 2; n++)
+        faults[n] = lab_command(device, ABI_DMA_FAULT);
+    if (lab_call(lab, faults, n))
+        return;
+    told = !faults[0].result && faults[0].dma.endpoint == d->endpoint &&
+           faults[0].dma.iova == address && faults[0].dma.rights == RULES_READ;
+    lab_check(cell, told && faults[1].result,
+              "the guest is told: expected 1 fault of endpoint %u at 0x%llx, observed %s of "
+              "endpoint %u at 0x%llx",
+              d->endpoint, (unsigned long long)address,
+              faults[0].result   ? "none"
+              : faults[1].result ? "one"
+                                 : "more",
+              faults[0].dma.endpoint, (unsigned long long)faults[0].dma.iova);
+    if (iova && !rules_bounces(lab->policy, device))
+        lab_check(cell, lab_mapped(lab, device, iova) == reports,
+                  "after a fault: expected the driver to %s, observed the contrary",
+                  reports ? "go on" : "take the device off its domain");
+}
+
+/* Here, because the guest has not been told of many faults yet. */
+static void probe_scan_prepare(struct lab *lab)
+{
+    for (unsigned device = 0; device < lab->policy->guest.ndevices; device++)
+        probe_scan_guests_view(lab, device);
+}
+
+static void probe_scan_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+{
+    const struct lab_request request = { .device = cell->device, .gate = LAB_SHUT };
+    struct lab_page *secret = lab_page(lab, LAB_PAGE_SECRET);
+    struct lab_victim victim;
+    unsigned nregions = lab->policy->guest.nregions, page;
+
+    probe_scan_sweep(lab, cell);
+    if (n == nregions + TARGET_KERNEL) {
+        uint64_t kernel = lab->guest.record.kernel / ATTACK_PAGE_BYTES * ATTACK_PAGE_BYTES;
+
+        region_attack_elsewhere(lab, cell, kernel);
+        return;
+    }
+    if (n == nregions + TARGET_SECRET) {
+        lab_victim_page(&victim, secret);
+        lab_attack(lab, cell, &request, &victim, RULES_BOTH);
+        page = (unsigned)(secret - lab->arena);
+        lab_merge(cell, &lab->guests_view[cell->device]);
+    } else {
+        region_attack(lab, cell, n, RULES_BOTH, false);
+        page = lab->first_page[n];
+        if (lab->policy->guest.region[n].kind != ABI_REGION_BUFFER)
+            return;
+    }
+    lab_check(cell, probe_scan_seen(lab, cell->device, page) == (cell->expected.read_bytes > 0),
+              "sweep: expected %s the canary, observed that it was%s",
+              cell->expected.read_bytes ? "to see" : "not to see",
+              probe_scan_seen(lab, cell->device, page) ? "" : " not");
+}
+
+const struct attack attack_probe_scan = {
+    .expect = probe_scan_expect,
+    .run = probe_scan_run,
+    .prepare = probe_scan_prepare,
+};
