@@ -1,6 +1,6 @@
 /*
  * A DMA policy as the bundled guest gets it: the host has read it from the device tree
- * source that the user wrote (vmm/dma/policy.h) and hands over this block as the
+ * source that the user wrote (vmm/dma/policy/policy.h) and hands over this block as the
  * property ABI_FDT_POLICY of /chosen. It says what the operating system is to set up for
  * each device; what the platform lacks (IOMMU_WITHOUT_*) the guest is not told.
  *

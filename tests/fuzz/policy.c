@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "guest/abi/machine.h"
-#include "vmm/dma/policy.h"
+#include "vmm/dma/policy/policy.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "tests/unit/suites.h"
-#include "vmm/dma/policy.h"
+#include "vmm/dma/policy/policy.h"
 
 #define SHIPPED "tests/policies/*.dts"
 #define BROKEN  "tests/policies/broken/*.dts"

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "vmm/dma/attacks/attacks.h"
-#include "vmm/dma/policy.h"
+#include "vmm/dma/policy/policy.h"
 #include "vmm/machine/kvm.h"
 
 #define LAB_REASON_BYTES 200

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "vmm/dma/policy.h"
+#include "vmm/dma/policy/policy.h"
 
 /* Of a region, at most so much is filled with canaries, mapped and attacked. */
 #define RULES_REGION_PAGES 4

@@ -8,7 +8,7 @@
 
 #include "vmm/dma/attacks/attacks.h"
 #include "vmm/dma/lab.h"
-#include "vmm/dma/policy.h"
+#include "vmm/dma/policy/policy.h"
 
 #define ATTACK_PAGE_BYTES 4096u
 

@@ -3,8 +3,8 @@
  * treats each and what each may reach (tests/policies, strata(1)). Compiled by dtc,
  * read with libfdt.
  */
-#ifndef STRATA_DMA_POLICY_H
-#define STRATA_DMA_POLICY_H
+#ifndef STRATA_DMA_POLICY_POLICY_H
+#define STRATA_DMA_POLICY_POLICY_H
 
 #include <stdbool.h>
 #include <stddef.h>

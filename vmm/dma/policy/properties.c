@@ -4,13 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "vmm/dma/policy_reader.h"
+#include "vmm/dma/policy/reader.h"
 #include "vmm/machine/nearest.h"
 
 #define PREFIX    "strata,"
 #define WORD_MAX  48
 #define WORDS_MAX 192
-#define NWORDS(a) (sizeof(a) / sizeof((a)[0]))
+#define NWORDS    (sizeof(property_words) / sizeof(property_words[0]))
 
 static const char *const property_words[] = {
     "strata,description",   "strata,mode",
@@ -23,13 +23,13 @@ static const char *const property_words[] = {
     "strata,fault-records",
 };
 
-static const enum policy_place property_places[NWORDS(property_words)] = {
+static const enum policy_place property_places[NWORDS] = {
     POLICY_ROOT,   POLICY_DEVICE, POLICY_DEVICE, POLICY_DEVICE, POLICY_DEVICE,
     POLICY_DEVICE, POLICY_DEVICE, POLICY_DEVICE, POLICY_DEVICE, POLICY_IOMMU,
     POLICY_IOMMU,  POLICY_IOMMU,  POLICY_IOMMU,  POLICY_IOMMU,  POLICY_IOMMU,
 };
 
-static const char *place_name(enum policy_place place)
+static const char *property_place_name(enum policy_place place)
 {
     switch (place) {
     case POLICY_ROOT: return "the root node";
@@ -40,7 +40,7 @@ static const char *place_name(enum policy_place place)
 }
 
 /* Copies what may stand in a message; a hostile blob may hold anything. */
-static void copy_printable(char *to, size_t bytes, const char *from)
+static void property_copy_printable(char *to, size_t bytes, const char *from)
 {
     size_t n = 0;
 
@@ -62,21 +62,21 @@ int policy_complain(const struct policy_reader *reader, int node, const char *pr
 
         if (fdt_get_path(reader->fdt, node, path, sizeof(path)))
             snprintf(path, sizeof(path), "(a path that is too long)");
-        copy_printable(complaint->node, sizeof(complaint->node), path);
+        property_copy_printable(complaint->node, sizeof(complaint->node), path);
     }
     if (property)
-        copy_printable(complaint->property, sizeof(complaint->property), property);
+        property_copy_printable(complaint->property, sizeof(complaint->property), property);
     va_start(arguments, format);
     vsnprintf(raw, sizeof(raw), format, arguments);
     va_end(arguments);
-    copy_printable(complaint->text, sizeof(complaint->text), raw);
+    property_copy_printable(complaint->text, sizeof(complaint->text), raw);
     return -EINVAL;
 }
 
 /* Standard bindings have no property of such a name where one of ours may be. */
-static bool lacks_prefix(const char *name, enum policy_place place)
+static bool property_lacks_prefix(const char *name, enum policy_place place)
 {
-    for (unsigned i = 0; i < NWORDS(property_words); i++) {
+    for (unsigned i = 0; i < NWORDS; i++) {
         if (property_places[i] == place && !strcmp(name, property_words[i] + strlen(PREFIX)))
             return true;
     }
@@ -97,26 +97,26 @@ int policy_check_words(const struct policy_reader *reader, int node, enum policy
                                    "a property cannot be read; compile the "
                                    "policy anew with dtc");
         if (strncmp(name, PREFIX, strlen(PREFIX))) {
-            if (lacks_prefix(name, place))
+            if (property_lacks_prefix(name, place))
                 return policy_complain(reader, node, name,
                                        "would change nothing; write " PREFIX "%s", name);
             continue;
         }
-        for (i = 0; i < NWORDS(property_words); i++) {
+        for (i = 0; i < NWORDS; i++) {
             if (!strcmp(name, property_words[i]))
                 break;
         }
-        if (i == NWORDS(property_words))
+        if (i == NWORDS)
             return policy_complain(reader, node, name,
                                    "no such property; \"%s\" is the nearest there is",
-                                   nearest_word(name, property_words, NWORDS(property_words)));
+                                   nearest_word(name, property_words, NWORDS));
         if (property_places[i] == POLICY_DEVICE && place == POLICY_ELSEWHERE)
             return policy_complain(reader, node, name,
                                    "belongs on a device; move it there, or make this one: "
                                    "compatible = \"strata,dma-probe\" or \"virtio,device2\"");
         if (property_places[i] != place)
             return policy_complain(reader, node, name, "belongs on %s; move it there",
-                                   place_name(property_places[i]));
+                                   property_place_name(property_places[i]));
     }
     return 0;
 }
@@ -138,8 +138,8 @@ int policy_cells(const struct policy_reader *reader, int node, const char *prope
     return 1;
 }
 
-int policy_u32(const struct policy_reader *reader, int node, const char *property, uint32_t min,
-               uint32_t max, uint32_t *value)
+int policy_u32(const struct policy_reader *reader, int node, const char *property,
+               struct policy_range range, uint32_t *value)
 {
     const fdt32_t *cells;
     int count, found = policy_cells(reader, node, property, &cells, &count);
@@ -149,11 +149,12 @@ int policy_u32(const struct policy_reader *reader, int node, const char *propert
     if (count != 1)
         return policy_complain(reader, node, property, "holds %d cells; give one number", count);
     *value = fdt32_ld(cells);
-    if (*value != min && min == max)
-        return policy_complain(reader, node, property, "%u is out of range; give %u", *value, min);
-    if (*value < min || *value > max)
+    if (*value != range.min && range.min == range.max)
+        return policy_complain(reader, node, property, "%u is out of range; give %u", *value,
+                               range.min);
+    if (*value < range.min || *value > range.max)
         return policy_complain(reader, node, property, "%u is out of range; give %u to %u", *value,
-                               min, max);
+                               range.min, range.max);
     return 1;
 }
 
@@ -168,38 +169,38 @@ int policy_strings(const struct policy_reader *reader, int node, const char *pro
 }
 
 /* "a", "b" or "c" */
-static void list_words(char *list, size_t bytes, const char *const *words, uint32_t nwords)
+static void property_list_words(char *list, size_t bytes, const struct policy_words *words)
 {
     size_t n = 0;
 
     list[0] = 0;
-    for (uint32_t i = 0; i < nwords && n < bytes; i++)
+    for (uint32_t i = 0; i < words->n && n < bytes; i++)
         n += (size_t)snprintf(list + n, bytes - n, "%s\"%s\"",
-                              !i               ? ""
-                              : i + 1 < nwords ? ", "
-                                               : " or ",
-                              words[i]);
+                              !i                 ? ""
+                              : i + 1 < words->n ? ", "
+                                                 : " or ",
+                              words->text[i]);
 }
 
 int policy_word_at(const struct policy_reader *reader, int node, const char *property, int at,
-                   const char *const *words, uint32_t nwords, uint32_t *index)
+                   const struct policy_words *words, uint32_t *index)
 {
     const char *word = fdt_stringlist_get(reader->fdt, node, property, at, NULL);
     char list[WORDS_MAX];
 
     if (!word)
         return policy_complain(reader, node, property, "is not text; write \"...\"");
-    for (*index = 0; *index < nwords; ++*index) {
-        if (!strcmp(word, words[*index]))
+    for (*index = 0; *index < words->n; ++*index) {
+        if (!strcmp(word, words->text[*index]))
             return 0;
     }
-    list_words(list, sizeof(list), words, nwords);
+    property_list_words(list, sizeof(list), words);
     return policy_complain(reader, node, property, "\"%.*s\" means nothing here; give %s", WORD_MAX,
                            word, list);
 }
 
 int policy_word(const struct policy_reader *reader, int node, const char *property,
-                const char *const *words, uint32_t nwords, uint32_t *value)
+                const struct policy_words *words, uint32_t *value)
 {
     int count, found = policy_strings(reader, node, property, &count);
 
@@ -207,12 +208,12 @@ int policy_word(const struct policy_reader *reader, int node, const char *proper
         return found;
     if (count != 1)
         return policy_complain(reader, node, property, "holds %d strings; give one", count);
-    found = policy_word_at(reader, node, property, 0, words, nwords, value);
+    found = policy_word_at(reader, node, property, 0, words, value);
     return found ? found : 1;
 }
 
 int policy_flags(const struct policy_reader *reader, int node, const char *property,
-                 const char *const *words, const uint32_t *bits, uint32_t nwords, uint32_t *flags)
+                 const struct policy_words *words, uint32_t *flags)
 {
     int count, found = policy_strings(reader, node, property, &count);
 
@@ -220,11 +221,11 @@ int policy_flags(const struct policy_reader *reader, int node, const char *prope
         return found;
     for (int i = 0; i < count; i++) {
         uint32_t index;
-        int err = policy_word_at(reader, node, property, i, words, nwords, &index);
+        int err = policy_word_at(reader, node, property, i, words, &index);
 
         if (err)
             return err;
-        *flags |= bits[index];
+        *flags |= words->bits[index];
     }
     return 1;
 }
@@ -271,10 +272,10 @@ bool policy_disabled(const void *fdt, int node)
            !(bytes == 3 && !memcmp(status, "ok", 3));
 }
 
-bool policy_compatible(const void *fdt, int node, const char *const *words, unsigned nwords)
+bool policy_compatible(const void *fdt, int node, const struct policy_words *words)
 {
-    for (unsigned i = 0; i < nwords; i++) {
-        if (fdt_stringlist_search(fdt, node, "compatible", words[i]) >= 0)
+    for (unsigned i = 0; i < words->n; i++) {
+        if (fdt_stringlist_search(fdt, node, "compatible", words->text[i]) >= 0)
             return true;
     }
     return false;

@@ -3,10 +3,10 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "vmm/dma/policy_reader.h"
+#include "vmm/dma/policy/reader.h"
 #include "vmm/dma/rules.h"
 
-static bool overlap(uint64_t a, uint64_t abytes, uint64_t b, uint64_t bbytes)
+static bool check_overlap(uint64_t a, uint64_t abytes, uint64_t b, uint64_t bbytes)
 {
     return a <= b + (bbytes - 1) && b <= a + (abytes - 1);
 }
@@ -36,7 +36,7 @@ static int check_pair(const struct policy_reader *reader, unsigned i, unsigned j
 }
 
 /* The devices that share an address space with one of these, themselves included. */
-static uint64_t with_their_domains(const struct abi_policy *guest, uint64_t devices)
+static uint64_t check_add_domains(const struct abi_policy *guest, uint64_t devices)
 {
     uint64_t all = devices;
 
@@ -57,7 +57,8 @@ static int check_addresses(const struct policy_reader *reader, unsigned n)
     int node = reader->region[n];
 
     if (region->kind == ABI_REGION_HOLE &&
-        overlap(region->iova, region->bytes, IOMMU_MSI_FIRST, IOMMU_MSI_LAST - IOMMU_MSI_FIRST + 1))
+        check_overlap(region->iova, region->bytes, IOMMU_MSI_FIRST,
+                      IOMMU_MSI_LAST - IOMMU_MSI_FIRST + 1))
         return policy_complain(reader, node, "iommu-addresses",
                                "0x%" PRIx64 " lies in the interrupt window; give another address",
                                region->iova);
@@ -65,14 +66,14 @@ static int check_addresses(const struct policy_reader *reader, unsigned n)
         return policy_complain(reader, node, "iommu-addresses",
                                "0x%" PRIx64 " is beyond 48 bits; give a lower address",
                                region->iova);
-    if (overlap(region->iova, region->bytes, POLICY_ATTACKED_FIRST,
-                POLICY_ATTACKED_LAST - POLICY_ATTACKED_FIRST + 1))
+    if (check_overlap(region->iova, region->bytes, POLICY_ATTACKED_FIRST,
+                      POLICY_ATTACKED_LAST - POLICY_ATTACKED_FIRST + 1))
         return policy_complain(reader, node, "iommu-addresses",
                                "the attacks need 0x%llx to 0x%llx for themselves; leave these out",
                                POLICY_ATTACKED_FIRST, POLICY_ATTACKED_LAST);
     if (region->bytes >= POLICY_DRIVERS_BYTES &&
-        overlap(region->iova, region->bytes, POLICY_DRIVERS_FIRST,
-                ABI_POLICY_DEVICES_MAX * POLICY_DRIVERS_BYTES))
+        check_overlap(region->iova, region->bytes, POLICY_DRIVERS_FIRST,
+                      ABI_POLICY_DEVICES_MAX * POLICY_DRIVERS_BYTES))
         return policy_complain(reader, node, "iommu-addresses",
                                "leaves drivers no addresses, which are from 0x%llx on; leave out "
                                "less than 0x%llx bytes there",
@@ -94,9 +95,9 @@ static int check_addresses(const struct policy_reader *reader, unsigned n)
 
         /* What is mapped for one device is mapped for all of its domain. */
         if (region->kind == ABI_REGION_HOLE || other->kind == ABI_REGION_HOLE)
-            devices = with_their_domains(guest, devices);
+            devices = check_add_domains(guest, devices);
         if (other->endpoints & devices &&
-            overlap(other->iova, other->bytes, region->iova, region->bytes))
+            check_overlap(other->iova, other->bytes, region->iova, region->bytes))
             return policy_complain(reader, node, "iommu-addresses",
                                    "overlaps that of %s for the same device, or one that shares "
                                    "its domain; move one",
@@ -123,7 +124,7 @@ static int check_memory(const struct policy_reader *reader)
         for (unsigned j = 0; a->gpa && j < i; j++) {
             const struct abi_policy_region *b = &guest->region[j];
 
-            if (b->gpa && overlap(a->gpa, a->bytes, b->gpa, b->bytes))
+            if (b->gpa && check_overlap(a->gpa, a->bytes, b->gpa, b->bytes))
                 return policy_complain(reader, reader->region[i], "reg",
                                        "overlaps %s; move one of them", b->name);
         }

@@ -1,8 +1,7 @@
 /*
- * What the parts of the policy reader share. policy.c walks the tree; policy_iommu.c,
- * policy_regions.c and policy_device.c read its parts, policy_check.c sees if they agree;
- * policy_words.c knows the vocabulary; policy_dtc.c runs dtc, policy_lines.c finds lines
- * in the source, policy_source.c puts it all together for a file.
+ * What the parts of the policy reader share. source.c reads a file, by dtc where it is
+ * source; tree.c walks the tree, nodes.c reads its nodes, check.c sees if they agree;
+ * properties.c knows the vocabulary.
  *
  * The blob may be anything: fdt_check_full has passed, nothing else is believed.
  */
@@ -11,7 +10,7 @@
 
 #include <libfdt.h>
 
-#include "vmm/dma/policy.h"
+#include "vmm/dma/policy/policy.h"
 
 #define POLICY_BLOB_BYTES_MAX (256u << 10)
 #define POLICY_DEPTH_MAX      16
@@ -41,9 +40,16 @@ struct policy_reader {
     bool has_endpoint[ABI_POLICY_DEVICES_MAX], has_domain[ABI_POLICY_DEVICES_MAX];
 };
 
+/* A compiled tree, which may be anything, and the name that stands for its file. */
+struct policy_blob {
+    const void *data;
+    size_t bytes;
+    const char *name;
+};
+
 /* policy_parse up to the point where the complaint is made into one line. */
-int policy_read(struct policy *policy, const void *blob, size_t bytes, const char *name,
-                struct policy_nodes *nodes, struct policy_complaint *complaint);
+int policy_read(struct policy *policy, const struct policy_blob *blob, struct policy_nodes *nodes,
+                struct policy_complaint *complaint);
 
 /* Notes what is wrong and returns -EINVAL. property NULL: the node as a whole. */
 int policy_complain(const struct policy_reader *reader, int node, const char *property,
@@ -55,24 +61,44 @@ int policy_complain(const struct policy_reader *reader, int node, const char *pr
 int policy_cells(const struct policy_reader *reader, int node, const char *property,
                  const fdt32_t **cells, int *count);
 
-/* Exactly one cell of [min, max]. */
-int policy_u32(const struct policy_reader *reader, int node, const char *property, uint32_t min,
-               uint32_t max, uint32_t *value);
+struct policy_range {
+    uint32_t min, max;
+};
+
+/* Exactly one cell of the range. */
+int policy_u32(const struct policy_reader *reader, int node, const char *property,
+               struct policy_range range, uint32_t *value);
 
 /* Strings: *count of them, at least one. */
 int policy_strings(const struct policy_reader *reader, int node, const char *property, int *count);
 
+/* What a property may say. */
+struct policy_words {
+    const char *const *text;
+    const uint32_t *bits; /* of each, for policy_flags */
+    uint32_t n;
+};
+
+#define POLICY_WORDS(words)                                      \
+    {                                                            \
+        .text = (words), .n = sizeof(words) / sizeof((words)[0]) \
+    }
+#define POLICY_FLAGS(words, flags)                                                \
+    {                                                                             \
+        .text = (words), .bits = (flags), .n = sizeof(words) / sizeof((words)[0]) \
+    }
+
 /* A name that is one of `words`: its index in *value. */
 int policy_word(const struct policy_reader *reader, int node, const char *property,
-                const char *const *words, uint32_t nwords, uint32_t *value);
+                const struct policy_words *words, uint32_t *value);
 
 /* The at-th name, which must be one of `words`: 0 and its index, or -EINVAL. */
 int policy_word_at(const struct policy_reader *reader, int node, const char *property, int at,
-                   const char *const *words, uint32_t nwords, uint32_t *index);
+                   const struct policy_words *words, uint32_t *index);
 
-/* Names that are each one of `words`: bits[i] of each, or-ed. */
+/* Names that are each one of `words`: the bits of each, or-ed. */
 int policy_flags(const struct policy_reader *reader, int node, const char *property,
-                 const char *const *words, const uint32_t *bits, uint32_t nwords, uint32_t *flags);
+                 const struct policy_words *words, uint32_t *flags);
 
 /* Reads a number of 1 or 2 cells. */
 uint64_t policy_number(const fdt32_t *cells, int count);
@@ -82,7 +108,7 @@ int policy_node_name(const struct policy_reader *reader, int node,
                      char name[ABI_POLICY_NAME_BYTES]);
 
 bool policy_disabled(const void *fdt, int node);
-bool policy_compatible(const void *fdt, int node, const char *const *words, unsigned nwords);
+bool policy_compatible(const void *fdt, int node, const struct policy_words *words);
 
 /* ---- Vocabulary -------------------------------------------------------------- */
 

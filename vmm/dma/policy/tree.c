@@ -1,5 +1,4 @@
-#include "vmm/dma/policy.h"
-
+/* Which nodes there are, and the policy as a whole. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -8,17 +7,16 @@
 
 #include "guest/abi/machine.h"
 #include "guest/abi/probe.h"
-#include "vmm/dma/policy_reader.h"
+#include "vmm/dma/policy/reader.h"
 
-#define NWORDS(a) (sizeof(a) / sizeof((a)[0]))
+static const char *const probe_text[] = { ABI_PROBE_COMPATIBLE };
+static const struct policy_words probe_words = POLICY_WORDS(probe_text);
+static const char *const blk_text[] = { "virtio,device2" };
+static const struct policy_words blk_words = POLICY_WORDS(blk_text);
+static const char *const iommu_text[] = { "virtio,device17", "virtio,iommu", "virtio,pci-iommu" };
+static const struct policy_words iommu_words = POLICY_WORDS(iommu_text);
 
-static const char *const probe_words[] = { ABI_PROBE_COMPATIBLE };
-static const char *const blk_words[] = { "virtio,device2" };
-static const char *const iommu_words[] = { "virtio,device17", "virtio,iommu", "virtio,pci-iommu" };
-
-/* ---- Which nodes there are ------------------------------------------------------ */
-
-static int note_iommu(struct policy_reader *reader, int node, bool disabled)
+static int tree_note_iommu(struct policy_reader *reader, int node, bool disabled)
 {
     int *slot = disabled ? &reader->disabled_iommu : &reader->iommu;
 
@@ -32,7 +30,7 @@ static int note_iommu(struct policy_reader *reader, int node, bool disabled)
     return 0;
 }
 
-static int note_device(struct policy_reader *reader, int node, enum abi_device_kind kind)
+static int tree_note_device(struct policy_reader *reader, int node, enum abi_device_kind kind)
 {
     struct abi_policy *guest = &reader->policy->guest;
     struct abi_policy_device *device = &guest->device[guest->ndevices];
@@ -52,13 +50,13 @@ static int note_device(struct policy_reader *reader, int node, enum abi_device_k
     return 0;
 }
 
-static int note_node(struct policy_reader *reader, int node, int depth, bool disabled)
+static int tree_note_node(struct policy_reader *reader, int node, int depth, bool disabled)
 {
     const void *fdt = reader->fdt;
-    bool probe = policy_compatible(fdt, node, probe_words, NWORDS(probe_words));
-    bool blk = policy_compatible(fdt, node, blk_words, NWORDS(blk_words));
+    bool probe = policy_compatible(fdt, node, &probe_words);
+    bool blk = policy_compatible(fdt, node, &blk_words);
     bool iommu = fdt_getprop(fdt, node, "#iommu-cells", NULL) ||
-                 policy_compatible(fdt, node, iommu_words, NWORDS(iommu_words));
+                 policy_compatible(fdt, node, &iommu_words);
     int bytes;
 
     if (policy_check_words(reader, node,
@@ -71,29 +69,29 @@ static int note_node(struct policy_reader *reader, int node, int depth, bool dis
         return policy_complain(reader, node, "compatible",
                                "cannot be an IOMMU and a device; make two nodes");
     if (iommu)
-        return note_iommu(reader, node, disabled);
+        return tree_note_iommu(reader, node, disabled);
     if (disabled)
         return 0;
     if (fdt_getprop(fdt, node, "dma-ranges", &bytes) && bytes)
         return policy_complain(reader, node, "dma-ranges",
                                "is not known here; leave it out, or empty");
     if (probe || blk)
-        return note_device(reader, node, probe ? ABI_DEVICE_PROBE : ABI_DEVICE_BLK);
+        return tree_note_device(reader, node, probe ? ABI_DEVICE_PROBE : ABI_DEVICE_BLK);
     if (fdt_getprop(fdt, node, "iommus", NULL) || fdt_getprop(fdt, node, "memory-region", NULL))
         return policy_complain(reader, node, "compatible",
                                "is no device of strata; write \"%s\" or \"%s\" (virtio-blk)",
-                               probe_words[0], blk_words[0]);
+                               probe_text[0], blk_text[0]);
     return 0;
 }
 
 /* dtc compiles one, but what it says is of a tree that is not there. */
-static bool is_overlay(const char *name, int depth)
+static bool tree_is_overlay(const char *name, int depth)
 {
     return (depth == 1 && (!strcmp(name, "__fixups__") || !strcmp(name, "__local_fixups__"))) ||
            (depth == 2 && !strcmp(name, "__overlay__"));
 }
 
-static int walk(struct policy_reader *reader)
+static int tree_walk(struct policy_reader *reader)
 {
     int depth = -1, off = 0; /* off: depth from which on everything is switched off; 0: nothing */
     const void *fdt = reader->fdt;
@@ -104,7 +102,7 @@ static int walk(struct policy_reader *reader)
             return policy_complain(reader, POLICY_NO_NODE, NULL,
                                    "nodes are nested too deeply; use at most %d levels",
                                    POLICY_DEPTH_MAX);
-        if (is_overlay(fdt_get_name(fdt, node, NULL), depth))
+        if (tree_is_overlay(fdt_get_name(fdt, node, NULL), depth))
             return policy_complain(reader, POLICY_NO_NODE, NULL,
                                    "is an overlay; leave /plugin/ out, or apply it to its tree "
                                    "(fdtoverlay) and give that");
@@ -112,7 +110,7 @@ static int walk(struct policy_reader *reader)
             off = 0;
         if (!off && depth && policy_disabled(fdt, node))
             off = depth;
-        if (note_node(reader, node, depth, off))
+        if (tree_note_node(reader, node, depth, off))
             return -EINVAL;
         if (depth == 1 && !off && !strcmp(fdt_get_name(fdt, node, NULL), "reserved-memory"))
             reader->reserved = node;
@@ -120,7 +118,7 @@ static int walk(struct policy_reader *reader)
     if (!reader->policy->guest.ndevices)
         return policy_complain(reader, POLICY_NO_NODE, NULL,
                                "has no device; give a node with compatible = \"%s\"",
-                               probe_words[0]);
+                               probe_text[0]);
     if (reader->iommu != POLICY_NO_NODE && reader->policy->guest.ndevices == ABI_MMIO_DEVICES_MAX)
         return policy_complain(reader, reader->device[ABI_MMIO_DEVICES_MAX - 1], NULL,
                                "is one device too many beside an IOMMU; use at most %d",
@@ -130,7 +128,7 @@ static int walk(struct policy_reader *reader)
 
 /* ---- The whole -------------------------------------------------------------------- */
 
-static bool endpoint_taken(const struct policy_reader *reader, uint32_t endpoint)
+static bool tree_endpoint_taken(const struct policy_reader *reader, uint32_t endpoint)
 {
     for (unsigned i = 0; i < reader->policy->guest.ndevices; i++) {
         if (reader->has_endpoint[i] && reader->policy->guest.device[i].endpoint == endpoint)
@@ -139,7 +137,7 @@ static bool endpoint_taken(const struct policy_reader *reader, uint32_t endpoint
     return false;
 }
 
-static bool domain_taken(const struct policy_reader *reader, uint32_t domain)
+static bool tree_domain_taken(const struct policy_reader *reader, uint32_t domain)
 {
     for (unsigned i = 0; i < reader->policy->guest.ndevices; i++) {
         if (reader->has_domain[i] && reader->policy->guest.device[i].domain == domain)
@@ -149,18 +147,18 @@ static bool domain_taken(const struct policy_reader *reader, uint32_t domain)
 }
 
 /* The least numbers that are free, for devices whose node names none. */
-static void number_devices(struct policy_reader *reader)
+static void tree_number_devices(struct policy_reader *reader)
 {
     for (unsigned i = 0; i < reader->policy->guest.ndevices; i++) {
         struct abi_policy_device *device = &reader->policy->guest.device[i];
 
         if (!reader->has_endpoint[i]) {
-            for (device->endpoint = 1; endpoint_taken(reader, device->endpoint);)
+            for (device->endpoint = 1; tree_endpoint_taken(reader, device->endpoint);)
                 device->endpoint++;
             reader->has_endpoint[i] = true;
         }
         if (!reader->has_domain[i]) {
-            for (device->domain = 1; domain_taken(reader, device->domain);)
+            for (device->domain = 1; tree_domain_taken(reader, device->domain);)
                 device->domain++;
             reader->has_domain[i] = true;
         }
@@ -168,8 +166,8 @@ static void number_devices(struct policy_reader *reader)
 }
 
 /* Text of the root that people will see. */
-static int read_text(const struct policy_reader *reader, const char *property, char *text,
-                     size_t bytes)
+static int tree_read_text(const struct policy_reader *reader, const char *property, char *text,
+                          size_t bytes)
 {
     int length;
     const char *value = fdt_getprop(reader->fdt, 0, property, &length);
@@ -190,7 +188,7 @@ static int read_text(const struct policy_reader *reader, const char *property, c
     return 0;
 }
 
-static void name_after(struct policy *policy, const char *path)
+static void tree_name_after(struct policy *policy, const char *path)
 {
     const char *base = strrchr(path, '/');
     size_t n = 0;
@@ -200,20 +198,20 @@ static void name_after(struct policy *policy, const char *path)
         policy->name[n++] = isprint((unsigned char)*base) ? *base : '?';
 }
 
-static int read_tree(struct policy_reader *reader, const char *name)
+static int tree_read(struct policy_reader *reader, const char *name)
 {
     struct policy *policy = reader->policy;
     int err;
 
     policy->guest.magic = ABI_POLICY_MAGIC;
     policy->guest.version = ABI_POLICY_VERSION;
-    name_after(policy, name);
-    err = read_text(reader, "model", policy->name, sizeof(policy->name));
+    tree_name_after(policy, name);
+    err = tree_read_text(reader, "model", policy->name, sizeof(policy->name));
     if (!err)
-        err = read_text(reader, "strata,description", policy->description,
-                        sizeof(policy->description));
+        err = tree_read_text(reader, "strata,description", policy->description,
+                             sizeof(policy->description));
     if (!err)
-        err = walk(reader);
+        err = tree_walk(reader);
     if (!err)
         err = policy_read_iommu(reader);
     if (!err)
@@ -222,12 +220,12 @@ static int read_tree(struct policy_reader *reader, const char *name)
         err = policy_read_device(reader, i);
     if (err)
         return err;
-    number_devices(reader);
+    tree_number_devices(reader);
     return policy_check(reader);
 }
 
-int policy_read(struct policy *policy, const void *blob, size_t bytes, const char *name,
-                struct policy_nodes *nodes, struct policy_complaint *complaint)
+int policy_read(struct policy *policy, const struct policy_blob *blob, struct policy_nodes *nodes,
+                struct policy_complaint *complaint)
 {
     struct policy_reader reader = {
         .policy = policy,
@@ -236,6 +234,7 @@ int policy_read(struct policy *policy, const void *blob, size_t bytes, const cha
         .disabled_iommu = POLICY_NO_NODE,
         .reserved = POLICY_NO_NODE,
     };
+    size_t bytes = blob->bytes;
     void *copy;
     int err;
 
@@ -252,13 +251,13 @@ int policy_read(struct policy *policy, const void *blob, size_t bytes, const cha
         policy_complain(&reader, POLICY_NO_NODE, NULL, "out of memory");
         return -ENOMEM;
     }
-    memcpy(copy, blob, bytes);
+    memcpy(copy, blob->data, bytes);
     reader.fdt = copy;
     err = fdt_check_full(copy, bytes);
     err = err ? policy_complain(&reader, POLICY_NO_NODE, NULL,
                                 "is no device tree blob (%s); compile it anew with dtc",
                                 fdt_strerror(err))
-              : read_tree(&reader, name);
+              : tree_read(&reader, blob->name);
     for (unsigned i = 0; !err && i < policy->guest.ndevices; i++) {
         if (fdt_get_path(copy, reader.device[i], nodes->device[i], sizeof(nodes->device[i])))
             nodes->device[i][0] = 0;
