@@ -83,14 +83,14 @@ uint64_t lab_faults(struct lab *lab, struct iommu_fault *last)
 
 /* ---- Where addresses lead ---------------------------------------------------- */
 
-struct lookup {
+struct lab_lookup {
     uint64_t iova, len, gpa;
     bool found, whole;
 };
 
-static void look(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
+static void lab_look(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
 {
-    struct lookup *lookup = owner;
+    struct lab_lookup *lookup = owner;
 
     (void)rights;
     if (lookup->iova < iova.first || lookup->iova > iova.last)
@@ -101,13 +101,14 @@ static void look(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t ri
 }
 
 /* Where an address of the device leads: false if nowhere, or not for all of len. */
-static bool find_gpa(struct lab *lab, unsigned device, uint64_t iova, uint64_t len, uint64_t *gpa)
+static bool lab_find_gpa(struct lab *lab, unsigned device, uint64_t iova, uint64_t len,
+                         uint64_t *gpa)
 {
-    struct lookup lookup = { .iova = iova, .len = len };
+    struct lab_lookup lookup = { .iova = iova, .len = len };
     bool bypass = !lab->iommu;
 
     if (lab->iommu && iommu_each_mapping(lab->iommu, rules_device(lab->policy, device)->endpoint,
-                                         &bypass, look, &lookup))
+                                         &bypass, lab_look, &lookup))
         return false;
     *gpa = bypass ? iova : lookup.gpa;
     return bypass || (lookup.found && lookup.whole);
@@ -117,23 +118,23 @@ uint8_t *lab_host(struct lab *lab, unsigned device, uint64_t iova, uint64_t len)
 {
     uint64_t gpa;
 
-    return find_gpa(lab, device, iova, len, &gpa) ? memory_at(lab->memory, gpa, len) : NULL;
+    return lab_find_gpa(lab, device, iova, len, &gpa) ? memory_at(lab->memory, gpa, len) : NULL;
 }
 
 bool lab_mapped(struct lab *lab, unsigned device, uint64_t iova)
 {
-    struct lookup lookup = { .iova = iova, .len = 1 };
+    struct lab_lookup lookup = { .iova = iova, .len = 1 };
     bool bypass = !lab->iommu;
 
     if (lab->iommu && iommu_each_mapping(lab->iommu, rules_device(lab->policy, device)->endpoint,
-                                         &bypass, look, &lookup))
+                                         &bypass, lab_look, &lookup))
         return false;
     return bypass || lookup.found;
 }
 
-static void look_back(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
+static void lab_look_back(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
 {
-    struct lookup *lookup = owner;
+    struct lab_lookup *lookup = owner;
 
     (void)rights;
     if (lookup->found || lookup->gpa < gpa || lookup->gpa - gpa > iova.last - iova.first)
@@ -144,18 +145,18 @@ static void look_back(void *owner, struct iommu_range iova, uint64_t gpa, uint32
 
 bool lab_iova_of(struct lab *lab, unsigned device, uint64_t gpa, uint64_t *iova)
 {
-    struct lookup lookup = { .gpa = gpa };
+    struct lab_lookup lookup = { .gpa = gpa };
     bool bypass;
 
     if (!lab->iommu || iommu_each_mapping(lab->iommu, rules_device(lab->policy, device)->endpoint,
-                                          &bypass, look_back, &lookup))
+                                          &bypass, lab_look_back, &lookup))
         return false;
     *iova = lookup.iova;
     return lookup.found && !bypass;
 }
 
 /* Whether a mapping of this device, as far as the guest told of it, covers the address. */
-static bool told(const struct lab *lab, unsigned device, uint64_t iova)
+static bool lab_told(const struct lab *lab, unsigned device, uint64_t iova)
 {
     const struct abi_policy_device *d = rules_device(lab->policy, device);
 
@@ -180,11 +181,11 @@ enum lab_gate lab_gate(struct lab *lab, unsigned device, uint64_t iova)
 {
     if (rules_untranslated(lab->policy, device))
         return LAB_ANY;
-    if (told(lab, device, iova))
+    if (lab_told(lab, device, iova))
         return LAB_ANY;
     for (unsigned other = 0; other < lab->policy->guest.ndevices; other++) {
         if (other != device && rules_same_domain(lab->policy, device, other) &&
-            told(lab, other, iova))
+            lab_told(lab, other, iova))
             return LAB_ANY;
     }
     return LAB_SHUT;
@@ -193,9 +194,9 @@ enum lab_gate lab_gate(struct lab *lab, unsigned device, uint64_t iova)
 /* ---- Requests ------------------------------------------------------------------ */
 
 /* What the door, the device and the fault record must say of a request. */
-static void judge(struct lab *lab, struct lab_cell *cell, const struct lab_request *request,
-                  enum dma_direction direction, const struct dma_outcome *outcome,
-                  uint64_t faults_before)
+static void lab_check_outcome(struct lab *lab, struct lab_cell *cell,
+                              const struct lab_request *request, enum dma_direction direction,
+                              const struct dma_outcome *outcome, uint64_t faults_before)
 {
     const char *way = direction == DMA_READ ? "read" : "write";
     uint32_t endpoint = rules_device(lab->policy, request->device)->endpoint;
@@ -227,8 +228,8 @@ static void judge(struct lab *lab, struct lab_cell *cell, const struct lab_reque
     }
 }
 
-static void perform(struct lab *lab, struct lab_cell *cell, const struct lab_request *request,
-                    enum dma_direction direction, void *data, struct dma_outcome *outcome)
+static void lab_perform(struct lab *lab, struct lab_cell *cell, const struct lab_request *request,
+                        enum dma_direction direction, void *data, struct dma_outcome *outcome)
 {
     const struct dma_request on_the_bus = {
         .iova = request->iova,
@@ -242,11 +243,11 @@ static void perform(struct lab *lab, struct lab_cell *cell, const struct lab_req
     uint64_t before = lab_faults(lab, NULL);
 
     dma_perform(lab->door[request->device], &on_the_bus, outcome);
-    judge(lab, cell, request, direction, outcome, before);
+    lab_check_outcome(lab, cell, request, direction, outcome, before);
 }
 
 /* Bytes in whole words that are as in the truth: chance does not make a word. */
-static uint64_t same_bytes(const uint8_t *data, const uint8_t *truth, uint64_t len)
+static uint64_t lab_same_bytes(const uint8_t *data, const uint8_t *truth, uint64_t len)
 {
     uint64_t same = 0;
 
@@ -259,7 +260,7 @@ static uint64_t same_bytes(const uint8_t *data, const uint8_t *truth, uint64_t l
     return same;
 }
 
-static uint64_t changed_bytes(const uint8_t *data, const uint8_t *truth, uint64_t len)
+static uint64_t lab_changed_bytes(const uint8_t *data, const uint8_t *truth, uint64_t len)
 {
     uint64_t changed = 0;
 
@@ -278,15 +279,16 @@ uint64_t lab_read(struct lab *lab, struct lab_cell *cell, const struct lab_reque
 
     for (uint64_t at = 0; at < request->len; at++)
         data[at] = (uint8_t)~truth[at];
-    perform(lab, cell, request, DMA_READ, data, &outcome);
+    lab_perform(lab, cell, request, DMA_READ, data, &outcome);
     /* Whatever the device says came through: the buffer tells. */
-    return same_bytes(data, truth, request->len);
+    return lab_same_bytes(data, truth, request->len);
 }
 
 #define HITS_MAX 3
 
 /* Where a request may get to, by what it is and by what it says of itself. */
-static unsigned may_hit(struct lab *lab, const struct lab_request *request, uint8_t *hit[HITS_MAX])
+static unsigned lab_may_hit(struct lab *lab, const struct lab_request *request,
+                            uint8_t *hit[HITS_MAX])
 {
     unsigned n = 0;
 
@@ -308,7 +310,7 @@ uint64_t lab_write(struct lab *lab, struct lab_cell *cell, const struct lab_requ
     uint8_t saved[LAB_PLACES_MAX][ATTACK_PAGE_BYTES];
     /* An address may also lead to something that has nothing to do with the victim. */
     uint8_t *hit[HITS_MAX];
-    unsigned nhits = may_hit(lab, request, hit);
+    unsigned nhits = lab_may_hit(lab, request, hit);
     struct dma_outcome outcome;
     uint64_t changed = 0;
 
@@ -318,9 +320,9 @@ uint64_t lab_write(struct lab *lab, struct lab_cell *cell, const struct lab_requ
         memcpy(saved[i], victim->place[i], victim->len);
     for (uint64_t at = 0; at < request->len; at++)
         data[at] = (uint8_t)~victim->truth[at];
-    perform(lab, cell, request, DMA_WRITE, data, &outcome);
+    lab_perform(lab, cell, request, DMA_WRITE, data, &outcome);
     for (unsigned i = 0; i < victim->nplaces; i++) {
-        uint64_t here = changed_bytes(victim->place[i], saved[i], victim->len);
+        uint64_t here = lab_changed_bytes(victim->place[i], saved[i], victim->len);
 
         if (here > changed)
             changed = here;
@@ -387,7 +389,7 @@ void lab_victim_page(struct lab_victim *victim, struct lab_page *page)
 }
 
 /* A device's copy of the page: a place too, if it goes back, and others may reach it. */
-static void add_copy(struct lab *lab, struct lab_victim *victim, uint64_t gpa, bool goes_back)
+static void lab_add_copy(struct lab *lab, struct lab_victim *victim, uint64_t gpa, bool goes_back)
 {
     uint8_t *copy = memory_at(lab->memory, gpa, ATTACK_PAGE_BYTES);
 
@@ -415,8 +417,8 @@ void lab_victim_region(struct lab *lab, struct lab_victim *victim, unsigned regi
             if (d->use[use].region != region || !iova)
                 continue;
             lab_victim_add(victim, iova, d->endpoint);
-            if (find_gpa(lab, device, iova, ATTACK_PAGE_BYTES, &gpa))
-                add_copy(lab, victim, gpa, d->use[use].rights & RULES_WRITE);
+            if (lab_find_gpa(lab, device, iova, ATTACK_PAGE_BYTES, &gpa))
+                lab_add_copy(lab, victim, gpa, d->use[use].rights & RULES_WRITE);
         }
     }
 }

@@ -27,20 +27,20 @@
 
 /* ---- The cells --------------------------------------------------------------------- */
 
-static bool wanted(const struct lab_options *options, unsigned attack)
+static bool lab_wanted(const struct lab_options *options, unsigned attack)
 {
     return !options->attacks || (options->attacks >> attack & 1);
 }
 
 /* Every cell with what the policy promises; with cells NULL only their number. */
-static size_t plan_cells(const struct policy *policy, const struct lab_options *options,
-                         struct lab_cell *cells)
+static size_t lab_plan_cells(const struct policy *policy, const struct lab_options *options,
+                             struct lab_cell *cells)
 {
     struct attack_plan plan;
     size_t count = 0;
 
     for (unsigned attack = 0; attack < LAB_ATTACKS; attack++) {
-        for (unsigned device = 0; wanted(options, attack) && device < policy->guest.ndevices;
+        for (unsigned device = 0; lab_wanted(options, attack) && device < policy->guest.ndevices;
              device++) {
             for (unsigned n = 0; lab_attacks[attack].attack->expect(policy, device, n, &plan);
                  n++) {
@@ -61,7 +61,7 @@ static size_t plan_cells(const struct policy *policy, const struct lab_options *
 }
 
 /* The cell is as the policy promises: effect and all checks. */
-static void compare(struct lab_cell *cell)
+static void lab_compare_cell(struct lab_cell *cell)
 {
     const struct lab_effect *e = &cell->expected, *o = &cell->observed;
 
@@ -76,7 +76,7 @@ static void compare(struct lab_cell *cell)
     cell->ok = cell->failed == 0;
 }
 
-static void run_cell(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void lab_run_cell(struct lab *lab, struct lab_cell *cell, unsigned n)
 {
     unsigned wrong;
 
@@ -92,10 +92,10 @@ static void run_cell(struct lab *lab, struct lab_cell *cell, unsigned n)
         lab_check(cell, wrong == 0,
                   "expected no other page of the guest's to change, observed %u that did", wrong);
     }
-    compare(cell);
+    lab_compare_cell(cell);
 }
 
-static void run_cells(struct lab *lab)
+static void lab_run_cells(struct lab *lab)
 {
     struct lab_result *result = lab->result;
     unsigned n = 0;
@@ -105,7 +105,7 @@ static void run_cells(struct lab *lab)
         bool same = i && cell[-1].attack == cell->attack && cell[-1].device == cell->device;
 
         n = same ? n + 1 : 0;
-        run_cell(lab, cell, n);
+        lab_run_cell(lab, cell, n);
         result->differing += !cell->ok;
         if (lab->options->progress)
             lab->options->progress(lab->options->owner, (unsigned)i + 1, (unsigned)result->ncells);
@@ -118,7 +118,7 @@ static void run_cells(struct lab *lab)
  * Room for the guest above what the policy places, and above that for what the guest places
  * itself, which takes it from the end of memory.
  */
-static uint64_t memory_bytes(const struct policy *policy)
+static uint64_t lab_memory_bytes(const struct policy *policy)
 {
     uint64_t end = MEMORY_BYTES_MIN - MEMORY_ROOM, dynamic = 0, bytes;
 
@@ -138,7 +138,7 @@ static uint64_t memory_bytes(const struct policy *policy)
     return bytes < POLICY_MEMORY_BYTES ? bytes : POLICY_MEMORY_BYTES;
 }
 
-static unsigned cpus(void)
+static unsigned lab_cpus(void)
 {
     cpu_set_t set;
     int count = sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
@@ -146,7 +146,7 @@ static unsigned cpus(void)
     return count < CPUS_MAX ? 1 : CPUS_MAX;
 }
 
-static void note_fault(void *owner, const struct iommu_fault *fault)
+static void lab_note_fault(void *owner, const struct iommu_fault *fault)
 {
     struct lab *lab = owner;
 
@@ -156,14 +156,14 @@ static void note_fault(void *owner, const struct iommu_fault *fault)
 }
 
 /* Before the guest runs: what the platform knows of the policy, and the devices' doors. */
-static int wire(struct lab *lab, char *error, size_t error_bytes)
+static int lab_configure(struct lab *lab, char *error, size_t error_bytes)
 {
     const struct policy *policy = lab->policy;
     int err = 0;
 
     lab->iommu = board_iommu(lab->board);
     if (lab->iommu)
-        iommu_watch_faults(lab->iommu, note_fault, lab);
+        iommu_watch_faults(lab->iommu, lab_note_fault, lab);
     for (unsigned device = 0; device < policy->guest.ndevices && !err; device++) {
         const struct abi_policy_device *d = rules_device(policy, device);
 
@@ -199,7 +199,7 @@ static void lab_before_attach(struct lab *lab, unsigned device, uint64_t gpa, bo
 }
 
 /* The guest is up and waits: everything that is to be found out. */
-static void investigate(struct lab *lab)
+static void lab_investigate(struct lab *lab)
 {
     struct lab_result *result = lab->result;
     int err = lab_guest_meet(&lab->guest, lab->options->timeout_s ? lab->options->timeout_s * 1000
@@ -219,10 +219,10 @@ static void investigate(struct lab *lab)
     if (!err)
         measure_exposure(lab);
     for (unsigned i = 0; i < LAB_ATTACKS && !err; i++) {
-        if (lab_attacks[i].attack->prepare && wanted(lab->options, i))
+        if (lab_attacks[i].attack->prepare && lab_wanted(lab->options, i))
             lab_attacks[i].attack->prepare(lab);
     }
-    run_cells(lab);
+    lab_run_cells(lab);
     if (!lab->guest.failure[0] && lab->options->random_seconds)
         measure_random(lab);
     result->guest_lives = !lab->guest.failure[0];
@@ -230,7 +230,7 @@ static void investigate(struct lab *lab)
 }
 
 /* What the policy leaves open. */
-static void set_quotas(struct iommu_config *config, unsigned domains)
+static void lab_set_quotas(struct iommu_config *config, unsigned domains)
 {
     uint64_t share;
 
@@ -244,20 +244,19 @@ static void set_quotas(struct iommu_config *config, unsigned domains)
                                              : POLICY_MAPPINGS_OF_DOMAIN_MAX;
 }
 
-static int run_machine(struct lab *lab, struct vm *vm, struct board *board,
-                       const struct vm_config *config, char *error, size_t error_bytes)
+static int lab_run_machine(struct lab *lab, const struct vm_config *config, char *error,
+                           size_t error_bytes)
 {
     const struct vm_shape shape = boot_shape(config);
     struct board_config board_config = boot_board(config);
     struct boot_error boot_error;
+    struct board *board = lab->board;
+    struct vm *vm = lab->vm;
     int err;
 
-    lab->vm = vm;
-    lab->board = board;
-    lab->memory = &vm->memory;
     board_config.iommu = lab->policy->iommu;
     board_config.iommu_config = lab->policy->iommu_config;
-    set_quotas(&board_config.iommu_config, rules_domains(lab->policy));
+    lab_set_quotas(&board_config.iommu_config, rules_domains(lab->policy));
     board_config.checkpoint = lab_guest_checkpoint;
     board_config.checkpoint_owner = &lab->guest;
     err = vm_create(vm, lab->options->kvm, &shape);
@@ -276,7 +275,7 @@ static int run_machine(struct lab *lab, struct vm *vm, struct board *board,
         snprintf(error, error_bytes, "%s", boot_error.text);
         goto destroy_board;
     }
-    err = wire(lab, error, error_bytes);
+    err = lab_configure(lab, error, error_bytes);
     if (err)
         goto destroy_board;
     for (unsigned device = 0; device < lab->policy->guest.ndevices; device++)
@@ -286,7 +285,7 @@ static int run_machine(struct lab *lab, struct vm *vm, struct board *board,
         snprintf(error, error_bytes, "cannot start the CPUs' threads: %s", strerror(-err));
         goto destroy_board;
     }
-    investigate(lab);
+    lab_investigate(lab);
     lab_guest_release(&lab->guest);
     vm_wait(vm, lab->guest.failure[0] ? 0 : STOP_TIMEOUT_MS);
 
@@ -301,7 +300,7 @@ destroy_vm:
 }
 
 /* A file for each disk: what is on it does not matter, but no two may hold it. */
-static int open_disk(char path[DISK_PATH_BYTES])
+static int lab_open_disk(char path[DISK_PATH_BYTES])
 {
     int fd = memfd_create("strata-lab-disk", MFD_CLOEXEC);
 
@@ -315,7 +314,7 @@ static int open_disk(char path[DISK_PATH_BYTES])
     return fd;
 }
 
-static int run_lab(struct lab *lab, char *error, size_t error_bytes)
+static int lab_run_with_disks(struct lab *lab, char *error, size_t error_bytes)
 {
     struct board_device devices[ABI_POLICY_DEVICES_MAX];
     const struct abi_policy *guest = &lab->policy->guest;
@@ -323,8 +322,8 @@ static int run_lab(struct lab *lab, char *error, size_t error_bytes)
     int disk_fd[ABI_POLICY_DEVICES_MAX];
     const struct vm_config config = {
         .boot_args = "exec=dma-lab",
-        .memory_bytes = memory_bytes(lab->policy),
-        .vcpu_count = cpus(),
+        .memory_bytes = lab_memory_bytes(lab->policy),
+        .vcpu_count = lab_cpus(),
         .huge_pages = MEMORY_4K,
         .devices = devices,
         .ndevices = guest->ndevices,
@@ -336,10 +335,13 @@ static int run_lab(struct lab *lab, char *error, size_t error_bytes)
     unsigned ready;
     int err = 0;
 
+    lab->vm = &vm;
+    lab->board = &board;
+    lab->memory = &vm.memory;
     for (ready = 0; ready < guest->ndevices; ready++) {
         bool blk = guest->device[ready].kind == ABI_DEVICE_BLK;
 
-        disk_fd[ready] = blk ? open_disk(disk[ready]) : -1;
+        disk_fd[ready] = blk ? lab_open_disk(disk[ready]) : -1;
         if (blk && disk_fd[ready] < 0) {
             err = disk_fd[ready];
             snprintf(error, error_bytes, "cannot make a disk in memory: %s", strerror(-err));
@@ -352,7 +354,7 @@ static int run_lab(struct lab *lab, char *error, size_t error_bytes)
         };
     }
     if (!err)
-        err = run_machine(lab, &vm, &board, &config, error, error_bytes);
+        err = lab_run_machine(lab, &config, error, error_bytes);
     while (ready--) {
         if (disk_fd[ready] >= 0)
             close(disk_fd[ready]);
@@ -376,12 +378,12 @@ int lab_run(struct lab_result *result, const struct policy *policy,
     lab->result = result;
     lab->random = options->seed;
     lab->truth = malloc(ABI_LAB_ARENA_PAGES * ATTACK_PAGE_BYTES);
-    result->ncells = plan_cells(policy, options, NULL);
+    result->ncells = lab_plan_cells(policy, options, NULL);
     result->cells = calloc(result->ncells + 1, sizeof(result->cells[0]));
     pthread_mutex_init(&lab->faults_lock, NULL);
     if (lab->truth && result->cells) {
-        plan_cells(policy, options, result->cells);
-        err = run_lab(lab, error, error_bytes);
+        lab_plan_cells(policy, options, result->cells);
+        err = lab_run_with_disks(lab, error, error_bytes);
     }
     pthread_mutex_destroy(&lab->faults_lock);
     free(lab->truth);
