@@ -9,7 +9,7 @@
 #include "vmm/machine/memory.h"
 
 #define SET_UP_TRIES 5
-#define LOOKS        3 /* the records that wait go to the guest in so many portions */
+#define EVENTS       32 /* buffers of the guest's queue for faults (guest/kernel/dma/viommu.c) */
 
 /* ---- Calls ---------------------------------------------------------------------- */
 
@@ -241,15 +241,38 @@ static void take_baseline(struct lab *lab, unsigned device)
 }
 
 /*
+ * How often the kernel must look to have seen every fault that may wait: each look takes
+ * what lies in the buffers, and lets the unit fill them again. The unit keeps records, its
+ * device has one in hand, and the buffers may be full.
+ */
+static unsigned looks_for_all(const struct lab *lab)
+{
+    unsigned waiting;
+
+    if (!lab->iommu)
+        return 1;
+    waiting = iommu_config(lab->iommu)->faults_max + 1 + EVENTS;
+    return (waiting + EVENTS - 1) / EVENTS;
+}
+
+/*
  * Whoever asks for faults makes the kernel look for them, and act. A device that it has taken
  * off its domain for that comes back; nothing happens to the others.
  */
 static int let_guest_act(struct lab *lab)
 {
-    struct abi_lab_command commands[LOOKS + ABI_POLICY_DEVICES_MAX];
-    unsigned n = 0;
+    struct abi_lab_command commands[ABI_LAB_COMMANDS];
+    unsigned n = 0, looks = looks_for_all(lab);
+    int err;
 
-    for (unsigned looks = lab->iommu ? LOOKS : 1; n < looks; n++)
+    for (; looks > ABI_LAB_COMMANDS - ABI_POLICY_DEVICES_MAX; looks -= n) {
+        for (n = 0; n < looks && n < ABI_LAB_COMMANDS; n++)
+            commands[n] = lab_command(0, ABI_DMA_FAULT);
+        err = lab_call(lab, commands, n);
+        if (err)
+            return err;
+    }
+    for (n = 0; n < looks; n++)
         commands[n] = lab_command(0, ABI_DMA_FAULT);
     for (unsigned device = 0; device < lab->policy->guest.ndevices; device++) {
         if (rules_device(lab->policy, device)->fault_action != ABI_FAULT_REPORT)
