@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "devices/core/poll_thread.h"
-#include "vmm/machine/monotonic.h"
+#include "vmm/base/monotonic.h"
 
 #define NS_PER_S 1000000000ull
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "devices/backend/delay.h"
-#include "vmm/machine/monotonic.h"
+#include "vmm/base/monotonic.h"
 
 #define QUEUE      0
 #define ROUNDS_MAX 8 /* over the queue, before somebody else gets the lock */

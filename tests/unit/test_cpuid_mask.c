@@ -4,10 +4,10 @@
 #include <string.h>
 
 #include "tests/unit/suites.h"
+#include "vmm/base/nearest.h"
 #include "vmm/machine/cpuid_mask.h"
 #include "vmm/machine/cpuid_names.h"
 #include "vmm/machine/cpuid_quirks.h"
-#include "vmm/machine/nearest.h"
 
 /* A CPU that has everything: all bits of every word, eight components of state. */
 static void make_table(struct cpuid_table *table)

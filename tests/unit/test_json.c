@@ -1,4 +1,4 @@
-/* vmm/cli/json: files that are there whole or not at all. */
+/* vmm/base/output_file: files that are there whole or not at all. */
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>
@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "tests/unit/suites.h"
-#include "vmm/cli/json.h"
+#include "vmm/report/json.h"
 
 static char directory[] = "/tmp/strata-unit-XXXXXX";
 static char path[64];
@@ -64,27 +64,27 @@ static void expect_schema(void)
 
 START_TEST(test_new)
 {
-    struct json_output output;
+    struct output_file output;
     struct stat status;
 
-    ck_assert_int_eq(json_output_open(&output, path), 0);
+    ck_assert_int_eq(output_file_open(&output, path), 0);
     /* Nothing to be seen before it is whole. */
     ck_assert_int_lt(stat(path, &status), 0);
-    ck_assert_int_eq(json_output_write(&output, value), 0);
+    ck_assert_int_eq(json_write(&output, value), 0);
     expect_schema();
 }
 END_TEST
 
 START_TEST(test_replace)
 {
-    struct json_output output;
+    struct output_file output;
     struct stat status;
     char link[64];
 
     put_file("old");
     ck_assert_int_eq(chmod(path, 0640), 0);
-    ck_assert_int_eq(json_output_open(&output, path), 0);
-    ck_assert_int_eq(json_output_write(&output, value), 0);
+    ck_assert_int_eq(output_file_open(&output, path), 0);
+    ck_assert_int_eq(json_write(&output, value), 0);
     expect_schema();
     ck_assert_int_eq(stat(path, &status), 0);
     ck_assert_uint_eq(status.st_mode & 07777, 0640);
@@ -93,8 +93,8 @@ START_TEST(test_replace)
     put_file("old");
     snprintf(link, sizeof(link), "%s/link", directory);
     ck_assert_int_eq(symlink(path, link), 0);
-    ck_assert_int_eq(json_output_open(&output, link), 0);
-    ck_assert_int_eq(json_output_write(&output, value), 0);
+    ck_assert_int_eq(output_file_open(&output, link), 0);
+    ck_assert_int_eq(json_write(&output, value), 0);
     ck_assert_int_eq(lstat(link, &status), 0);
     ck_assert(S_ISLNK(status.st_mode));
     expect_schema();
@@ -103,13 +103,13 @@ END_TEST
 
 START_TEST(test_give_up)
 {
-    struct json_output output;
+    struct output_file output;
     char text[8] = "";
     FILE *file;
 
     put_file("old");
-    ck_assert_int_eq(json_output_open(&output, path), 0);
-    json_output_close(&output);
+    ck_assert_int_eq(output_file_open(&output, path), 0);
+    output_file_close(&output);
     file = fopen(path, "r");
     ck_assert_ptr_nonnull(fgets(text, sizeof(text), file));
     ck_assert_str_eq(text, "old");
@@ -119,33 +119,33 @@ END_TEST
 
 START_TEST(test_none)
 {
-    struct json_output output;
+    struct output_file output;
 
-    ck_assert_int_eq(json_output_open(&output, NULL), 0);
-    ck_assert_int_eq(json_output_write(&output, value), 0);
-    json_output_close(&output);
+    ck_assert_int_eq(output_file_open(&output, NULL), 0);
+    ck_assert_int_eq(json_write(&output, value), 0);
+    output_file_close(&output);
 }
 END_TEST
 
 START_TEST(test_cannot_write)
 {
-    struct json_output output;
+    struct output_file output;
 
-    ck_assert_int_eq(json_output_open(&output, directory), -EISDIR);
-    ck_assert_int_eq(json_output_open(&output, "/nonexistent/x"), -ENOENT);
-    ck_assert_int_eq(json_output_open(&output, ""), -ENOENT);
-    ck_assert_int_lt(json_output_open(&output, "/proc/strata"), 0);
+    ck_assert_int_eq(output_file_open(&output, directory), -EISDIR);
+    ck_assert_int_eq(output_file_open(&output, "/nonexistent/x"), -ENOENT);
+    ck_assert_int_eq(output_file_open(&output, ""), -ENOENT);
+    ck_assert_int_lt(output_file_open(&output, "/proc/strata"), 0);
 }
 END_TEST
 
 START_TEST(test_full)
 {
-    struct json_output output;
+    struct output_file output;
 
-    ck_assert_int_eq(json_output_open(&output, "/dev/full"), 0);
-    ck_assert_int_eq(json_output_write(&output, value), -ENOSPC);
-    ck_assert_int_eq(json_output_open(&output, "/dev/null"), 0);
-    ck_assert_int_eq(json_output_write(&output, value), 0);
+    ck_assert_int_eq(output_file_open(&output, "/dev/full"), 0);
+    ck_assert_int_eq(json_write(&output, value), -ENOSPC);
+    ck_assert_int_eq(output_file_open(&output, "/dev/null"), 0);
+    ck_assert_int_eq(json_write(&output, value), 0);
 }
 END_TEST
 
@@ -155,19 +155,19 @@ START_TEST(test_same_place)
 
     snprintf(longer, sizeof(longer), "%s/./result", directory);
     snprintf(link, sizeof(link), "%s/link", directory);
-    ck_assert(!json_output_same(NULL, NULL));
-    ck_assert(!json_output_same(path, NULL));
-    ck_assert(json_output_same("-", "-"));
-    ck_assert(!json_output_same("-", path));
+    ck_assert(!output_file_same(NULL, NULL));
+    ck_assert(!output_file_same(path, NULL));
+    ck_assert(output_file_same("-", "-"));
+    ck_assert(!output_file_same("-", path));
     /* Not there yet. */
-    ck_assert(json_output_same(path, longer));
-    ck_assert(!json_output_same(path, link));
+    ck_assert(output_file_same(path, longer));
+    ck_assert(!output_file_same(path, link));
     put_file("old");
-    ck_assert(!json_output_same(path, link));
+    ck_assert(!output_file_same(path, link));
     ck_assert_int_eq(symlink(path, link), 0);
-    ck_assert(json_output_same(path, longer));
-    ck_assert(json_output_same(path, link));
-    ck_assert(!json_output_same("/dev/null", "/dev/../dev/null"));
+    ck_assert(output_file_same(path, longer));
+    ck_assert(output_file_same(path, link));
+    ck_assert(!output_file_same("/dev/null", "/dev/../dev/null"));
 }
 END_TEST
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "tests/unit/suites.h"
+#include "vmm/base/parse.h"
 #include "vmm/cli/net_options.h"
 #include "vmm/cli/options.h"
 

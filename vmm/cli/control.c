@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "vmm/machine/monotonic.h"
+#include "vmm/base/monotonic.h"
 
 #define ACCEPT_AGAIN_US    10000
 #define THREAD_STACK_BYTES (512ul << 10)

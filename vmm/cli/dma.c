@@ -11,10 +11,10 @@
 #include "vmm/cli/commands.h"
 #include "vmm/cli/dma_report.h"
 #include "vmm/cli/html.h"
-#include "vmm/cli/json.h"
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/options.h"
 #include "vmm/dma/lab.h"
+#include "vmm/report/json.h"
 
 #define TIMEOUT_S          900
 #define SEED               1
@@ -116,18 +116,18 @@ static void show_progress(void *owner, unsigned done, unsigned total)
 }
 
 /* Both places for results, or the end of the process. */
-static void open_outputs(const struct request *request, struct json_output *json,
-                         struct json_output *html)
+static void open_outputs(const struct request *request, struct output_file *json,
+                         struct output_file *html)
 {
     int err;
 
-    if (json_output_same(request->json_path, request->html_path))
+    if (output_file_same(request->json_path, request->html_path))
         usage_error(&test_line, "--json and --html cannot both go to %s", request->json_path);
-    err = json_output_open(json, request->json_path);
+    err = output_file_open(json, request->json_path);
     if (err)
         usage_error(&test_line, "--json %s: %s; give a file that can be written",
                     request->json_path, strerror(-err));
-    err = json_output_open(html, request->html_path);
+    err = output_file_open(html, request->html_path);
     if (err)
         usage_error(&test_line, "--html %s: %s; give a file that can be written",
                     request->html_path, strerror(-err));
@@ -139,10 +139,10 @@ static void print_page(FILE *out, const void *report)
 }
 
 /* Writes a value (NULL: no memory), which it takes: false, and says so, if it cannot. */
-static bool write_json(struct json_output *output, json_t *json)
+static bool write_json(struct output_file *output, json_t *json)
 {
     const char *path = output->path;
-    int err = json ? json_output_write(output, json) : -ENOMEM;
+    int err = json ? json_write(output, json) : -ENOMEM;
 
     json_decref(json);
     if (err)
@@ -152,7 +152,7 @@ static bool write_json(struct json_output *output, json_t *json)
 
 /* Prints and writes; false if something could not be written. */
 static bool tell(const struct request *request, const struct dma_report *report,
-                 struct json_output *json, struct json_output *html)
+                 struct output_file *json, struct output_file *html)
 {
     bool taken = json->fd == STDOUT_FILENO || html->fd == STDOUT_FILENO;
     FILE *out = taken ? stderr : stdout;
@@ -173,13 +173,13 @@ static bool tell(const struct request *request, const struct dma_report *report,
 /* What a valid policy says, and nothing is attacked. */
 static int show_policy(const struct request *request, const struct policy *policy)
 {
-    struct json_output json, html;
+    struct output_file json, html;
     bool ok;
 
     open_outputs(request, &json, &html);
     dma_print_policy(json.fd == STDOUT_FILENO ? stderr : stdout, policy);
     ok = !json.path || write_json(&json, dma_describe_policy(policy, request->path));
-    json_output_close(&json);
+    output_file_close(&json);
     return ok ? STATUS_OK : STATUS_FAILED;
 }
 
@@ -193,7 +193,7 @@ static int run(const struct request *request, const struct policy *policy)
         .progress = isatty(STDERR_FILENO) ? show_progress : NULL,
     };
     struct lab_result result = { 0 };
-    struct json_output json, html;
+    struct output_file json, html;
     struct kvm_host kvm;
     char error[320];
     bool ok;
@@ -215,8 +215,8 @@ static int run(const struct request *request, const struct policy *policy)
         ok = tell(request, &report, &json, &html) && lab_ok(&result);
         lab_result_free(&result);
     }
-    json_output_close(&json);
-    json_output_close(&html);
+    output_file_close(&json);
+    output_file_close(&html);
     kvm_close(&kvm);
     return ok ? STATUS_OK : STATUS_FAILED;
 }

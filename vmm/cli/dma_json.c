@@ -1,7 +1,7 @@
 #include <inttypes.h>
 
 #include "vmm/cli/dma_report.h"
-#include "vmm/cli/json.h"
+#include "vmm/report/json.h"
 
 static json_t *describe_effect(const struct lab_effect *effect)
 {

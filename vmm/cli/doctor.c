@@ -6,10 +6,10 @@
 
 #include "vmm/cli/commands.h"
 #include "vmm/cli/host_facts.h"
-#include "vmm/cli/json.h"
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/options.h"
 #include "vmm/machine/cpuid_quirks.h"
+#include "vmm/report/json.h"
 
 #define LABEL_COLUMN 18
 
@@ -270,7 +270,7 @@ static json_t *facts_json(const struct host_facts *facts)
 int cmd_doctor(int argc, char **argv)
 {
     const char *path = NULL, *value;
-    struct json_output json;
+    struct output_file json;
     struct host_facts facts;
     json_t *result;
     int option, status, err;
@@ -279,7 +279,7 @@ int cmd_doctor(int argc, char **argv)
         if (option == OPT_JSON)
             path = value;
     }
-    err = json_output_open(&json, path);
+    err = output_file_open(&json, path);
     if (err)
         usage_error(&doctor_line, "--json %s: %s; give a file that can be written", path,
                     strerror(-err));
@@ -288,7 +288,7 @@ int cmd_doctor(int argc, char **argv)
         print_facts(&facts);
     result = facts_json(&facts);
     status = facts.error ? STATUS_NO_KVM : STATUS_OK;
-    err = json_output_write(&json, result);
+    err = json_write(&json, result);
     if (err) {
         fprintf(stderr, "strata doctor: --json %s: %s\n", path, strerror(-err));
         status = STATUS_FAILED;

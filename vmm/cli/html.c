@@ -10,7 +10,7 @@
 #include <sys/random.h>
 #include <time.h>
 
-#include "vmm/cli/options.h"
+#include "vmm/base/version.h"
 #include "vmm/cli/page.h"
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
@@ -202,7 +202,7 @@ void html_json(FILE *out, const char *id, const json_t *value)
     fputs("</script>\n", out);
 }
 
-int html_write(struct json_output *output, void (*print)(FILE *out, const void *owner),
+int html_write(struct output_file *output, void (*print)(FILE *out, const void *owner),
                const void *owner)
 {
     size_t bytes = 0;
@@ -219,7 +219,7 @@ int html_write(struct json_output *output, void (*print)(FILE *out, const void *
     print(out, owner);
     failed = ferror(out);
     failed |= fclose(out) != 0;
-    err = failed ? -ENOMEM : json_output_write_text(output, page, bytes);
+    err = failed ? -ENOMEM : output_file_write(output, page, bytes);
     free(page);
     return err;
 }

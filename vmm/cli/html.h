@@ -12,7 +12,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#include "vmm/cli/json.h"
+#include "vmm/base/output_file.h"
 
 /* Up to <main>, with the title as heading; `command` is what wrote it, "strata tour". */
 void html_begin(FILE *out, const char *title, const char *command);
@@ -38,8 +38,8 @@ void html_table_end(FILE *out);
 /* A value for the script, in an element with this id. */
 void html_json(FILE *out, const char *id, const json_t *value);
 
-/* The page that `print` writes, as json_output_write_text: 0 or -errno. */
-int html_write(struct json_output *output, void (*print)(FILE *out, const void *owner),
+/* The page that `print` writes, as output_file_write: 0 or -errno. */
+int html_write(struct output_file *output, void (*print)(FILE *out, const void *owner),
                const void *owner);
 
 #endif

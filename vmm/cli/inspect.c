@@ -8,14 +8,15 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "vmm/base/parse.h"
 #include "vmm/cli/commands.h"
 #include "vmm/cli/html.h"
 #include "vmm/cli/inspect_client.h"
 #include "vmm/cli/inspect_dump.h"
 #include "vmm/cli/inspect_html.h"
 #include "vmm/cli/inspect_text.h"
-#include "vmm/cli/json.h"
 #include "vmm/cli/options.h"
+#include "vmm/report/json.h"
 
 enum { OPT_VCPU, OPT_PID, OPT_WATCH, OPT_HTML, OPT_JSON };
 
@@ -191,9 +192,9 @@ static void check_options(const struct inspect_options *options, bool vcpu, bool
                                     : "dump");
     if (options->watch && request->has_size)
         usage_error(&inspect_line, "--watch looks; it goes without a SIZE for the balloon");
-    if (json_output_same(options->json, options->html))
+    if (output_file_same(options->json, options->html))
         usage_error(&inspect_line, "--json and --html cannot both go to %s", options->json);
-    if (json_output_same(options->json, options->file))
+    if (output_file_same(options->json, options->file))
         usage_error(&inspect_line, "--json and the dump cannot both go to %s", options->json);
 }
 
@@ -243,8 +244,8 @@ static int verdict(const struct inspect_request *request, const json_t *reply)
     return STATUS_OK;
 }
 
-static int once(const struct inspect_options *options, struct json_output *json,
-                struct json_output *html)
+static int once(const struct inspect_options *options, struct output_file *json,
+                struct output_file *html)
 {
     char error[CLIENT_ERROR_BYTES];
     struct inspect_reply reply;
@@ -257,7 +258,7 @@ static int once(const struct inspect_options *options, struct json_output *json,
     if (json->fd != STDOUT_FILENO && html->fd != STDOUT_FILENO)
         inspect_print(stdout, options->request.command, reply.json);
     status = verdict(&options->request, reply.json);
-    err = json_output_write(json, reply.json);
+    err = json_write(json, reply.json);
     if (err) {
         fprintf(stderr, "strata inspect: --json %s: %s\n", options->json, strerror(-err));
         status = STATUS_FAILED;
@@ -337,7 +338,7 @@ static int watch(const struct inspect_options *options)
     }
 }
 
-static int dump(const struct inspect_options *options, struct json_output *json)
+static int dump(const struct inspect_options *options, struct output_file *json)
 {
     char error[CLIENT_ERROR_BYTES];
     int err = inspect_dump(options->socket, &options->request, options->file, json, error);
@@ -348,15 +349,15 @@ static int dump(const struct inspect_options *options, struct json_output *json)
 int cmd_inspect(int argc, char **argv)
 {
     struct inspect_options options;
-    struct json_output json, html;
+    struct output_file json, html;
     int status, err;
 
     parse_options(&options, argc, argv);
-    err = json_output_open(&json, options.json);
+    err = output_file_open(&json, options.json);
     if (err)
         usage_error(&inspect_line, "--json %s: %s; give a file that can be written", options.json,
                     strerror(-err));
-    err = json_output_open(&html, options.html);
+    err = output_file_open(&html, options.html);
     if (err)
         usage_error(&inspect_line, "--html %s: %s; give a file that can be written", options.html,
                     strerror(-err));
@@ -366,7 +367,7 @@ int cmd_inspect(int argc, char **argv)
         status = watch(&options);
     else
         status = once(&options, &json, &html);
-    json_output_close(&json);
-    json_output_close(&html);
+    output_file_close(&json);
+    output_file_close(&html);
     return status;
 }

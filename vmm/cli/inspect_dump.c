@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "vmm/cli/json.h"
-#include "vmm/cli/write_all.h"
+#include "vmm/base/write_all.h"
+#include "vmm/report/json.h"
 
 struct dump {
     struct inspect_request request; /* the next piece */
@@ -105,7 +105,7 @@ static json_t *describe(const struct dump *dump)
 }
 
 int inspect_dump(const char *socket, const struct inspect_request *request, const char *path,
-                 struct json_output *json, char error[CLIENT_ERROR_BYTES])
+                 struct output_file *json, char error[CLIENT_ERROR_BYTES])
 {
     bool to_stdout = !strcmp(path, "-");
     struct dump dump = { .request = *request,
@@ -127,7 +127,7 @@ int inspect_dump(const char *socket, const struct inspect_request *request, cons
     fprintf(report, "guest paused for %.3f ms, %.3f ms at most at a time\n",
             (double)dump.pause_ns / 1e6, (double)dump.longest_ns / 1e6);
     result = describe(&dump);
-    err = json_output_write(json, result);
+    err = json_write(json, result);
     json_decref(result);
     if (err)
         snprintf(error, CLIENT_ERROR_BYTES, "--json %s: %s", json_path, strerror(-err));

@@ -7,7 +7,7 @@
 #include "vmm/cli/inspect_client.h"
 #include "vmm/cli/inspect_request.h"
 
-struct json_output;
+struct output_file;
 
 /*
  * Asks the VM at `socket` for what the request (INSPECT_DUMP, its offset 0) names, writes it to
@@ -16,6 +16,6 @@ struct json_output;
  * whole. 0; or -errno and one line: that of inspect_look for the first piece, then -EIO.
  */
 int inspect_dump(const char *socket, const struct inspect_request *request, const char *path,
-                 struct json_output *json, char error[CLIENT_ERROR_BYTES]);
+                 struct output_file *json, char error[CLIENT_ERROR_BYTES]);
 
 #endif

@@ -10,10 +10,10 @@
 
 #include "devices/core/board.h"
 #include "devices/virtio/iommu.h"
+#include "vmm/base/monotonic.h"
 #include "vmm/cli/footprint.h"
 #include "vmm/cli/terminal.h"
 #include "vmm/cli/watchdog.h"
-#include "vmm/machine/monotonic.h"
 #include "vmm/machine/vm.h"
 
 #define INPUT_BYTES     256

@@ -7,8 +7,8 @@
 #include <strings.h>
 
 #include "devices/core/board.h"
+#include "vmm/base/monotonic.h"
 #include "vmm/cli/inspector.h"
-#include "vmm/machine/monotonic.h"
 
 #define CR0_PG   (1ull << 31)
 #define EFER_LMA (1ull << 10)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "vmm/base/version.h"
 #include "vmm/cli/commands.h"
 #include "vmm/cli/options.h"
 

@@ -8,7 +8,6 @@
 
 #include "vmm/cli/commands.h"
 #include "vmm/cli/html.h"
-#include "vmm/cli/json.h"
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/measure_compare.h"
 #include "vmm/cli/measure_html.h"
@@ -16,6 +15,7 @@
 #include "vmm/cli/measure_text.h"
 #include "vmm/cli/options.h"
 #include "vmm/measure/measure.h"
+#include "vmm/report/json.h"
 
 enum { OPT_QUICK, OPT_LIST, OPT_SEED, OPT_COMPARE, OPT_JSON, OPT_HTML };
 
@@ -124,7 +124,7 @@ static bool run_all(struct measure_run *runs, size_t n, FILE *out, bool only_out
 
 struct results {
     const char *json_path, *html_path;
-    struct json_output json, html;
+    struct output_file json, html;
     FILE *out; /* for people */
 };
 
@@ -132,13 +132,13 @@ static void open_results(struct results *results)
 {
     int err;
 
-    if (json_output_same(results->json_path, results->html_path))
+    if (output_file_same(results->json_path, results->html_path))
         usage_error(&measure_line, "--json and --html cannot both go to %s", results->json_path);
-    err = json_output_open(&results->json, results->json_path);
+    err = output_file_open(&results->json, results->json_path);
     if (err)
         usage_error(&measure_line, "--json %s: %s; give a file that can be written",
                     results->json_path, strerror(-err));
-    err = json_output_open(&results->html, results->html_path);
+    err = output_file_open(&results->html, results->html_path);
     if (err)
         usage_error(&measure_line, "--html %s: %s; give a file that can be written",
                     results->html_path, strerror(-err));
@@ -154,7 +154,7 @@ static bool write_results(struct results *results, json_t *json,
     int err = 0;
 
     if (results->json_path)
-        err = json ? json_output_write(&results->json, json) : -ENOMEM;
+        err = json ? json_write(&results->json, json) : -ENOMEM;
     if (err) {
         fprintf(stderr, "strata measure: --json %s: %s\n", results->json_path, strerror(-err));
         ok = false;
@@ -165,8 +165,8 @@ static bool write_results(struct results *results, json_t *json,
         ok = false;
     }
     json_decref(json);
-    json_output_close(&results->json);
-    json_output_close(&results->html);
+    output_file_close(&results->json);
+    output_file_close(&results->html);
     return ok;
 }
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "vmm/cli/html.h"
-#include "vmm/cli/json.h"
+#include "vmm/report/json.h"
 
 #define CAUTION                                                                                 \
     "Significant: the 95 % intervals within the runs do not meet. What varies from one run to " \

@@ -1,8 +1,8 @@
 #include "vmm/cli/measure_json.h"
 
-#include "vmm/cli/json.h"
 #include "vmm/cli/measure_text.h"
 #include "vmm/measure/measure.h"
+#include "vmm/report/json.h"
 
 static const char *kind_name(enum measure_kind kind)
 {

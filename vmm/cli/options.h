@@ -5,8 +5,6 @@
 #ifndef STRATA_CLI_OPTIONS_H
 #define STRATA_CLI_OPTIONS_H
 
-#include <stdint.h>
-
 #include "vmm/machine/memory.h"
 
 /* Exit statuses of every command (strata(1)). */
@@ -16,8 +14,6 @@ enum {
     STATUS_USAGE = 2,
     STATUS_NO_KVM = 3,
 };
-
-#define STRATA_VERSION "0.1"
 
 struct option_entry {
     const char *name;
@@ -43,15 +39,6 @@ int options_next(const struct command_line *line, int argc, char **argv, const c
 /* "strata COMMAND: text; see strata COMMAND --help", exit 2. */
 void usage_error(const struct command_line *line, const char *format, ...)
     __attribute__((noreturn, format(printf, 2, 3)));
-
-/* "256M", "1G", "4096": bytes, or -EINVAL (not a number) or -ERANGE. */
-int parse_size(const char *text, uint64_t *bytes);
-
-/* A plain decimal number: -EINVAL or -ERANGE (above `max`). */
-int parse_count(const char *text, unsigned max, unsigned *count);
-
-/* "2ms", "150us", "0": nanoseconds; -EINVAL (no such time) or -ERANGE (above `max_ns`). */
-int parse_time(const char *text, uint64_t max_ns, uint64_t *ns);
 
 /* "4k", "thp", "hugetlb" or "hugetlb-1g": -EINVAL. */
 int parse_backing(const char *text, enum memory_backing *backing);

@@ -6,11 +6,11 @@
 
 #include "devices/core/board.h"
 #include "devices/virtio/blk.h"
+#include "vmm/base/monotonic.h"
 #include "vmm/boot/boot.h"
 #include "vmm/cli/commands.h"
 #include "vmm/cli/control.h"
 #include "vmm/cli/inspector.h"
-#include "vmm/cli/json.h"
 #include "vmm/cli/keeper.h"
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/report.h"
@@ -19,7 +19,7 @@
 #include "vmm/cli/run_options.h"
 #include "vmm/cli/run_status.h"
 #include "vmm/cli/watchdog.h"
-#include "vmm/machine/monotonic.h"
+#include "vmm/report/json.h"
 
 /* A VM that cannot be made: usage if the options asked for too much, else KVM's fault. */
 static int explain_create(const struct kvm_host *host, const struct vm_config *config, int err)
@@ -109,7 +109,7 @@ struct running {
     struct vm *vm;
     struct board *board;
     struct kvm_host *host;
-    struct json_output *json;
+    struct output_file *json;
     struct watchdog *watchdog; /* NULL: none */
     bool bundled;
     uint64_t started_ns;
@@ -137,7 +137,7 @@ static int conclude(void *owner)
         kvm_identify(running->host, &evidence);
         result = run_json(vm, running->board, kvm_backend_name(running->host->backend), status,
                           report, monotonic_ns() - running->started_ns);
-        err = json_output_write(running->json, result);
+        err = json_write(running->json, result);
         json_decref(result);
     }
     json_decref(report);
@@ -199,7 +199,7 @@ static int boot_and_run(struct running *running, const struct run_options *optio
     return conclude(running);
 }
 
-static int run(struct kvm_host *host, const struct run_options *options, struct json_output *json,
+static int run(struct kvm_host *host, const struct run_options *options, struct output_file *json,
                struct control *control)
 {
     struct vm_shape shape = boot_shape(&options->config);
@@ -290,12 +290,12 @@ int cmd_run(int argc, char **argv)
 {
     struct run_options options;
     struct control *control;
-    struct json_output json;
+    struct output_file json;
     struct kvm_host host;
     int status, err;
 
     run_options_parse(&options, argc, argv);
-    err = json_output_open(&json, options.json);
+    err = output_file_open(&json, options.json);
     if (err) {
         run_options_free(&options);
         usage_error(&run_line, "--json %s: %s; give a file that can be written", options.json,
@@ -303,7 +303,7 @@ int cmd_run(int argc, char **argv)
     }
     status = run_kernel_check(&options);
     if (status) {
-        json_output_close(&json);
+        output_file_close(&json);
         run_options_free(&options);
         return status;
     }
@@ -318,7 +318,7 @@ int cmd_run(int argc, char **argv)
     free(control);
 close_kvm:
     kvm_close(&host);
-    json_output_close(&json);
+    output_file_close(&json);
     run_options_free(&options);
     return status;
 }

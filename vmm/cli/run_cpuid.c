@@ -7,8 +7,8 @@
 
 #include <linux/kvm.h>
 
+#include "vmm/base/nearest.h"
 #include "vmm/machine/cpuid_quirks.h"
-#include "vmm/machine/nearest.h"
 #include "vmm/machine/vm.h"
 
 void run_cpuid_parse(struct run_cpuid *cpuid, const struct command_line *line, char *list)

@@ -12,8 +12,8 @@
 #include "devices/virtio/net.h"
 #include "devices/virtio/vsock.h"
 #include "vmm/cli/balloon_json.h"
-#include "vmm/cli/json.h"
 #include "vmm/machine/vm.h"
+#include "vmm/report/json.h"
 
 static json_t *describe_disk(const struct virtio_blk *disk)
 {

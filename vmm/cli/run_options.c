@@ -10,6 +10,7 @@
 
 #include "devices/backend/delay.h"
 #include "devices/virtio/vsock.h"
+#include "vmm/base/parse.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/layout.h"
 #include "vmm/cli/kernel_options.h"

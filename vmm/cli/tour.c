@@ -11,10 +11,10 @@
 #include "vmm/cli/html.h"
 #include "vmm/cli/inspect_request.h"
 #include "vmm/cli/inspector.h"
-#include "vmm/cli/json.h"
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/options.h"
 #include "vmm/cli/tour_report.h"
+#include "vmm/report/json.h"
 
 #define MEMORY_BYTES (256ull << 20)
 #define TIMEOUT_S    180
@@ -293,7 +293,7 @@ int cmd_tour(int argc, char **argv)
 {
     const char *value, *broken = NULL, *json_path = NULL, *html_path = NULL;
     struct tour tour = { 0 };
-    struct json_output json, html;
+    struct output_file json, html;
     struct kvm_host kvm;
     int option, err;
     bool ok;
@@ -308,13 +308,13 @@ int cmd_tour(int argc, char **argv)
         }
     }
     choose(&tour, argc, argv, broken);
-    if (json_output_same(json_path, html_path))
+    if (output_file_same(json_path, html_path))
         usage_error(&tour_line, "--json and --html cannot both go to %s", json_path);
-    err = json_output_open(&json, json_path);
+    err = output_file_open(&json, json_path);
     if (err)
         usage_error(&tour_line, "--json %s: %s; give a file that can be written", json_path,
                     strerror(-err));
-    err = json_output_open(&html, html_path);
+    err = output_file_open(&html, html_path);
     if (err)
         usage_error(&tour_line, "--html %s: %s; give a file that can be written", html_path,
                     strerror(-err));
@@ -331,7 +331,7 @@ int cmd_tour(int argc, char **argv)
     if (json_path) {
         json_t *result = describe_tour(&tour);
 
-        err = json_output_write(&json, result);
+        err = json_write(&json, result);
         json_decref(result);
         if (err)
             fprintf(stderr, "strata tour: --json %s: %s\n", json_path, strerror(-err));
@@ -341,8 +341,8 @@ int cmd_tour(int argc, char **argv)
     if (err)
         fprintf(stderr, "strata tour: --html %s: %s\n", html_path, strerror(-err));
     ok = ok && !err;
-    json_output_close(&json);
-    json_output_close(&html);
+    output_file_close(&json);
+    output_file_close(&html);
     kvm_close(&kvm);
     for (size_t i = 0; i < tour.nstops; i++)
         json_decref(tour.stops[i].picture);

@@ -9,12 +9,12 @@
 #include <unistd.h>
 
 #include "devices/core/board.h"
+#include "vmm/base/monotonic.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/layout.h"
 #include "vmm/dma/attacks/attack.h"
 #include "vmm/dma/engine.h"
 #include "vmm/dma/measures.h"
-#include "vmm/machine/monotonic.h"
 #include "vmm/machine/vm.h"
 
 #define MEMORY_BYTES_MIN (32ull << 20)

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/base/monotonic.h"
 #include "vmm/machine/memory.h"
-#include "vmm/machine/monotonic.h"
 
 #define WINDOW_SAMPLES 9
 #define WINDOW_MS      200 /* a lazy flush has come by then */

@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "vmm/base/monotonic.h"
 #include "vmm/dma/measures.h"
 #include "vmm/machine/memory.h"
-#include "vmm/machine/monotonic.h"
 
 #define ROUND       256 /* requests between two calls of the guest */
 #define REQUEST_MAX (2 * ATTACK_PAGE_BYTES)

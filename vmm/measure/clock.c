@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "vmm/machine/monotonic.h"
+#include "vmm/base/monotonic.h"
 #include "vmm/measure/experiments.h"
 #include "vmm/measure/histogram.h"
 #include "vmm/measure/measure.h"

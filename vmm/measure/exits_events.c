@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "vmm/machine/monotonic.h"
+#include "vmm/base/monotonic.h"
 #include "vmm/machine/stats.h"
 #include "vmm/measure/bare.h"
 #include "vmm/measure/exits.h"

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "vmm/machine/monotonic.h"
+#include "vmm/base/monotonic.h"
 #include "vmm/measure/exits.h"
 #include "vmm/measure/histogram.h"
 

@@ -10,8 +10,8 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "vmm/base/monotonic.h"
 #include "vmm/machine/cpuid.h"
-#include "vmm/machine/monotonic.h"
 #include "vmm/measure/histogram.h"
 #include "vmm/measure/room.h"
 

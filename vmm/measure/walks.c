@@ -12,7 +12,7 @@
 
 #include "guest/abi/syscall.h"
 #include "guest/measure/chain.h"
-#include "vmm/machine/monotonic.h"
+#include "vmm/base/monotonic.h"
 #include "vmm/machine/stats.h"
 #include "vmm/measure/backing.h"
 #include "vmm/measure/chains.h"

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/sysinfo.h>
 
+#include "vmm/base/monotonic.h"
 #include "vmm/inspect/translate.h"
-#include "vmm/machine/monotonic.h"
 #include "vmm/measure/backing.h"
 #include "vmm/measure/experiments.h"
 #include "vmm/measure/measure.h"

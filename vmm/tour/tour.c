@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "devices/core/board.h"
+#include "vmm/base/monotonic.h"
 #include "vmm/boot/boot.h"
-#include "vmm/machine/monotonic.h"
 #include "vmm/machine/vm.h"
 
 #define STOP_TIMEOUT_MS 2000

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "vmm/base/nearest.h"
 #include "vmm/dma/policy/reader.h"
-#include "vmm/machine/nearest.h"
 
 #define PREFIX    "strata,"
 #define WORD_MAX  48

@@ -16,8 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "vmm/base/monotonic.h"
 #include "vmm/dma/policy/reader.h"
-#include "vmm/machine/monotonic.h"
 
 #define OUTPUT_BYTES_MAX (1u << 20)
 #define ERRORS_BYTES_MAX 4096

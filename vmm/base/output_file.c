@@ -1,16 +1,15 @@
-#include "vmm/cli/json.h"
+#include "vmm/base/output_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "vmm/cli/write_all.h"
+#include "vmm/base/write_all.h"
 
 #define DEFAULT_MODE 0666 /* the umask does the rest */
 
@@ -48,12 +47,12 @@ static int try_named(const char *target)
     return err;
 }
 
-int json_output_open(struct json_output *output, const char *path)
+int output_file_open(struct output_file *output, const char *path)
 {
     struct stat status;
     int err;
 
-    *output = (struct json_output){ .path = path, .fd = -1, .mode = DEFAULT_MODE };
+    *output = (struct output_file){ .path = path, .fd = -1, .mode = DEFAULT_MODE };
     if (!path)
         return 0;
     if (strcmp(path, "-") == 0) {
@@ -90,7 +89,7 @@ int json_output_open(struct json_output *output, const char *path)
         err = try_named(output->target);
     if (!err)
         return 0;
-    json_output_close(output);
+    output_file_close(output);
     return err;
 }
 
@@ -122,7 +121,7 @@ static bool same_name(const char *a, const char *b)
     return same;
 }
 
-bool json_output_same(const char *a, const char *b)
+bool output_file_same(const char *a, const char *b)
 {
     struct stat status_a, status_b;
     bool has_a, has_b;
@@ -154,7 +153,7 @@ static int link_fd(int fd, const char *name)
 }
 
 /* Writes the text under a temporary name or links the unnamed file there, then renames. */
-static int replace_target(struct json_output *output, const char *text, size_t bytes)
+static int replace_target(struct output_file *output, const char *text, size_t bytes)
 {
     char *name;
     int err;
@@ -175,7 +174,7 @@ static int replace_target(struct json_output *output, const char *text, size_t b
     return err;
 }
 
-int json_output_write_text(struct json_output *output, const char *text, size_t bytes)
+int output_file_write(struct output_file *output, const char *text, size_t bytes)
 {
     int err;
 
@@ -200,30 +199,11 @@ int json_output_write_text(struct json_output *output, const char *text, size_t 
     if (output->fd > STDERR_FILENO && close(output->fd) < 0 && !err)
         err = -errno;
     output->fd = -1;
-    json_output_close(output);
+    output_file_close(output);
     return err;
 }
 
-int json_output_write(struct json_output *output, const json_t *value)
-{
-    char *text, *line;
-    int bytes, err;
-
-    if (!output->path)
-        return 0;
-    text = json_dumps(value, JSON_INDENT(2));
-    if (!text)
-        return -ENOMEM;
-    bytes = asprintf(&line, "%s\n", text);
-    free(text);
-    if (bytes < 0)
-        return -ENOMEM;
-    err = json_output_write_text(output, line, (size_t)bytes);
-    free(line);
-    return err;
-}
-
-void json_output_close(struct json_output *output)
+void output_file_close(struct output_file *output)
 {
     if (output->fd > STDERR_FILENO)
         close(output->fd);
@@ -231,14 +211,4 @@ void json_output_close(struct json_output *output)
     free(output->target);
     output->target = NULL;
     output->path = NULL;
-}
-
-json_t *json_result(const char *schema, int version)
-{
-    return json_pack("{s:s, s:i}", "schema", schema, "version", version);
-}
-
-json_t *json_number_or_null(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
 }

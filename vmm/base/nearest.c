@@ -1,4 +1,4 @@
-#include "vmm/machine/nearest.h"
+#include "vmm/base/nearest.h"
 
 #include <ctype.h>
 #include <stdbool.h>

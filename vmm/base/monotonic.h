@@ -1,6 +1,6 @@
 /* The time since some moment, which nobody sets back: for limits, and for what took how long. */
-#ifndef STRATA_MACHINE_MONOTONIC_H
-#define STRATA_MACHINE_MONOTONIC_H
+#ifndef STRATA_BASE_MONOTONIC_H
+#define STRATA_BASE_MONOTONIC_H
 
 #include <stdint.h>
 #include <time.h>

@@ -1,6 +1,6 @@
 /* Writing all bytes to a descriptor, however many calls that takes. */
-#ifndef STRATA_CLI_WRITE_ALL_H
-#define STRATA_CLI_WRITE_ALL_H
+#ifndef STRATA_BASE_WRITE_ALL_H
+#define STRATA_BASE_WRITE_ALL_H
 
 #include <errno.h>
 #include <stddef.h>
