@@ -21,17 +21,17 @@ static void teardown(void)
     watchdog_destroy(&watchdog);
 }
 
-static const struct watchdog_cpu spinning = { .started = true, .rip = 0x1000, .rsp = 0x8000 };
-static const struct watchdog_cpu halted_off = { .started = true, .halted = true, .rip = 0x2000 };
-static const struct watchdog_cpu waiting = {
+static const struct vcpu_sample spinning = { .started = true, .rip = 0x1000, .rsp = 0x8000 };
+static const struct vcpu_sample halted_off = { .started = true, .halted = true, .rip = 0x2000 };
+static const struct vcpu_sample waiting = {
     .started = true, .halted = true, .interrupts = true, .rip = 0x3000
 };
-static const struct watchdog_cpu unborn = { 0 };
+static const struct vcpu_sample unborn = { 0 };
 
 /* After how many looks at the same two vCPUs it is a hang; 0: not after many. */
-static unsigned looks(struct watchdog_cpu first, struct watchdog_cpu second)
+static unsigned looks(struct vcpu_sample first, struct vcpu_sample second)
 {
-    const struct watchdog_cpu cpus[CPUS] = { first, second };
+    const struct vcpu_sample cpus[CPUS] = { first, second };
 
     for (unsigned n = 1; n < 100; n++) {
         if (watchdog_judge(&watchdog, cpus))
@@ -61,7 +61,7 @@ END_TEST
 
 START_TEST(test_lives)
 {
-    struct watchdog_cpu on = spinning;
+    struct vcpu_sample on = spinning;
 
     on.interrupts = true;
     ck_assert_uint_eq(looks(waiting, waiting), 0);
@@ -78,7 +78,7 @@ END_TEST
 START_TEST(test_progress)
 {
     for (unsigned kind = 0; kind < 6; kind++) {
-        struct watchdog_cpu cpus[CPUS] = { spinning, waiting };
+        struct vcpu_sample cpus[CPUS] = { spinning, waiting };
 
         for (unsigned n = 0; n < 40; n++) {
             ck_assert_msg(!watchdog_judge(&watchdog, cpus), "kind %u, look %u", kind, n);

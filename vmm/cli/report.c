@@ -6,8 +6,8 @@
 
 #include "devices/backend/console.h"
 #include "vmm/cli/inspect_json.h"
-#include "vmm/cli/watchdog.h"
 #include "vmm/inspect/cpu.h"
+#include "vmm/machine/vcpu_sample.h"
 
 #define CR0_PE         1ull
 #define RFLAGS_IF      0x200ull
@@ -145,7 +145,7 @@ static json_t *describe_exits(const struct vcpu *vcpu)
     return exits;
 }
 
-static const char *state_name(const struct watchdog_cpu *cpu)
+static const char *state_name(const struct vcpu_sample *cpu)
 {
     if (!cpu->started)
         return "waiting to be started";
@@ -157,7 +157,7 @@ static const char *state_name(const struct watchdog_cpu *cpu)
 static json_t *describe_vcpu(const struct vm *vm, const struct vcpu *vcpu)
 {
     json_t *json = json_pack("{s:i}", "vcpu", (int)vcpu->index);
-    struct watchdog_cpu cpu;
+    struct vcpu_sample cpu;
     struct kvm_sregs sregs;
     struct kvm_regs regs;
 
@@ -165,7 +165,7 @@ static json_t *describe_vcpu(const struct vm *vm, const struct vcpu *vcpu)
         json_object_set_new(json, "state", json_string("does not come out of KVM"));
         return json;
     }
-    if (watchdog_read(vcpu, &cpu) || vcpu_registers(vcpu, &regs, &sregs)) {
+    if (vcpu_sample(vcpu, &cpu) || vcpu_registers(vcpu, &regs, &sregs)) {
         json_object_set_new(json, "state", json_string("its registers cannot be read"));
         return json;
     }
@@ -227,13 +227,13 @@ json_t *report_json(const struct vm *vm, const struct console *console, const ch
 
 void report_stopped(FILE *out, const struct vm *vm)
 {
-    struct watchdog_cpu cpu;
+    struct vcpu_sample cpu;
     bool any = false;
 
     for (unsigned i = 0; i < vm->ncpus; i++) {
         const struct vcpu *vcpu = &vm->vcpus[i];
 
-        if (vcpu_is_active(vcpu) || watchdog_read(vcpu, &cpu) || !cpu.started || cpu.interrupts)
+        if (vcpu_is_active(vcpu) || vcpu_sample(vcpu, &cpu) || !cpu.started || cpu.interrupts)
             continue;
         fprintf(out, "%s vCPU %u was %s with interrupts off at rip 0x%" PRIx64,
                 any ? ";" : "strata run:", i, state_name(&cpu), cpu.rip);

@@ -1,14 +1,11 @@
 #include "vmm/cli/watchdog.h"
 
 #include <errno.h>
-#include <linux/kvm.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 
 #include "vmm/machine/vm.h"
 
-#define RFLAGS_IF        0x200u
 #define NEIGHBOURHOOD    256u
 #define PAUSE_TIMEOUT_MS 1000
 
@@ -31,45 +28,25 @@ void watchdog_destroy(struct watchdog *watchdog)
     watchdog->spins = NULL;
 }
 
-int watchdog_read(const struct vcpu *vcpu, struct watchdog_cpu *cpu)
-{
-    struct kvm_mp_state state;
-    struct kvm_regs regs;
-
-    *cpu = (struct watchdog_cpu){ 0 };
-    if (ioctl(vcpu->fd, KVM_GET_MP_STATE, &state) < 0 || ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0)
-        return -errno;
-    cpu->halted = state.mp_state == KVM_MP_STATE_HALTED;
-    cpu->started = cpu->halted || state.mp_state == KVM_MP_STATE_RUNNABLE;
-    cpu->interrupts = regs.rflags & RFLAGS_IF;
-    cpu->rip = regs.rip;
-    cpu->rsp = regs.rsp;
-    cpu->rsi = regs.rsi;
-    cpu->rdi = regs.rdi;
-    for (unsigned i = 0; i < VCPU_EXIT_REASONS; i++)
-        cpu->exits += vcpu->exits[i];
-    return 0;
-}
-
 static bool near(uint64_t a, uint64_t b)
 {
     return (a > b ? a - b : b - a) < NEIGHBOURHOOD;
 }
 
-static bool spins(const struct watchdog_cpu *now, const struct watchdog_cpu *before)
+static bool spins(const struct vcpu_sample *now, const struct vcpu_sample *before)
 {
     return now->started && !now->halted && !now->interrupts && now->exits == before->exits &&
            near(now->rip, before->rip) && now->rsp == before->rsp && now->rsi == before->rsi &&
            now->rdi == before->rdi;
 }
 
-bool watchdog_judge(struct watchdog *watchdog, const struct watchdog_cpu *cpus)
+bool watchdog_judge(struct watchdog *watchdog, const struct vcpu_sample *cpus)
 {
     unsigned started = 0, dead = 0;
     bool hung = false;
 
     for (unsigned i = 0; i < watchdog->ncpus; i++) {
-        const struct watchdog_cpu *cpu = &cpus[i];
+        const struct vcpu_sample *cpu = &cpus[i];
 
         started += cpu->started;
         dead += cpu->halted && !cpu->interrupts;
@@ -95,7 +72,7 @@ bool watchdog_judge(struct watchdog *watchdog, const struct watchdog_cpu *cpus)
 
 bool watchdog_look(struct watchdog *watchdog)
 {
-    struct watchdog_cpu cpus[VM_CPUS_MAX];
+    struct vcpu_sample cpus[VM_CPUS_MAX];
     unsigned stuck;
     int err = vm_pause_within(watchdog->vm, PAUSE_TIMEOUT_MS, &stuck);
 
@@ -107,7 +84,7 @@ bool watchdog_look(struct watchdog *watchdog)
     }
     watchdog->stuck = 0;
     for (unsigned i = 0; i < watchdog->ncpus && !err; i++)
-        err = watchdog_read(&watchdog->vm->vcpus[i], &cpus[i]);
+        err = vcpu_sample(&watchdog->vm->vcpus[i], &cpus[i]);
     vm_resume(watchdog->vm, NULL);
     return !err && watchdog_judge(watchdog, cpus);
 }

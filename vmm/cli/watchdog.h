@@ -18,25 +18,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "vmm/machine/vcpu_sample.h"
+
 #define WATCHDOG_LOOKS       8
 #define WATCHDOG_WHY_BYTES   96
 #define WATCHDOG_SECONDS_MAX 86400u
 
 struct vm;
 
-/* What one look at one vCPU shows. */
-struct watchdog_cpu {
-    bool started, halted, interrupts;
-    uint64_t rip, rsp, rsi, rdi, exits;
-};
-
 struct watchdog {
     struct vm *vm;
     unsigned ncpus;
-    struct watchdog_cpu *last; /* owned, as are: */
-    unsigned *spins;           /* for how many looks each vCPU has been spinning, */
-    unsigned halts;            /* all have been halted for good, */
-    unsigned stuck;            /* and one has not come out of KVM */
+    struct vcpu_sample *last; /* owned, as are: */
+    unsigned *spins;          /* for how many looks each vCPU has been spinning, */
+    unsigned halts;           /* all have been halted for good, */
+    unsigned stuck;           /* and one has not come out of KVM */
     char why[WATCHDOG_WHY_BYTES];
 };
 
@@ -51,10 +47,6 @@ void watchdog_destroy(struct watchdog *watchdog);
 bool watchdog_look(struct watchdog *watchdog);
 
 /* What follows from a look at all vCPUs. */
-bool watchdog_judge(struct watchdog *watchdog, const struct watchdog_cpu *cpus);
-
-/* Reads a vCPU that is not running. 0 or -errno. */
-struct vcpu;
-int watchdog_read(const struct vcpu *vcpu, struct watchdog_cpu *cpu);
+bool watchdog_judge(struct watchdog *watchdog, const struct vcpu_sample *cpus);
 
 #endif
