@@ -346,7 +346,7 @@ START_TEST(who_says_nothing)
     FILE *out = open_memstream(&text, &bytes);
 
     ck_assert_ptr_nonnull(out);
-    inspect_print(out, INSPECT_MAPS, reply);
+    inspect_print(out, "maps", reply);
     fclose(out);
     ck_assert_int_eq(strncmp(text, words[_i], strlen(words[_i])), 0);
     free(text);

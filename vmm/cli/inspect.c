@@ -256,7 +256,7 @@ static int once(const struct inspect_options *options, struct output_file *json,
         return failure(error, err);
     }
     if (json->fd != STDOUT_FILENO && html->fd != STDOUT_FILENO)
-        inspect_print(stdout, options->request.command, reply.json);
+        inspect_print(stdout, inspect_command_name(options->request.command), reply.json);
     status = verdict(&options->request, reply.json);
     err = json_write(json, reply.json);
     if (err) {
@@ -326,7 +326,7 @@ static int watch(const struct inspect_options *options)
         looked = true;
         out = open_memstream(&text, &bytes);
         if (out) {
-            inspect_print(out, options->request.command, reply.json);
+            inspect_print(out, inspect_command_name(options->request.command), reply.json);
             fclose(out);
             show(text);
         }

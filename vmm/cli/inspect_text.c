@@ -442,12 +442,6 @@ static void print_balloon(FILE *out, const json_t *reply)
         fprintf(out, "no driver of the guest runs it\n");
 }
 
-static void print_nothing(FILE *out, const json_t *reply)
-{
-    (void)out;
-    (void)reply;
-}
-
 static void print_report(FILE *out, const json_t *reply)
 {
     json_t *walk;
@@ -460,16 +454,20 @@ static void print_report(FILE *out, const json_t *reply)
     }
 }
 
-void inspect_print(FILE *out, enum inspect_command command, const json_t *reply)
+void inspect_print(FILE *out, const char *command, const json_t *reply)
 {
-    static void (*const printers[INSPECT_COMMANDS])(FILE *, const json_t *) = {
-        [INSPECT_MAPS] = print_maps,     [INSPECT_WALK] = print_walk,
-        [INSPECT_PAGES] = print_pages,   [INSPECT_SHARED] = print_shared,
-        [INSPECT_FIND] = print_find,     [INSPECT_DISASM] = print_disasm,
-        [INSPECT_REGS] = print_regs,     [INSPECT_DUMP] = print_nothing,
-        [INSPECT_REPORT] = print_report, [INSPECT_BALLOON] = print_balloon,
+    static const struct {
+        const char *command;
+        void (*print)(FILE *out, const json_t *reply);
+    } printers[] = {
+        { "maps", print_maps },     { "walk", print_walk },     { "pages", print_pages },
+        { "shared", print_shared }, { "find", print_find },     { "disasm", print_disasm },
+        { "regs", print_regs },     { "report", print_report }, { "balloon", print_balloon },
     };
 
-    printers[command](out, reply);
+    for (size_t i = 0; i < sizeof(printers) / sizeof(printers[0]); i++) {
+        if (!strcmp(printers[i].command, command))
+            printers[i].print(out, reply);
+    }
     print_pause(out, reply);
 }

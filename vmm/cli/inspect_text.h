@@ -7,9 +7,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#include "vmm/cli/inspect_request.h"
-
-/* What is not in the reply is passed over. */
-void inspect_print(FILE *out, enum inspect_command command, const json_t *reply);
+/* `command` by its name, as in the request. What is not in the reply is passed over. */
+void inspect_print(FILE *out, const char *command, const json_t *reply);
 
 #endif

@@ -1,6 +1,4 @@
 #include <errno.h>
-#include <inttypes.h>
-#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,153 +58,6 @@ static void list(void)
         printf("%-20s %s\n", tour_exercises[i]->name, tour_exercises[i]->shows);
 }
 
-/* The control failed, as it should. */
-static bool control_failed(const struct stop *stop)
-{
-    return stop->has_control && tour_refuted(&stop->control);
-}
-
-bool tour_stop_ok(const struct tour *tour, const struct stop *stop)
-{
-    return tour_ok(&stop->run) && (tour->broken || control_failed(stop));
-}
-
-/* ---- For people ----------------------------------------------------------- */
-
-static const char *paint(const struct tour *tour, const char *sequence)
-{
-    return tour->colour ? sequence : "";
-}
-
-static void print_failures(const struct tour *tour, const struct tour_run *run)
-{
-    for (size_t i = 0; i < run->nchecks; i++) {
-        const struct tour_check *check = &run->checks[i];
-
-        if (!check->ok)
-            fprintf(tour->out, "        failed: %s: expected %s, observed %s\n", check->name,
-                    check->expected, check->observed);
-    }
-    if (run->dropped)
-        fprintf(tour->out, "        failed: %zu checks more than there is room for\n",
-                run->dropped);
-    if (run->console[0])
-        fprintf(tour->out, "        the guest's last words: %s\n", run->console);
-}
-
-size_t tour_count_passed(const struct tour_run *run)
-{
-    size_t passed = 0;
-
-    for (size_t i = 0; i < run->nchecks; i++)
-        passed += run->checks[i].ok;
-    return passed;
-}
-
-const char *tour_control_words(const struct tour *tour, const struct stop *stop)
-{
-    if (tour->broken)
-        return "broken on purpose";
-    return control_failed(stop) ? "control fails, as it should" : "CONTROL DID NOT FAIL";
-}
-
-static void print_row(const struct tour *tour, const struct stop *stop)
-{
-    const struct tour_run *run = &stop->run;
-    bool ok = tour_stop_ok(tour, stop);
-
-    fprintf(tour->out, "%s%-6s%s  %-20s  %3zu/%-3zu  %6.2f s  %-27s  %-55s  %s\n",
-            paint(tour, ok ? "\033[32m" : "\033[31m"), ok ? "ok" : "FAILED", paint(tour, "\033[0m"),
-            run->exercise->name, tour_count_passed(run), run->nchecks,
-            (double)(run->elapsed_ns + (stop->has_control ? stop->control.elapsed_ns : 0)) / 1e9,
-            tour_control_words(tour, stop), run->exercise->shows, run->key);
-    if (!tour_ok(run))
-        print_failures(tour, run);
-}
-
-static void print_heading(const struct tour *tour)
-{
-    const struct kvm_host *kvm = tour->host.kvm;
-
-    fprintf(tour->out, "strata tour on KVM backend %s (%s), %u host CPU%s, guest of %d MiB%s\n",
-            kvm_backend_name(kvm->backend), kvm->how, tour->host.cpus,
-            tour->host.cpus == 1 ? "" : "s", (int)(tour->host.memory_bytes >> 20),
-            tour->host.interprets ? "; kernel code is interpreted here, so sizes are smaller" : "");
-    fprintf(tour->out, "%s%-6s  %-20s  %-7s  %-8s  %-27s  %-55s  %s%s\n", paint(tour, "\033[1m"),
-            "result", "exercise", "checks", "time", "control", "shown", "key figures",
-            paint(tour, "\033[0m"));
-    fflush(tour->out);
-}
-
-/* ---- For programs --------------------------------------------------------- */
-
-static json_t *describe_checks(const struct tour_run *run)
-{
-    json_t *checks = json_array();
-
-    for (size_t i = 0; i < run->nchecks; i++) {
-        const struct tour_check *check = &run->checks[i];
-
-        json_array_append_new(checks, json_pack("{s:s, s:b, s:s, s:s}", "name", check->name, "ok",
-                                                check->ok, "expected", check->expected, "observed",
-                                                check->observed));
-    }
-    return checks;
-}
-
-static json_t *describe_figures(const struct tour_run *run)
-{
-    json_t *figures = json_object();
-
-    for (size_t i = 0; i < run->nfigures; i++) {
-        double value = run->figures[i].value;
-        json_t *json = !isfinite(value)        ? json_null()
-                       : value == floor(value) ? json_integer((json_int_t)value)
-                                               : json_real(value);
-
-        json_object_set_new(figures, run->figures[i].name, json);
-    }
-    return figures;
-}
-
-static json_t *describe_stop(const struct tour *tour, const struct stop *stop)
-{
-    json_t *json = json_pack("{s:s, s:b, s:s, s:s, s:o, s:o, s:I}", "name", stop->exercise->name,
-                             "ok", tour_stop_ok(tour, stop), "shows", stop->exercise->shows,
-                             "guest_command", stop->run.command, "checks",
-                             describe_checks(&stop->run), "figures", describe_figures(&stop->run),
-                             "elapsed_ns", (json_int_t)stop->run.elapsed_ns);
-
-    json_object_set_new(json, "control_failed_as_it_should",
-                        stop->has_control ? json_boolean(control_failed(stop)) : json_null());
-    if (stop->has_control)
-        json_object_set_new(json, "control",
-                            json_pack("{s:s, s:o, s:I}", "breaks", stop->exercise->breaks, "checks",
-                                      describe_checks(&stop->control), "elapsed_ns",
-                                      (json_int_t)stop->control.elapsed_ns));
-    return json;
-}
-
-static json_t *describe_tour(const struct tour *tour)
-{
-    json_t *json = json_result("strata.tour", 1), *exercises = json_array();
-
-    json_object_set_new(json, "host",
-                        json_pack("{s:s, s:s, s:i, s:b}", "kvm",
-                                  kvm_backend_name(tour->host.kvm->backend), "module",
-                                  tour->host.kvm->module, "cpus", (int)tour->host.cpus,
-                                  "interprets_kernel_code", tour->host.interprets));
-    json_object_set_new(json, "broken", json_boolean(tour->broken));
-    for (size_t i = 0; i < tour->nstops; i++) {
-        if (tour->stops[i].has_run)
-            json_array_append_new(exercises, describe_stop(tour, &tour->stops[i]));
-    }
-    json_object_set_new(json, "exercises", exercises);
-    return json;
-}
-
-/* ---- The command ---------------------------------------------------------- */
-
 static unsigned usable_cpus(void)
 {
     cpu_set_t set;
@@ -259,7 +110,7 @@ static bool run_all(struct tour *tour)
 {
     bool ok = true;
 
-    print_heading(tour);
+    tour_print_heading(tour);
     for (size_t i = 0; i < tour->nstops; i++) {
         struct stop *stop = &tour->stops[i];
 
@@ -267,7 +118,7 @@ static bool run_all(struct tour *tour)
         if (stop->has_run && !tour->broken)
             stop->has_control = !run_one(tour, &stop->control, stop->exercise, true);
         if (stop->has_run)
-            print_row(tour, stop);
+            tour_print_row(tour, stop);
         fflush(tour->out);
         ok = ok && stop->has_run && tour_stop_ok(tour, stop);
     }
@@ -329,7 +180,7 @@ int cmd_tour(int argc, char **argv)
     tour.colour = isatty(fileno(tour.out));
     ok = run_all(&tour);
     if (json_path) {
-        json_t *result = describe_tour(&tour);
+        json_t *result = tour_json(&tour);
 
         err = json_write(&json, result);
         json_decref(result);

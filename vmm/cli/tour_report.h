@@ -28,6 +28,9 @@ struct tour {
     bool broken; /* --break: the run itself is the broken one, without a control */
 };
 
+/* The control failed, as it should. */
+bool tour_control_failed(const struct stop *stop);
+
 /* All is as it should be. */
 bool tour_stop_ok(const struct tour *tour, const struct stop *stop);
 
@@ -35,6 +38,13 @@ size_t tour_count_passed(const struct tour_run *run);
 
 /* "control fails, as it should", … */
 const char *tour_control_words(const struct tour *tour, const struct stop *stop);
+
+/* On tour->out: what comes before the rows, and the row of an exercise that has run. */
+void tour_print_heading(const struct tour *tour);
+void tour_print_row(const struct tour *tour, const struct stop *stop);
+
+/* Schema strata.tour; the caller's to free. */
+json_t *tour_json(const struct tour *tour);
 
 /* Plots of what a run measured: its histograms and curves (tour_plots.c). */
 void tour_plots_html(FILE *out, const struct tour_run *run);
