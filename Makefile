@@ -23,7 +23,7 @@ USERNET   := $(patsubst %.c,$(REST)/obj/%.o,$(sort $(wildcard vmm/usernet/*.c)))
 # Orders of guest/measure are carried out in the guest and here.
 SRCS      := $(filter-out vmm/usernet/%,$(sort $(wildcard vmm/*/*.c vmm/*/*/*.c devices/*/*.c guest/measure/*.c)))
 OBJS      := $(patsubst %.c,$B/obj/%.o,$(filter devices/iommu/%,$(SRCS))) \
-    $(patsubst %.c,$(REST)/obj/%.o,$(filter-out devices/iommu/%,$(SRCS)) vmm/boot/bundled.c vmm/cli/page.c)
+    $(patsubst %.c,$(REST)/obj/%.o,$(filter-out devices/iommu/%,$(SRCS)) vmm/boot/bundled.c vmm/report/page.c)
 CORE      := $(filter-out $(REST)/obj/vmm/cli/main.o,$(OBJS))
 # What stands for itself, without a VM.
 IOMMU     := $(filter-out %/dma_request.o,$(filter $B/obj/devices/iommu/%,$(OBJS))) \
@@ -75,8 +75,8 @@ $(addprefix fault-,$(FAULTS)): fault-%: all unit
 
 # Files that strata carries with it. The guest is built once, whatever the host side is built with.
 $(REST)/obj/vmm/boot/bundled.o: build/guest/kernel.elf
-$(REST)/obj/vmm/cli/page.o: $(addprefix vmm/cli/,page.css page.js)
-$(REST)/obj/vmm/boot/bundled.o $(REST)/obj/vmm/cli/page.o: $(REST)/obj/%.o: %.S
+$(REST)/obj/vmm/report/page.o: $(addprefix vmm/report/,page.css page.js)
+$(REST)/obj/vmm/boot/bundled.o $(REST)/obj/vmm/report/page.o: $(REST)/obj/%.o: %.S
 	@mkdir -p $(@D)
 	$(CC) -c -o $@ $<
 

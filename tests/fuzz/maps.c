@@ -9,10 +9,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "vmm/cli/picture.h"
 #include "vmm/inspect/find.h"
 #include "vmm/inspect/maps.h"
 #include "vmm/machine/memory.h"
+#include "vmm/report/picture.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

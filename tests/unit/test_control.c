@@ -13,7 +13,7 @@
 #include "vmm/cli/control.h"
 #include "vmm/cli/inspect_client.h"
 #include "vmm/cli/inspect_request.h"
-#include "vmm/cli/inspect_text.h"
+#include "vmm/report/inspect_text.h"
 
 #define BIG (4u << 20) /* more than a socket takes at once */
 

@@ -1,4 +1,4 @@
-/* vmm/cli/dma_*: what is told of a result, in each of the four forms. */
+/* vmm/report/dma_*: what is told of a result, in each of the four forms. */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "tests/unit/suites.h"
-#include "vmm/cli/dma_report.h"
+#include "vmm/report/dma_report.h"
 
 #define COLUMNS 100
 

@@ -1,4 +1,4 @@
-/* vmm/cli/html and plot: pages that stand by themselves, whatever text is put in them. */
+/* vmm/report/html and plot: pages that stand by themselves, whatever text is put in them. */
 #include <check.h>
 #include <errno.h>
 #include <math.h>
@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "tests/unit/suites.h"
-#include "vmm/cli/html.h"
-#include "vmm/cli/plot.h"
-#include "vmm/cli/tour_report.h"
+#include "vmm/report/html.h"
+#include "vmm/report/plot.h"
+#include "vmm/report/tour_report.h"
 
 static char *text;
 static size_t bytes;

@@ -1,4 +1,4 @@
-/* vmm/base/output_file: files that are there whole or not at all. */
+/* vmm/base/output_file and vmm/report/json: files that are there whole or not at all. */
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>

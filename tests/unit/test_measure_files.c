@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 #include "tests/unit/suites.h"
-#include "vmm/cli/measure_compare.h"
-#include "vmm/cli/measure_html.h"
-#include "vmm/cli/measure_read.h"
-#include "vmm/cli/measure_text.h"
+#include "vmm/report/measure_compare.h"
+#include "vmm/report/measure_html.h"
+#include "vmm/report/measure_read.h"
+#include "vmm/report/measure_text.h"
 
 static char path[32];
 static struct measure_record record;

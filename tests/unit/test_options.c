@@ -1,4 +1,5 @@
-/* vmm/cli/options: numbers and sizes, and misuse that ends the process with status 2. */
+/* vmm/base/parse and vmm/cli/options: numbers and sizes, and misuse that ends the process with
+ * status 2. */
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>

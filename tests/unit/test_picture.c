@@ -1,11 +1,11 @@
-/* vmm/cli/picture: every frame is told as it is, and in little enough room. */
+/* vmm/report/picture: every frame is told as it is, and in little enough room. */
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/unit/suites.h"
-#include "vmm/cli/picture.h"
 #include "vmm/machine/memory.h"
+#include "vmm/report/picture.h"
 
 #define MIB   (1ull << 20)
 #define PWU   (PAGING_P | PAGING_W | PAGING_U)

@@ -9,11 +9,11 @@
 #include <unistd.h>
 
 #include "vmm/cli/commands.h"
-#include "vmm/cli/dma_report.h"
-#include "vmm/cli/html.h"
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/options.h"
 #include "vmm/dma/lab.h"
+#include "vmm/report/dma_report.h"
+#include "vmm/report/html.h"
 #include "vmm/report/json.h"
 
 #define TIMEOUT_S          900

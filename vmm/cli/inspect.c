@@ -10,12 +10,12 @@
 
 #include "vmm/base/parse.h"
 #include "vmm/cli/commands.h"
-#include "vmm/cli/html.h"
 #include "vmm/cli/inspect_client.h"
 #include "vmm/cli/inspect_dump.h"
-#include "vmm/cli/inspect_html.h"
-#include "vmm/cli/inspect_text.h"
 #include "vmm/cli/options.h"
+#include "vmm/report/html.h"
+#include "vmm/report/inspect_html.h"
+#include "vmm/report/inspect_text.h"
 #include "vmm/report/json.h"
 
 enum { OPT_VCPU, OPT_PID, OPT_WATCH, OPT_HTML, OPT_JSON };

@@ -9,12 +9,12 @@
 #include "devices/core/board.h"
 #include "vmm/base/monotonic.h"
 #include "vmm/boot/bundled.h"
-#include "vmm/cli/inspect_json.h"
 #include "vmm/cli/look.h"
 #include "vmm/inspect/cpu.h"
 #include "vmm/inspect/disasm.h"
 #include "vmm/inspect/resident.h"
 #include "vmm/machine/stats.h"
+#include "vmm/report/inspect_json.h"
 #include "vmm/report/json.h"
 
 #define DUMP_PIECE_BYTES (16ull << 20)

@@ -5,10 +5,10 @@
 #include "devices/core/board.h"
 #include "devices/virtio/balloon.h"
 #include "vmm/base/monotonic.h"
-#include "vmm/cli/balloon_json.h"
 #include "vmm/cli/inspector.h"
 #include "vmm/cli/look.h"
 #include "vmm/inspect/resident.h"
+#include "vmm/report/balloon_json.h"
 
 #define PAGE_BYTES 4096ull /* virtio 1.2, 5.5.6: always */
 /* How long a driver has to tell its statistics, and how often they are looked for. */

@@ -8,10 +8,10 @@
 #include <string.h>
 
 #include "devices/core/board.h"
-#include "vmm/cli/inspect_json.h"
 #include "vmm/cli/inspector.h"
 #include "vmm/cli/look.h"
-#include "vmm/cli/picture.h"
+#include "vmm/report/inspect_json.h"
+#include "vmm/report/picture.h"
 
 #define WALKS_MAX 5
 

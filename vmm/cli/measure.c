@@ -7,15 +7,15 @@
 #include <unistd.h>
 
 #include "vmm/cli/commands.h"
-#include "vmm/cli/html.h"
 #include "vmm/cli/kvm_access.h"
-#include "vmm/cli/measure_compare.h"
-#include "vmm/cli/measure_html.h"
-#include "vmm/cli/measure_json.h"
-#include "vmm/cli/measure_text.h"
 #include "vmm/cli/options.h"
 #include "vmm/measure/measure.h"
+#include "vmm/report/html.h"
 #include "vmm/report/json.h"
+#include "vmm/report/measure_compare.h"
+#include "vmm/report/measure_html.h"
+#include "vmm/report/measure_json.h"
+#include "vmm/report/measure_text.h"
 
 enum { OPT_QUICK, OPT_LIST, OPT_SEED, OPT_COMPARE, OPT_JSON, OPT_HTML };
 

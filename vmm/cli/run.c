@@ -13,13 +13,13 @@
 #include "vmm/cli/inspector.h"
 #include "vmm/cli/keeper.h"
 #include "vmm/cli/kvm_access.h"
-#include "vmm/cli/report.h"
-#include "vmm/cli/run_json.h"
 #include "vmm/cli/run_kernel.h"
 #include "vmm/cli/run_options.h"
 #include "vmm/cli/run_status.h"
 #include "vmm/cli/watchdog.h"
 #include "vmm/report/json.h"
+#include "vmm/report/report.h"
+#include "vmm/report/run_json.h"
 
 /* A VM that cannot be made: usage if the options asked for too much, else KVM's fault. */
 static int explain_create(const struct kvm_host *host, const struct vm_config *config, int err)

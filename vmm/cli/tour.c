@@ -6,13 +6,13 @@
 #include <unistd.h>
 
 #include "vmm/cli/commands.h"
-#include "vmm/cli/html.h"
 #include "vmm/cli/inspect_request.h"
 #include "vmm/cli/inspector.h"
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/options.h"
-#include "vmm/cli/tour_report.h"
+#include "vmm/report/html.h"
 #include "vmm/report/json.h"
+#include "vmm/report/tour_report.h"
 
 #define MEMORY_BYTES (256ull << 20)
 #define TIMEOUT_S    180

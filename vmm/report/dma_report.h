@@ -1,0 +1,72 @@
+/*
+ * What `strata dma test` found, in its four forms. Each writes what a struct lab_result
+ * holds and adds nothing to it.
+ */
+#ifndef STRATA_REPORT_DMA_REPORT_H
+#define STRATA_REPORT_DMA_REPORT_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "vmm/dma/lab.h"
+
+struct dma_report {
+    const struct lab_result *result;
+    const char *path;    /* of the policy, as given */
+    const char *backend; /* kvm_backend_name */
+    uint32_t attacks;    /* as lab_options */
+};
+
+/* All cells of one device and one attack. */
+enum dma_verdict {
+    DMA_NONE,    /* no cell applies; observed where one is expected to: none was tried */
+    DMA_STOPPED, /* in no region does it succeed */
+    DMA_PARTLY,
+    DMA_OPEN, /* in every region it can be tried on */
+};
+
+struct dma_square {
+    unsigned cells, applying; /* cells that are not ok count as applying */
+    enum dma_verdict expected, observed;
+    bool ok;
+    uint64_t read_bytes, write_bytes; /* observed */
+    const char *because;              /* of the first cell that succeeds, else the first */
+};
+
+void dma_square(const struct lab_result *result, unsigned device, unsigned attack,
+                struct dma_square *square);
+
+/* The attack was to be made, and the test ended before; the same of all of a square's cells. */
+bool dma_untried(const struct lab_cell *cell);
+bool dma_square_untried(const struct dma_square *square);
+
+bool dma_attack_wanted(const struct dma_report *report, unsigned attack);
+
+/* The matrix for people, at most 100 columns wide. */
+void dma_print_text(FILE *out, const struct dma_report *report, bool colour);
+
+/* One test for each cell. */
+void dma_print_tap(FILE *out, const struct dma_report *report);
+
+/* A page that stands by itself. */
+void dma_print_html(FILE *out, const struct dma_report *report);
+
+/* Schema strata.dma-test; NULL: out of memory. */
+json_t *dma_describe(const struct dma_report *report);
+
+/* The policy as it was read, for --check-only. */
+void dma_print_policy(FILE *out, const struct policy *policy);
+
+/* The same, schema strata.dma-policy; NULL: out of memory. */
+json_t *dma_describe_policy(const struct policy *policy, const char *path);
+
+/* Words of a policy. */
+const char *dma_mode_name(uint32_t mode);
+const char *dma_kind_name(uint32_t kind);
+const char *dma_buffers_name(uint32_t buffers);
+const char *dma_region_name(uint32_t kind);
+
+/* "512 B", "16 KiB", "1.5 MiB": returns text. */
+const char *dma_bytes(uint64_t bytes, char text[16]);
+
+#endif

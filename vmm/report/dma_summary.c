@@ -1,0 +1,114 @@
+#include <inttypes.h>
+#include <string.h>
+
+#include "vmm/report/dma_report.h"
+
+static enum dma_verdict verdict_of(unsigned applying, unsigned open)
+{
+    if (!applying)
+        return DMA_NONE;
+    if (!open)
+        return DMA_STOPPED;
+    return open == applying ? DMA_OPEN : DMA_PARTLY;
+}
+
+void dma_square(const struct lab_result *result, unsigned device, unsigned attack,
+                struct dma_square *square)
+{
+    unsigned expected = 0, observed = 0, expected_open = 0, observed_open = 0;
+    bool explained = false;
+
+    *square = (struct dma_square){ .ok = true, .because = "" };
+    for (size_t i = 0; i < result->ncells; i++) {
+        const struct lab_cell *cell = &result->cells[i];
+
+        if (cell->device != device || cell->attack != attack)
+            continue;
+        square->cells++;
+        square->ok = square->ok && cell->ok;
+        expected += cell->expected.applies;
+        observed += cell->observed.applies;
+        expected_open += cell->expected.applies && cell->expected.succeeds;
+        observed_open += cell->observed.applies && cell->observed.succeeds;
+        if (cell->expected.applies || cell->observed.applies || !cell->ok)
+            square->applying++;
+        square->read_bytes += cell->observed.read_bytes;
+        square->write_bytes += cell->observed.write_bytes;
+        if (square->cells == 1 || (!explained && cell->observed.succeeds))
+            square->because = cell->because;
+        explained = explained || cell->observed.succeeds;
+    }
+    square->expected = verdict_of(expected, expected_open);
+    square->observed = verdict_of(observed, observed_open);
+}
+
+bool dma_untried(const struct lab_cell *cell)
+{
+    return cell->expected.applies && !cell->observed.applies;
+}
+
+bool dma_square_untried(const struct dma_square *square)
+{
+    return square->expected != DMA_NONE && square->observed == DMA_NONE;
+}
+
+bool dma_attack_wanted(const struct dma_report *report, unsigned attack)
+{
+    return !report->attacks || report->attacks >> attack & 1;
+}
+
+const char *dma_mode_name(uint32_t mode)
+{
+    switch (mode) {
+    case ABI_DMA_OFF: return "off";
+    case ABI_DMA_IDENTITY: return "identity";
+    case ABI_DMA_STRICT: return "DMA";
+    case ABI_DMA_LAZY: return "DMA-FQ";
+    default: return "?";
+    }
+}
+
+const char *dma_kind_name(uint32_t kind)
+{
+    return kind == ABI_DEVICE_PROBE ? "dma-probe" : kind == ABI_DEVICE_BLK ? "virtio-blk" : "?";
+}
+
+const char *dma_buffers_name(uint32_t buffers)
+{
+    switch (buffers) {
+    case ABI_DMA_IN_PLACE: return "in-place";
+    case ABI_DMA_EXCLUSIVE: return "exclusive";
+    case ABI_DMA_BOUNCE: return "bounce";
+    default: return "?";
+    }
+}
+
+const char *dma_region_name(uint32_t kind)
+{
+    switch (kind) {
+    case ABI_REGION_BUFFER: return "memory";
+    case ABI_REGION_POOL: return "pool";
+    case ABI_REGION_HOLE: return "permanent window";
+    case ABI_REGION_CARVE: return "addresses left out";
+    default: return "?";
+    }
+}
+
+const char *dma_bytes(uint64_t bytes, char text[16])
+{
+    static const char *const units[] = { "KiB", "MiB", "GiB", "TiB" };
+    double value = (double)bytes;
+    int unit = -1;
+
+    if (bytes < 1024) {
+        snprintf(text, 16, "%" PRIu64 " B", bytes);
+        return text;
+    }
+    while (value >= 1024 && unit < 3) {
+        value /= 1024;
+        unit++;
+    }
+    /* Few digits, but 16384 bytes are 16 KiB and not 16.0. */
+    snprintf(text, 16, "%.4g %s", value, units[unit]);
+    return text;
+}

@@ -1,0 +1,166 @@
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/report/report.h"
+
+#define CONSOLE_LINES_SHOWN 16
+
+static const char *text(const json_t *json, const char *name)
+{
+    const char *value = json_string_value(json_object_get(json, name));
+
+    return value ? value : "";
+}
+
+static uint64_t number(const json_t *json, const char *name)
+{
+    return (uint64_t)json_integer_value(json_object_get(json, name));
+}
+
+static uint64_t address(const json_t *json, const char *name)
+{
+    return strtoull(text(json, name), NULL, 16);
+}
+
+static bool yes(const json_t *json, const char *name)
+{
+    return json_is_true(json_object_get(json, name));
+}
+
+static void print_code(FILE *out, const json_t *vcpu, bool all)
+{
+    const json_t *code = json_object_get(vcpu, "code"), *instruction;
+
+    if (!json_array_size(code))
+        fprintf(out, "  rip %016" PRIx64 ": there is no memory to read code from\n",
+                address(json_object_get(vcpu, "registers"), "rip"));
+    for (size_t i = 0; (instruction = json_array_get(code, i)); i++) {
+        bool current = yes(instruction, "current");
+
+        if (current || all)
+            fprintf(out, "  %s %016" PRIx64 "  %-30s  %s\n", current ? "rip" : "   ",
+                    address(instruction, "rip"), text(instruction, "bytes"),
+                    text(instruction, "text"));
+    }
+}
+
+static void print_registers(FILE *out, const json_t *registers)
+{
+    static const char *const rows[][4] = {
+        { "rax", "rbx", "rcx", "rdx" },       { "rsi", "rdi", "rbp", "rsp" },
+        { "r8", "r9", "r10", "r11" },         { "r12", "r13", "r14", "r15" },
+        { "cr0", "cr2", "cr3", "cr4" },       { "efer", "rflags", "gdt", "idt" },
+        { "fs_base", "gs_base", "cs", "ss" },
+    };
+
+    for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+        for (unsigned i = 0; i < 4; i++)
+            fprintf(out, "  %-7s %016" PRIx64 "%s", rows[row][i], address(registers, rows[row][i]),
+                    i < 3 ? "" : "\n");
+    }
+}
+
+static void print_walk(FILE *out, const char *name, const json_t *walk)
+{
+    const json_t *levels = json_object_get(walk, "levels"), *level;
+    bool mapped = yes(walk, "mapped");
+
+    fprintf(out, "  walk of %s %016" PRIx64 ":", name, address(walk, "va"));
+    for (size_t i = 0; (level = json_array_get(levels, i)); i++)
+        fprintf(out, "\n    %-4s [%3" PRIu64 "] at gpa %#-12" PRIx64 " = %016" PRIx64 "  %s",
+                text(level, "name"), number(level, "index"),
+                address(level, "table") + 8 * number(level, "index"), address(level, "entry"),
+                text(level, "bits"));
+    fprintf(out, "%s", json_array_size(levels) ? "\n    " : " ");
+    if (mapped)
+        fprintf(out, "gpa %s%s%s", text(walk, "gpa"), *text(walk, "rights") ? ", " : "",
+                text(walk, "rights"));
+    if (!mapped || strcmp(text(walk, "status"), "mapped") != 0)
+        fprintf(out, "%s%s%s", mapped ? " (" : "not mapped: ", text(walk, "status"),
+                mapped ? ")" : "");
+    fprintf(out, "%s\n", mapped && !json_object_get(walk, "slot") ? ", where there is no RAM" : "");
+}
+
+static void print_exits(FILE *out, const json_t *exits)
+{
+    const json_t *exit;
+
+    if (!json_array_size(exits))
+        return;
+    fprintf(out, "  last exits:");
+    for (size_t i = 0; (exit = json_array_get(exits, i)); i++)
+        fprintf(out, "%s %s %s %" PRIx64 "/%" PRIu64, i ? "," : "", text(exit, "reason"),
+                text(exit, "direction"), address(exit, "address"), number(exit, "bytes"));
+    fputc('\n', out);
+}
+
+static void print_vcpu(FILE *out, const json_t *vcpu, bool all)
+{
+    fprintf(out, "vCPU %" PRIu64 ": %s", number(vcpu, "vcpu"), text(vcpu, "state"));
+    if (!json_object_get(vcpu, "registers")) {
+        fputc('\n', out);
+        return;
+    }
+    fprintf(out, ", interrupts %s, %" PRIu64 "-bit, CPL %" PRIu64 "\n",
+            yes(vcpu, "interrupts_enabled") ? "on" : "off", number(vcpu, "mode_bits"),
+            number(vcpu, "cpl"));
+    if (*text(vcpu, "note"))
+        fprintf(out, "  %s\n", text(vcpu, "note"));
+    print_code(out, vcpu, all);
+    print_registers(out, json_object_get(vcpu, "registers"));
+    if (!all)
+        return;
+    print_walk(out, "rip", json_object_get(vcpu, "rip_walk"));
+    print_walk(out, "rsp", json_object_get(vcpu, "rsp_walk"));
+    print_exits(out, json_object_get(vcpu, "last_exits"));
+}
+
+static void print_console(FILE *out, const char *console)
+{
+    const char *from = console + strlen(console);
+    unsigned lines = 0;
+
+    if (!*console) {
+        fprintf(out, "the console was silent\n");
+        return;
+    }
+    while (from > console && from[-1] == '\n')
+        from--;
+    for (; from > console; from--) {
+        if (from[-1] == '\n' && ++lines == CONSOLE_LINES_SHOWN)
+            break;
+    }
+    fprintf(out, "last console lines:\n");
+    while (*from) {
+        size_t length = strcspn(from, "\n");
+
+        fprintf(out, "  | %.*s\n", (int)length, from);
+        from += length + (from[length] == '\n');
+    }
+}
+
+void report_print(FILE *out, const json_t *report)
+{
+    const json_t *internal = json_object_get(report, "internal_error"), *vcpu;
+    const json_t *culprit = json_object_get(report, "vcpu"), *word;
+
+    fprintf(out, "strata: %s\n", text(report, "why"));
+    if (*text(internal, "instruction_bytes"))
+        fprintf(out, "  KVM had fetched: %s\n", text(internal, "instruction_bytes"));
+    else if (json_array_size(json_object_get(internal, "data"))) {
+        fprintf(out, "  KVM says:");
+        for (size_t i = 0; (word = json_array_get(json_object_get(internal, "data"), i)); i++)
+            fprintf(out, " %s", json_string_value(word));
+        fputc('\n', out);
+    }
+    for (size_t i = 0; (vcpu = json_array_get(json_object_get(report, "vcpus"), i)); i++) {
+        bool dead = !yes(vcpu, "interrupts_enabled");
+
+        print_vcpu(out, vcpu,
+                   json_is_integer(culprit)
+                       ? number(vcpu, "vcpu") == (uint64_t)json_integer_value(culprit)
+                       : dead);
+    }
+    print_console(out, text(report, "console"));
+}
