@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/cli/inspect_request.h"
+#include "vmm/control/inspect_request.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,4 +1,4 @@
-/* vmm/cli/control and inspect_request: the socket file, clients of all kinds, requests. */
+/* vmm/control/control and inspect_request: the socket file, clients of all kinds, requests. */
 #include <check.h>
 #include <errno.h>
 #include <stdio.h>
@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #include "tests/unit/suites.h"
-#include "vmm/cli/control.h"
-#include "vmm/cli/inspect_client.h"
-#include "vmm/cli/inspect_request.h"
+#include "vmm/control/control.h"
+#include "vmm/control/inspect_client.h"
+#include "vmm/control/inspect_request.h"
 #include "vmm/report/inspect_text.h"
 
 #define BIG (4u << 20) /* more than a socket takes at once */

@@ -10,9 +10,9 @@
 
 #include "vmm/base/parse.h"
 #include "vmm/cli/commands.h"
-#include "vmm/cli/inspect_client.h"
 #include "vmm/cli/inspect_dump.h"
 #include "vmm/cli/options.h"
+#include "vmm/control/inspect_client.h"
 #include "vmm/report/html.h"
 #include "vmm/report/inspect_html.h"
 #include "vmm/report/inspect_text.h"

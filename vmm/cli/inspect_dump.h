@@ -4,8 +4,8 @@
 #ifndef STRATA_CLI_INSPECT_DUMP_H
 #define STRATA_CLI_INSPECT_DUMP_H
 
-#include "vmm/cli/inspect_client.h"
-#include "vmm/cli/inspect_request.h"
+#include "vmm/control/inspect_client.h"
+#include "vmm/control/inspect_request.h"
 
 struct output_file;
 

@@ -6,10 +6,10 @@
 #include <unistd.h>
 
 #include "vmm/cli/commands.h"
-#include "vmm/cli/inspect_request.h"
-#include "vmm/cli/inspector.h"
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/options.h"
+#include "vmm/control/inspect_request.h"
+#include "vmm/control/inspector.h"
 #include "vmm/report/html.h"
 #include "vmm/report/json.h"
 #include "vmm/report/tour_report.h"

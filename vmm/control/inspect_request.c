@@ -1,4 +1,4 @@
-#include "vmm/cli/inspect_request.h"
+#include "vmm/control/inspect_request.h"
 
 #include <ctype.h>
 #include <errno.h>

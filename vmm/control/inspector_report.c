@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "devices/core/board.h"
-#include "vmm/cli/inspector.h"
-#include "vmm/cli/look.h"
+#include "vmm/control/inspector.h"
+#include "vmm/control/look.h"
 #include "vmm/report/inspect_json.h"
 #include "vmm/report/picture.h"
 

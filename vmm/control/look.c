@@ -1,4 +1,4 @@
-#include "vmm/cli/look.h"
+#include "vmm/control/look.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -8,7 +8,7 @@
 
 #include "devices/core/board.h"
 #include "vmm/base/monotonic.h"
-#include "vmm/cli/inspector.h"
+#include "vmm/control/inspector.h"
 
 #define CR0_PG   (1ull << 31)
 #define EFER_LMA (1ull << 10)

@@ -5,8 +5,8 @@
 #include "devices/core/board.h"
 #include "devices/virtio/balloon.h"
 #include "vmm/base/monotonic.h"
-#include "vmm/cli/inspector.h"
-#include "vmm/cli/look.h"
+#include "vmm/control/inspector.h"
+#include "vmm/control/look.h"
 #include "vmm/inspect/resident.h"
 #include "vmm/report/balloon_json.h"
 

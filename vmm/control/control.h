@@ -8,8 +8,8 @@
  * while one is still to be taken; so nobody holds more than one answer's memory, and
  * a client that stands still only holds its own place.
  */
-#ifndef STRATA_CLI_CONTROL_H
-#define STRATA_CLI_CONTROL_H
+#ifndef STRATA_CONTROL_CONTROL_H
+#define STRATA_CONTROL_CONTROL_H
 
 #include <pthread.h>
 #include <stdatomic.h>

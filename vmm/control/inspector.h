@@ -3,12 +3,12 @@
  * answer. It stops the world for as long as it takes to walk page tables and copy what
  * is asked for, and lets the guest go on before it makes an answer of that.
  */
-#ifndef STRATA_CLI_INSPECTOR_H
-#define STRATA_CLI_INSPECTOR_H
+#ifndef STRATA_CONTROL_INSPECTOR_H
+#define STRATA_CONTROL_INSPECTOR_H
 
 #include <jansson.h>
 
-#include "vmm/cli/control.h"
+#include "vmm/control/control.h"
 #include "vmm/inspect/symbols.h"
 
 struct board;

@@ -1,13 +1,13 @@
 /*
  * The client's end of the control socket.
  */
-#ifndef STRATA_CLI_INSPECT_CLIENT_H
-#define STRATA_CLI_INSPECT_CLIENT_H
+#ifndef STRATA_CONTROL_INSPECT_CLIENT_H
+#define STRATA_CONTROL_INSPECT_CLIENT_H
 
 #include <jansson.h>
 #include <stddef.h>
 
-#include "vmm/cli/inspect_request.h"
+#include "vmm/control/inspect_request.h"
 
 #define CLIENT_ERROR_BYTES 320
 

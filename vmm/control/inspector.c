@@ -1,4 +1,4 @@
-#include "vmm/cli/inspector.h"
+#include "vmm/control/inspector.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -9,7 +9,7 @@
 #include "devices/core/board.h"
 #include "vmm/base/monotonic.h"
 #include "vmm/boot/bundled.h"
-#include "vmm/cli/look.h"
+#include "vmm/control/look.h"
 #include "vmm/inspect/cpu.h"
 #include "vmm/inspect/disasm.h"
 #include "vmm/inspect/resident.h"

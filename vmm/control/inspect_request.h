@@ -3,8 +3,8 @@
  * version 1 (strata(1), CONTROL SOCKET). Both ends are here: what the server makes of a
  * line that anybody may have written, and the line that a client writes.
  */
-#ifndef STRATA_CLI_INSPECT_REQUEST_H
-#define STRATA_CLI_INSPECT_REQUEST_H
+#ifndef STRATA_CONTROL_INSPECT_REQUEST_H
+#define STRATA_CONTROL_INSPECT_REQUEST_H
 
 #include <stdbool.h>
 #include <stddef.h>

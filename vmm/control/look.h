@@ -2,8 +2,8 @@
  * One request to the inspector while it is being answered: what the files that answer
  * requests have in common.
  */
-#ifndef STRATA_CLI_LOOK_H
-#define STRATA_CLI_LOOK_H
+#ifndef STRATA_CONTROL_LOOK_H
+#define STRATA_CONTROL_LOOK_H
 
 #include <jansson.h>
 #include <linux/kvm.h>
@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "vmm/cli/inspect_request.h"
+#include "vmm/control/inspect_request.h"
 #include "vmm/inspect/frames.h"
 #include "vmm/inspect/spaces.h"
 #include "vmm/inspect/translate.h"

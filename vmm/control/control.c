@@ -1,4 +1,4 @@
-#include "vmm/cli/control.h"
+#include "vmm/control/control.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -1,4 +1,4 @@
-#include "vmm/cli/inspect_client.h"
+#include "vmm/control/inspect_client.h"
 
 #include <errno.h>
 #include <stdbool.h>
