@@ -1,9 +1,9 @@
-/* vmm/cli/terminal: escapes among the keys, wherever reads have split them. */
+/* vmm/monitor/terminal: escapes among the keys, wherever reads have split them. */
 #include <check.h>
 #include <string.h>
 
 #include "tests/unit/suites.h"
-#include "vmm/cli/terminal.h"
+#include "vmm/monitor/terminal.h"
 
 static const struct {
     const char *keys, *kept;

@@ -1,11 +1,12 @@
-/* vmm/cli/watchdog and run_status: what is a hang, and what a run's end is to the shell. */
+/* vmm/monitor/watchdog and vmm/cli/run_status: what is a hang, and what a run's end is to the
+ * shell. */
 #include <check.h>
 #include <string.h>
 
 #include "tests/unit/suites.h"
 #include "vmm/cli/run_status.h"
-#include "vmm/cli/watchdog.h"
 #include "vmm/machine/vm.h"
+#include "vmm/monitor/watchdog.h"
 
 #define CPUS 2
 

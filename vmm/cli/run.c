@@ -9,14 +9,14 @@
 #include "vmm/base/monotonic.h"
 #include "vmm/boot/boot.h"
 #include "vmm/cli/commands.h"
-#include "vmm/cli/keeper.h"
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/run_kernel.h"
 #include "vmm/cli/run_options.h"
 #include "vmm/cli/run_status.h"
-#include "vmm/cli/watchdog.h"
 #include "vmm/control/control.h"
 #include "vmm/control/inspector.h"
+#include "vmm/monitor/keeper.h"
+#include "vmm/monitor/watchdog.h"
 #include "vmm/report/json.h"
 #include "vmm/report/report.h"
 #include "vmm/report/run_json.h"
@@ -116,9 +116,8 @@ struct running {
 };
 
 /* After the VM has ended: the report, the result, the exit status. */
-static int conclude(void *owner)
+static int conclude(const struct running *running)
 {
-    const struct running *running = owner;
     const char *path = running->json->path;
     const struct vm *vm = running->vm;
     int status = run_status(&vm->end, running->bundled), err = 0;
@@ -146,6 +145,12 @@ static int conclude(void *owner)
         return status ? status : STATUS_FAILED;
     }
     return status;
+}
+
+/* Where a vCPU does not come back, and nothing can be taken apart. */
+static void conclude_and_exit(void *owner)
+{
+    _exit(conclude(owner));
 }
 
 /* What goes on beside the boot CPU: the keeper, and the control socket if there is one. */
@@ -223,7 +228,7 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
     }
     keeper.vm = &vm;
     keeper.board = &board;
-    keeper.last_words = conclude;
+    keeper.last_words = conclude_and_exit;
     keeper.owner = &running;
     if (options->watchdog_seconds) {
         err = watchdog_create(&watchdog, &vm, options->config.vcpu_count);

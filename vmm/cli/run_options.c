@@ -15,7 +15,7 @@
 #include "vmm/boot/layout.h"
 #include "vmm/cli/kernel_options.h"
 #include "vmm/cli/net_options.h"
-#include "vmm/cli/watchdog.h"
+#include "vmm/monitor/watchdog.h"
 
 enum {
     OPT_KERNEL,

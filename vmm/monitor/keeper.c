@@ -1,4 +1,4 @@
-#include "vmm/cli/keeper.h"
+#include "vmm/monitor/keeper.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -11,10 +11,10 @@
 #include "devices/core/board.h"
 #include "devices/virtio/iommu.h"
 #include "vmm/base/monotonic.h"
-#include "vmm/cli/footprint.h"
-#include "vmm/cli/terminal.h"
-#include "vmm/cli/watchdog.h"
 #include "vmm/machine/vm.h"
+#include "vmm/monitor/footprint.h"
+#include "vmm/monitor/terminal.h"
+#include "vmm/monitor/watchdog.h"
 
 #define INPUT_BYTES     256
 #define STATUS_SIGNAL   128 /* plus the signal's number, as shells have it */
@@ -263,7 +263,7 @@ void keeper_watch(void *arg)
     /* A vCPU that does not come back must not keep the process from ending. */
     if (vm_wait(keeper->vm, STOP_TIMEOUT_MS)) {
         fprintf(stderr, "strata run: a virtual CPU does not leave KVM; ending without it\n");
-        _exit(keeper->last_words(keeper->owner));
+        keeper->last_words(keeper->owner);
     }
 }
 

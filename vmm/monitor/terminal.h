@@ -6,8 +6,8 @@
  * that terminates or dumps core, and while it is stopped (SIGTSTP). Only nothing can be done
  * about SIGKILL and SIGSTOP; `stty sane` mends that. There is one terminal in a process.
  */
-#ifndef STRATA_CLI_TERMINAL_H
-#define STRATA_CLI_TERMINAL_H
+#ifndef STRATA_MONITOR_TERMINAL_H
+#define STRATA_MONITOR_TERMINAL_H
 
 #include <stdbool.h>
 #include <stddef.h>

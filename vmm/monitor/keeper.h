@@ -4,8 +4,8 @@
  * guest's boot CPU; it also lets the watchdog look. Where it was asked for, a terminal on
  * standard input is raw meanwhile (terminal.h); else its settings stay as they are.
  */
-#ifndef STRATA_CLI_KEEPER_H
-#define STRATA_CLI_KEEPER_H
+#ifndef STRATA_MONITOR_KEEPER_H
+#define STRATA_MONITOR_KEEPER_H
 
 #include <signal.h>
 #include <stdbool.h>
@@ -26,8 +26,8 @@ struct keeper {
     struct board *board;
     struct watchdog *watchdog; /* NULL: none; */
     unsigned watchdog_seconds; /* else after how long without progress it ends the run */
-    /* What is left to do where a vCPU does not come back: the exit status. */
-    int (*last_words)(void *owner);
+    /* What is left to do where a vCPU does not come back; ends the process. */
+    void (*last_words)(void *owner);
     void *owner;
 };
 
@@ -40,8 +40,8 @@ void keeper_destroy(struct keeper *keeper);
 
 /*
  * The body of the thread (for vm_run, which gets the keeper as the argument): returns
- * when the run has ended. Where a vCPU does not come back then, it ends the process, after
- * last_words.
+ * when the run has ended. Where a vCPU does not come back then, it calls last_words, which
+ * ends the process.
  */
 void keeper_watch(void *keeper);
 

@@ -1,4 +1,4 @@
-#include "vmm/cli/watchdog.h"
+#include "vmm/monitor/watchdog.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -12,8 +12,8 @@
  * work), one that asks a device again and again (it makes exits), and a loop over more than
  * 256 bytes. An NMI could still wake a vCPU that is halted with interrupts off.
  */
-#ifndef STRATA_CLI_WATCHDOG_H
-#define STRATA_CLI_WATCHDOG_H
+#ifndef STRATA_MONITOR_WATCHDOG_H
+#define STRATA_MONITOR_WATCHDOG_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "vmm/cli/footprint.h"
+#include "vmm/monitor/footprint.h"
 
 #include <link.h>
 #include <stddef.h>

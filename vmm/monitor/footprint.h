@@ -1,8 +1,8 @@
 /*
  * The program's own memory.
  */
-#ifndef STRATA_CLI_FOOTPRINT_H
-#define STRATA_CLI_FOOTPRINT_H
+#ifndef STRATA_MONITOR_FOOTPRINT_H
+#define STRATA_MONITOR_FOOTPRINT_H
 
 /*
  * Unmaps the pages of the program file that hold code and constants, the bundled guest

@@ -1,4 +1,4 @@
-#include "vmm/cli/terminal.h"
+#include "vmm/monitor/terminal.h"
 
 #include <errno.h>
 #include <signal.h>
