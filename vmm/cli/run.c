@@ -15,6 +15,7 @@
 #include "vmm/cli/run_status.h"
 #include "vmm/control/control.h"
 #include "vmm/control/inspector.h"
+#include "vmm/doctor/kvm_remedy.h"
 #include "vmm/monitor/keeper.h"
 #include "vmm/monitor/watchdog.h"
 #include "vmm/report/json.h"

@@ -2,8 +2,8 @@
  * Where a KVM host behaves unlike the textbook: some of it is tried out on throw-away
  * VMs, some known of a kind of backend.
  */
-#ifndef STRATA_CLI_HOST_QUIRKS_H
-#define STRATA_CLI_HOST_QUIRKS_H
+#ifndef STRATA_DOCTOR_HOST_QUIRKS_H
+#define STRATA_DOCTOR_HOST_QUIRKS_H
 
 struct host_facts;
 

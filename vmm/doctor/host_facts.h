@@ -1,8 +1,8 @@
 /*
  * What `strata doctor` finds out about the host, as data.
  */
-#ifndef STRATA_CLI_HOST_FACTS_H
-#define STRATA_CLI_HOST_FACTS_H
+#ifndef STRATA_DOCTOR_HOST_FACTS_H
+#define STRATA_DOCTOR_HOST_FACTS_H
 
 #include <stdbool.h>
 #include <stdint.h>

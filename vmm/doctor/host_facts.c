@@ -1,4 +1,4 @@
-#include "vmm/cli/host_facts.h"
+#include "vmm/doctor/host_facts.h"
 
 #include <cpuid.h>
 #include <dirent.h>
@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "devices/backend/file.h"
-#include "vmm/cli/host_quirks.h"
+#include "vmm/doctor/host_quirks.h"
 #include "vmm/machine/cpuid.h"
 
 #ifndef KVM_CAP_PRE_FAULT_MEMORY

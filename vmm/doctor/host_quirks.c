@@ -1,11 +1,11 @@
-#include "vmm/cli/host_quirks.h"
+#include "vmm/doctor/host_quirks.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "vmm/cli/host_facts.h"
+#include "vmm/doctor/host_facts.h"
 #include "vmm/machine/cpuid_mask.h"
 #include "vmm/machine/cpuid_quirks.h"
 #include "vmm/machine/probe.h"
