@@ -1,5 +1,5 @@
 /*
- * The commands. Each gets its own name as argv[0] and returns the exit status (cli.h).
+ * The commands. Each gets its own name as argv[0] and returns the exit status (options.h).
  */
 #ifndef STRATA_CLI_COMMANDS_H
 #define STRATA_CLI_COMMANDS_H
