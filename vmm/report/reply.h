@@ -1,6 +1,6 @@
 /*
- * Reading the inspector's replies: a field that is missing or of another type is as good
- * as empty, so that what prints a reply need not fear who wrote it.
+ * Reading JSON that another strata may have written: a field that is missing or of another
+ * type is as good as empty, so that what prints a reply need not fear who wrote it.
  */
 #ifndef STRATA_REPORT_REPLY_H
 #define STRATA_REPORT_REPLY_H

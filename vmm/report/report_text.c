@@ -1,32 +1,10 @@
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "vmm/report/reply.h"
 #include "vmm/report/report.h"
 
 #define CONSOLE_LINES_SHOWN 16
-
-static const char *text(const json_t *json, const char *name)
-{
-    const char *value = json_string_value(json_object_get(json, name));
-
-    return value ? value : "";
-}
-
-static uint64_t number(const json_t *json, const char *name)
-{
-    return (uint64_t)json_integer_value(json_object_get(json, name));
-}
-
-static uint64_t address(const json_t *json, const char *name)
-{
-    return strtoull(text(json, name), NULL, 16);
-}
-
-static bool yes(const json_t *json, const char *name)
-{
-    return json_is_true(json_object_get(json, name));
-}
 
 static void print_code(FILE *out, const json_t *vcpu, bool all)
 {
@@ -34,14 +12,14 @@ static void print_code(FILE *out, const json_t *vcpu, bool all)
 
     if (!json_array_size(code))
         fprintf(out, "  rip %016" PRIx64 ": there is no memory to read code from\n",
-                address(json_object_get(vcpu, "registers"), "rip"));
+                reply_address(json_object_get(vcpu, "registers"), "rip"));
     for (size_t i = 0; (instruction = json_array_get(code, i)); i++) {
-        bool current = yes(instruction, "current");
+        bool current = reply_yes(instruction, "current");
 
         if (current || all)
             fprintf(out, "  %s %016" PRIx64 "  %-30s  %s\n", current ? "rip" : "   ",
-                    address(instruction, "rip"), text(instruction, "bytes"),
-                    text(instruction, "text"));
+                    reply_address(instruction, "rip"), reply_text(instruction, "bytes"),
+                    reply_text(instruction, "text"));
     }
 }
 
@@ -56,28 +34,28 @@ static void print_registers(FILE *out, const json_t *registers)
 
     for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
         for (unsigned i = 0; i < 4; i++)
-            fprintf(out, "  %-7s %016" PRIx64 "%s", rows[row][i], address(registers, rows[row][i]),
-                    i < 3 ? "" : "\n");
+            fprintf(out, "  %-7s %016" PRIx64 "%s", rows[row][i],
+                    reply_address(registers, rows[row][i]), i < 3 ? "" : "\n");
     }
 }
 
 static void print_walk(FILE *out, const char *name, const json_t *walk)
 {
     const json_t *levels = json_object_get(walk, "levels"), *level;
-    bool mapped = yes(walk, "mapped");
+    bool mapped = reply_yes(walk, "mapped");
 
-    fprintf(out, "  walk of %s %016" PRIx64 ":", name, address(walk, "va"));
+    fprintf(out, "  walk of %s %016" PRIx64 ":", name, reply_address(walk, "va"));
     for (size_t i = 0; (level = json_array_get(levels, i)); i++)
         fprintf(out, "\n    %-4s [%3" PRIu64 "] at gpa %#-12" PRIx64 " = %016" PRIx64 "  %s",
-                text(level, "name"), number(level, "index"),
-                address(level, "table") + 8 * number(level, "index"), address(level, "entry"),
-                text(level, "bits"));
+                reply_text(level, "name"), reply_number(level, "index"),
+                reply_address(level, "table") + 8 * reply_number(level, "index"),
+                reply_address(level, "entry"), reply_text(level, "bits"));
     fprintf(out, "%s", json_array_size(levels) ? "\n    " : " ");
     if (mapped)
-        fprintf(out, "gpa %s%s%s", text(walk, "gpa"), *text(walk, "rights") ? ", " : "",
-                text(walk, "rights"));
-    if (!mapped || strcmp(text(walk, "status"), "mapped") != 0)
-        fprintf(out, "%s%s%s", mapped ? " (" : "not mapped: ", text(walk, "status"),
+        fprintf(out, "gpa %s%s%s", reply_text(walk, "gpa"), *reply_text(walk, "rights") ? ", " : "",
+                reply_text(walk, "rights"));
+    if (!mapped || strcmp(reply_text(walk, "status"), "mapped") != 0)
+        fprintf(out, "%s%s%s", mapped ? " (" : "not mapped: ", reply_text(walk, "status"),
                 mapped ? ")" : "");
     fprintf(out, "%s\n", mapped && !json_object_get(walk, "slot") ? ", where there is no RAM" : "");
 }
@@ -90,23 +68,24 @@ static void print_exits(FILE *out, const json_t *exits)
         return;
     fprintf(out, "  last exits:");
     for (size_t i = 0; (exit = json_array_get(exits, i)); i++)
-        fprintf(out, "%s %s %s %" PRIx64 "/%" PRIu64, i ? "," : "", text(exit, "reason"),
-                text(exit, "direction"), address(exit, "address"), number(exit, "bytes"));
+        fprintf(out, "%s %s %s %" PRIx64 "/%" PRIu64, i ? "," : "", reply_text(exit, "reason"),
+                reply_text(exit, "direction"), reply_address(exit, "address"),
+                reply_number(exit, "bytes"));
     fputc('\n', out);
 }
 
 static void print_vcpu(FILE *out, const json_t *vcpu, bool all)
 {
-    fprintf(out, "vCPU %" PRIu64 ": %s", number(vcpu, "vcpu"), text(vcpu, "state"));
+    fprintf(out, "vCPU %" PRIu64 ": %s", reply_number(vcpu, "vcpu"), reply_text(vcpu, "state"));
     if (!json_object_get(vcpu, "registers")) {
         fputc('\n', out);
         return;
     }
     fprintf(out, ", interrupts %s, %" PRIu64 "-bit, CPL %" PRIu64 "\n",
-            yes(vcpu, "interrupts_enabled") ? "on" : "off", number(vcpu, "mode_bits"),
-            number(vcpu, "cpl"));
-    if (*text(vcpu, "note"))
-        fprintf(out, "  %s\n", text(vcpu, "note"));
+            reply_yes(vcpu, "interrupts_enabled") ? "on" : "off", reply_number(vcpu, "mode_bits"),
+            reply_number(vcpu, "cpl"));
+    if (*reply_text(vcpu, "note"))
+        fprintf(out, "  %s\n", reply_text(vcpu, "note"));
     print_code(out, vcpu, all);
     print_registers(out, json_object_get(vcpu, "registers"));
     if (!all)
@@ -145,9 +124,9 @@ void report_print(FILE *out, const json_t *report)
     const json_t *internal = json_object_get(report, "internal_error"), *vcpu;
     const json_t *culprit = json_object_get(report, "vcpu"), *word;
 
-    fprintf(out, "strata: %s\n", text(report, "why"));
-    if (*text(internal, "instruction_bytes"))
-        fprintf(out, "  KVM had fetched: %s\n", text(internal, "instruction_bytes"));
+    fprintf(out, "strata: %s\n", reply_text(report, "why"));
+    if (*reply_text(internal, "instruction_bytes"))
+        fprintf(out, "  KVM had fetched: %s\n", reply_text(internal, "instruction_bytes"));
     else if (json_array_size(json_object_get(internal, "data"))) {
         fprintf(out, "  KVM says:");
         for (size_t i = 0; (word = json_array_get(json_object_get(internal, "data"), i)); i++)
@@ -155,12 +134,12 @@ void report_print(FILE *out, const json_t *report)
         fputc('\n', out);
     }
     for (size_t i = 0; (vcpu = json_array_get(json_object_get(report, "vcpus"), i)); i++) {
-        bool dead = !yes(vcpu, "interrupts_enabled");
+        bool dead = !reply_yes(vcpu, "interrupts_enabled");
 
         print_vcpu(out, vcpu,
                    json_is_integer(culprit)
-                       ? number(vcpu, "vcpu") == (uint64_t)json_integer_value(culprit)
+                       ? reply_number(vcpu, "vcpu") == (uint64_t)json_integer_value(culprit)
                        : dead);
     }
-    print_console(out, text(report, "console"));
+    print_console(out, reply_text(report, "console"));
 }
