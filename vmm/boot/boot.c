@@ -1,10 +1,10 @@
 #include "vmm/boot/boot.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <string.h>
 
 #include "guest/abi/policy.h"
+#include "vmm/base/host_cpus.h"
 #include "vmm/boot/acpi.h"
 #include "vmm/boot/fdt.h"
 #include "vmm/boot/kernel.h"
@@ -31,13 +31,6 @@ struct board_config boot_board(const struct vm_config *config)
                                   .debug_exit_port = (uint16_t)config->debug_exit_port,
                                   .console_out_fd = -1,
                                   .console_room_fd = -1 };
-}
-
-static unsigned host_cpus(void)
-{
-    cpu_set_t set;
-
-    return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
 /* 0 bytes for a kernel that is not given one. */

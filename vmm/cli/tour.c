@@ -1,10 +1,10 @@
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "vmm/base/host_cpus.h"
 #include "vmm/cli/commands.h"
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/options.h"
@@ -58,20 +58,11 @@ static void list(void)
         printf("%-20s %s\n", tour_exercises[i]->name, tour_exercises[i]->shows);
 }
 
-static unsigned usable_cpus(void)
-{
-    cpu_set_t set;
-
-    if (sched_getaffinity(0, sizeof(set), &set))
-        return 1;
-    return (unsigned)CPU_COUNT(&set);
-}
-
 static struct tour_host describe_host(const struct kvm_host *kvm)
 {
     return (struct tour_host){
         .kvm = kvm,
-        .cpus = usable_cpus(),
+        .cpus = host_cpus(),
         .interprets = kvm_interprets_kernel_code(kvm),
         .timeout_s = TIMEOUT_S,
         .memory_bytes = MEMORY_BYTES,

@@ -1,7 +1,6 @@
 #include "vmm/dma/lab.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "devices/core/board.h"
+#include "vmm/base/host_cpus.h"
 #include "vmm/base/monotonic.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/layout.h"
@@ -140,10 +140,7 @@ static uint64_t lab_memory_bytes(const struct policy *policy)
 
 static unsigned lab_cpus(void)
 {
-    cpu_set_t set;
-    int count = sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
-
-    return count < CPUS_MAX ? 1 : CPUS_MAX;
+    return host_cpus() < CPUS_MAX ? 1 : CPUS_MAX;
 }
 
 static void lab_note_fault(void *owner, const struct iommu_fault *fault)

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <linux/userfaultfd.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "devices/backend/file.h"
+#include "vmm/base/host_cpus.h"
 #include "vmm/doctor/host_quirks.h"
 #include "vmm/machine/cpuid.h"
 
@@ -116,11 +116,10 @@ static void gather_machine(struct host_facts *facts)
 {
     struct utsname uname_result;
     struct sysinfo info;
-    cpu_set_t set;
 
     if (uname(&uname_result) == 0)
         snprintf(facts->kernel, sizeof(facts->kernel), "%.80s", uname_result.release);
-    facts->cpus = sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+    facts->cpus = host_cpus();
     if (sysinfo(&info) == 0)
         facts->memory_bytes = (uint64_t)info.totalram * info.mem_unit;
 }

@@ -3,13 +3,13 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <math.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "vmm/base/host_cpus.h"
 #include "vmm/base/monotonic.h"
 #include "vmm/machine/cpuid.h"
 #include "vmm/measure/histogram.h"
@@ -33,19 +33,12 @@ static bool is_virtual_machine(void)
     return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && ecx >> 31;
 }
 
-static unsigned usable_cpus(void)
-{
-    cpu_set_t set;
-
-    return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
-}
-
 void measure_host_describe(struct measure_host *host, const struct kvm_host *kvm)
 {
     struct utsname system;
 
     *host = (struct measure_host){ .kvm = kvm,
-                                   .cpus = usable_cpus(),
+                                   .cpus = host_cpus(),
                                    .memory_bytes = room_bytes() / 4 * 3,
                                    .virtual_machine = is_virtual_machine(),
                                    .interprets = kvm_interprets_kernel_code(kvm) };
