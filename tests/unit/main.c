@@ -69,6 +69,7 @@ static const struct {
     { "virtio_iommu_requests", virtio_iommu_requests_suite },
     { "virtio_iommu_events", virtio_iommu_events_suite },
     { "options", options_suite },
+    { "size", size_suite },
     { "json", json_suite },
     { "html", html_suite },
     { "picture", picture_suite },

@@ -61,6 +61,7 @@ Suite *paging_suite(void);
 Suite *picture_suite(void);
 Suite *policy_suite(void);
 Suite *probe_suite(void);
+Suite *size_suite(void);
 Suite *tour_suite(void);
 Suite *library_suite(void);
 Suite *translate_suite(void);

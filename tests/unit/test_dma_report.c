@@ -329,19 +329,6 @@ START_TEST(test_html)
 }
 END_TEST
 
-START_TEST(test_bytes)
-{
-    char to[16];
-
-    ck_assert_str_eq(dma_bytes(0, to), "0 B");
-    ck_assert_str_eq(dma_bytes(1023, to), "1023 B");
-    ck_assert_str_eq(dma_bytes(16384, to), "16 KiB");
-    ck_assert_str_eq(dma_bytes(1536, to), "1.5 KiB");
-    ck_assert_str_eq(dma_bytes(256ull << 20, to), "256 MiB");
-    ck_assert_str_eq(dma_bytes(~0ull, to), "1.678e+07 TiB");
-}
-END_TEST
-
 Suite *dma_report_suite(void)
 {
     Suite *suite = suite_create("dma-report");
@@ -358,7 +345,6 @@ Suite *dma_report_suite(void)
     tcase_add_test(tc, test_json);
     tcase_add_test(tc, test_policy_json);
     tcase_add_test(tc, test_html);
-    tcase_add_test(tc, test_bytes);
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -31,17 +31,6 @@ const char *backing_guest_name(enum abi_page_kind page)
     return names[page];
 }
 
-const char *backing_size_name(uint64_t bytes, char text[16])
-{
-    unsigned unit = bytes >> 30 ? 30 : bytes >> 20 ? 20 : 10;
-
-    snprintf(text, 16, "%u%c", (unsigned)(bytes >> unit),
-             unit == 30   ? 'G'
-             : unit == 20 ? 'M'
-                          : 'K');
-    return text;
-}
-
 static bool read_line(const char *path, char *line, int bytes)
 {
     FILE *file = fopen(path, "re");

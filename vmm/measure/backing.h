@@ -18,9 +18,6 @@
 const char *backing_name(enum memory_backing backing);
 const char *backing_guest_name(enum abi_page_kind page);
 
-/* "64K", "16M", "1G". */
-const char *backing_size_name(uint64_t bytes, char text[16]);
-
 /*
  * How much memory of that kind can be had at most, UINT64_MAX where nothing is reserved;
  * 0: none, and *why says it and the remedy.

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "guest/abi/syscall.h"
+#include "vmm/base/size.h"
 #include "vmm/machine/dirty.h"
 #include "vmm/measure/backing.h"
 #include "vmm/measure/chains.h"
@@ -311,7 +312,7 @@ static void explain(const struct tables *t)
                                                                    : "shadow tables";
     char size[16], text[4][32];
 
-    backing_size_name(t->bytes, size);
+    size_short(t->bytes, size);
     measure_say(run,
                 "%s in 4K pages take %" PRId64 " guest tables of 4 KiB, in 2M pages %" PRId64
                 "; one 4K page in every 2M of it takes %" PRId64

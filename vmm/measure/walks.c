@@ -13,6 +13,7 @@
 #include "guest/abi/syscall.h"
 #include "guest/measure/chain.h"
 #include "vmm/base/monotonic.h"
+#include "vmm/base/size.h"
 #include "vmm/machine/stats.h"
 #include "vmm/measure/backing.h"
 #include "vmm/measure/chains.h"
@@ -79,7 +80,7 @@ static void say_times(struct measure_run *run, const struct chain_series *series
     char size[16];
     double low, high, value;
 
-    backing_size_name(bytes, size);
+    size_short(bytes, size);
     value = median_of(series->spread, series->n, &low, &high);
     measure_value(run, value, low, high, series->n, "%s/%s/access/ns", path, size);
     value = median_walk(series, &low, &high);
@@ -96,7 +97,7 @@ static void say_control(struct measure_run *run, const struct chain_series *seri
         return;
     value = median_of(series->packed, series->n, &low, &high);
     measure_value(run, value, low, high, series->n, "%s/%s/control/ns", path,
-                  backing_size_name(bytes, size));
+                  size_short(bytes, size));
 }
 
 /*
@@ -201,7 +202,7 @@ static int measure_page(struct walks *w, const struct chain_place *guest,
     for (size = 0; size < w->nsizes && w->size[size] <= guest->bytes; size++) {
         double ratio;
 
-        backing_size_name(w->size[size], name);
+        size_short(w->size[size], name);
         snprintf(doing, sizeof(doing), "guest %s on host %s, %s", backing_guest_name(page),
                  backing_name(backing), name);
         measure_progress(w->run, w->done++ / w->all, doing);
@@ -466,12 +467,11 @@ static void explain_pair(const struct walks *w, const struct result *r, const ch
         snprintf(references, sizeof(references), ", in up to %u references (natively %u)",
                  r->references, w->native_references[native]);
     if (r->reach)
-        snprintf(reach, sizeof(reach), "; up to %s walks cost little",
-                 backing_size_name(r->reach, size));
+        snprintf(reach, sizeof(reach), "; up to %s walks cost little", size_short(r->reach, size));
     measure_say(w->run,
                 "%s: at %s an access takes %.2f times as long as natively; of it %.1f ns are the "
                 "walk (natively %.1f)%s%s.",
-                pages, backing_size_name(r->bytes, size), r->ratio, r->walk_ns, r->native_walk_ns,
+                pages, size_short(r->bytes, size), r->ratio, r->walk_ns, r->native_walk_ns,
                 references, reach);
 }
 

@@ -1,6 +1,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "vmm/base/size.h"
 #include "vmm/dma/rules.h"
 #include "vmm/report/dma_report.h"
 #include "vmm/report/html.h"
@@ -94,7 +95,7 @@ static void print_bar(FILE *out, uint64_t bytes, uint64_t needed, uint64_t most)
     fprintf(out,
             "<td>%s, needed %s<span class=\"bar\"><i style=\"width:%.2f%%\"></i>"
             "<b style=\"width:%.2f%%\"></b></span></td>",
-            dma_bytes(bytes, a), dma_bytes(needed, b), (double)bytes * scale,
+            size_long(bytes, a), size_long(needed, b), (double)bytes * scale,
             (double)(needed < bytes ? needed : bytes) * scale);
 }
 
@@ -169,7 +170,7 @@ static void print_effect(FILE *out, const struct lab_effect *effect, bool ok)
         fprintf(out, "<td class=\"%s\">stopped</td>", ok ? "stop" : "bad");
     else
         fprintf(out, "<td class=\"%s\">succeeds: %s read, %s written</td>", ok ? "open" : "bad",
-                dma_bytes(effect->read_bytes, readable), dma_bytes(effect->write_bytes, writable));
+                size_long(effect->read_bytes, readable), size_long(effect->write_bytes, writable));
 }
 
 static void print_cells(FILE *out, const struct lab_result *result)

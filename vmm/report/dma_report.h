@@ -66,7 +66,4 @@ const char *dma_kind_name(uint32_t kind);
 const char *dma_buffers_name(uint32_t buffers);
 const char *dma_region_name(uint32_t kind);
 
-/* "512 B", "16 KiB", "1.5 MiB": returns text. */
-const char *dma_bytes(uint64_t bytes, char text[16]);
-
 #endif

@@ -1,6 +1,3 @@
-#include <inttypes.h>
-#include <string.h>
-
 #include "vmm/report/dma_report.h"
 
 static enum dma_verdict verdict_of(unsigned applying, unsigned open)
@@ -92,23 +89,4 @@ const char *dma_region_name(uint32_t kind)
     case ABI_REGION_CARVE: return "addresses left out";
     default: return "?";
     }
-}
-
-const char *dma_bytes(uint64_t bytes, char text[16])
-{
-    static const char *const units[] = { "KiB", "MiB", "GiB", "TiB" };
-    double value = (double)bytes;
-    int unit = -1;
-
-    if (bytes < 1024) {
-        snprintf(text, 16, "%" PRIu64 " B", bytes);
-        return text;
-    }
-    while (value >= 1024 && unit < 3) {
-        value /= 1024;
-        unit++;
-    }
-    /* Few digits, but 16384 bytes are 16 KiB and not 16.0. */
-    snprintf(text, 16, "%.4g %s", value, units[unit]);
-    return text;
 }

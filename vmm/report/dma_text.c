@@ -1,6 +1,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "vmm/base/size.h"
 #include "vmm/dma/rules.h"
 #include "vmm/report/dma_report.h"
 
@@ -141,8 +142,8 @@ static void print_open(const struct page *page)
                 fprintf(page->out, "\nWhat got through\n");
             any = true;
             fprintf(page->out, "%-*s %s: %s read, %s written\n%*s %s\n", NAME_COLUMNS,
-                    lab_attacks[attack].name, devices, dma_bytes(read_bytes, readable),
-                    dma_bytes(write_bytes, writable), NAME_COLUMNS, "", first.because);
+                    lab_attacks[attack].name, devices, size_long(read_bytes, readable),
+                    size_long(write_bytes, writable), NAME_COLUMNS, "", first.because);
         }
     }
 }
@@ -155,8 +156,8 @@ static const char *effect_words(const struct lab_effect *effect, char text[96])
         return "does not apply";
     if (!effect->succeeds)
         return "stopped";
-    snprintf(text, 96, "succeeds, %s read, %s written", dma_bytes(effect->read_bytes, readable),
-             dma_bytes(effect->write_bytes, writable));
+    snprintf(text, 96, "succeeds, %s read, %s written", size_long(effect->read_bytes, readable),
+             size_long(effect->write_bytes, writable));
     return text;
 }
 
@@ -195,10 +196,10 @@ static void print_exposure(const struct page *page)
         char text[4][16];
 
         fprintf(page->out, "%-24s %10s %12s %12s %12s\n", page->policy->device[d].name,
-                dma_bytes(exposure->read_bytes, text[0]),
-                dma_bytes(exposure->needed_read_bytes, text[1]),
-                dma_bytes(exposure->write_bytes, text[2]),
-                dma_bytes(exposure->needed_write_bytes, text[3]));
+                size_long(exposure->read_bytes, text[0]),
+                size_long(exposure->needed_read_bytes, text[1]),
+                size_long(exposure->write_bytes, text[2]),
+                size_long(exposure->needed_write_bytes, text[3]));
     }
     fprintf(page->out,
             "with all buffers mapped, at most %d KiB of a region (pools, windows: all); "
@@ -316,7 +317,7 @@ static void print_region(FILE *out, const struct abi_policy *guest, unsigned n)
     char bytes[16];
 
     fprintf(out, "region %-24s %-18s %10s", region->name, dma_region_name(region->kind),
-            dma_bytes(region->bytes, bytes));
+            size_long(region->bytes, bytes));
     if (region->gpa)
         fprintf(out, " at 0x%" PRIx64, region->gpa);
     for (unsigned d = 0; d < guest->ndevices; d++) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/base/size.h"
 #include "vmm/report/reply.h"
 
 #define HITS_SHOWN 40

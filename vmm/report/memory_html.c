@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "vmm/base/size.h"
 #include "vmm/inspect/frames.h"
 #include "vmm/machine/memory.h"
 #include "vmm/report/html.h"

@@ -26,21 +26,6 @@ uint64_t reply_address(const json_t *json, const char *name)
     return strtoull(reply_text(json, name), NULL, 16);
 }
 
-const char *reply_size(uint64_t bytes, char *buffer, size_t room)
-{
-    static const char units[] = "KMGT";
-    double value = (double)bytes / 1024;
-    unsigned unit = 0;
-
-    while (value >= 1024 && unit + 2 < sizeof(units)) {
-        value /= 1024;
-        unit++;
-    }
-    snprintf(buffer, room, value < 100 && value != (double)(uint64_t)value ? "%.1f%c" : "%.0f%c",
-             value, units[unit]);
-    return buffer;
-}
-
 const char *reply_space(const json_t *space, char *buffer, size_t room)
 {
     uint64_t pid = reply_number(space, "pid");

@@ -17,14 +17,10 @@ bool reply_yes(const json_t *json, const char *name);
 /* Of a string like "0x1000". */
 uint64_t reply_address(const json_t *json, const char *name);
 
-/* "4K", "2M", "1.5G"; exact up to a tenth. Returns buffer. */
-const char *reply_size(uint64_t bytes, char *buffer, size_t room);
-
 /* "pid 3 fork-cow", "kernel", or the root of a space that nobody has named. */
 const char *reply_space(const json_t *space, char *buffer, size_t room);
 
 /* The same in a buffer that lasts to the end of the block. */
-#define SIZE_TEXT(bytes)  reply_size(bytes, (char[16]){ 0 }, 16)
 #define SPACE_TEXT(space) reply_space(space, (char[64]){ 0 }, 64)
 
 #endif
