@@ -11,10 +11,9 @@
 #include "vmm/cli/commands.h"
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/options.h"
+#include "vmm/cli/results.h"
 #include "vmm/dma/lab.h"
 #include "vmm/report/dma_report.h"
-#include "vmm/report/html.h"
-#include "vmm/report/json.h"
 
 #define TIMEOUT_S          900
 #define SEED               1
@@ -52,7 +51,7 @@ static const struct command_line test_line = {
 
 struct request {
     const char *path;
-    const char *json_path, *html_path;
+    struct results results;
     uint32_t attacks;
     uint64_t seed;
     unsigned random_seconds;
@@ -115,75 +114,40 @@ static void show_progress(void *owner, unsigned done, unsigned total)
     fflush(stderr);
 }
 
-/* Both places for results, or the end of the process. */
-static void open_outputs(const struct request *request, struct output_file *json,
-                         struct output_file *html)
-{
-    int err;
-
-    if (output_file_same(request->json_path, request->html_path))
-        usage_error(&test_line, "--json and --html cannot both go to %s", request->json_path);
-    err = output_file_open(json, request->json_path);
-    if (err)
-        usage_error(&test_line, "--json %s: %s; give a file that can be written",
-                    request->json_path, strerror(-err));
-    err = output_file_open(html, request->html_path);
-    if (err)
-        usage_error(&test_line, "--html %s: %s; give a file that can be written",
-                    request->html_path, strerror(-err));
-}
-
 static void print_page(FILE *out, const void *report)
 {
     dma_print_html(out, report);
 }
 
-/* Writes a value (NULL: no memory), which it takes: false, and says so, if it cannot. */
-static bool write_json(struct output_file *output, json_t *json)
-{
-    const char *path = output->path;
-    int err = json ? json_write(output, json) : -ENOMEM;
-
-    json_decref(json);
-    if (err)
-        fprintf(stderr, "strata dma test: --json %s: %s\n", path, strerror(-err));
-    return !err;
-}
-
 /* Prints and writes; false if something could not be written. */
 static bool tell(const struct request *request, const struct dma_report *report,
-                 struct output_file *json, struct output_file *html)
+                 struct results *results)
 {
-    bool taken = json->fd == STDOUT_FILENO || html->fd == STDOUT_FILENO;
-    FILE *out = taken ? stderr : stdout;
-    bool written;
-    int err;
-
     if (request->tap)
-        dma_print_tap(out, report);
+        dma_print_tap(results->out, report);
     else
-        dma_print_text(out, report, isatty(fileno(out)));
-    written = !json->path || write_json(json, dma_describe(report));
-    err = html_write(html, print_page, report);
-    if (err)
-        fprintf(stderr, "strata dma test: --html %s: %s\n", request->html_path, strerror(-err));
-    return written && !err;
+        dma_print_text(results->out, report, isatty(fileno(results->out)));
+    return results_write(results, results->json_path ? dma_describe(report) : NULL, print_page,
+                         report);
 }
 
 /* What a valid policy says, and nothing is attacked. */
-static int show_policy(const struct request *request, const struct policy *policy)
+static int show_policy(struct request *request, const struct policy *policy)
 {
-    struct output_file json, html;
+    struct results *results = &request->results;
+    json_t *json = NULL;
     bool ok;
 
-    open_outputs(request, &json, &html);
-    dma_print_policy(json.fd == STDOUT_FILENO ? stderr : stdout, policy);
-    ok = !json.path || write_json(&json, dma_describe_policy(policy, request->path));
-    output_file_close(&json);
+    results_open(results, &test_line);
+    dma_print_policy(results->out, policy);
+    if (results->json_path)
+        json = dma_describe_policy(policy, request->path);
+    ok = results_write(results, json, NULL, NULL);
+    results_close(results);
     return ok ? STATUS_OK : STATUS_FAILED;
 }
 
-static int run(const struct request *request, const struct policy *policy)
+static int run(struct request *request, const struct policy *policy)
 {
     struct lab_options options = {
         .seed = request->seed,
@@ -193,12 +157,11 @@ static int run(const struct request *request, const struct policy *policy)
         .progress = isatty(STDERR_FILENO) ? show_progress : NULL,
     };
     struct lab_result result = { 0 };
-    struct output_file json, html;
     struct kvm_host kvm;
     char error[320];
     bool ok;
 
-    open_outputs(request, &json, &html);
+    results_open(&request->results, &test_line);
     kvm_open_or_exit(&kvm, true);
     options.kvm = &kvm;
     if (lab_run(&result, policy, &options, error, sizeof(error))) {
@@ -212,11 +175,10 @@ static int run(const struct request *request, const struct policy *policy)
             .attacks = request->attacks,
         };
 
-        ok = tell(request, &report, &json, &html) && lab_ok(&result);
+        ok = tell(request, &report, &request->results) && lab_ok(&result);
         lab_result_free(&result);
     }
-    output_file_close(&json);
-    output_file_close(&html);
+    results_close(&request->results);
     kvm_close(&kvm);
     return ok ? STATUS_OK : STATUS_FAILED;
 }
@@ -239,15 +201,15 @@ static int cmd_test(int argc, char **argv)
             break;
         case OPT_RANDOM: request.random_seconds = parse_duration(value); break;
         case OPT_CHECK_ONLY: request.check_only = true; break;
-        case OPT_JSON: request.json_path = value; break;
-        case OPT_HTML: request.html_path = value; break;
+        case OPT_JSON: request.results.json_path = value; break;
+        case OPT_HTML: request.results.html_path = value; break;
         case OPT_TAP: request.tap = true; break;
         default: break;
         }
     }
     if (optind + 1 != argc)
         usage_error(&test_line, optind < argc ? "give one policy" : "give a policy, a .dts file");
-    if (request.check_only && (request.html_path || request.tap))
+    if (request.check_only && (request.results.html_path || request.tap))
         usage_error(&test_line, "--%s shows what attacks came to: leave it out, or --check-only",
                     request.tap ? "tap" : "html");
     if (request.check_only && (request.attacks || request.random_seconds))

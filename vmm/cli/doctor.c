@@ -1,12 +1,10 @@
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "vmm/cli/commands.h"
 #include "vmm/cli/options.h"
+#include "vmm/cli/results.h"
 #include "vmm/doctor/doctor_report.h"
 #include "vmm/doctor/host_facts.h"
-#include "vmm/report/json.h"
 
 enum { OPT_JSON };
 
@@ -24,31 +22,23 @@ static const struct command_line doctor_line = {
 
 int cmd_doctor(int argc, char **argv)
 {
-    const char *path = NULL, *value;
-    struct output_file json;
+    struct results results = { 0 };
     struct host_facts facts;
-    json_t *result;
-    int option, status, err;
+    const char *value;
+    int option, status;
 
     while ((option = options_next(&doctor_line, argc, argv, &value)) >= 0) {
         if (option == OPT_JSON)
-            path = value;
+            results.json_path = value;
     }
-    err = output_file_open(&json, path);
-    if (err)
-        usage_error(&doctor_line, "--json %s: %s; give a file that can be written", path,
-                    strerror(-err));
+    results_open(&results, &doctor_line);
     host_facts_gather(&facts);
-    if (json.fd != STDOUT_FILENO)
+    if (results.out == stdout)
         doctor_print(&facts);
-    result = doctor_json(&facts);
     status = facts.error ? STATUS_NO_KVM : STATUS_OK;
-    err = json_write(&json, result);
-    if (err) {
-        fprintf(stderr, "strata doctor: --json %s: %s\n", path, strerror(-err));
+    if (!results_write(&results, doctor_json(&facts), NULL, NULL))
         status = STATUS_FAILED;
-    }
-    json_decref(result);
+    results_close(&results);
     host_facts_release(&facts);
     return status;
 }

@@ -12,11 +12,10 @@
 #include "vmm/cli/commands.h"
 #include "vmm/cli/inspect_dump.h"
 #include "vmm/cli/options.h"
+#include "vmm/cli/results.h"
 #include "vmm/control/inspect_client.h"
-#include "vmm/report/html.h"
 #include "vmm/report/inspect_html.h"
 #include "vmm/report/inspect_text.h"
-#include "vmm/report/json.h"
 
 enum { OPT_VCPU, OPT_PID, OPT_WATCH, OPT_HTML, OPT_JSON };
 
@@ -54,7 +53,8 @@ static const struct command_line inspect_line = {
 };
 
 struct inspect_options {
-    const char *socket, *json, *html, *file;
+    const char *socket, *file;
+    struct results results;
     bool watch;
     struct inspect_request request;
 };
@@ -124,7 +124,7 @@ static void parse_operands(struct inspect_options *options, int count, char **op
     struct inspect_request *request = &options->request;
     int command;
 
-    if (count < 2 && !(count && options->html))
+    if (count < 2 && !(count && options->results.html_path))
         usage_error(&inspect_line, "give the control socket and a command");
     options->socket = operand[0];
     if (count == 1) {
@@ -142,7 +142,7 @@ static void parse_operands(struct inspect_options *options, int count, char **op
                     inspect_command_name(request->command));
     if (count > arguments[command].most)
         usage_error(&inspect_line, "unexpected argument \"%s\"", operand[arguments[command].most]);
-    if (options->html && command != INSPECT_REPORT)
+    if (options->results.html_path && command != INSPECT_REPORT)
         usage_error(&inspect_line, "--html goes with report, not with %s", operand[-1]);
     if (command == INSPECT_WALK || command == INSPECT_DISASM ||
         (command == INSPECT_REPORT && count)) {
@@ -179,23 +179,22 @@ static void parse_operands(struct inspect_options *options, int count, char **op
 static void check_options(const struct inspect_options *options, bool vcpu, bool pid)
 {
     const struct inspect_request *request = &options->request;
+    const char *json = options->results.json_path, *html = options->results.html_path;
 
     if ((vcpu || pid) && !request->va[0])
         usage_error(&inspect_line, "%s goes with walk, disasm and report VA, not with %s",
                     vcpu ? "--vcpu" : "--pid",
                     request->command == INSPECT_REPORT ? "a report without one"
                                                        : inspect_command_name(request->command));
-    if (options->watch && (options->json || options->html || options->file))
+    if (options->watch && (json || html || options->file))
         usage_error(&inspect_line, "--watch shows on the terminal; it goes without %s",
-                    options->json   ? "--json"
-                    : options->html ? "--html"
-                                    : "dump");
+                    json   ? "--json"
+                    : html ? "--html"
+                           : "dump");
     if (options->watch && request->has_size)
         usage_error(&inspect_line, "--watch looks; it goes without a SIZE for the balloon");
-    if (output_file_same(options->json, options->html))
-        usage_error(&inspect_line, "--json and --html cannot both go to %s", options->json);
-    if (output_file_same(options->json, options->file))
-        usage_error(&inspect_line, "--json and the dump cannot both go to %s", options->json);
+    if (output_file_same(json, options->file))
+        usage_error(&inspect_line, "--json and the dump cannot both go to %s", json);
 }
 
 static void parse_options(struct inspect_options *options, int argc, char **argv)
@@ -218,8 +217,8 @@ static void parse_options(struct inspect_options *options, int argc, char **argv
             pid = true;
             break;
         case OPT_WATCH: options->watch = true; break;
-        case OPT_HTML: options->html = value; break;
-        case OPT_JSON: options->json = value; break;
+        case OPT_HTML: options->results.html_path = value; break;
+        case OPT_JSON: options->results.json_path = value; break;
         default: break;
         }
     }
@@ -244,8 +243,7 @@ static int verdict(const struct inspect_request *request, const json_t *reply)
     return STATUS_OK;
 }
 
-static int once(const struct inspect_options *options, struct output_file *json,
-                struct output_file *html)
+static int once(struct inspect_options *options)
 {
     char error[CLIENT_ERROR_BYTES];
     struct inspect_reply reply;
@@ -255,19 +253,11 @@ static int once(const struct inspect_options *options, struct output_file *json,
         inspect_reply_free(&reply);
         return failure(error, err);
     }
-    if (json->fd != STDOUT_FILENO && html->fd != STDOUT_FILENO)
+    if (options->results.out == stdout)
         inspect_print(stdout, inspect_command_name(options->request.command), reply.json);
     status = verdict(&options->request, reply.json);
-    err = json_write(json, reply.json);
-    if (err) {
-        fprintf(stderr, "strata inspect: --json %s: %s\n", options->json, strerror(-err));
+    if (!results_write(&options->results, json_incref(reply.json), inspect_print_html, reply.json))
         status = STATUS_FAILED;
-    }
-    err = html_write(html, inspect_print_html, reply.json);
-    if (err) {
-        fprintf(stderr, "strata inspect: --html %s: %s\n", options->html, strerror(-err));
-        status = STATUS_FAILED;
-    }
     inspect_reply_free(&reply);
     return status;
 }
@@ -338,10 +328,11 @@ static int watch(const struct inspect_options *options)
     }
 }
 
-static int dump(const struct inspect_options *options, struct output_file *json)
+static int dump(struct inspect_options *options)
 {
     char error[CLIENT_ERROR_BYTES];
-    int err = inspect_dump(options->socket, &options->request, options->file, json, error);
+    int err = inspect_dump(options->socket, &options->request, options->file,
+                           &options->results.json, error);
 
     return err ? failure(error, err) : STATUS_OK;
 }
@@ -349,25 +340,16 @@ static int dump(const struct inspect_options *options, struct output_file *json)
 int cmd_inspect(int argc, char **argv)
 {
     struct inspect_options options;
-    struct output_file json, html;
-    int status, err;
+    int status;
 
     parse_options(&options, argc, argv);
-    err = output_file_open(&json, options.json);
-    if (err)
-        usage_error(&inspect_line, "--json %s: %s; give a file that can be written", options.json,
-                    strerror(-err));
-    err = output_file_open(&html, options.html);
-    if (err)
-        usage_error(&inspect_line, "--html %s: %s; give a file that can be written", options.html,
-                    strerror(-err));
+    results_open(&options.results, &inspect_line);
     if (options.file)
-        status = dump(&options, &json);
+        status = dump(&options);
     else if (options.watch)
         status = watch(&options);
     else
-        status = once(&options, &json, &html);
-    output_file_close(&json);
-    output_file_close(&html);
+        status = once(&options);
+    results_close(&options.results);
     return status;
 }

@@ -9,9 +9,8 @@
 #include "vmm/cli/commands.h"
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/options.h"
+#include "vmm/cli/results.h"
 #include "vmm/measure/measure.h"
-#include "vmm/report/html.h"
-#include "vmm/report/json.h"
 #include "vmm/report/measure_compare.h"
 #include "vmm/report/measure_html.h"
 #include "vmm/report/measure_json.h"
@@ -120,56 +119,6 @@ static bool run_all(struct measure_run *runs, size_t n, FILE *out, bool only_out
     return ok;
 }
 
-/* ---- Results -------------------------------------------------------------- */
-
-struct results {
-    const char *json_path, *html_path;
-    struct output_file json, html;
-    FILE *out; /* for people */
-};
-
-static void open_results(struct results *results)
-{
-    int err;
-
-    if (output_file_same(results->json_path, results->html_path))
-        usage_error(&measure_line, "--json and --html cannot both go to %s", results->json_path);
-    err = output_file_open(&results->json, results->json_path);
-    if (err)
-        usage_error(&measure_line, "--json %s: %s; give a file that can be written",
-                    results->json_path, strerror(-err));
-    err = output_file_open(&results->html, results->html_path);
-    if (err)
-        usage_error(&measure_line, "--html %s: %s; give a file that can be written",
-                    results->html_path, strerror(-err));
-    results->out = results->json.fd == STDOUT_FILENO || results->html.fd == STDOUT_FILENO ? stderr
-                                                                                          : stdout;
-}
-
-/* Takes `json`, which may be NULL: no memory. */
-static bool write_results(struct results *results, json_t *json,
-                          void (*page)(FILE *out, const void *owner), const void *owner)
-{
-    bool ok = true;
-    int err = 0;
-
-    if (results->json_path)
-        err = json ? json_write(&results->json, json) : -ENOMEM;
-    if (err) {
-        fprintf(stderr, "strata measure: --json %s: %s\n", results->json_path, strerror(-err));
-        ok = false;
-    }
-    err = html_write(&results->html, page, owner);
-    if (err) {
-        fprintf(stderr, "strata measure: --html %s: %s\n", results->html_path, strerror(-err));
-        ok = false;
-    }
-    json_decref(json);
-    output_file_close(&results->json);
-    output_file_close(&results->html);
-    return ok;
-}
-
 static int compare(const char *a, const char *b, struct results *results)
 {
     struct measure_comparison comparison;
@@ -178,10 +127,11 @@ static int compare(const char *a, const char *b, struct results *results)
 
     if (measure_comparison_make(&comparison, a, b, error, sizeof(error)))
         usage_error(&measure_line, "--compare: %s", error);
-    open_results(results);
+    results_open(results, &measure_line);
     measure_comparison_print(results->out, &comparison);
-    ok = write_results(results, measure_comparison_json(&comparison), measure_comparison_html,
+    ok = results_write(results, measure_comparison_json(&comparison), measure_comparison_html,
                        &comparison);
+    results_close(results);
     measure_comparison_free(&comparison);
     return ok ? STATUS_OK : STATUS_FAILED;
 }
@@ -192,16 +142,17 @@ static int measure_them(struct measure_run *runs, size_t n, bool quick, struct r
     struct kvm_host kvm;
     bool ok;
 
-    open_results(results);
+    results_open(results, &measure_line);
     kvm_open_or_exit(&kvm, true);
     measure_host_describe(&host, &kvm);
     for (size_t i = 0; i < n; i++)
         runs[i].host = &host;
     measure_print_heading(results->out, &host, quick);
     ok = run_all(runs, n, results->out, !results->json_path && !results->html_path);
-    ok = write_results(results, measure_json(&host, runs, n, quick), measure_html,
+    ok = results_write(results, measure_json(&host, runs, n, quick), measure_html,
                        &(struct measure_page){ &host, runs, n, quick }) &&
          ok;
+    results_close(results);
     for (size_t i = 0; i < n; i++)
         measure_run_free(&runs[i]);
     kvm_close(&kvm);

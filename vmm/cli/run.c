@@ -10,6 +10,7 @@
 #include "vmm/boot/boot.h"
 #include "vmm/cli/commands.h"
 #include "vmm/cli/kvm_access.h"
+#include "vmm/cli/results.h"
 #include "vmm/cli/run_kernel.h"
 #include "vmm/cli/run_options.h"
 #include "vmm/cli/run_status.h"
@@ -18,7 +19,6 @@
 #include "vmm/doctor/kvm_remedy.h"
 #include "vmm/monitor/keeper.h"
 #include "vmm/monitor/watchdog.h"
-#include "vmm/report/json.h"
 #include "vmm/report/report.h"
 #include "vmm/report/run_json.h"
 
@@ -110,7 +110,7 @@ struct running {
     struct vm *vm;
     struct board *board;
     struct kvm_host *host;
-    struct output_file *json;
+    struct results *results;
     struct watchdog *watchdog; /* NULL: none */
     bool bundled;
     uint64_t started_ns;
@@ -119,11 +119,11 @@ struct running {
 /* After the VM has ended: the report, the result, the exit status. */
 static int conclude(const struct running *running)
 {
-    const char *path = running->json->path;
     const struct vm *vm = running->vm;
-    int status = run_status(&vm->end, running->bundled), err = 0;
+    int status = run_status(&vm->end, running->bundled);
     struct kvm_evidence evidence;
-    json_t *report = NULL, *result;
+    json_t *report = NULL, *result = NULL;
+    bool written;
 
     if (report_wanted(&vm->end)) {
         report = report_json(vm, &running->board->serial.console,
@@ -132,20 +132,15 @@ static int conclude(const struct running *running)
     } else if (vm->end.reason == VM_END_HOST_STOP) {
         report_stopped(stderr, vm);
     }
-    if (running->json->path) {
+    if (running->results->json_path) {
         evidence = kvm_gather();
         kvm_identify(running->host, &evidence);
         result = run_json(vm, running->board, kvm_backend_name(running->host->backend), status,
                           report, monotonic_ns() - running->started_ns);
-        err = json_write(running->json, result);
-        json_decref(result);
     }
     json_decref(report);
-    if (err) {
-        fprintf(stderr, "strata run: --json %s: %s\n", path, strerror(-err));
-        return status ? status : STATUS_FAILED;
-    }
-    return status;
+    written = results_write(running->results, result, NULL, NULL);
+    return written || status ? status : STATUS_FAILED;
 }
 
 /* Where a vCPU does not come back, and nothing can be taken apart. */
@@ -205,7 +200,7 @@ static int boot_and_run(struct running *running, const struct run_options *optio
     return conclude(running);
 }
 
-static int run(struct kvm_host *host, const struct run_options *options, struct output_file *json,
+static int run(struct kvm_host *host, const struct run_options *options, struct results *results,
                struct control *control)
 {
     struct vm_shape shape = boot_shape(&options->config);
@@ -218,7 +213,7 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
     struct running running = { .vm = &vm,
                                .board = &board,
                                .host = host,
-                               .json = json,
+                               .results = results,
                                .bundled = !options->config.kernel_path };
     int status, err;
 
@@ -241,7 +236,7 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
         running.watchdog = keeper.watchdog = &watchdog;
         keeper.watchdog_seconds = options->watchdog_seconds;
     }
-    board_config.console_out_fd = json->fd == STDOUT_FILENO ? STDERR_FILENO : STDOUT_FILENO;
+    board_config.console_out_fd = fileno(results->out);
     board_config.console_room_fd = keeper.room_fd;
     if (options->load_early)
         boot_early(&early, &options->config, &shape);
@@ -296,20 +291,16 @@ int cmd_run(int argc, char **argv)
 {
     struct run_options options;
     struct control *control;
-    struct output_file json;
+    struct results results = { 0 };
     struct kvm_host host;
-    int status, err;
+    int status;
 
     run_options_parse(&options, argc, argv);
-    err = output_file_open(&json, options.json);
-    if (err) {
-        run_options_free(&options);
-        usage_error(&run_line, "--json %s: %s; give a file that can be written", options.json,
-                    strerror(-err));
-    }
+    results.json_path = options.json;
+    results_open(&results, &run_line);
     status = run_kernel_check(&options);
     if (status) {
-        output_file_close(&json);
+        results_close(&results);
         run_options_free(&options);
         return status;
     }
@@ -318,13 +309,13 @@ int cmd_run(int argc, char **argv)
     if (status)
         goto close_kvm;
     control = options.control ? open_control(options.control) : NULL;
-    status = options.control && !control ? STATUS_USAGE : run(&host, &options, &json, control);
+    status = options.control && !control ? STATUS_USAGE : run(&host, &options, &results, control);
     if (control)
         control_close(control);
     free(control);
 close_kvm:
     kvm_close(&host);
-    output_file_close(&json);
+    results_close(&results);
     run_options_free(&options);
     return status;
 }

@@ -1,4 +1,3 @@
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,10 +7,9 @@
 #include "vmm/cli/commands.h"
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/options.h"
+#include "vmm/cli/results.h"
 #include "vmm/control/inspect_request.h"
 #include "vmm/control/inspector.h"
-#include "vmm/report/html.h"
-#include "vmm/report/json.h"
 #include "vmm/report/tour_report.h"
 
 #define MEMORY_BYTES (256ull << 20)
@@ -133,58 +131,38 @@ static void choose(struct tour *tour, int argc, char **argv, const char *broken)
 
 int cmd_tour(int argc, char **argv)
 {
-    const char *value, *broken = NULL, *json_path = NULL, *html_path = NULL;
+    const char *value, *broken = NULL;
+    struct results results = { 0 };
     struct tour tour = { 0 };
-    struct output_file json, html;
     struct kvm_host kvm;
-    int option, err;
+    int option;
     bool ok;
 
     while ((option = options_next(&tour_line, argc, argv, &value)) >= 0) {
         switch (option) {
         case OPT_BREAK: broken = value; break;
-        case OPT_HTML: html_path = value; break;
-        case OPT_JSON: json_path = value; break;
+        case OPT_HTML: results.html_path = value; break;
+        case OPT_JSON: results.json_path = value; break;
         case OPT_LIST: list(); return STATUS_OK;
         default: break;
         }
     }
     choose(&tour, argc, argv, broken);
-    if (output_file_same(json_path, html_path))
-        usage_error(&tour_line, "--json and --html cannot both go to %s", json_path);
-    err = output_file_open(&json, json_path);
-    if (err)
-        usage_error(&tour_line, "--json %s: %s; give a file that can be written", json_path,
-                    strerror(-err));
-    err = output_file_open(&html, html_path);
-    if (err)
-        usage_error(&tour_line, "--html %s: %s; give a file that can be written", html_path,
-                    strerror(-err));
+    results_open(&results, &tour_line);
     kvm_open_or_exit(&kvm, true);
     tour.broken = broken != NULL;
     tour.host = describe_host(&kvm);
-    if (html_path) {
+    if (results.html_path) {
         tour.host.picture = take_picture;
         tour.host.picture_owner = &tour;
     }
-    tour.out = json.fd == STDOUT_FILENO || html.fd == STDOUT_FILENO ? stderr : stdout;
+    tour.out = results.out;
     tour.colour = isatty(fileno(tour.out));
     ok = run_all(&tour);
-    if (json_path) {
-        json_t *result = tour_json(&tour);
-
-        err = json_write(&json, result);
-        json_decref(result);
-        if (err)
-            fprintf(stderr, "strata tour: --json %s: %s\n", json_path, strerror(-err));
-        ok = ok && !err;
-    }
-    err = html_write(&html, tour_print_html, &tour);
-    if (err)
-        fprintf(stderr, "strata tour: --html %s: %s\n", html_path, strerror(-err));
-    ok = ok && !err;
-    output_file_close(&json);
-    output_file_close(&html);
+    ok = results_write(&results, results.json_path ? tour_json(&tour) : NULL, tour_print_html,
+                       &tour) &&
+         ok;
+    results_close(&results);
     kvm_close(&kvm);
     for (size_t i = 0; i < tour.nstops; i++)
         json_decref(tour.stops[i].picture);
