@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tests/unit/suites.h"
+#include "vmm/dma/attacks/attack.h"
 #include "vmm/report/dma_report.h"
 
 #define COLUMNS 100
@@ -30,12 +31,12 @@ static void make(unsigned ndevices)
         policy.guest.device[d].kind = ABI_DEVICE_PROBE;
     }
     result = (struct lab_result){ .policy = &policy, .seed = 42, .guest_lives = true };
-    result.cells = calloc((size_t)ndevices * LAB_ATTACKS * 2, sizeof(*result.cells));
-    for (unsigned i = 0; i < ndevices * LAB_ATTACKS * 2; i++) {
+    result.cells = calloc((size_t)ndevices * ATTACK_COUNT * 2, sizeof(*result.cells));
+    for (unsigned i = 0; i < ndevices * ATTACK_COUNT * 2; i++) {
         struct lab_cell *cell = &result.cells[result.ncells++];
 
-        cell->device = i / 2 / LAB_ATTACKS;
-        cell->attack = i / 2 % LAB_ATTACKS;
+        cell->device = i / 2 / ATTACK_COUNT;
+        cell->attack = i / 2 % ATTACK_COUNT;
         strcpy(cell->region, i % 2 ? "keys" : "net-rx");
         strcpy(cell->because, "nothing maps it");
         cell->expected.applies = cell->observed.applies = true;
@@ -47,7 +48,7 @@ static void make(unsigned ndevices)
 
 static struct lab_cell *cell_of(unsigned device, unsigned attack, unsigned target)
 {
-    return &result.cells[(device * LAB_ATTACKS + attack) * 2 + target];
+    return &result.cells[(device * ATTACK_COUNT + attack) * 2 + target];
 }
 
 static void open_cell(struct lab_cell *cell)
@@ -137,8 +138,8 @@ START_TEST(test_text)
     break_cell(cell_of(0, 1, 1));
     dma_print_text(out, &report, false);
     told();
-    for (unsigned i = 0; i < LAB_ATTACKS; i++)
-        ck_assert_ptr_nonnull(strstr(text, lab_attacks[i].name));
+    for (unsigned i = 0; i < ATTACK_COUNT; i++)
+        ck_assert_ptr_nonnull(strstr(text, attack_table[i]->name));
     ck_assert_ptr_nonnull(strstr(text, "seed 42"));
     ck_assert_ptr_nonnull(strstr(text, "stop part"));
     ck_assert_ptr_nonnull(strstr(text, "part part"));
@@ -206,8 +207,8 @@ START_TEST(test_one_attack)
     report.attacks = 1u << 4;
     dma_print_text(out, &report, false);
     told();
-    ck_assert_ptr_nonnull(strstr(text, lab_attacks[4].name));
-    ck_assert_ptr_null(strstr(text, lab_attacks[5].name));
+    ck_assert_ptr_nonnull(strstr(text, attack_table[4]->name));
+    ck_assert_ptr_null(strstr(text, attack_table[5]->name));
 }
 END_TEST
 
@@ -249,7 +250,7 @@ START_TEST(test_json)
     ck_assert_int_eq(json_integer_value(json_object_get(json, "seed")), 42);
     ck_assert_int_eq(json_integer_value(json_object_get(json, "differing")), 1);
     ck_assert_uint_eq(json_array_size(json_object_get(json, "cells")), 132);
-    ck_assert_uint_eq(json_array_size(json_object_get(json, "attacks")), LAB_ATTACKS);
+    ck_assert_uint_eq(json_array_size(json_object_get(json, "attacks")), ATTACK_COUNT);
     ck_assert_uint_eq(json_array_size(json_object_get(json, "exposure")), 3);
     ck_assert_uint_eq(json_array_size(json_object_get(json, "unmap_windows")), 1);
     ck_assert(json_is_null(

@@ -48,23 +48,22 @@ static void make_strong(struct policy *policy)
     guest->device[DISK].use[0] = (struct abi_policy_use){ BLOCKS, RULES_READ | RULES_WRITE };
 }
 
-/* Cells that are expected to succeed; of one attack, or of all (LAB_ATTACKS). */
+/* Cells that are expected to succeed; of one attack, or of all (ATTACK_COUNT). */
 static unsigned successes(const struct policy *policy, unsigned only)
 {
     struct attack_plan plan;
     unsigned count = 0;
 
-    for (unsigned attack = 0; attack < LAB_ATTACKS; attack++) {
+    for (unsigned attack = 0; attack < ATTACK_COUNT; attack++) {
         for (unsigned device = 0; device < policy->guest.ndevices; device++) {
-            for (unsigned n = 0; lab_attacks[attack].attack->expect(policy, device, n, &plan);
-                 n++) {
+            for (unsigned n = 0; attack_table[attack]->expect(policy, device, n, &plan); n++) {
                 ck_assert_uint_lt(n, 64);
                 ck_assert_str_ne(plan.target, "");
                 ck_assert_str_ne(plan.because, "");
                 ck_assert(plan.effect.applies || !plan.effect.succeeds);
                 if (!plan.effect.succeeds)
                     ck_assert(!plan.effect.read_bytes && !plan.effect.write_bytes);
-                else if (only == LAB_ATTACKS || only == attack)
+                else if (only == ATTACK_COUNT || only == attack)
                     count++;
             }
         }
@@ -122,7 +121,7 @@ START_TEST(strong_policy_stops_all)
     struct policy policy;
 
     make_strong(&policy);
-    ck_assert_uint_eq(successes(&policy, LAB_ATTACKS), 0);
+    ck_assert_uint_eq(successes(&policy, ATTACK_COUNT), 0);
 }
 END_TEST
 
@@ -132,7 +131,7 @@ START_TEST(weakness_lets_its_attack_succeed)
 
     make_strong(&policy);
     weaken(&policy, (unsigned)_i);
-    ck_assert_msg(successes(&policy, (unsigned)_i) > 0, "%s", lab_attacks[_i].name);
+    ck_assert_msg(successes(&policy, (unsigned)_i) > 0, "%s", attack_table[_i]->name);
 }
 END_TEST
 
@@ -142,8 +141,8 @@ static bool differs(const struct policy *a, const struct policy *b, unsigned att
 {
     struct attack_plan x, y;
 
-    ck_assert(lab_attacks[attack].attack->expect(a, device, n, &x));
-    ck_assert(lab_attacks[attack].attack->expect(b, device, n, &y));
+    ck_assert(attack_table[attack]->expect(a, device, n, &x));
+    ck_assert(attack_table[attack]->expect(b, device, n, &y));
     return memcmp(&x.effect, &y.effect, sizeof(x.effect)) != 0;
 }
 
@@ -157,9 +156,9 @@ START_TEST(one_permission_changes_its_cells)
     make_strong(&after);
     before.iommu_config.without = after.iommu_config.without = IOMMU_WITHOUT_PERMISSION;
     after.guest.device[NIC].use[0].rights = RULES_READ | RULES_WRITE;
-    for (unsigned attack = 0; attack < LAB_ATTACKS; attack++) {
+    for (unsigned attack = 0; attack < ATTACK_COUNT; attack++) {
         for (unsigned device = 0; device < DEVICES; device++) {
-            for (unsigned n = 0; lab_attacks[attack].attack->expect(&before, device, n, &plan); n++)
+            for (unsigned n = 0; attack_table[attack]->expect(&before, device, n, &plan); n++)
                 ck_assert_int_eq(differs(&before, &after, attack, device, n),
                                  attack == ATTACK_PERMISSION && device == NIC && n == RX);
         }
@@ -240,15 +239,16 @@ END_TEST
 
 START_TEST(attack_is_described)
 {
-    const struct lab_attack *attack = &lab_attacks[_i];
+    const struct attack *attack = attack_table[_i];
 
     ck_assert_ptr_nonnull(attack->name);
     ck_assert_ptr_nonnull(attack->mechanism);
     ck_assert_ptr_nonnull(attack->stopped_by);
     ck_assert_ptr_nonnull(attack->source);
-    ck_assert_ptr_nonnull(attack->attack);
+    ck_assert_ptr_nonnull(attack->expect);
+    ck_assert_ptr_nonnull(attack->run);
     for (int i = 0; i < _i; i++)
-        ck_assert_str_ne(attack->name, lab_attacks[i].name);
+        ck_assert_str_ne(attack->name, attack_table[i]->name);
 }
 END_TEST
 
@@ -449,13 +449,13 @@ Suite *lab_suite(void)
     TCase *expect = tcase_create("expect"), *engine = tcase_create("engine");
 
     tcase_add_test(expect, strong_policy_stops_all);
-    tcase_add_loop_test(expect, weakness_lets_its_attack_succeed, 0, LAB_ATTACKS);
+    tcase_add_loop_test(expect, weakness_lets_its_attack_succeed, 0, ATTACK_COUNT);
     tcase_add_test(expect, one_permission_changes_its_cells);
     tcase_add_test(expect, reach);
     tcase_add_test(expect, reach_through_a_pool);
     tcase_add_test(expect, region_bytes_are_bounded);
     tcase_add_test(expect, forbidden_vector);
-    tcase_add_loop_test(expect, attack_is_described, 0, LAB_ATTACKS);
+    tcase_add_loop_test(expect, attack_is_described, 0, ATTACK_COUNT);
     suite_add_tcase(suite, expect);
     tcase_add_checked_fixture(engine, setup, teardown);
     tcase_add_test(engine, blocked);

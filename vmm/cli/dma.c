@@ -12,6 +12,7 @@
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/options.h"
 #include "vmm/cli/results.h"
+#include "vmm/dma/attacks/attack.h"
 #include "vmm/dma/lab.h"
 #include "vmm/report/dma_report.h"
 
@@ -60,15 +61,15 @@ struct request {
 
 static void list(void)
 {
-    for (unsigned i = 0; i < LAB_ATTACKS; i++)
-        printf("%-20s %s; stopped by: %s\n", lab_attacks[i].name, lab_attacks[i].mechanism,
-               lab_attacks[i].stopped_by);
+    for (unsigned i = 0; i < ATTACK_COUNT; i++)
+        printf("%-20s %s; stopped by: %s\n", attack_table[i]->name, attack_table[i]->mechanism,
+               attack_table[i]->stopped_by);
 }
 
 static uint32_t attack_bit(const char *name)
 {
-    for (unsigned i = 0; i < LAB_ATTACKS; i++) {
-        if (!strcmp(lab_attacks[i].name, name))
+    for (unsigned i = 0; i < ATTACK_COUNT; i++) {
+        if (!strcmp(attack_table[i]->name, name))
             return 1u << i;
     }
     usage_error(&test_line, "no attack \"%s\"; strata dma test --list names them", name);

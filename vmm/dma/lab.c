@@ -39,11 +39,10 @@ static size_t lab_plan_cells(const struct policy *policy, const struct lab_optio
     struct attack_plan plan;
     size_t count = 0;
 
-    for (unsigned attack = 0; attack < LAB_ATTACKS; attack++) {
+    for (unsigned attack = 0; attack < ATTACK_COUNT; attack++) {
         for (unsigned device = 0; lab_wanted(options, attack) && device < policy->guest.ndevices;
              device++) {
-            for (unsigned n = 0; lab_attacks[attack].attack->expect(policy, device, n, &plan);
-                 n++) {
+            for (unsigned n = 0; attack_table[attack]->expect(policy, device, n, &plan); n++) {
                 if (cells) {
                     struct lab_cell *cell = &cells[count];
 
@@ -86,7 +85,7 @@ static void lab_run_cell(struct lab *lab, struct lab_cell *cell, unsigned n)
         /* What is not tried is not stopped. */
         cell->observed.applies = !lab->guest.failure[0];
         if (!lab->guest.failure[0])
-            lab_attacks[cell->attack].attack->run(lab, cell, n);
+            attack_table[cell->attack]->run(lab, cell, n);
         lab_check(cell, !lab->guest.failure[0], "%s", lab->guest.failure);
         wrong = lab->guest.failure[0] ? 0 : lab_verify(lab);
         lab_check(cell, wrong == 0,
@@ -189,9 +188,9 @@ static int lab_configure(struct lab *lab, char *error, size_t error_bytes)
 /* Also where the attacks that want this are not wanted: what the guest sees is the same. */
 static void lab_before_attach(struct lab *lab, unsigned device, uint64_t gpa, bool booted)
 {
-    for (unsigned i = 0; i < LAB_ATTACKS; i++) {
-        if (lab_attacks[i].attack->before_attach)
-            lab_attacks[i].attack->before_attach(lab, device, gpa, booted);
+    for (unsigned i = 0; i < ATTACK_COUNT; i++) {
+        if (attack_table[i]->before_attach)
+            attack_table[i]->before_attach(lab, device, gpa, booted);
     }
 }
 
@@ -215,9 +214,9 @@ static void lab_investigate(struct lab *lab)
                  strerror(-err));
     if (!err)
         measure_exposure(lab);
-    for (unsigned i = 0; i < LAB_ATTACKS && !err; i++) {
-        if (lab_attacks[i].attack->prepare && lab_wanted(lab->options, i))
-            lab_attacks[i].attack->prepare(lab);
+    for (unsigned i = 0; i < ATTACK_COUNT && !err; i++) {
+        if (attack_table[i]->prepare && lab_wanted(lab->options, i))
+            attack_table[i]->prepare(lab);
     }
     lab_run_cells(lab);
     if (!lab->guest.failure[0] && lab->options->random_seconds)

@@ -15,17 +15,6 @@
 
 #define LAB_REASON_BYTES 200
 
-struct lab_attack {
-    const char *name;            /* --attack NAME */
-    const char *mechanism;       /* one line */
-    const char *stopped_by;      /* one line */
-    const char *source;          /* where it is described: "Thunderclap, NDSS'19", ... */
-    const struct attack *attack; /* attacks/attack.h */
-};
-
-/* The classes of attack, in the order of the matrix. */
-extern const struct lab_attack lab_attacks[LAB_ATTACKS];
-
 /* What an attack got, or is expected to get. */
 struct lab_effect {
     bool applies;         /* false: this device cannot be used for it, or there is no target */

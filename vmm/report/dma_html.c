@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "vmm/base/size.h"
+#include "vmm/dma/attacks/attack.h"
 #include "vmm/dma/rules.h"
 #include "vmm/report/dma_report.h"
 #include "vmm/report/html.h"
@@ -59,16 +60,16 @@ static void print_matrix(FILE *out, const struct dma_report *report)
                 dma_mode_name(policy->device[d].mode), dma_buffers_name(policy->device[d].buffers));
     }
     fputs("</tr>\n", out);
-    for (unsigned attack = 0; attack < LAB_ATTACKS; attack++) {
+    for (unsigned attack = 0; attack < ATTACK_COUNT; attack++) {
         if (!dma_attack_wanted(report, attack))
             continue;
         fputs("<tr><th title=\"", out);
-        html_printf(out, "%s; stopped by: %s", lab_attacks[attack].source,
-                    lab_attacks[attack].stopped_by);
+        html_printf(out, "%s; stopped by: %s", attack_table[attack]->source,
+                    attack_table[attack]->stopped_by);
         fputs("\">", out);
-        html_text(out, lab_attacks[attack].name);
+        html_text(out, attack_table[attack]->name);
         fputs("<br><small>", out);
-        html_text(out, lab_attacks[attack].mechanism);
+        html_text(out, attack_table[attack]->mechanism);
         fputs("</small></th>", out);
         for (unsigned d = 0; d < policy->ndevices; d++) {
             struct dma_square square;
@@ -194,7 +195,7 @@ static void print_cells(FILE *out, const struct lab_result *result)
         seen[cell->device] |= 1ull << cell->attack;
         html_text(out, result->policy->guest.device[cell->device].name);
         fputs("</td><td>", out);
-        html_text(out, lab_attacks[cell->attack].name);
+        html_text(out, attack_table[cell->attack]->name);
         fputs("</td><td>", out);
         html_text(out, cell->region);
         fputs("</td>", out);

@@ -1,5 +1,6 @@
 #include <inttypes.h>
 
+#include "vmm/dma/attacks/attack.h"
 #include "vmm/report/dma_report.h"
 #include "vmm/report/json.h"
 
@@ -82,12 +83,12 @@ static json_t *describe_attacks(const struct dma_report *report)
 {
     json_t *attacks = json_array();
 
-    for (unsigned i = 0; i < LAB_ATTACKS; i++) {
+    for (unsigned i = 0; i < ATTACK_COUNT; i++) {
         if (dma_attack_wanted(report, i))
             json_array_append_new(
-                attacks, json_pack("{s:s, s:s, s:s, s:s}", "name", lab_attacks[i].name, "mechanism",
-                                   lab_attacks[i].mechanism, "stopped_by",
-                                   lab_attacks[i].stopped_by, "source", lab_attacks[i].source));
+                attacks, json_pack("{s:s, s:s, s:s, s:s}", "name", attack_table[i]->name,
+                                   "mechanism", attack_table[i]->mechanism, "stopped_by",
+                                   attack_table[i]->stopped_by, "source", attack_table[i]->source));
     }
     return attacks;
 }
@@ -102,8 +103,8 @@ static json_t *describe_cells(const struct lab_result *result)
         json_array_append_new(
             cells, json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:s, s:i, s:i, s:s}", "device",
                              result->policy->guest.device[cell->device].name, "attack",
-                             lab_attacks[cell->attack].name, "region", cell->region, "ok", cell->ok,
-                             "expected", describe_effect(&cell->expected), "observed",
+                             attack_table[cell->attack]->name, "region", cell->region, "ok",
+                             cell->ok, "expected", describe_effect(&cell->expected), "observed",
                              describe_effect(&cell->observed), "because", cell->because, "checks",
                              (int)cell->checks, "failed_checks", (int)cell->failed, "failure",
                              cell->failure));

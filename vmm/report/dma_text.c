@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "vmm/base/size.h"
+#include "vmm/dma/attacks/attack.h"
 #include "vmm/dma/rules.h"
 #include "vmm/report/dma_report.h"
 
@@ -78,7 +79,7 @@ static const char *observed_word(const struct dma_square *square)
 
 static void print_row(const struct page *page, unsigned attack)
 {
-    fprintf(page->out, "%-*s", NAME_COLUMNS, lab_attacks[attack].name);
+    fprintf(page->out, "%-*s", NAME_COLUMNS, attack_table[attack]->name);
     for (unsigned d = 0; d < page->policy->ndevices; d++) {
         struct dma_square square;
         char text[16];
@@ -99,7 +100,7 @@ static void print_matrix(struct page *page)
     if (page->column > ABI_POLICY_NAME_BYTES + 1)
         page->column = ABI_POLICY_NAME_BYTES + 1;
     print_columns(page);
-    for (unsigned attack = 0; attack < LAB_ATTACKS; attack++) {
+    for (unsigned attack = 0; attack < ATTACK_COUNT; attack++) {
         if (dma_attack_wanted(page->report, attack))
             print_row(page, attack);
     }
@@ -115,7 +116,7 @@ static void print_open(const struct page *page)
 {
     bool any = false;
 
-    for (unsigned attack = 0; attack < LAB_ATTACKS; attack++) {
+    for (unsigned attack = 0; attack < ATTACK_COUNT; attack++) {
         uint32_t told = 0;
 
         for (unsigned d = 0; d < page->policy->ndevices; d++) {
@@ -142,7 +143,7 @@ static void print_open(const struct page *page)
                 fprintf(page->out, "\nWhat got through\n");
             any = true;
             fprintf(page->out, "%-*s %s: %s read, %s written\n%*s %s\n", NAME_COLUMNS,
-                    lab_attacks[attack].name, devices, size_long(read_bytes, readable),
+                    attack_table[attack]->name, devices, size_long(read_bytes, readable),
                     size_long(write_bytes, writable), NAME_COLUMNS, "", first.because);
         }
     }
@@ -173,13 +174,13 @@ static void print_differences(const struct page *page)
         char expected[96], observed[96];
 
         if (cell->ok || dma_untried(cell) || cell->device >= page->policy->ndevices ||
-            cell->attack >= LAB_ATTACKS)
+            cell->attack >= ATTACK_COUNT)
             continue;
         fprintf(
             page->out,
             "\n%sDIFFERS%s %s, %s, %s\n  expected: %s\n            because %s\n  observed: %s\n",
             paint(page, "\033[1;31m"), paint(page, "\033[0m"),
-            page->policy->device[cell->device].name, lab_attacks[cell->attack].name, cell->region,
+            page->policy->device[cell->device].name, attack_table[cell->attack]->name, cell->region,
             effect_words(&cell->expected, expected), cell->because, observed_words(cell, observed));
         if (cell->failure[0])
             fprintf(page->out, "  %u of %u checks failed; the first: %s\n", cell->failed,
@@ -294,7 +295,7 @@ void dma_print_tap(FILE *out, const struct dma_report *report)
             continue;
         fprintf(out, "%s %zu - %s: %s: %s of %s: %s\n", cell->ok ? "ok" : "not ok", ++n,
                 result->policy->name, policy->device[cell->device].name,
-                lab_attacks[cell->attack].name, cell->region, observed_words(cell, observed));
+                attack_table[cell->attack]->name, cell->region, observed_words(cell, observed));
         if (!cell->ok)
             fprintf(out, "# expected: %s, because %s\n# first failed check: %s\n",
                     effect_words(&cell->expected, expected), cell->because, cell->failure);

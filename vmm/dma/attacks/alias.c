@@ -52,6 +52,10 @@ static void alias_run(struct lab *lab, struct lab_cell *cell, unsigned n)
 }
 
 const struct attack attack_alias = {
+    .name = "alias",
+    .mechanism = "one page at several addresses, one of them revoked",
+    .stopped_by = "revoke all aliases; count references",
+    .source = "Markuze, EuroSys'21",
     .expect = alias_expect,
     .run = alias_run,
 };

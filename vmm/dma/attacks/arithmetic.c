@@ -124,6 +124,10 @@ static void arithmetic_run(struct lab *lab, struct lab_cell *cell, unsigned n)
 }
 
 const struct attack attack_arithmetic = {
+    .name = "arithmetic",
+    .mechanism = "ends at 2^64-1, physical and request wrap-around",
+    .stopped_by = "checked arithmetic",
+    .source = "virtio 1.2, 5.13: inclusive ends",
     .expect = arithmetic_expect,
     .run = arithmetic_run,
 };

@@ -31,6 +31,10 @@ static void ats_run(struct lab *lab, struct lab_cell *cell, unsigned n)
 }
 
 const struct attack attack_ats = {
+    .name = "ats",
+    .mechanism = "a \"translated\" bit in the request skips the IOMMU",
+    .stopped_by = "refuse translated requests from untrusted devices",
+    .source = "Thunderclap, NDSS'19",
     .expect = ats_expect,
     .run = ats_run,
 };

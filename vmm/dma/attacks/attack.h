@@ -1,7 +1,7 @@
 /*
- * An attack, as its file has it: what it should come to under a policy, and how it is
- * carried out. The first knows nothing of a machine (rules.h); the second finds out what
- * happens on one (engine.h). The rows that list them are in attacks.h.
+ * An attack, as its file has it: its name and description, what it should come to under a
+ * policy, and how it is carried out. The expectation knows nothing of a machine (rules.h);
+ * carrying it out shows what happens on one (engine.h). attacks.h lists all attacks.
  */
 #ifndef STRATA_DMA_ATTACKS_ATTACK_H
 #define STRATA_DMA_ATTACKS_ATTACK_H
@@ -22,6 +22,11 @@ struct attack_plan {
 };
 
 struct attack {
+    const char *name;       /* --attack NAME */
+    const char *mechanism;  /* what the device does, in one line */
+    const char *stopped_by; /* what a policy can do about it, in one line */
+    const char *source;     /* where it is described: "Thunderclap, NDSS'19", ... */
+
     /* The n-th target of a device, from the policy alone; false: there is none. */
     bool (*expect)(const struct policy *policy, unsigned device, unsigned n,
                    struct attack_plan *plan);
@@ -42,7 +47,7 @@ struct attack {
     void (*before_attach)(struct lab *lab, unsigned device, uint64_t gpa, bool booted);
 };
 
-#define ATTACK_DECLARATION(constant, file, ...) extern const struct attack attack_##file;
+#define ATTACK_DECLARATION(constant, file) extern const struct attack attack_##file;
 
 ATTACKS(ATTACK_DECLARATION)
 

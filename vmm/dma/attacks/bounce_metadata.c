@@ -75,6 +75,10 @@ static void bounce_metadata_run(struct lab *lab, struct lab_cell *cell, unsigned
 }
 
 const struct attack attack_bounce_metadata = {
+    .name = "bounce-metadata",
+    .mechanism = "the device corrupts what drives bounce copies",
+    .stopped_by = "book-keeping out of reach; validate lengths",
+    .source = "VIA, ACSAC'21",
     .expect = bounce_metadata_expect,
     .run = bounce_metadata_run,
 };

@@ -34,6 +34,10 @@ static void co_location_run(struct lab *lab, struct lab_cell *cell, unsigned n)
 }
 
 const struct attack attack_co_location = {
+    .name = "co-location",
+    .mechanism = "neighbours on a buffer's page are read and written",
+    .stopped_by = "page-exclusive buffers, or copies",
+    .source = "Thunderclap, NDSS'19; Markuze, ASPLOS'16",
     .expect = co_location_expect,
     .run = co_location_run,
 };

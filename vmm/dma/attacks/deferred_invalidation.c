@@ -65,6 +65,10 @@ static void deferred_invalidation_run(struct lab *lab, struct lab_cell *cell, un
 }
 
 const struct attack attack_deferred_invalidation = {
+    .name = "deferred-invalidate",
+    .mechanism = "access between unmap and invalidation",
+    .stopped_by = "invalidate before the unmap completes",
+    .source = "Markuze, ASPLOS'16",
     .expect = deferred_invalidation_expect,
     .run = deferred_invalidation_run,
     .prepare = measure_windows,

@@ -63,6 +63,10 @@ static void descriptor_loop_run(struct lab *lab, struct lab_cell *cell, unsigned
 }
 
 const struct attack attack_descriptor_loop = {
+    .name = "descriptor-loop",
+    .mechanism = "cyclic next, nested indirect, wild index",
+    .stopped_by = "bound by the queue's size; reject nesting",
+    .source = "virtio 1.2, 2.7.5",
     .expect = descriptor_loop_expect,
     .run = descriptor_loop_run,
 };

@@ -76,6 +76,10 @@ static void descriptor_toctou_run(struct lab *lab, struct lab_cell *cell, unsign
 }
 
 const struct attack attack_descriptor_toctou = {
+    .name = "descriptor-toctou",
+    .mechanism = "a descriptor is edited after its check",
+    .stopped_by = "copy once, then validate the copy",
+    .source = "virtio 1.2, 2.7",
     .expect = descriptor_toctou_expect,
     .run = descriptor_toctou_run,
 };

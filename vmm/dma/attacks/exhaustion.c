@@ -130,6 +130,10 @@ static void exhaustion_run(struct lab *lab, struct lab_cell *cell, unsigned n)
 }
 
 const struct attack attack_exhaustion = {
+    .name = "exhaustion",
+    .mechanism = "mappings without end, a flood of faults",
+    .stopped_by = "quotas, bounded queues, a drop counter",
+    .source = "virtio 1.2, 5.13: fault reporting",
     .expect = exhaustion_expect,
     .run = exhaustion_run,
 };

@@ -47,6 +47,10 @@ static void identity_hole_run(struct lab *lab, struct lab_cell *cell, unsigned n
 }
 
 const struct attack attack_identity_hole = {
+    .name = "identity-hole",
+    .mechanism = "a permanent identity window",
+    .stopped_by = "an explicit reserved list; fail closed",
+    .source = "VT-d, 8.4 (RMRR)",
     .expect = identity_hole_expect,
     .run = identity_hole_run,
 };

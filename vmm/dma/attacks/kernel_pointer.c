@@ -75,6 +75,10 @@ static void kernel_pointer_run(struct lab *lab, struct lab_cell *cell, unsigned 
 }
 
 const struct attack attack_kernel_pointer = {
+    .name = "kernel-pointer",
+    .mechanism = "a DMA buffer shares its page with a callback",
+    .stopped_by = "page-exclusive buffers, or a bounce pool",
+    .source = "Thunderclap, NDSS'19",
     .expect = kernel_pointer_expect,
     .run = kernel_pointer_run,
 };

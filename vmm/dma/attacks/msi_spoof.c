@@ -133,6 +133,10 @@ static void msi_spoof_run(struct lab *lab, struct lab_cell *cell, unsigned n)
 }
 
 const struct attack attack_msi_spoof = {
+    .name = "msi-spoof",
+    .mechanism = "a DMA write to 0xfee00000 injects an interrupt",
+    .stopped_by = "trap the window; vectors allowed for each endpoint",
+    .source = "Wojtczuk and Rutkowska, 2011",
     .expect = msi_spoof_expect,
     .run = msi_spoof_run,
 };

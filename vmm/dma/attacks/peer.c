@@ -129,6 +129,10 @@ static void peer_run(struct lab *lab, struct lab_cell *cell, unsigned n)
 }
 
 const struct attack attack_peer = {
+    .name = "peer",
+    .mechanism = "DMA to another device's registers",
+    .stopped_by = "translate to RAM only",
+    .source = "PCI Express, 6.12 (ACS)",
     .expect = peer_expect,
     .run = peer_run,
 };

@@ -123,6 +123,10 @@ static void permission_run(struct lab *lab, struct lab_cell *cell, unsigned n)
 }
 
 const struct attack attack_permission = {
+    .name = "permission",
+    .mechanism = "write to a read mapping, read of a write mapping",
+    .stopped_by = "check direction, length and page crossing",
+    .source = "virtio 1.2, 5.13: MAP flags",
     .expect = permission_expect,
     .run = permission_run,
 };

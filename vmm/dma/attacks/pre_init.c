@@ -146,6 +146,10 @@ static void pre_init_run(struct lab *lab, struct lab_cell *cell, unsigned n)
 }
 
 const struct attack attack_pre_init = {
+    .name = "pre-init",
+    .mechanism = "DMA before the driver attaches, or after a reset",
+    .stopped_by = "bypass off at boot; deny on reset",
+    .source = "virtio 1.2, 5.13: bypass",
     .expect = pre_init_expect,
     .run = pre_init_run,
     .before_attach = pre_init_before_attach,

@@ -212,6 +212,10 @@ static void probe_scan_run(struct lab *lab, struct lab_cell *cell, unsigned n)
 }
 
 const struct attack attack_probe_scan = {
+    .name = "probe-scan",
+    .mechanism = "the device sweeps RAM and its address space",
+    .stopped_by = "deny by default; nothing reachable while unattached",
+    .source = "Thunderclap, NDSS'19",
     .expect = probe_scan_expect,
     .run = probe_scan_run,
     .prepare = probe_scan_prepare,

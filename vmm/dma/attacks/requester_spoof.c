@@ -41,6 +41,10 @@ static void requester_spoof_run(struct lab *lab, struct lab_cell *cell, unsigned
 }
 
 const struct attack attack_requester_spoof = {
+    .name = "requester-spoof",
+    .mechanism = "a forged endpoint id in the request",
+    .stopped_by = "identity bound by the VMM, not by the request",
+    .source = "PCI Express, 6.12 (source validation)",
     .expect = requester_spoof_expect,
     .run = requester_spoof_run,
 };

@@ -26,6 +26,10 @@ static void shared_map_run(struct lab *lab, struct lab_cell *cell, unsigned n)
 }
 
 const struct attack attack_shared_map = {
+    .name = "shared-map",
+    .mechanism = "one page table for several devices",
+    .stopped_by = "a domain for each endpoint",
+    .source = "Thunderclap, NDSS'19",
     .expect = shared_map_expect,
     .run = shared_map_run,
 };

@@ -165,6 +165,10 @@ static void stale_pointer_run(struct lab *lab, struct lab_cell *cell, unsigned n
 }
 
 const struct attack attack_stale_pointer = {
+    .name = "stale-pointer",
+    .mechanism = "a translation is kept past the unmap",
+    .stopped_by = "a generation counter; translate anew",
+    .source = "rings translated once, when a queue is enabled",
     .expect = stale_pointer_expect,
     .run = stale_pointer_run,
 };

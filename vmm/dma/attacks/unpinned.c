@@ -105,6 +105,10 @@ static void unpinned_run(struct lab *lab, struct lab_cell *cell, unsigned n)
 }
 
 const struct attack attack_unpinned = {
+    .name = "unpinned",
+    .mechanism = "a page is freed and reused while it is mapped",
+    .stopped_by = "pin until UNMAP",
+    .source = "VFIO and iommufd: pinned pages",
     .expect = unpinned_expect,
     .run = unpinned_run,
 };

@@ -140,6 +140,10 @@ static void used_ring_run(struct lab *lab, struct lab_cell *cell, unsigned n)
 }
 
 const struct attack attack_used_ring = {
+    .name = "used-ring",
+    .mechanism = "the device returns a false id, length or index",
+    .stopped_by = "the driver keeps shadow metadata",
+    .source = "VIA, ACSAC'21",
     .expect = used_ring_expect,
     .run = used_ring_run,
 };

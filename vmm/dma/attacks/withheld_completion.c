@@ -164,6 +164,10 @@ static void withheld_completion_run(struct lab *lab, struct lab_cell *cell, unsi
 }
 
 const struct attack attack_withheld_completion = {
+    .name = "withheld-completion",
+    .mechanism = "the device withholds completion to keep its window open",
+    .stopped_by = "a timeout, forced unmap and reset",
+    .source = "Thunderclap, NDSS'19",
     .expect = withheld_completion_expect,
     .run = withheld_completion_run,
 };
