@@ -37,49 +37,35 @@ static const struct {
 
 /* State components of XSAVE (Intel SDM vol. 1, 13.1) and whose they are. */
 static const struct {
-    const char *feature;
+    enum cpuid_feature feature;
     uint32_t components;
 } states[] = {
-    { "xsave", 0x3 },    { "avx", 0x4 },   { "mpx", 0x18 },
-    { "avx512f", 0xe0 }, { "pku", 0x200 }, { "amx_tile", 0x60000 },
+    { CPUID_HAS_xsave, 0x3 },    { CPUID_HAS_avx, 0x4 },   { CPUID_HAS_mpx, 0x18 },
+    { CPUID_HAS_avx512f, 0xe0 }, { CPUID_HAS_pku, 0x200 }, { CPUID_HAS_amx_tile, 0x60000 },
 };
 
-/* Most names differ in their first letter: no call for them, while the guest waits to start. */
-static inline bool is_feature(const char *name, unsigned word, unsigned bit)
+/* The number of the feature, or CPUID_NO_FEATURE. */
+static unsigned find(const char *name)
 {
-    const char *feature = cpuid_names[word][bit];
+    unsigned feature = 0;
 
-    return feature && *feature == *name && !strcmp(feature, name);
+    while (feature < CPUID_NO_FEATURE &&
+           (!cpuid_name(feature) || strcmp(cpuid_name(feature), name)))
+        feature++;
+    return feature;
 }
 
-static bool find(const char *name, unsigned *word, uint32_t *bit)
+static uint32_t bit_of(unsigned feature)
 {
-    for (*word = 0; *word < CPUID_WORDS; ++*word) {
-        for (unsigned i = 0; i < 32; i++) {
-            if (is_feature(name, *word, i)) {
-                *bit = 1u << i;
-                return true;
-            }
-        }
-    }
-    return false;
+    return 1u << feature % 32;
 }
 
-/* Hides, or shows, each of the names between blanks. */
-static void set_names(struct cpuid_mask *mask, const char *names, bool hide)
+static void set_bit(uint32_t mask[CPUID_WORDS], unsigned feature, bool on)
 {
-    char name[32];
-
-    while (*names) {
-        size_t length = strcspn(names, " ");
-        unsigned word;
-        uint32_t bit;
-
-        snprintf(name, sizeof(name), "%.*s", (int)length, names);
-        if (find(name, &word, &bit))
-            mask->hide[word] = hide ? mask->hide[word] | bit : mask->hide[word] & ~bit;
-        names += length + strspn(names + length, " ");
-    }
+    if (on)
+        mask[feature / 32] |= bit_of(feature);
+    else
+        mask[feature / 32] &= ~bit_of(feature);
 }
 
 static bool add_template(struct cpuid_mask *mask, const char *name)
@@ -89,7 +75,8 @@ static bool add_template(struct cpuid_mask *mask, const char *name)
             continue;
         for (unsigned i = 0; i < CPUID_WORDS; i++)
             mask->hide[i] = one->all_but ? 0 : ~words[i].defence;
-        set_names(mask, one->features, one->all_but);
+        for (const uint16_t *feature = one->features; *feature != CPUID_NO_FEATURE; feature++)
+            set_bit(mask->hide, *feature, one->all_but);
         mask->template = true;
         return true;
     }
@@ -98,15 +85,15 @@ static bool add_template(struct cpuid_mask *mask, const char *name)
 
 bool cpuid_mask_add(struct cpuid_mask *mask, const char *item)
 {
-    unsigned word;
-    uint32_t bit;
+    unsigned feature;
 
     if (*item != '+' && *item != '-')
         return add_template(mask, item);
-    if (!find(item + 1, &word, &bit))
+    feature = find(item + 1);
+    if (feature == CPUID_NO_FEATURE)
         return false;
-    mask->hide[word] = *item == '-' ? mask->hide[word] | bit : mask->hide[word] & ~bit;
-    mask->want[word] = *item == '+' ? mask->want[word] | bit : mask->want[word] & ~bit;
+    set_bit(mask->hide, feature, *item == '-');
+    set_bit(mask->want, feature, *item == '+');
     return true;
 }
 
@@ -153,115 +140,99 @@ static uint32_t *find_word(const struct cpuid_table *table, unsigned word)
 
 bool cpuid_has(const struct cpuid_table *table, const char *name)
 {
+    unsigned feature = find(name);
     const uint32_t *value;
-    unsigned word;
-    uint32_t bit;
 
-    if (!find(name, &word, &bit))
+    if (feature == CPUID_NO_FEATURE)
         return false;
-    value = find_word(table, word);
-    return value && *value & bit;
+    value = find_word(table, feature / 32);
+    return value && *value & bit_of(feature);
 }
 
-/* A feature of this table: where its bit is. */
-struct place {
-    uint32_t *value, bit;
-};
-
-static struct place find_place(uint32_t *const values[CPUID_WORDS], const char *name)
+/* Where a table has each word, NULL where it has not. */
+static void find_words(const struct cpuid_table *table, uint32_t *values[CPUID_WORDS])
 {
-    unsigned word;
-    struct place place = { .value = NULL };
-
-    if (find(name, &word, &place.bit))
-        place.value = values[word];
-    return place;
-}
-
-static bool is_set(struct place place)
-{
-    return place.value && *place.value & place.bit;
-}
-
-/*
- * Until nothing changes: the table's order is no order of dependencies. Names are looked up
- * once, and only for features that are there, since a guest waits for this to start.
- */
-static void hide_dependents(struct cpuid_table *table)
-{
-    struct place feature[CPUID_DEPENDENCIES_MAX], needs[CPUID_DEPENDENCIES_MAX];
-    uint32_t *values[CPUID_WORDS];
-    unsigned n = 0;
-    bool again = true;
-
     for (unsigned i = 0; i < CPUID_WORDS; i++)
         values[i] = find_word(table, i);
-    for (const struct cpuid_dependency *one = cpuid_dependencies; one->feature; one++) {
-        feature[n] = find_place(values, one->feature);
-        if (is_set(feature[n]))
-            needs[n++] = find_place(values, one->needs);
-    }
+}
+
+static bool is_set(uint32_t *const values[CPUID_WORDS], unsigned feature)
+{
+    const uint32_t *value = values[feature / 32];
+
+    return value && *value & bit_of(feature);
+}
+
+/* Until nothing changes: the table's order is no order of dependencies. */
+static void hide_dependents(uint32_t *const values[CPUID_WORDS])
+{
+    bool again = true;
+
     while (again) {
         again = false;
-        for (unsigned i = 0; i < n; i++) {
-            if (!is_set(feature[i]) || is_set(needs[i]))
+        for (const struct cpuid_dependency *one = cpuid_dependencies;
+             one->feature != CPUID_NO_FEATURE; one++) {
+            if (!is_set(values, one->feature) || is_set(values, one->needs))
                 continue;
-            *feature[i].value &= ~feature[i].bit;
+            *values[one->feature / 32] &= ~bit_of(one->feature);
             again = true;
         }
     }
 }
 
-/* Leaf 0xd: user components whose feature is there, and no others; KVM works out the sizes. */
-static void trim_states(struct cpuid_table *table)
+/*
+ * Leaf 0xd: user components whose feature is there, and no others; KVM works out the sizes.
+ * Entries move, so that the words must be found again.
+ */
+static void trim_states(struct cpuid_table *table, uint32_t *const values[CPUID_WORDS])
 {
     uint32_t components = 0, kept = 0;
 
     for (unsigned i = 0; i < sizeof(states) / sizeof(states[0]); i++)
-        components |= cpuid_has(table, states[i].feature) ? states[i].components : 0;
+        components |= is_set(values, states[i].feature) ? states[i].components : 0;
     for (uint32_t i = 0; i < table->nent; i++) {
-        struct kvm_cpuid_entry2 entry = table->entries[i];
+        struct kvm_cpuid_entry2 *entry = &table->entries[i];
 
-        if (entry.function == 0xd) {
+        if (entry->function == 0xd) {
             if (!components)
                 continue;
-            if (entry.index > 1 && (entry.index > 31 || !(components & 1u << entry.index)))
+            if (entry->index > 1 && (entry->index > 31 || !(components & 1u << entry->index)))
                 continue;
-            if (entry.index == 0) {
-                entry.eax &= components;
-                entry.edx = 0;
-            } else if (entry.index == 1) {
-                entry.ecx = entry.edx = 0;
+            if (entry->index == 0) {
+                entry->eax &= components;
+                entry->edx = 0;
+            } else if (entry->index == 1) {
+                entry->ecx = entry->edx = 0;
             }
         }
-        table->entries[kept++] = entry;
+        if (kept != i)
+            table->entries[kept] = *entry;
+        kept++;
     }
     table->nent = kept;
 }
 
 const char *cpuid_mask_apply(const struct cpuid_mask *mask, struct cpuid_table *table)
 {
-    uint32_t *repeat;
+    uint32_t *values[CPUID_WORDS];
     bool hides = false;
 
+    find_words(table, values);
     for (unsigned i = 0; i < CPUID_WORDS; i++) {
-        uint32_t *value = find_word(table, i);
-
-        if (value && *value & mask->hide[i]) {
-            *value &= ~mask->hide[i] | (i == CPUID_80000001_EDX ? REPEATED : 0);
+        if (values[i] && *values[i] & mask->hide[i]) {
+            *values[i] &= ~mask->hide[i] | (i == CPUID_80000001_EDX ? REPEATED : 0);
             hides = true;
         }
     }
     if (hides) {
-        hide_dependents(table);
-        trim_states(table);
-        repeat = find_word(table, CPUID_80000001_EDX);
-        if (repeat)
-            *repeat &= ~REPEATED | *find_word(table, CPUID_1_EDX);
+        hide_dependents(values);
+        trim_states(table, values);
+        find_words(table, values);
+        if (values[CPUID_80000001_EDX])
+            *values[CPUID_80000001_EDX] &= ~REPEATED | *values[CPUID_1_EDX];
     }
     for (unsigned i = 0; i < CPUID_WORDS; i++) {
-        const uint32_t *value = find_word(table, i);
-        uint32_t missing = mask->want[i] & ~(value ? *value : 0);
+        uint32_t missing = mask->want[i] & ~(values[i] ? *values[i] : 0);
 
         if (missing)
             return cpuid_names[i][__builtin_ctz(missing)];
