@@ -11,6 +11,7 @@
 
 #include "vmm/inspect/find.h"
 #include "vmm/inspect/maps.h"
+#include "vmm/inspect/shared_list.h"
 #include "vmm/machine/memory.h"
 #include "vmm/report/picture.h"
 

@@ -10,6 +10,7 @@
 #include "vmm/boot/foreign.h"
 #include "vmm/boot/layout.h"
 #include "vmm/boot/multiboot.h"
+#include "vmm/boot/multiboot_info.h"
 
 #define MEMORY_BYTES (8ull << 20)
 
@@ -37,7 +38,7 @@ static int load(struct memory *memory, const struct image *image, struct boot_er
         abort();
     if (!is_elf && layout_taken(kernel.start, kernel.end))
         abort();
-    return multiboot_write(memory, &kernel, &facts, &entry, error);
+    return multiboot_info_write(memory, &kernel, &facts, &entry, error);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

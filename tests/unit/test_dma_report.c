@@ -7,7 +7,9 @@
 
 #include "tests/unit/suites.h"
 #include "vmm/dma/attacks/attack.h"
-#include "vmm/report/dma_report.h"
+#include "vmm/report/dma_html.h"
+#include "vmm/report/dma_json.h"
+#include "vmm/report/dma_text.h"
 
 #define COLUMNS 100
 
@@ -136,7 +138,7 @@ START_TEST(test_text)
 {
     open_cell(cell_of(2, 5, 0));
     break_cell(cell_of(0, 1, 1));
-    dma_print_text(out, &report, false);
+    dma_text_print(out, &report, false);
     told();
     for (unsigned i = 0; i < ATTACK_COUNT; i++)
         ck_assert_ptr_nonnull(strstr(text, attack_table[i]->name));
@@ -154,7 +156,7 @@ END_TEST
 
 START_TEST(test_ok)
 {
-    dma_print_text(out, &report, true);
+    dma_text_print(out, &report, true);
     told();
     ck_assert_ptr_nonnull(strstr(text, "132 cells are as the policy promises"));
     ck_assert_ptr_null(strstr(text, "FAILED"));
@@ -175,7 +177,7 @@ START_TEST(test_dead_guest)
             result.differing++;
         }
     }
-    dma_print_text(out, &report, false);
+    dma_text_print(out, &report, false);
     told();
     ck_assert_ptr_nonnull(strstr(text, "the test could not go on: it panicked"));
     ck_assert_ptr_nonnull(strstr(text, "FAILED: 126 of 132 cells were not tried; 6 attacks stop"));
@@ -197,7 +199,7 @@ START_TEST(test_columns)
         };
         result.exposure[d] = (struct lab_exposure){ 123456789, 123456789, 123456789, 123456789 };
     }
-    dma_print_text(out, &report, false);
+    dma_text_print(out, &report, false);
     expect_columns();
 }
 END_TEST
@@ -205,7 +207,7 @@ END_TEST
 START_TEST(test_one_attack)
 {
     report.attacks = 1u << 4;
-    dma_print_text(out, &report, false);
+    dma_text_print(out, &report, false);
     told();
     ck_assert_ptr_nonnull(strstr(text, attack_table[4]->name));
     ck_assert_ptr_null(strstr(text, attack_table[5]->name));
@@ -219,7 +221,7 @@ START_TEST(test_tap)
     cell_of(0, 0, 0)->expected.applies = cell_of(0, 0, 0)->observed.applies = false;
     break_cell(cell_of(0, 1, 1));
     result.random_steps = 1000;
-    dma_print_tap(out, &report);
+    dma_text_print_tap(out, &report);
     told();
     for (const char *line = text; *line; line = strchr(line, '\n') + 1) {
         ok += !strncmp(line, "ok ", 3);
@@ -243,7 +245,7 @@ START_TEST(test_json)
     break_cell(cell_of(0, 1, 1));
     result.window[1] = (struct lab_window){ .measured = true, .samples = 10, .ns_max = NAN };
     report.path = "not text: \xff";
-    json = dma_describe(&report);
+    json = dma_json(&report);
     ck_assert_ptr_nonnull(json);
     ck_assert_str_eq(json_string_value(json_object_get(json, "schema")), "strata.dma-test");
     ck_assert(json_is_false(json_object_get(json, "ok")));
@@ -278,7 +280,7 @@ START_TEST(test_policy_json)
     policy.guest.region[1].kind = ABI_REGION_HOLE;
     policy.guest.region[1].gpa = policy.guest.region[1].iova = 0x8000000000;
     policy.guest.region[1].endpoints = 1u << 2;
-    json = dma_describe_policy(&policy, "not text: \xff");
+    json = dma_json_policy(&policy, "not text: \xff");
     ck_assert_ptr_nonnull(json);
     ck_assert_str_eq(json_string_value(json_object_get(json, "schema")), "strata.dma-policy");
     ck_assert(json_is_true(json_object_get(json, "valid")));
@@ -305,7 +307,7 @@ START_TEST(test_html)
     break_cell(cell_of(0, 1, 1));
     open_cell(cell_of(1, 1, 1));
     report.path = "<script>.dts";
-    dma_print_html(out, &report);
+    dma_html_print(out, &report);
     told();
     ck_assert_ptr_nonnull(strstr(text, "<!DOCTYPE html>"));
     ck_assert_ptr_nonnull(strstr(text, "</html>"));

@@ -9,6 +9,7 @@
 #include "tests/unit/suites.h"
 #include "vmm/report/html.h"
 #include "vmm/report/plot.h"
+#include "vmm/report/tour_plots.h"
 #include "vmm/report/tour_report.h"
 
 static char *text;

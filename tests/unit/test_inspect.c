@@ -13,10 +13,12 @@
 
 #include "tests/unit/suites.h"
 #include "vmm/inspect/find.h"
+#include "vmm/inspect/find_bytes.h"
 #include "vmm/inspect/frames.h"
 #include "vmm/inspect/guest_memory.h"
 #include "vmm/inspect/maps.h"
 #include "vmm/inspect/resident.h"
+#include "vmm/inspect/shared_list.h"
 #include "vmm/inspect/spaces.h"
 #include "vmm/inspect/symbols.h"
 #include "vmm/machine/memory.h"

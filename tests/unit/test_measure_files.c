@@ -10,6 +10,7 @@
 #include "tests/unit/suites.h"
 #include "vmm/report/measure_compare.h"
 #include "vmm/report/measure_html.h"
+#include "vmm/report/measure_plots.h"
 #include "vmm/report/measure_read.h"
 #include "vmm/report/measure_text.h"
 
@@ -183,7 +184,7 @@ static bool matches(const char *pattern, const char *name, const char *series, d
     char found[MEASURE_NAME_BYTES];
     double number = -1;
 
-    return measure_plot_match(pattern, name, found, sizeof(found), &number) &&
+    return measure_plots_match(pattern, name, found, sizeof(found), &number) &&
            !strcmp(found, series) && number == x;
 }
 
@@ -196,16 +197,16 @@ START_TEST(patterns)
     ck_assert(matches("walks/=vm/*/%/ns", "walks/vm/4k/1G/ns", "vm 4k", 1 << 30));
     ck_assert(matches("fork/%/ms", "fork/0.25/ms", "", 0.25));
     ck_assert(matches("f/w-%/*", "f/w-75/cow", "cow", 75));
-    ck_assert(!measure_plot_match("f/w-%", "f/w-", series, sizeof(series), &x));
-    ck_assert(!measure_plot_match("f/w-%", "f/v-1", series, sizeof(series), &x));
-    ck_assert(!measure_plot_match("f/w-%", "f/w", series, sizeof(series), &x));
+    ck_assert(!measure_plots_match("f/w-%", "f/w-", series, sizeof(series), &x));
+    ck_assert(!measure_plots_match("f/w-%", "f/v-1", series, sizeof(series), &x));
+    ck_assert(!measure_plots_match("f/w-%", "f/w", series, sizeof(series), &x));
     ck_assert(matches("a/*/ns b/*/ns", "a/x/ns", "x", -1));
-    ck_assert(!measure_plot_match("walks/vm/%/ns", "walks/vm/4X/ns", series, sizeof(series), &x));
-    ck_assert(!measure_plot_match("walks/vm/%/ns", "walks/vm/64K", series, sizeof(series), &x));
-    ck_assert(!measure_plot_match("walks/vm/%", "walks/vm/64K/ns", series, sizeof(series), &x));
-    ck_assert(!measure_plot_match("walks/=vm/%", "walks/native/64K", series, sizeof(series), &x));
-    ck_assert(!measure_plot_match("walks/v/%", "walks/vm/64K", series, sizeof(series), &x));
-    ck_assert(!measure_plot_match("a/*", "a/longer", series, 6, &x));
+    ck_assert(!measure_plots_match("walks/vm/%/ns", "walks/vm/4X/ns", series, sizeof(series), &x));
+    ck_assert(!measure_plots_match("walks/vm/%/ns", "walks/vm/64K", series, sizeof(series), &x));
+    ck_assert(!measure_plots_match("walks/vm/%", "walks/vm/64K/ns", series, sizeof(series), &x));
+    ck_assert(!measure_plots_match("walks/=vm/%", "walks/native/64K", series, sizeof(series), &x));
+    ck_assert(!measure_plots_match("walks/v/%", "walks/vm/64K", series, sizeof(series), &x));
+    ck_assert(!measure_plots_match("a/*", "a/longer", series, 6, &x));
 }
 END_TEST
 

@@ -9,6 +9,7 @@
 #include "tests/unit/suites.h"
 #include "vmm/boot/layout.h"
 #include "vmm/boot/multiboot.h"
+#include "vmm/boot/multiboot_info.h"
 
 #define MIB        (1ull << 20)
 #define RAM_BYTES  (16 * MIB)
@@ -285,7 +286,7 @@ START_TEST(test_info)
     struct vcpu_entry entry;
     uint64_t at;
 
-    ck_assert_int_eq(multiboot_write(&memory, &kernel, &facts, &entry, &error), 0);
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), 0);
     ck_assert_uint_eq(entry.rip, LOAD);
     ck_assert_uint_eq(entry.rax, 0x2badb002);
     ck_assert_uint_eq(entry.rbx, info);
@@ -334,34 +335,34 @@ START_TEST(test_info_refused)
 
     /* "strata", "k TEXT", and the module's path, a zero behind each: to the byte. */
     memset(long_text, 'x', LAYOUT_STRINGS_BYTES - 7 - 2 - 1 - strlen(modules[0]) - 1);
-    ck_assert_int_eq(multiboot_write(&memory, &kernel, &facts, &entry, &error), 0);
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), 0);
     strcat(long_text, "x");
-    ck_assert_int_eq(multiboot_write(&memory, &kernel, &facts, &entry, &error), -E2BIG);
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), -E2BIG);
     ck_assert_ptr_nonnull(strstr(error.text, "--module"));
     memset(long_text, 'x', sizeof(long_text) - 1);
-    ck_assert_int_eq(multiboot_write(&memory, &kernel, &facts, &entry, &error), -E2BIG);
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), -E2BIG);
     ck_assert_ptr_nonnull(strstr(error.text, "--append"));
     facts.cmdline = "";
 
     /* One page is left for modules. */
     facts.nmodules = 2;
     modules[1] = modules[0];
-    ck_assert_int_eq(multiboot_write(&memory, &kernel, &facts, &entry, &error), -ENOSPC);
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), -ENOSPC);
     ck_assert_ptr_nonnull(strstr(error.text, "module of 5 bytes does not fit"));
     kernel.end = RAM_BYTES;
     facts.nmodules = 1;
-    ck_assert_int_eq(multiboot_write(&memory, &kernel, &facts, &entry, &error), -ENOSPC);
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), -ENOSPC);
     kernel.end = LOAD;
     facts.nmodules = MULTIBOOT_MODULES_MAX + 1;
-    ck_assert_int_eq(multiboot_write(&memory, &kernel, &facts, &entry, &error), -E2BIG);
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), -E2BIG);
     unlink(modules[0]);
     facts.nmodules = 1;
-    ck_assert_int_eq(multiboot_write(&memory, &kernel, &facts, &entry, &error), -ENOENT);
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), -ENOENT);
     modules[0] = " x";
-    ck_assert_int_eq(multiboot_write(&memory, &kernel, &facts, &entry, &error), -EINVAL);
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), -EINVAL);
     modules[0] = long_path;
     memset(long_path, 'y', sizeof(long_path) - 1);
-    ck_assert_int_eq(multiboot_write(&memory, &kernel, &facts, &entry, &error), -ENAMETOOLONG);
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), -ENAMETOOLONG);
 }
 END_TEST
 

@@ -10,6 +10,7 @@
 #include "vmm/boot/foreign.h"
 #include "vmm/boot/layout.h"
 #include "vmm/boot/long_mode.h"
+#include "vmm/boot/multiboot_info.h"
 #include "vmm/boot/pvh.h"
 
 #define LOW_1M 0x100000ull
@@ -248,7 +249,7 @@ static int write_multiboot(const struct kernel *kernel, struct memory *memory,
                                                .modules = kernel->config->modules,
                                                .nmodules = kernel->config->nmodules };
 
-    return multiboot_write(memory, &loaded, &multiboot, entry, error);
+    return multiboot_info_write(memory, &loaded, &multiboot, entry, error);
 }
 
 static int write_flat(const struct kernel *kernel, struct memory *memory,

@@ -1,4 +1,5 @@
-/* What a Multiboot kernel is told: multiboot_info and what it points to (3.3). */
+#include "vmm/boot/multiboot_info.h"
+
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -6,7 +7,6 @@
 
 #include "vmm/boot/layout.h"
 #include "vmm/boot/memory_map.h"
-#include "vmm/boot/multiboot.h"
 
 #define HAS_MEMORY      (1u << 0)
 #define HAS_CMDLINE     (1u << 2)
@@ -163,9 +163,9 @@ static void write_bios_data(struct memory *memory, const struct multiboot_kernel
     memcpy(bda + BDA_BASE_MEMORY, &base_memory, sizeof(base_memory));
 }
 
-int multiboot_write(struct memory *memory, const struct multiboot_kernel *kernel,
-                    const struct multiboot_facts *facts, struct vcpu_entry *entry,
-                    struct boot_error *error)
+int multiboot_info_write(struct memory *memory, const struct multiboot_kernel *kernel,
+                         const struct multiboot_facts *facts, struct vcpu_entry *entry,
+                         struct boot_error *error)
 {
     struct boot_page *page = memory_at(memory, LAYOUT_START_INFO_GPA, sizeof(*page));
     struct strings strings = { .bytes = memory_at(memory, LAYOUT_STRINGS_GPA,

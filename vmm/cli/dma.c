@@ -14,7 +14,9 @@
 #include "vmm/cli/results.h"
 #include "vmm/dma/attacks/attack.h"
 #include "vmm/dma/lab.h"
-#include "vmm/report/dma_report.h"
+#include "vmm/report/dma_html.h"
+#include "vmm/report/dma_json.h"
+#include "vmm/report/dma_text.h"
 
 #define TIMEOUT_S          900
 #define SEED               1
@@ -117,7 +119,7 @@ static void show_progress(void *owner, unsigned done, unsigned total)
 
 static void print_page(FILE *out, const void *report)
 {
-    dma_print_html(out, report);
+    dma_html_print(out, report);
 }
 
 /* Prints and writes; false if something could not be written. */
@@ -125,11 +127,10 @@ static bool tell(const struct request *request, const struct dma_report *report,
                  struct results *results)
 {
     if (request->tap)
-        dma_print_tap(results->out, report);
+        dma_text_print_tap(results->out, report);
     else
-        dma_print_text(results->out, report, isatty(fileno(results->out)));
-    return results_write(results, results->json_path ? dma_describe(report) : NULL, print_page,
-                         report);
+        dma_text_print(results->out, report, isatty(fileno(results->out)));
+    return results_write(results, results->json_path ? dma_json(report) : NULL, print_page, report);
 }
 
 /* What a valid policy says, and nothing is attacked. */
@@ -140,9 +141,9 @@ static int show_policy(struct request *request, const struct policy *policy)
     bool ok;
 
     results_open(results, &test_line);
-    dma_print_policy(results->out, policy);
+    dma_text_print_policy(results->out, policy);
     if (results->json_path)
-        json = dma_describe_policy(policy, request->path);
+        json = dma_json_policy(policy, request->path);
     ok = results_write(results, json, NULL, NULL);
     results_close(results);
     return ok ? STATUS_OK : STATUS_FAILED;

@@ -3,7 +3,8 @@
 #include "vmm/cli/commands.h"
 #include "vmm/cli/options.h"
 #include "vmm/cli/results.h"
-#include "vmm/doctor/doctor_report.h"
+#include "vmm/doctor/doctor_json.h"
+#include "vmm/doctor/doctor_text.h"
 #include "vmm/doctor/host_facts.h"
 
 enum { OPT_JSON };
@@ -34,7 +35,7 @@ int cmd_doctor(int argc, char **argv)
     results_open(&results, &doctor_line);
     host_facts_gather(&facts);
     if (results.out == stdout)
-        doctor_print(&facts);
+        doctor_text_print(&facts);
     status = facts.error ? STATUS_NO_KVM : STATUS_OK;
     if (!results_write(&results, doctor_json(&facts), NULL, NULL))
         status = STATUS_FAILED;

@@ -20,6 +20,7 @@
 #include "vmm/monitor/keeper.h"
 #include "vmm/monitor/watchdog.h"
 #include "vmm/report/report.h"
+#include "vmm/report/report_text.h"
 #include "vmm/report/run_json.h"
 
 /* A VM that cannot be made: usage if the options asked for too much, else KVM's fault. */
@@ -128,7 +129,7 @@ static int conclude(const struct running *running)
     if (report_wanted(&vm->end)) {
         report = report_json(vm, &running->board->serial.console,
                              running->watchdog ? running->watchdog->why : NULL);
-        report_print(stderr, report);
+        report_text_print(stderr, report);
     } else if (vm->end.reason == VM_END_HOST_STOP) {
         report_stopped(stderr, vm);
     }

@@ -10,7 +10,9 @@
 #include "vmm/cli/results.h"
 #include "vmm/control/inspect_request.h"
 #include "vmm/control/inspector.h"
-#include "vmm/report/tour_report.h"
+#include "vmm/report/tour_html.h"
+#include "vmm/report/tour_json.h"
+#include "vmm/report/tour_text.h"
 
 #define MEMORY_BYTES (256ull << 20)
 #define TIMEOUT_S    180
@@ -99,7 +101,7 @@ static bool run_all(struct tour *tour)
 {
     bool ok = true;
 
-    tour_print_heading(tour);
+    tour_text_print_heading(tour);
     for (size_t i = 0; i < tour->nstops; i++) {
         struct stop *stop = &tour->stops[i];
 
@@ -107,7 +109,7 @@ static bool run_all(struct tour *tour)
         if (stop->has_run && !tour->broken)
             stop->has_control = !run_one(tour, &stop->control, stop->exercise, true);
         if (stop->has_run)
-            tour_print_row(tour, stop);
+            tour_text_print_row(tour, stop);
         fflush(tour->out);
         ok = ok && stop->has_run && tour_stop_ok(tour, stop);
     }
@@ -159,7 +161,7 @@ int cmd_tour(int argc, char **argv)
     tour.out = results.out;
     tour.colour = isatty(fileno(tour.out));
     ok = run_all(&tour);
-    ok = results_write(&results, results.json_path ? tour_json(&tour) : NULL, tour_print_html,
+    ok = results_write(&results, results.json_path ? tour_json(&tour) : NULL, tour_html_print,
                        &tour) &&
          ok;
     results_close(&results);

@@ -9,10 +9,13 @@
 #include "devices/core/board.h"
 #include "vmm/base/monotonic.h"
 #include "vmm/boot/bundled.h"
+#include "vmm/control/inspector_balloon.h"
+#include "vmm/control/inspector_report.h"
 #include "vmm/control/look.h"
 #include "vmm/inspect/cpu.h"
 #include "vmm/inspect/disasm.h"
 #include "vmm/inspect/resident.h"
+#include "vmm/inspect/shared_list.h"
 #include "vmm/machine/stats.h"
 #include "vmm/report/inspect_json.h"
 #include "vmm/report/json.h"
@@ -337,11 +340,11 @@ static void answer_dump(struct look *look)
 }
 
 static void (*const commands[INSPECT_COMMANDS])(struct look *) = {
-    [INSPECT_MAPS] = answer_maps,   [INSPECT_WALK] = answer_walk,
-    [INSPECT_PAGES] = answer_pages, [INSPECT_SHARED] = answer_shared,
-    [INSPECT_FIND] = answer_find,   [INSPECT_DISASM] = answer_disasm,
-    [INSPECT_REGS] = answer_regs,   [INSPECT_DUMP] = answer_dump,
-    [INSPECT_REPORT] = look_report, [INSPECT_BALLOON] = look_balloon,
+    [INSPECT_MAPS] = answer_maps,        [INSPECT_WALK] = answer_walk,
+    [INSPECT_PAGES] = answer_pages,      [INSPECT_SHARED] = answer_shared,
+    [INSPECT_FIND] = answer_find,        [INSPECT_DISASM] = answer_disasm,
+    [INSPECT_REGS] = answer_regs,        [INSPECT_DUMP] = answer_dump,
+    [INSPECT_REPORT] = inspector_report, [INSPECT_BALLOON] = inspector_balloon,
 };
 
 static void carry_out(struct look *look)

@@ -1,4 +1,5 @@
-/* The command `balloon`: the one that changes something, the size that a balloon should have. */
+#include "vmm/control/inspector_balloon.h"
+
 #include <inttypes.h>
 #include <unistd.h>
 
@@ -48,7 +49,7 @@ static bool look_afresh(const struct look *look, struct virtio_balloon *balloon,
     return true;
 }
 
-void look_balloon(struct look *look)
+void inspector_balloon(struct look *look)
 {
     struct virtio_balloon *balloon = find_balloon(look->in->board);
     const struct inspect_request *request = &look->request;

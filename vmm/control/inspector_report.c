@@ -1,8 +1,5 @@
-/*
- * The command `report`: all that a page about a running machine shows, of one moment. The
- * map of memory (picture.h), the totals of `pages`, and the way of some addresses through
- * all layers, in both dimensions: for each table that a walk reads, where the host has it.
- */
+#include "vmm/control/inspector_report.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,7 +174,7 @@ static json_t *describe_walk(const struct look *look, const struct report_walk *
     return json;
 }
 
-void look_report(struct look *look)
+void inspector_report(struct look *look)
 {
     struct report *report = calloc(1, sizeof(*report));
     json_t *walks;

@@ -73,8 +73,4 @@ json_t *look_symbol(const struct look *look, uint64_t va);
 void look_set_pages(struct look *look, const struct frame_map *map,
                     const struct frame_totals *totals);
 
-/* The commands `report` (inspector_report.c) and `balloon` (inspector_balloon.c). */
-void look_report(struct look *look);
-void look_balloon(struct look *look);
-
 #endif

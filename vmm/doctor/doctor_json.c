@@ -1,4 +1,5 @@
-#include "vmm/doctor/doctor_report.h"
+#include "vmm/doctor/doctor_json.h"
+
 #include "vmm/doctor/host_facts.h"
 #include "vmm/doctor/kvm_remedy.h"
 #include "vmm/machine/cpuid_quirks.h"

@@ -1,10 +1,11 @@
+#include "vmm/doctor/doctor_text.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "vmm/doctor/doctor_report.h"
 #include "vmm/doctor/host_facts.h"
 #include "vmm/doctor/kvm_remedy.h"
 #include "vmm/machine/cpuid_quirks.h"
@@ -154,7 +155,7 @@ static void print_verdict(const struct host_facts *facts)
             strerror(-facts->error), kvm_remedy(facts->error));
 }
 
-void doctor_print(const struct host_facts *facts)
+void doctor_text_print(const struct host_facts *facts)
 {
     print_machine(facts);
     if (facts->kvm.fd >= 0) {

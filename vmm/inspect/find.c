@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "vmm/inspect/find_bytes.h"
 #include "vmm/machine/memory.h"
 
 #define PAGEMAP_ENTRIES 4096

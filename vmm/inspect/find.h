@@ -40,12 +40,6 @@ struct find {
     bool untouched_too;      /* it was not possible to tell which pages those are */
 };
 
-/*
- * The first place of the `bytes` bytes at `pattern` in `n` bytes from `from` on, NULL if
- * there is none: memmem(3), at the speed of memory.
- */
-const uint8_t *find_bytes(const uint8_t *from, size_t n, const uint8_t *pattern, size_t bytes);
-
 /* A search for that pattern, of 1 to FIND_PATTERN_MAX bytes. 0, -EINVAL or -ENOMEM. */
 int find_create(struct find *find, const struct memory *memory, const void *pattern, size_t bytes);
 void find_destroy(struct find *find);

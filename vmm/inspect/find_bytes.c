@@ -3,10 +3,11 @@
  * the pattern are compared with what is there; where both are alike, all of it is. The
  * two are chosen among those that memory is least full of.
  */
-#include <immintrin.h>
-#include <string.h>
+#include "vmm/inspect/find_bytes.h"
 
-#include "vmm/inspect/find.h"
+#include <immintrin.h>
+#include <stdbool.h>
+#include <string.h>
 
 /* Places that only look alike; with more than one in so many bytes memmem takes over,
  * which is slower but takes linear time whatever a guest has put there. */

@@ -13,6 +13,8 @@
 #include "guest/abi/syscall.h"
 #include "vmm/machine/ioeventfd.h"
 #include "vmm/machine/irqfd.h"
+#include "vmm/measure/exits_events.h"
+#include "vmm/measure/exits_signals.h"
 #include "vmm/measure/experiments.h"
 #include "vmm/measure/histogram.h"
 
@@ -154,7 +156,7 @@ static void lack_interrupts(struct exits *x, const char *why)
 static int signal_figures(struct exits *x, unsigned count)
 {
     bool together;
-    int err = exits_compare_clocks(x, &together);
+    int err = exits_signals_compare_clocks(x, &together);
 
     if (err)
         return err;
@@ -170,7 +172,7 @@ static int signal_figures(struct exits *x, unsigned count)
     if (x->store_error)
         measure_lack(x->run, EXITS_NO_STORE, "exits/ioeventfd/to-thread/ns");
     else
-        err = exits_store_to_thread(x, count);
+        err = exits_signals_store_to_thread(x, count);
     if (err)
         return err;
     measure_progress(x->run, 0.9, "interrupts");
@@ -178,8 +180,8 @@ static int signal_figures(struct exits *x, unsigned count)
         lack_interrupts(x, "this KVM has no irqfd, or refuses it");
         return 0;
     }
-    err = exits_irqfd_running(x, count);
-    return err ? err : exits_irqfd_halted(x, count);
+    err = exits_signals_irqfd_running(x, count);
+    return err ? err : exits_signals_irqfd_halted(x, count);
 }
 
 /* ---- All of it ---------------------------------------------------------------- */

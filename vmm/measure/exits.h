@@ -1,6 +1,6 @@
 /*
- * The experiment `exits` in its parts: events that just happen (exits_events.c), what the
- * guest's CPUs wait for (exits.c), and what goes between it and the host (exits_signals.c).
+ * The experiment `exits` in its parts: what the guest's CPUs wait for (exits.c), events that
+ * just happen (exits_events.h), and what goes between guest and host (exits_signals.h).
  */
 #ifndef STRATA_MEASURE_EXITS_H
 #define STRATA_MEASURE_EXITS_H
@@ -64,19 +64,5 @@ static inline uint64_t exits_clock(void)
 
 /* What the status of an order means, for a figure that is not there. */
 const char *exits_why(int64_t status);
-
-/*
- * exits_events.c: all figures of events that just happen. 0; -errno as exits_order, or with
- * run->error set.
- */
-int exits_events(struct exits *x);
-
-/* ---- exits_signals.c: each makes its figures; 0, or -errno as exits_order ---- */
-
-/* The guest's clock against the host's. False: they do not run together, nothing is known. */
-int exits_compare_clocks(struct exits *x, bool *together);
-int exits_store_to_thread(struct exits *x, unsigned count);
-int exits_irqfd_running(struct exits *x, unsigned count);
-int exits_irqfd_halted(struct exits *x, unsigned count);
 
 #endif

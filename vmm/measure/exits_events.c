@@ -1,4 +1,5 @@
-/* The experiment `exits`: events that just happen, by turns with a bare machine's. */
+#include "vmm/measure/exits_events.h"
+
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
@@ -10,7 +11,6 @@
 #include "vmm/base/monotonic.h"
 #include "vmm/machine/stats.h"
 #include "vmm/measure/bare.h"
-#include "vmm/measure/exits.h"
 #include "vmm/measure/histogram.h"
 
 #define MSR_APIC_BASE 0x1b /* KVM reads it for the guest on every backend */

@@ -1,4 +1,5 @@
-/* The experiment `exits`: what goes between the guest and threads of the host. */
+#include "vmm/measure/exits_signals.h"
+
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
@@ -10,7 +11,6 @@
 #include <unistd.h>
 
 #include "vmm/base/monotonic.h"
-#include "vmm/measure/exits.h"
 #include "vmm/measure/histogram.h"
 
 /* Long enough that KVM does not poll for the halted vCPU any more (halt_poll_ns: 0.2 ms). */
@@ -114,7 +114,7 @@ static bool told_offset(const struct exits *x, double *offset)
     return true;
 }
 
-int exits_compare_clocks(struct exits *x, bool *together)
+int exits_signals_compare_clocks(struct exits *x, bool *together)
 {
     double low = -INFINITY, high = INFINITY, told;
     int err;
@@ -159,7 +159,7 @@ static void *listen_to_stores(void *arg)
     return NULL;
 }
 
-int exits_store_to_thread(struct exits *x, unsigned count)
+int exits_signals_store_to_thread(struct exits *x, unsigned count)
 {
     const struct abi_order order = kernel_order(ABI_MEASURE_STORE_TURN, count, EXITS_STORE_OFFSET);
     struct beside b = { .x = x, .count = count };
@@ -230,7 +230,7 @@ static int drop_word(struct exits *x, const struct beside *b)
     return session_order(&x->session, &order, &answer);
 }
 
-int exits_irqfd_running(struct exits *x, unsigned count)
+int exits_signals_irqfd_running(struct exits *x, unsigned count)
 {
     struct beside b = { .x = x, .count = count };
     struct abi_histogram histogram = { 0 };
@@ -270,7 +270,7 @@ static void *interrupt_halted(void *arg)
     return NULL;
 }
 
-int exits_irqfd_halted(struct exits *x, unsigned count)
+int exits_signals_irqfd_halted(struct exits *x, unsigned count)
 {
     const struct abi_order order = kernel_order(ABI_MEASURE_HALT, count, 0);
     struct beside b = { .x = x, .count = count };

@@ -1,10 +1,11 @@
-/* Taking rights or pages away, which other CPUs must be told of if they share the space. */
+#include "vmm/measure/fault_changes.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "vmm/measure/clock.h"
-#include "vmm/measure/faults.h"
+#include "vmm/measure/fault_kinds.h"
 #include "vmm/measure/histogram.h"
 
 static const struct change {
@@ -41,8 +42,8 @@ static int on_guest(struct faults *faults, struct session *session, const struct
 
     if (err)
         return err;
-    snprintf(prefix, sizeof(prefix), "faults/vm/guest-%s/cpus-%u/%s-%s", fault_page_name(huge),
-             cpus, change->name, shared ? "shared" : "alone");
+    snprintf(prefix, sizeof(prefix), "faults/vm/guest-%s/cpus-%u/%s-%s",
+             fault_kinds_page_name(huge), cpus, change->name, shared ? "shared" : "alone");
     measure_distribution(faults->run, &answer.histogram, faults->ns_per_tick, faults->floor,
                          "%s/ns", prefix);
     measure_count(faults->run, session->view.kernel.shootdowns - before, "%s/shootdowns", prefix);
@@ -86,7 +87,7 @@ int fault_changes(struct faults *faults)
     return err;
 }
 
-int fault_native_changes(struct faults *faults)
+int fault_changes_native(struct faults *faults)
 {
     for (unsigned i = 0; i < sizeof(cpu_counts) / sizeof(cpu_counts[0]); i++) {
         for (unsigned j = 0; j < 2; j++) {

@@ -1,4 +1,5 @@
-/* Copies on write: by the guest's kernel after fork, and by the host behind the guest's back. */
+#include "vmm/measure/fault_copies.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -6,7 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "vmm/measure/faults.h"
+#include "vmm/measure/fault_kinds.h"
 #include "vmm/measure/histogram.h"
 
 #define PAGE_BYTES 4096ull
@@ -43,11 +44,11 @@ static int in_guest(struct faults *faults, bool huge)
     if (err)
         return err;
     measure_distribution(faults->run, &result.histogram, faults->ns_per_tick, faults->floor,
-                         "faults/vm/guest-%s/copy-in-guest/ns", fault_page_name(huge));
+                         "faults/vm/guest-%s/copy-in-guest/ns", fault_kinds_page_name(huge));
     /* In the last batch; those of the program, fork and its end included. */
     if (!faults->shadow && after[FIELD_KVM_FIXED] != UINT64_MAX)
         measure_count(faults->run, after[FIELD_KVM_FIXED] - before[FIELD_KVM_FIXED],
-                      "faults/vm/guest-%s/copy-in-guest/kvm-faults", fault_page_name(huge));
+                      "faults/vm/guest-%s/copy-in-guest/kvm-faults", fault_kinds_page_name(huge));
     return 0;
 }
 
@@ -70,12 +71,12 @@ static int on_host(struct faults *faults)
         if (!err)
             err = field_touch(field, PAGE_BYTES, 0, &answer);
         if (!err)
-            err = fault_touch_timed(field, PAGE_BYTES, ABI_TOUCH_WRITE, &result);
+            err = fault_kinds_touch(field, PAGE_BYTES, ABI_TOUCH_WRITE, &result);
     }
     if (!err)
         err = field_host(field, false, &found);
     if (!err)
-        fault_report(faults, &result, "faults/vm/guest-4k/copy-on-host");
+        fault_kinds_report(faults, &result, "faults/vm/guest-4k/copy-on-host");
     measure_lack(faults->run,
                  "Linux copies private memory of a file by 4K, whatever page it is in; 2M copies "
                  "are hugetlb's alone",
@@ -162,7 +163,7 @@ static int native_file(struct faults *faults)
     return err;
 }
 
-int fault_native_copies(struct faults *faults)
+int fault_copies_native(struct faults *faults)
 {
     int err = native_fork(faults);
 

@@ -1,4 +1,5 @@
-/* Which side faults: the guest, KVM, the host, and several of them. */
+#include "vmm/measure/fault_kinds.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -6,7 +7,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "vmm/measure/faults.h"
 #include "vmm/measure/histogram.h"
 
 #define PAGE_BYTES 4096ull
@@ -28,12 +28,12 @@ static const struct kind {
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
-const char *fault_page_name(bool huge)
+const char *fault_kinds_page_name(bool huge)
 {
     return huge ? "2m" : "4k";
 }
 
-int fault_touch_timed(struct field *field, uint64_t stride, uint32_t flags,
+int fault_kinds_touch(struct field *field, uint64_t stride, uint32_t flags,
                       struct fault_case *result)
 {
     uint64_t before[FIELD_COUNTS], after[FIELD_COUNTS];
@@ -55,8 +55,8 @@ int fault_touch_timed(struct field *field, uint64_t stride, uint32_t flags,
     return 0;
 }
 
-void fault_report(const struct faults *faults, const struct fault_case *result, const char *format,
-                  ...)
+void fault_kinds_report(const struct faults *faults, const struct fault_case *result,
+                        const char *format, ...)
 {
     struct measure_run *run = faults->run;
     char prefix[MEASURE_NAME_BYTES - 16];
@@ -104,7 +104,7 @@ static int one_batch(const struct faults *faults, struct field *field, const str
         err = kind->host ? field_discard(field) : field_zap(field);
     if (err)
         return err;
-    return fault_touch_timed(field, stride_of(faults, field, kind), ABI_TOUCH_WRITE, result);
+    return fault_kinds_touch(field, stride_of(faults, field, kind), ABI_TOUCH_WRITE, result);
 }
 
 /* Whether the counters say that exactly those sides faulted that were to. */
@@ -132,7 +132,7 @@ static int sweep(struct faults *faults, struct field *field, const char *prefix)
     if (!err)
         err = field_discard(field);
     if (!err)
-        err = fault_touch_timed(field, PAGE_BYTES, ABI_TOUCH_WRITE, &result);
+        err = fault_kinds_touch(field, PAGE_BYTES, ABI_TOUCH_WRITE, &result);
     if (err)
         return err;
     measure_count(faults->run, result.histogram.count, "%s/sweep/pages", prefix);
@@ -153,7 +153,7 @@ static int one_field(struct faults *faults, struct field *field, bool huge_host,
     int err;
 
     snprintf(prefix, sizeof(prefix), "faults/vm/guest-%s/host-%s",
-             fault_page_name(field->guest == ABI_PAGE_2M), fault_page_name(huge_host));
+             fault_kinds_page_name(field->guest == ABI_PAGE_2M), fault_kinds_page_name(huge_host));
     measure_progress(faults->run, 0.1 + 0.15 * field->guest + 0.075 * huge_host, prefix);
     err = field_host(field, huge_host, &found);
     if (err)
@@ -178,7 +178,7 @@ static int one_field(struct faults *faults, struct field *field, bool huge_host,
             err = one_batch(faults, field, &kinds[i], &results[i]);
     }
     for (unsigned i = 0; i < KINDS && !err; i++) {
-        fault_report(faults, &results[i], "%s/%s", prefix, kinds[i].name);
+        fault_kinds_report(faults, &results[i], "%s/%s", prefix, kinds[i].name);
         *mixed += !separated(faults, &kinds[i], &results[i]);
     }
     return err ? err : sweep(faults, field, prefix);
@@ -218,7 +218,7 @@ int fault_kinds(struct faults *faults)
     return err;
 }
 
-int fault_native(struct faults *faults)
+int fault_kinds_native(struct faults *faults)
 {
     for (unsigned huge = 0; huge < 2; huge++) {
         uint64_t page = huge ? FIELD_BLOCK_BYTES : PAGE_BYTES;
@@ -245,7 +245,7 @@ int fault_native(struct faults *faults)
         order.kind = ABI_ORDER_UNMAP;
         native_order(&order, &answer);
         measure_distribution(faults->run, &all, faults->ns_per_tick, faults->native_floor,
-                             "faults/native/host-%s/host/ns", fault_page_name(huge));
+                             "faults/native/host-%s/host/ns", fault_kinds_page_name(huge));
     }
     return 0;
 }

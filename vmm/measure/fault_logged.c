@@ -1,4 +1,5 @@
-/* The first write to a page since KVM has been logging what is written. */
+#include "vmm/measure/fault_logged.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -6,7 +7,7 @@
 
 #include "guest/abi/syscall.h"
 #include "vmm/machine/dirty.h"
-#include "vmm/measure/faults.h"
+#include "vmm/measure/fault_kinds.h"
 
 #define PAGE_BYTES 4096ull
 /* More than are ever written between two harvests, KVM's own reserve included. */
@@ -55,7 +56,7 @@ static int one_log(struct faults *faults, const struct log *log, bool huge)
             memset(&result, 0, sizeof(result));
             logged = 0;
         }
-        err = fault_touch_timed(log->field, PAGE_BYTES, ABI_TOUCH_WRITE, &result);
+        err = fault_kinds_touch(log->field, PAGE_BYTES, ABI_TOUCH_WRITE, &result);
         if (!err)
             err = fetch(log, &pages);
         logged += pages;
@@ -64,8 +65,8 @@ static int one_log(struct faults *faults, const struct log *log, bool huge)
         err = dirty_log(memory, RAM_SLOT, false);
     if (err)
         return err;
-    snprintf(prefix, sizeof(prefix), "faults/vm/guest-%s/host-%s/logged-%s", fault_page_name(huge),
-             fault_page_name(found == FIELD_BLOCK_BYTES), kind);
+    snprintf(prefix, sizeof(prefix), "faults/vm/guest-%s/host-%s/logged-%s",
+             fault_kinds_page_name(huge), fault_kinds_page_name(found == FIELD_BLOCK_BYTES), kind);
     measure_distribution(faults->run, &result.histogram, faults->ns_per_tick, faults->floor,
                          "%s/ns", prefix);
     measure_count(faults->run, logged, "%s/pages-in-log", prefix);

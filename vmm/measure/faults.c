@@ -8,6 +8,10 @@
 #include "guest/abi/syscall.h"
 #include "vmm/measure/clock.h"
 #include "vmm/measure/experiments.h"
+#include "vmm/measure/fault_changes.h"
+#include "vmm/measure/fault_copies.h"
+#include "vmm/measure/fault_kinds.h"
+#include "vmm/measure/fault_logged.h"
 
 /* Frames are zeroed when they are freed, so that no fault has to: all use the same ones. */
 static int zero_on_free(struct session *session)
@@ -51,10 +55,10 @@ static int natively(struct faults *faults)
     int err;
 
     measure_progress(faults->run, 0.95, "native");
-    err = fault_native(faults);
+    err = fault_kinds_native(faults);
     if (!err)
-        err = fault_native_copies(faults);
-    return err ? err : fault_native_changes(faults);
+        err = fault_copies_native(faults);
+    return err ? err : fault_changes_native(faults);
 }
 
 static double p50(const struct faults *faults, const char *name)

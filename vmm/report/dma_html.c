@@ -1,10 +1,11 @@
+#include "vmm/report/dma_html.h"
+
 #include <inttypes.h>
 #include <string.h>
 
 #include "vmm/base/size.h"
 #include "vmm/dma/attacks/attack.h"
 #include "vmm/dma/rules.h"
-#include "vmm/report/dma_report.h"
 #include "vmm/report/html.h"
 
 static const char *class_of(enum dma_verdict verdict, bool ok)
@@ -239,7 +240,7 @@ static void print_verdict(FILE *out, const struct lab_result *result)
     fputs("</p>\n", out);
 }
 
-void dma_print_html(FILE *out, const struct dma_report *report)
+void dma_html_print(FILE *out, const struct dma_report *report)
 {
     const struct policy *policy = report->result->policy;
 

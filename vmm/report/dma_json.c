@@ -1,7 +1,8 @@
+#include "vmm/report/dma_json.h"
+
 #include <inttypes.h>
 
 #include "vmm/dma/attacks/attack.h"
-#include "vmm/report/dma_report.h"
 #include "vmm/report/json.h"
 
 static json_t *describe_effect(const struct lab_effect *effect)
@@ -68,7 +69,7 @@ static json_t *describe_policy(const struct policy *policy, const char *path)
     return json;
 }
 
-json_t *dma_describe_policy(const struct policy *policy, const char *path)
+json_t *dma_json_policy(const struct policy *policy, const char *path)
 {
     json_t *json = json_result("strata.dma-policy", 1);
 
@@ -151,7 +152,7 @@ static json_t *describe_windows(const struct lab_result *result)
     return all;
 }
 
-json_t *dma_describe(const struct dma_report *report)
+json_t *dma_json(const struct dma_report *report)
 {
     const struct lab_result *result = report->result;
     json_t *json = json_result("strata.dma-test", 1);

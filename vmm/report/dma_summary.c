@@ -1,4 +1,4 @@
-#include "vmm/report/dma_report.h"
+#include "vmm/report/dma_summary.h"
 
 static enum dma_verdict verdict_of(unsigned applying, unsigned open)
 {

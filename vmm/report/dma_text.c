@@ -1,10 +1,11 @@
+#include "vmm/report/dma_text.h"
+
 #include <inttypes.h>
 #include <string.h>
 
 #include "vmm/base/size.h"
 #include "vmm/dma/attacks/attack.h"
 #include "vmm/dma/rules.h"
-#include "vmm/report/dma_report.h"
 
 /* The matrix: one column for the attack's name, one for each device; 100 in all. */
 #define NAME_COLUMNS   20
@@ -263,7 +264,7 @@ static void print_sum(const struct page *page)
             checks, (double)result->elapsed_ns / 1e9);
 }
 
-void dma_print_text(FILE *out, const struct dma_report *report, bool colour)
+void dma_text_print(FILE *out, const struct dma_report *report, bool colour)
 {
     struct page page = { .out = out,
                          .report = report,
@@ -280,7 +281,7 @@ void dma_print_text(FILE *out, const struct dma_report *report, bool colour)
     print_sum(&page);
 }
 
-void dma_print_tap(FILE *out, const struct dma_report *report)
+void dma_text_print_tap(FILE *out, const struct dma_report *report)
 {
     const struct lab_result *result = report->result;
     const struct abi_policy *policy = &result->policy->guest;
@@ -328,7 +329,7 @@ static void print_region(FILE *out, const struct abi_policy *guest, unsigned n)
     fputc('\n', out);
 }
 
-void dma_print_policy(FILE *out, const struct policy *policy)
+void dma_text_print_policy(FILE *out, const struct policy *policy)
 {
     const struct abi_policy *guest = &policy->guest;
 

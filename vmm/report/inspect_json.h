@@ -10,6 +10,7 @@
 #include "vmm/inspect/find.h"
 #include "vmm/inspect/frames.h"
 #include "vmm/inspect/maps.h"
+#include "vmm/inspect/shared_list.h"
 #include "vmm/inspect/spaces.h"
 #include "vmm/inspect/translate.h"
 

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "vmm/report/html.h"
+#include "vmm/report/measure_plots.h"
 #include "vmm/report/measure_text.h"
 #include "vmm/report/plot.h"
 

@@ -1,9 +1,9 @@
-/* Plots of an experiment's figures, found by the patterns that it gives. */
+#include "vmm/report/measure_plots.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/report/measure_html.h"
 #include "vmm/report/plot.h"
 
 #define POINTS_MAX 32
@@ -64,8 +64,8 @@ static bool add_part(char *series, size_t room, const char *part, size_t bytes)
 }
 
 /* Up to the end of the pattern, or a space. */
-bool measure_plot_match(const char *pattern, const char *name, char *series, size_t series_bytes,
-                        double *x)
+bool measure_plots_match(const char *pattern, const char *name, char *series, size_t series_bytes,
+                         double *x)
 {
     series[0] = 0;
     for (;;) {
@@ -91,7 +91,7 @@ static bool match_any(const char *patterns, const char *name, char *series, size
                       double *x)
 {
     for (;;) {
-        if (measure_plot_match(patterns, name, series, series_bytes, x))
+        if (measure_plots_match(patterns, name, series, series_bytes, x))
             return true;
         patterns += strcspn(patterns, " ");
         if (!*patterns++)

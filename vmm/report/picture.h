@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "vmm/inspect/frames.h"
+#include "vmm/inspect/shared_list.h"
 #include "vmm/inspect/spaces.h"
 
 #define PICTURE_CELLS_MAX  65536 /* a square of 256 */

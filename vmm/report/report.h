@@ -23,9 +23,6 @@ bool report_wanted(const struct vm_end *end);
  */
 json_t *report_json(const struct vm *vm, const struct console *console, const char *hang);
 
-/* The same for people: the vCPU that ended the run, and what is dead, in full. */
-void report_print(FILE *out, const json_t *report);
-
 /*
  * One line on a VM that a signal ended while vCPUs had interrupts off, because such a guest
  * may have been dead; else nothing.

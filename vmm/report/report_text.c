@@ -1,8 +1,9 @@
+#include "vmm/report/report_text.h"
+
 #include <inttypes.h>
 #include <string.h>
 
 #include "vmm/report/reply.h"
-#include "vmm/report/report.h"
 
 #define CONSOLE_LINES_SHOWN 16
 
@@ -119,7 +120,7 @@ static void print_console(FILE *out, const char *console)
     }
 }
 
-void report_print(FILE *out, const json_t *report)
+void report_text_print(FILE *out, const json_t *report)
 {
     const json_t *internal = json_object_get(report, "internal_error"), *vcpu;
     const json_t *culprit = json_object_get(report, "vcpu"), *word;

@@ -1,3 +1,5 @@
+#include "vmm/report/tour_html.h"
+
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
@@ -8,6 +10,7 @@
 #include "vmm/report/memory_html.h"
 #include "vmm/report/plot.h"
 #include "vmm/report/reply.h"
+#include "vmm/report/tour_plots.h"
 #include "vmm/report/tour_report.h"
 
 /* ---- The rows ------------------------------------------------------------- */
@@ -182,7 +185,7 @@ static json_t *list_captures(const struct tour *tour, unsigned *first)
     return list;
 }
 
-void tour_print_html(FILE *out, const void *owner)
+void tour_html_print(FILE *out, const void *owner)
 {
     const struct tour *tour = owner;
     unsigned first = 0;

@@ -1,8 +1,9 @@
+#include "vmm/report/tour_json.h"
+
 #include <math.h>
 
 #include "vmm/machine/kvm.h"
 #include "vmm/report/json.h"
-#include "vmm/report/tour_report.h"
 
 static json_t *describe_checks(const struct tour_run *run)
 {

@@ -1,11 +1,5 @@
-/*
- * Plots of an exercise's figures, found by their names, so that an exercise says what it
- * measured and no more:
- *
- *   NAME_from_LOW_UNIT_count    a bucket of a histogram, from LOW up to twice as much
- *   NAME_K, NAME_K_UNIT         point K of a curve; the one without a unit is what the
- *                               others are plotted over
- */
+#include "vmm/report/tour_plots.h"
+
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>
@@ -13,7 +7,6 @@
 #include <string.h>
 
 #include "vmm/report/plot.h"
-#include "vmm/report/tour_report.h"
 
 #define POINTS_MAX 64
 

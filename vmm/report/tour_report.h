@@ -1,6 +1,4 @@
-/*
- * A tour and what came of it, for those that tell of it.
- */
+/* A tour and what came of it, for the reports on it (tour_text.h, tour_json.h, tour_html.h). */
 #ifndef STRATA_REPORT_TOUR_REPORT_H
 #define STRATA_REPORT_TOUR_REPORT_H
 
@@ -38,18 +36,5 @@ size_t tour_count_passed(const struct tour_run *run);
 
 /* "control fails, as it should", … */
 const char *tour_control_words(const struct tour *tour, const struct stop *stop);
-
-/* On tour->out: what comes before the rows, and the row of an exercise that has run. */
-void tour_print_heading(const struct tour *tour);
-void tour_print_row(const struct tour *tour, const struct stop *stop);
-
-/* Schema strata.tour; the caller's to free. */
-json_t *tour_json(const struct tour *tour);
-
-/* Plots of what a run measured: its histograms and curves (tour_plots.c). */
-void tour_plots_html(FILE *out, const struct tour_run *run);
-
-/* A page that stands by itself; a struct tour, for html_write. */
-void tour_print_html(FILE *out, const void *tour);
 
 #endif

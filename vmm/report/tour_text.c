@@ -1,15 +1,6 @@
+#include "vmm/report/tour_text.h"
+
 #include "vmm/machine/kvm.h"
-#include "vmm/report/tour_report.h"
-
-bool tour_control_failed(const struct stop *stop)
-{
-    return stop->has_control && tour_refuted(&stop->control);
-}
-
-bool tour_stop_ok(const struct tour *tour, const struct stop *stop)
-{
-    return tour_ok(&stop->run) && (tour->broken || tour_control_failed(stop));
-}
 
 static const char *paint(const struct tour *tour, const char *sequence)
 {
@@ -32,23 +23,7 @@ static void print_failures(const struct tour *tour, const struct tour_run *run)
         fprintf(tour->out, "        the guest's last words: %s\n", run->console);
 }
 
-size_t tour_count_passed(const struct tour_run *run)
-{
-    size_t passed = 0;
-
-    for (size_t i = 0; i < run->nchecks; i++)
-        passed += run->checks[i].ok;
-    return passed;
-}
-
-const char *tour_control_words(const struct tour *tour, const struct stop *stop)
-{
-    if (tour->broken)
-        return "broken on purpose";
-    return tour_control_failed(stop) ? "control fails, as it should" : "CONTROL DID NOT FAIL";
-}
-
-void tour_print_row(const struct tour *tour, const struct stop *stop)
+void tour_text_print_row(const struct tour *tour, const struct stop *stop)
 {
     const struct tour_run *run = &stop->run;
     bool ok = tour_stop_ok(tour, stop);
@@ -62,7 +37,7 @@ void tour_print_row(const struct tour *tour, const struct stop *stop)
         print_failures(tour, run);
 }
 
-void tour_print_heading(const struct tour *tour)
+void tour_text_print_heading(const struct tour *tour)
 {
     const struct kvm_host *kvm = tour->host.kvm;
 

@@ -1,12 +1,12 @@
 /*
- * What `strata dma test` found, in its four forms. Each writes what a struct lab_result
- * holds and adds nothing to it.
+ * What `strata dma test` found, summed up for the reports on it (dma_text.h, dma_json.h,
+ * dma_html.h). Each writes what a struct lab_result holds and adds nothing to it.
  */
-#ifndef STRATA_REPORT_DMA_REPORT_H
-#define STRATA_REPORT_DMA_REPORT_H
+#ifndef STRATA_REPORT_DMA_SUMMARY_H
+#define STRATA_REPORT_DMA_SUMMARY_H
 
-#include <jansson.h>
-#include <stdio.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 #include "vmm/dma/lab.h"
 
@@ -41,24 +41,6 @@ bool dma_untried(const struct lab_cell *cell);
 bool dma_square_untried(const struct dma_square *square);
 
 bool dma_attack_wanted(const struct dma_report *report, unsigned attack);
-
-/* The matrix for people, at most 100 columns wide. */
-void dma_print_text(FILE *out, const struct dma_report *report, bool colour);
-
-/* One test for each cell. */
-void dma_print_tap(FILE *out, const struct dma_report *report);
-
-/* A page that stands by itself. */
-void dma_print_html(FILE *out, const struct dma_report *report);
-
-/* Schema strata.dma-test; NULL: out of memory. */
-json_t *dma_describe(const struct dma_report *report);
-
-/* The policy as it was read, for --check-only. */
-void dma_print_policy(FILE *out, const struct policy *policy);
-
-/* The same, schema strata.dma-policy; NULL: out of memory. */
-json_t *dma_describe_policy(const struct policy *policy, const char *path);
 
 /* Words of a policy. */
 const char *dma_mode_name(uint32_t mode);

@@ -1,8 +1,8 @@
-/* The list of mapped frames (frames.h): all their mappings, sorted by frame, then folded. */
+/* All mappings are gathered, sorted by frame, then folded. */
+#include "vmm/inspect/shared_list.h"
+
 #include <errno.h>
 #include <stdlib.h>
-
-#include "vmm/inspect/frames.h"
 
 /* As many mappings are listed at most; a guest decides how many there are. */
 #define MAPPINGS_MAX (1u << 18)
