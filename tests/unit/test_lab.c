@@ -9,6 +9,7 @@
 
 #include "tests/unit/suites.h"
 #include "vmm/dma/engine.h"
+#include "vmm/dma/setup.h"
 #include "vmm/machine/memory.h"
 
 enum { NIC, DONGLE, DISK, DEVICES };

@@ -76,7 +76,7 @@ struct lab {
     struct lab_cell boot[ABI_POLICY_DEVICES_MAX]; /* what pre-init got before drivers attach */
 
     struct lab_cell guests_view[ABI_POLICY_DEVICES_MAX]; /* of one fault */
-    struct lab_cell unmapping[ABI_POLICY_DEVICES_MAX];   /* what measure_windows had to check */
+    struct lab_cell unmapping[ABI_POLICY_DEVICES_MAX];   /* what measures_windows had to check */
 
     pthread_mutex_t faults_lock; /* what iommu_watch_faults saw */
     uint64_t nfaults;
@@ -93,45 +93,6 @@ void lab_sleep_ms(unsigned ms);
 /* One check of a cell; the text says what was expected and what observed. True: it held. */
 bool lab_check(struct lab_cell *cell, bool ok, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-
-/* ---- The guest -------------------------------------------------------------- */
-
-/* One system call of the program's: its result, or -ESHUTDOWN where it cannot be called. */
-int64_t lab_dma(struct lab *lab, unsigned device, enum abi_dma_op op, struct abi_dma *dma);
-
-/* Several commands in one call: 0, or -errno (the guest is lost). */
-int lab_call(struct lab *lab, struct abi_lab_command *commands, unsigned n);
-
-/* A command for lab_call: SYS_DMA(op) for the device. */
-struct abi_lab_command lab_command(unsigned device, enum abi_dma_op op);
-
-/* The command that maps [page's va + offset, + bytes). */
-struct abi_lab_command lab_map_command(const struct lab *lab, unsigned device, unsigned page,
-                                       uint32_t rights);
-
-struct lab_page *lab_page(struct lab *lab, enum lab_page_use use);
-
-/* ---- Setting up -------------------------------------------------------------- */
-
-/* After the program's first checkpoint: finds its pages, plants canaries. */
-int lab_plant(struct lab *lab);
-
-/* Every device attached, every use of its policy mapped; what is there stays. */
-int lab_set_up(struct lab *lab);
-/* This device anew, after something took its mappings away. */
-int lab_set_up_device(struct lab *lab, unsigned device);
-/*
- * The guest has its time to act upon faults; then whatever that, or an attack, took away
- * is mapped again.
- */
-int lab_settle(struct lab *lab);
-
-/* Fresh canaries on one page of the arena. */
-void lab_renew(struct lab *lab, struct lab_page *page);
-/* Puts back what the page must hold. */
-void lab_restore(struct lab_page *page);
-/* Pages of the arena that do not hold what they must; they do afterwards. */
-unsigned lab_verify(struct lab *lab);
 
 /* ---- Requests ------------------------------------------------------------------ */
 

@@ -15,6 +15,8 @@
 #include "vmm/dma/attacks/attack.h"
 #include "vmm/dma/engine.h"
 #include "vmm/dma/measures.h"
+#include "vmm/dma/random_requests.h"
+#include "vmm/dma/setup.h"
 #include "vmm/machine/vm.h"
 
 #define MEMORY_BYTES_MIN (32ull << 20)
@@ -213,14 +215,14 @@ static void lab_investigate(struct lab *lab)
         snprintf(lab->guest.failure, sizeof(lab->guest.failure), "cannot set the policy up: %s",
                  strerror(-err));
     if (!err)
-        measure_exposure(lab);
+        measures_exposure(lab);
     for (unsigned i = 0; i < ATTACK_COUNT && !err; i++) {
         if (attack_table[i]->prepare && lab_wanted(lab->options, i))
             attack_table[i]->prepare(lab);
     }
     lab_run_cells(lab);
     if (!lab->guest.failure[0] && lab->options->random_seconds)
-        measure_random(lab);
+        random_requests_run(lab);
     result->guest_lives = !lab->guest.failure[0];
     snprintf(result->guest_failure, sizeof(result->guest_failure), "%s", lab->guest.failure);
 }

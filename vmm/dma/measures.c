@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "vmm/base/monotonic.h"
+#include "vmm/dma/setup.h"
 #include "vmm/machine/memory.h"
 
 #define WINDOW_SAMPLES 9
@@ -29,7 +30,7 @@ static void expose(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t 
     }
 }
 
-void measure_exposure(struct lab *lab)
+void measures_exposure(struct lab *lab)
 {
     struct exposure exposure = { .pages = lab->memory->bytes / ATTACK_PAGE_BYTES };
 
@@ -157,7 +158,7 @@ static void measure_window(struct lab *lab, unsigned device)
     window->ns_max = samples[n - 1].ns;
 }
 
-void measure_windows(struct lab *lab)
+void measures_windows(struct lab *lab)
 {
     for (unsigned device = 0; device < lab->policy->guest.ndevices && !lab->guest.failure[0];
          device++) {

@@ -1,11 +1,11 @@
-/* The guest's program put to use: its pages found and filled, the policy's uses mapped. */
+#include "vmm/dma/setup.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "guest/abi/syscall.h"
-#include "vmm/dma/engine.h"
 #include "vmm/machine/memory.h"
 
 #define SET_UP_TRIES 5

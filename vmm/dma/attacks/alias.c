@@ -3,6 +3,7 @@
 #include "vmm/dma/attacks/buffer.h"
 #include "vmm/dma/attacks/expect.h"
 #include "vmm/dma/engine.h"
+#include "vmm/dma/setup.h"
 
 static bool alias_expect(const struct policy *policy, unsigned device, unsigned n,
                          struct attack_plan *plan)

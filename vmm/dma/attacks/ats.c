@@ -2,6 +2,7 @@
 #include "vmm/dma/attacks/attack.h"
 #include "vmm/dma/attacks/expect.h"
 #include "vmm/dma/engine.h"
+#include "vmm/dma/setup.h"
 
 static bool ats_expect(const struct policy *policy, unsigned device, unsigned n,
                        struct attack_plan *plan)

@@ -1,5 +1,7 @@
 #include "vmm/dma/attacks/buffer.h"
 
+#include "vmm/dma/setup.h"
+
 #define BUFFER_AT    0x400u
 #define BUFFER_BYTES 0x200u
 

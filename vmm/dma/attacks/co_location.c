@@ -3,6 +3,7 @@
 #include "vmm/dma/attacks/buffer.h"
 #include "vmm/dma/attacks/expect.h"
 #include "vmm/dma/engine.h"
+#include "vmm/dma/setup.h"
 
 #define DATA_AT    0x800u /* of the buffer's page */
 #define DATA_BYTES 256u

@@ -6,6 +6,7 @@
 #include "vmm/dma/attacks/scratch.h"
 #include "vmm/dma/engine.h"
 #include "vmm/dma/measures.h"
+#include "vmm/dma/setup.h"
 
 #define LAZY_TRIES 6 /* a flush may happen to come between unmap and access */
 
@@ -71,5 +72,5 @@ const struct attack attack_deferred_invalidation = {
     .source = "Markuze, ASPLOS'16",
     .expect = deferred_invalidation_expect,
     .run = deferred_invalidation_run,
-    .prepare = measure_windows,
+    .prepare = measures_windows,
 };

@@ -5,6 +5,7 @@
 #include "vmm/dma/attacks/attack.h"
 #include "vmm/dma/attacks/expect.h"
 #include "vmm/dma/engine.h"
+#include "vmm/dma/setup.h"
 
 #define FLOOD        4096             /* more than any policy keeps records */
 #define MAPPINGS_MAX ((1u << 24) + 1) /* more than any quota of a policy */

@@ -5,6 +5,7 @@
 #include "vmm/dma/attacks/expect.h"
 #include "vmm/dma/attacks/region.h"
 #include "vmm/dma/engine.h"
+#include "vmm/dma/setup.h"
 
 static bool identity_hole_expect(const struct policy *policy, unsigned device, unsigned n,
                                  struct attack_plan *plan)

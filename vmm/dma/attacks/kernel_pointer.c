@@ -5,6 +5,7 @@
 #include "vmm/dma/attacks/buffer.h"
 #include "vmm/dma/attacks/expect.h"
 #include "vmm/dma/engine.h"
+#include "vmm/dma/setup.h"
 
 #define POINTER_AT    0x40u /* of the buffer's page */
 #define POINTER_BYTES 8u

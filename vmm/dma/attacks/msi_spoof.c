@@ -5,6 +5,7 @@
 #include "vmm/dma/attacks/attack.h"
 #include "vmm/dma/attacks/expect.h"
 #include "vmm/dma/engine.h"
+#include "vmm/dma/setup.h"
 
 #define STRAY_MS    2
 #define STRAY_TRIES 500

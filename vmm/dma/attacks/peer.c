@@ -6,6 +6,7 @@
 #include "vmm/dma/attacks/attack.h"
 #include "vmm/dma/attacks/expect.h"
 #include "vmm/dma/engine.h"
+#include "vmm/dma/setup.h"
 
 #define VIRTIO_MAGIC   0x74726976u
 #define LIVENESS_VALUE 0x600dcafeu

@@ -5,6 +5,7 @@
 #include "vmm/dma/attacks/expect.h"
 #include "vmm/dma/attacks/scratch.h"
 #include "vmm/dma/engine.h"
+#include "vmm/dma/setup.h"
 #include "vmm/machine/memory.h"
 
 static bool pre_init_expect(const struct policy *policy, unsigned device, unsigned n,

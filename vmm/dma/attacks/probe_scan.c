@@ -5,6 +5,7 @@
 #include "vmm/dma/attacks/expect.h"
 #include "vmm/dma/attacks/region.h"
 #include "vmm/dma/engine.h"
+#include "vmm/dma/setup.h"
 #include "vmm/machine/memory.h"
 
 #define SWEEP_PROBES_MAX 1024 /* of RAM, as addresses */

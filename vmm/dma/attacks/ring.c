@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "vmm/dma/setup.h"
+
 /* Of the ring's page, which begins with the descriptors. */
 #define AVAILABLE_AT 0x200u
 #define USED_AT      0x400u

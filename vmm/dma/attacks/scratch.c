@@ -1,5 +1,7 @@
 #include "vmm/dma/attacks/scratch.h"
 
+#include "vmm/dma/setup.h"
+
 uint64_t scratch_map(struct lab *lab, struct lab_cell *cell, struct lab_page *page)
 {
     struct abi_lab_command map = lab_map_command(lab, cell->device, (unsigned)(page - lab->arena),

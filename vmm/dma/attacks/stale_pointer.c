@@ -10,6 +10,7 @@
 #include "vmm/dma/attacks/expect.h"
 #include "vmm/dma/attacks/scratch.h"
 #include "vmm/dma/engine.h"
+#include "vmm/dma/setup.h"
 
 #define HELD_MS 20
 

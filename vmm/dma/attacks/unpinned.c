@@ -5,6 +5,7 @@
 #include "vmm/dma/attacks/buffer.h"
 #include "vmm/dma/attacks/expect.h"
 #include "vmm/dma/engine.h"
+#include "vmm/dma/setup.h"
 #include "vmm/machine/memory.h"
 
 #define COVER_PAGES 4

@@ -7,6 +7,7 @@
 #include "vmm/dma/attacks/attack.h"
 #include "vmm/dma/attacks/expect.h"
 #include "vmm/dma/engine.h"
+#include "vmm/dma/setup.h"
 
 #define SECTOR_BYTES 512
 #define SECTOR_AT    0x200u /* of its page: neighbours on both sides */

@@ -10,6 +10,7 @@
 #include "vmm/dma/attacks/expect.h"
 #include "vmm/dma/attacks/scratch.h"
 #include "vmm/dma/engine.h"
+#include "vmm/dma/setup.h"
 #include "vmm/machine/vm.h"
 
 #define WITHHELD_BYTES 64

@@ -1,9 +1,10 @@
-/* What is each for itself allowed, and cannot be together. */
+#include "vmm/dma/policy/check.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
-#include "vmm/dma/policy/reader.h"
+#include "vmm/dma/policy/properties.h"
 #include "vmm/dma/rules.h"
 
 static bool check_overlap(uint64_t a, uint64_t abytes, uint64_t b, uint64_t bbytes)

@@ -1,9 +1,10 @@
-/* What the nodes say: the IOMMU's, those of /reserved-memory, the devices'. */
+#include "vmm/dma/policy/nodes.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
-#include "vmm/dma/policy/reader.h"
+#include "vmm/dma/policy/properties.h"
 
 #define DOMAINS_MAX     (1u << 16)
 #define MAPPINGS_MAX    (1u << 24)

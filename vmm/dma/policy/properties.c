@@ -1,3 +1,5 @@
+#include "vmm/dma/policy/properties.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -5,7 +7,6 @@
 #include <string.h>
 
 #include "vmm/base/nearest.h"
-#include "vmm/dma/policy/reader.h"
 
 #define PREFIX    "strata,"
 #define WORD_MAX  48

@@ -1,4 +1,5 @@
-/* Which nodes there are, and the policy as a whole. */
+#include "vmm/dma/policy/tree.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -7,7 +8,9 @@
 
 #include "guest/abi/machine.h"
 #include "guest/abi/probe.h"
-#include "vmm/dma/policy/reader.h"
+#include "vmm/dma/policy/check.h"
+#include "vmm/dma/policy/nodes.h"
+#include "vmm/dma/policy/properties.h"
 
 static const char *const probe_text[] = { ABI_PROBE_COMPATIBLE };
 static const struct policy_words probe_words = POLICY_WORDS(probe_text);

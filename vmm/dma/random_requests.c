@@ -1,15 +1,13 @@
-/*
- * Random requests while the guest maps and unmaps at random, each held against a naive
- * model: which page of which device leads where, as the guest has said and the policy
- * allows. Nothing of the model comes from the IOMMU.
- */
+#include "vmm/dma/random_requests.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "vmm/base/monotonic.h"
-#include "vmm/dma/measures.h"
+#include "vmm/dma/engine.h"
+#include "vmm/dma/setup.h"
 #include "vmm/machine/memory.h"
 
 #define ROUND       256 /* requests between two calls of the guest */
@@ -328,7 +326,7 @@ static int change_mapping(struct monkey *monkey)
     return err;
 }
 
-void measure_random(struct lab *lab)
+void random_requests_run(struct lab *lab)
 {
     const struct lab_options *options = lab->options;
     uint64_t start = monotonic_ms(), told = 0;

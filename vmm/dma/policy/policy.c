@@ -2,6 +2,8 @@
  * A policy's file: source goes through dtc, which compiles it and also tells the line of
  * every node and property, so that what the reader finds wrong can be found by people.
  */
+#include "vmm/dma/policy/policy.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -17,7 +19,7 @@
 #include <unistd.h>
 
 #include "vmm/base/monotonic.h"
-#include "vmm/dma/policy/reader.h"
+#include "vmm/dma/policy/tree.h"
 
 #define OUTPUT_BYTES_MAX (1u << 20)
 #define ERRORS_BYTES_MAX 4096
