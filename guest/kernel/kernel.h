@@ -7,6 +7,7 @@
 
 #include "guest/abi/checkpoint.h"
 #include "guest/abi/policy.h"
+#include "guest/kernel/print.h"
 
 /* Published to the host; the fields are the kernel's own variables. */
 extern struct abi_kernel kernel_info;
@@ -51,11 +52,5 @@ void kernel_unlock(void);
 
 /* Gives the host CPU to someone else once, where the host offers that. */
 void host_yield(void);
-
-/* %s %d %u %x %lu %lx %c, with a width and 0-padding. */
-void printk(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-/* Message, backtrace, end of the machine. */
-void panic(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
 #endif

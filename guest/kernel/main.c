@@ -12,6 +12,7 @@
 #include "guest/kernel/proc/process.h"
 
 #include "guest/abi/machine.h"
+#include "guest/kernel/proc/sched.h"
 
 /* PVH start info, version 1 (Xen public/arch-x86/hvm/start_info.h). */
 struct start_info {

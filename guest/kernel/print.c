@@ -1,3 +1,5 @@
+#include "guest/kernel/print.h"
+
 #include <stdarg.h>
 
 #include "guest/abi/machine.h"

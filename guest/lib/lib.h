@@ -9,6 +9,7 @@
 #include "guest/abi/checkpoint.h"
 #include "guest/abi/exercises.h"
 #include "guest/abi/syscall.h"
+#include "guest/lib/printf.h"
 
 #define PAGE 4096ul
 
@@ -38,9 +39,6 @@ int checkpoint(enum abi_exercise exercise, uint32_t step, const uint64_t *arg, s
  * true if it went through, else *fault says what came.
  */
 bool guarded(uint64_t va, enum abi_access access, struct abi_user_fault *fault);
-
-/* printf: %s %c %d %u %x with l, width, 0 and - flags. One write for each call. */
-void printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 size_t strlen(const char *s);
 int strcmp(const char *a, const char *b);

@@ -1,3 +1,5 @@
+#include "guest/lib/printf.h"
+
 #include <stdarg.h>
 
 #include "guest/lib/lib.h"

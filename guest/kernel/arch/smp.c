@@ -6,6 +6,7 @@
 #include "guest/kernel/kstring.h"
 #include "guest/kernel/mm/frame.h"
 #include "guest/kernel/proc/process.h"
+#include "guest/kernel/proc/sched.h"
 
 extern char ap_trampoline[], ap_trampoline_end[];
 

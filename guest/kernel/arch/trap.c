@@ -7,6 +7,7 @@
 #include "guest/kernel/drivers/device.h"
 #include "guest/kernel/kernel.h"
 #include "guest/kernel/mm/space.h"
+#include "guest/kernel/proc/sched.h"
 #include "guest/kernel/proc/syscall.h"
 
 #define VECTOR_INVALID_OPCODE 6

@@ -60,14 +60,6 @@ struct dma_mapping {
     struct viommu_request to_map, to_unmap;
 };
 
-/* ---- Attaching ------------------------------------------------------------ */
-
-/* As the device's mode says; nothing to do where it is not translated. 0 or -ABI_E*. */
-int dma_attach(struct device *device);
-
-/* Off its domain; its mappings are gone, but those of drivers come back with an attach. */
-void dma_detach(struct device *device);
-
 /* ---- Memory --------------------------------------------------------------- */
 
 /* A zeroed page of the kernel for a driver's queues, mapped while attached. NULL without memory. */

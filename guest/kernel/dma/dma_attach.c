@@ -1,4 +1,5 @@
-/* Devices and their domains: what the policy gives each, at every attach. */
+#include "guest/kernel/dma/dma_attach.h"
+
 #include "guest/kernel/dma/bounce.h"
 #include "guest/kernel/dma/dma_domain.h"
 #include "guest/kernel/dma/region.h"

@@ -2,6 +2,7 @@
 
 #include "guest/abi/machine.h"
 #include "guest/kernel/dma/dma.h"
+#include "guest/kernel/dma/dma_attach.h"
 #include "guest/kernel/dma/dma_domain.h"
 #include "guest/kernel/dma/region.h"
 #include "guest/kernel/dma/viommu.h"

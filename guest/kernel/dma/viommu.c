@@ -3,6 +3,7 @@
 #include "guest/abi/dma.h"
 #include "guest/kernel/arch/cpu.h"
 #include "guest/kernel/dma/dma.h"
+#include "guest/kernel/dma/dma_attach.h"
 #include "guest/kernel/dma/viommu_batch.h"
 #include "guest/kernel/drivers/virtio.h"
 #include "guest/kernel/kernel.h"

@@ -3,6 +3,8 @@
 #include "guest/abi/dma.h"
 #include "guest/kernel/arch/cpu.h"
 #include "guest/kernel/dma/dma.h"
+#include "guest/kernel/drivers/blk_call.h"
+#include "guest/kernel/drivers/virtio_trusting.h"
 #include "guest/kernel/kernel.h"
 #include "guest/kernel/kstring.h"
 #include "guest/kernel/mm/frame.h"

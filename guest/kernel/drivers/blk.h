@@ -75,19 +75,4 @@ int blk_add(struct blk *blk, struct blk_request *request);
 /* While requests are under way, progress must come within the policy's time: from now on. */
 void blk_watch(struct blk *blk);
 
-/* ---- blk_call.c ----------------------------------------------------------- */
-
-/*
- * The request has ended with 0 or -ABI_E*, and the device wrote so many bytes of it. Its
- * mapping is dropped by the next dma_commit.
- */
-void blk_job_ended(struct blk *blk, struct blk_request *request, int result, uint64_t written);
-
-/* Goes on with whatever is to be done, after ends: more requests, and who waits is woken. */
-void blk_job_go_on(struct blk *blk);
-
-void blk_job_drop_owned(struct blk *blk, struct process *p);
-
-int64_t blk_call(struct process *p, uint32_t op, uint64_t va);
-
 #endif

@@ -1,12 +1,8 @@
-/*
- * SYS_BLOCK (guest/abi/dma.h). A call becomes a job; a job makes requests as long as it
- * has some to make and there is room, and goes on when requests end, by interrupt. The
- * process waits meanwhile, and its call, started again, finds the job done.
- */
+#include "guest/kernel/drivers/blk_call.h"
+
 #include "guest/abi/dma.h"
 #include "guest/kernel/arch/cpu.h"
 #include "guest/kernel/dma/dma.h"
-#include "guest/kernel/drivers/blk.h"
 #include "guest/kernel/kernel.h"
 #include "guest/kernel/kstring.h"
 #include "guest/kernel/mm/disk_map.h"

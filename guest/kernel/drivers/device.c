@@ -5,6 +5,7 @@
 #include "guest/kernel/arch/cpu.h"
 #include "guest/kernel/arch/lapic.h"
 #include "guest/kernel/dma/dma.h"
+#include "guest/kernel/dma/dma_attach.h"
 #include "guest/kernel/dma/viommu.h"
 #include "guest/kernel/drivers/balloon.h"
 #include "guest/kernel/drivers/blk.h"

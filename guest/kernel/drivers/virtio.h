@@ -118,9 +118,6 @@ void virtq_kick(struct virtq *q);
  */
 int virtq_pop(struct virtq *q, void **token, uint32_t *bytes);
 
-/* The same by a driver that believes everything (ABI_DEVICE_TRUSTING, virtio_trusting.c). */
-int virtq_pop_trusting(struct virtq *q, void **token, uint32_t *bytes);
-
 /* Asks for an interrupt for the next completion: false if that has come already. */
 bool virtq_arm(struct virtq *q);
 

@@ -1,8 +1,4 @@
-/*
- * How not to do it: a driver that takes the device's word. Nothing in the kernel uses
- * this but a policy that asks for it, to show what the checks of virtq_pop are for.
- */
-#include "guest/kernel/drivers/virtio.h"
+#include "guest/kernel/drivers/virtio_trusting.h"
 
 int virtq_pop_trusting(struct virtq *q, void **token, uint32_t *bytes)
 {

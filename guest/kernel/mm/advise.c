@@ -1,4 +1,5 @@
-/* madvise: what a process says of memory that stays mapped. */
+#include "guest/kernel/mm/advise.h"
+
 #include "guest/kernel/arch/cpu.h"
 #include "guest/kernel/arch/layout.h"
 #include "guest/kernel/mm/disk_map.h"

@@ -23,9 +23,6 @@ int space_range(struct process *p, uint64_t start, uint64_t bytes, uint64_t *end
 /* The entry that maps a frame as vma wants. */
 uint64_t space_leaf(const struct process *p, const struct vma *vma, uint64_t frame);
 
-/* SYS_MADVISE (advise.c). */
-int space_advise(struct process *p, uint64_t start, uint64_t bytes, uint32_t advice);
-
 /* Drops the pages of [start, end), not the mapping. The TLB is the caller's business. */
 void space_drop(struct process *p, uint64_t start, uint64_t end);
 

@@ -10,6 +10,7 @@
 #include "guest/kernel/mm/space.h"
 #include "guest/kernel/proc/channel.h"
 #include "guest/kernel/proc/program.h"
+#include "guest/kernel/proc/sched.h"
 
 struct process processes[PROCESSES_MAX];
 

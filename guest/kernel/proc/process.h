@@ -93,21 +93,4 @@ int64_t process_block(struct process *p, const void *what);
 void process_wake(const void *what);
 #define PROCESS_WAITS INT64_MIN
 
-/* ---- sched.c -------------------------------------------------------------- */
-
-/* Makes it runnable, at the end of the queue, and wakes an idle CPU for it. */
-void sched_ready(struct process *p);
-
-/* Takes it off the queue, if it is there. */
-void sched_remove(struct process *p);
-
-/* Whether another process could use this CPU now. */
-bool sched_other(const struct cpu *cpu);
-
-/* Runs whoever is next on this CPU. The current process is saved if it is not it. */
-void schedule(void) __attribute__((noreturn));
-
-/* Back to the current process. */
-void sched_resume(struct process *p) __attribute__((noreturn));
-
 #endif

@@ -1,13 +1,9 @@
-/*
- * Round robin: one queue of runnable processes, a slice each. A CPU with nothing to
- * run sleeps without a timer, unless a device waits for a time; whoever makes work for it sends an
- * interrupt.
- */
+#include "guest/kernel/proc/sched.h"
+
 #include "guest/kernel/arch/lapic.h"
 #include "guest/kernel/drivers/device.h"
 #include "guest/kernel/kernel.h"
 #include "guest/kernel/mm/paging.h"
-#include "guest/kernel/proc/process.h"
 
 #define SLICE_NS 10000000u
 

@@ -4,16 +4,19 @@
 #include "guest/kernel/arch/measure.h"
 #include "guest/kernel/dma/dma_call.h"
 #include "guest/kernel/drivers/blk.h"
+#include "guest/kernel/drivers/blk_call.h"
 #include "guest/kernel/drivers/console.h"
 #include "guest/kernel/drivers/rng.h"
 #include "guest/kernel/kernel.h"
 #include "guest/kernel/kstring.h"
+#include "guest/kernel/mm/advise.h"
 #include "guest/kernel/mm/disk_map.h"
 #include "guest/kernel/mm/frame.h"
 #include "guest/kernel/mm/shared.h"
 #include "guest/kernel/mm/space.h"
 #include "guest/kernel/proc/channel.h"
 #include "guest/kernel/proc/program.h"
+#include "guest/kernel/proc/sched.h"
 
 #define GATE_INSTRUCTION_BYTES 2
 

@@ -1,9 +1,9 @@
+#include "guest/kernel/kstring.h"
+
 /*
  * Memory functions by string instructions: the compiler calls them, and one
  * instruction for many bytes is what counts where each is interpreted.
  */
-#include "guest/kernel/kstring.h"
-
 void *memset(void *to, int byte, size_t bytes)
 {
     void *at = to;
