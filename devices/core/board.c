@@ -21,7 +21,7 @@
 
 struct board_slot {
     const struct board_device *device; /* NULL: the IOMMU's own device */
-    struct dma door;
+    struct dma dma;
     uint64_t gpa;
     unsigned gsi;
     union {
@@ -36,7 +36,7 @@ struct board_slot {
     };
 };
 
-/* What the slot's window and interrupt are, and its door, before the device itself. */
+/* What the slot's window and interrupt are, and its dma handle, before the device itself. */
 static int open_slot(struct board *board, unsigned window, const struct board_device *device)
 {
     struct board_slot *slot = &board->slots[window];
@@ -46,10 +46,10 @@ static int open_slot(struct board *board, unsigned window, const struct board_de
     slot->gpa = ABI_MMIO_GPA + window * ABI_MMIO_BYTES;
     slot->gsi = ABI_MMIO_GSI + window;
     /* The accesses of the IOMMU itself and of a balloon are not translated. */
-    err = dma_create(&slot->door, &board->vm->memory,
+    err = dma_create(&slot->dma, &board->vm->memory,
                      device && device->kind != BOARD_BALLOON ? board->iommu : NULL,
                      device ? device->endpoint : 0);
-    slot->door.vm = board->vm;
+    slot->dma.vm = board->vm;
     return err;
 }
 
@@ -59,7 +59,7 @@ static int create_disk(struct board *board, struct board_slot *slot)
                                             .read_only = slot->device->read_only,
                                             .latency_ns = slot->device->latency_ns };
 
-    return virtio_blk_create(&slot->blk, board->vm, &slot->door, &image, slot->gpa, slot->gsi,
+    return virtio_blk_create(&slot->blk, board->vm, &slot->dma, &image, slot->gpa, slot->gsi,
                              board->error, sizeof(board->error));
 }
 
@@ -70,9 +70,9 @@ static int create_console(struct board *board, struct board_slot *slot)
     int err;
 
     if (!device->nports)
-        return virtio_console_create(&slot->console, board->vm, &slot->door, out,
+        return virtio_console_create(&slot->console, board->vm, &slot->dma, out,
                                      board->serial.room_fd, slot->gpa, slot->gsi);
-    err = virtio_console_create_ports(&slot->console, board->vm, &slot->door, out,
+    err = virtio_console_create_ports(&slot->console, board->vm, &slot->dma, out,
                                       board->serial.room_fd, device->ports, device->nports,
                                       !device->ports_only, slot->gpa, slot->gsi, board->error,
                                       sizeof(board->error));
@@ -86,7 +86,7 @@ static int create_console(struct board *board, struct board_slot *slot)
 
 static int create_vsock(struct board *board, struct board_slot *slot)
 {
-    int err = virtio_vsock_create(&slot->vsock, board->vm, &slot->door, slot->device->guest_cid,
+    int err = virtio_vsock_create(&slot->vsock, board->vm, &slot->dma, slot->device->guest_cid,
                                   slot->device->path, slot->gpa, slot->gsi, board->error,
                                   sizeof(board->error));
 
@@ -101,21 +101,21 @@ static int create_vsock(struct board *board, struct board_slot *slot)
 static int create_device(struct board *board, struct board_slot *slot)
 {
     struct vm *vm = board->vm;
-    struct dma *door = &slot->door;
+    struct dma *dma = &slot->dma;
 
     if (!slot->device)
-        return virtio_iommu_create(&slot->iommu, vm, board->iommu, door, slot->gpa, slot->gsi);
+        return virtio_iommu_create(&slot->iommu, vm, board->iommu, dma, slot->gpa, slot->gsi);
     switch (slot->device->kind) {
-    case BOARD_PROBE: return probe_create(&slot->probe, vm, door, slot->gpa, slot->gsi);
+    case BOARD_PROBE: return probe_create(&slot->probe, vm, dma, slot->gpa, slot->gsi);
     case BOARD_BLK: return create_disk(board, slot);
-    case BOARD_RNG: return virtio_rng_create(&slot->rng, vm, door, slot->gpa, slot->gsi);
+    case BOARD_RNG: return virtio_rng_create(&slot->rng, vm, dma, slot->gpa, slot->gsi);
     case BOARD_CONSOLE: return create_console(board, slot);
     case BOARD_NET:
-        return virtio_net_create(&slot->net, vm, door, slot->device->net, slot->gpa, slot->gsi,
+        return virtio_net_create(&slot->net, vm, dma, slot->device->net, slot->gpa, slot->gsi,
                                  board->error, sizeof(board->error));
     case BOARD_VSOCK: return create_vsock(board, slot);
     case BOARD_BALLOON:
-        return virtio_balloon_create(&slot->balloon, vm, door, board->iommu,
+        return virtio_balloon_create(&slot->balloon, vm, dma, board->iommu,
                                      (uint32_t)(slot->device->bytes >> BALLOON_PAGE_SHIFT),
                                      slot->gpa, slot->gsi);
     }
@@ -144,7 +144,7 @@ static void destroy_slots(struct board *board)
         struct board_slot *slot = &board->slots[--board->nslots];
 
         destroy_device(slot);
-        dma_destroy(&slot->door);
+        dma_destroy(&slot->dma);
     }
     free(board->slots);
     board->slots = NULL;
@@ -183,7 +183,7 @@ static int create_slots(struct board *board, const struct board_config *config)
             break;
         err = create_device(board, &board->slots[i]);
         if (err) {
-            dma_destroy(&board->slots[i].door);
+            dma_destroy(&board->slots[i].dma);
             break;
         }
         board->nslots++;
@@ -269,11 +269,11 @@ static struct board_slot *slot_of(const struct board *board, unsigned device)
     return window < board->nslots ? &board->slots[window] : NULL;
 }
 
-struct dma *board_door(const struct board *board, unsigned device)
+struct dma *board_dma(const struct board *board, unsigned device)
 {
     struct board_slot *slot = slot_of(board, device);
 
-    return slot ? &slot->door : NULL;
+    return slot ? &slot->dma : NULL;
 }
 
 struct probe *board_probe(const struct board *board, unsigned device)
@@ -322,9 +322,9 @@ bool board_report(const struct board *board, unsigned window, struct board_repor
         return false;
     *report = (struct board_report){ .name = "dma-probe", /* which has no queues */
                                      .gpa = slot->gpa,
-                                     .translated = slot->door.iommu != NULL,
-                                     .endpoint = slot->door.id,
-                                     .dma_faults = slot->door.faults };
+                                     .translated = slot->dma.iommu != NULL,
+                                     .endpoint = slot->dma.id,
+                                     .dma_faults = slot->dma.faults };
     if (!slot->device)
         report->iommu = &slot->iommu;
     else if (slot->device->kind == BOARD_BLK)
@@ -391,7 +391,7 @@ static struct board_node describe_slot(const struct board_slot *slot)
                                 .gsi = (int)slot->gsi,
                                 .sense = BOARD_LEVEL_HIGH,
                                 .is_iommu = !slot->device,
-                                .translated = slot->device && slot->door.iommu,
+                                .translated = slot->device && slot->dma.iommu,
                                 .endpoint = slot->device ? slot->device->endpoint : 0 };
 }
 

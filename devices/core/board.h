@@ -136,7 +136,7 @@ void board_resize(struct board *board, uint16_t columns, uint16_t rows);
 
 /* ---- The device with this index in board_config's list ---- */
 
-struct dma *board_door(const struct board *board, unsigned device);       /* NULL: no such device */
+struct dma *board_dma(const struct board *board, unsigned device);        /* NULL: no such device */
 struct probe *board_probe(const struct board *board, unsigned device);    /* NULL: not a probe */
 struct virtio_blk *board_blk(const struct board *board, unsigned device); /* NULL: not a disk */
 

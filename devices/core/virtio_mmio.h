@@ -3,7 +3,7 @@
  * virtio devices: status, feature negotiation, queues, interrupts, DEVICE_NEEDS_RESET.
  *
  * A device model is a struct virtio_class and an owner. Its callbacks run with the lock
- * of the device's door held, on the thread of a vCPU or the I/O thread (io_thread.h).
+ * of the device's dma handle held, on the thread of a vCPU or the I/O thread (io_thread.h).
  */
 #ifndef STRATA_CORE_VIRTIO_MMIO_H
 #define STRATA_CORE_VIRTIO_MMIO_H
@@ -48,7 +48,7 @@ struct virtio_class {
     void (*notify)(void *owner, unsigned queue);
     /*
      * Back to the state after power-on, nothing in flight any more: may wait on a
-     * condition with the lock of the door, never for the guest. NULL: nothing to do.
+     * condition with the lock of the dma handle, never for the guest. NULL: nothing to do.
      */
     void (*reset)(void *owner);
     /*
@@ -107,11 +107,11 @@ int virtio_mmio_create(struct virtio_mmio *device, const struct virtio_class *cl
 
 /*
  * Looks for buffers in a queue as if the driver had notified the device, if it works at
- * all. Without the lock of the door, on the thread of `vcpu` (NULL: tests).
+ * all. Without the lock of the dma handle, on the thread of `vcpu` (NULL: tests).
  */
 void virtio_poll(struct virtio_mmio *device, struct vcpu *vcpu, unsigned queue);
 
-/* ---- For device models, with the lock of the door held ---- */
+/* ---- For device models, with the lock of the dma handle held ---- */
 
 bool virtio_has(const struct virtio_mmio *device, unsigned feature_bit);
 

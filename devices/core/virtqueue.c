@@ -46,7 +46,7 @@ static int unreachable(struct virtqueue *queue)
 
 /*
  * Reads from a part of the queue: through the window while that is one piece of host
- * memory, else through the door each time.
+ * memory, else through the dma handle each time.
  */
 static int part_read(struct virtqueue *queue, struct dma_window *window, uint64_t base,
                      uint64_t bytes, uint64_t offset, void *to, size_t len)

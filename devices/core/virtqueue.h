@@ -3,7 +3,7 @@
  * tables, event index. Descriptors are copied once and the copy is validated; every
  * loop is bounded by the queue's size.
  *
- * All functions need the lock of the queue's door (dma.h).
+ * All functions need the lock of the queue's dma handle (dma.h).
  */
 #ifndef STRATA_CORE_VIRTQUEUE_H
 #define STRATA_CORE_VIRTQUEUE_H

@@ -80,8 +80,8 @@ static uint32_t never_issued(struct hostile_blk_state *hostile, uint16_t head)
 /* ---- Memory that no request gave the device ---- */
 
 /*
- * Page by page, as on a bus. The completion came with the door's lock held, so this cannot
- * be dma_perform; the door is the same.
+ * Page by page, as on a bus. The completion came with the dma handle's lock held, so this cannot
+ * be dma_perform; the dma handle is the same.
  */
 static void write_memory(struct hostile_blk_state *hostile, uint64_t iova, uint64_t bytes)
 {
@@ -255,7 +255,7 @@ unlock:
     return err;
 }
 
-/* One range through the door, as a bus would carry it, at most a page at a time. */
+/* One range through the dma handle, as a bus would carry it, at most a page at a time. */
 static void replay_range(struct virtio_blk *blk, const struct dma_range *range, uint8_t fill,
                          struct dma_outcome *outcome)
 {

@@ -42,20 +42,20 @@ struct hostile_blk_outcome {
     uint64_t acts;        /* of them lied about, or used for an attack */
     uint64_t tried_bytes; /* DMA that no request asked for */
     uint64_t done_bytes;  /* of it: got through to memory */
-    uint64_t faults;      /* of it: stopped at the door */
+    uint64_t faults;      /* of it: stopped at the dma handle */
     struct dma_outcome last;
     uint64_t withheld; /* now */
 };
 
 /*
- * From any thread, without the door's lock, while the VM runs or not. Starts the outcome
+ * From any thread, without the dma handle's lock, while the VM runs or not. Starts the outcome
  * anew. 0; -EINVAL: no such mode; -ENOMEM.
  */
 int virtio_blk_turn_hostile(struct virtio_blk *blk, const struct hostile_blk_plan *plan);
 
 /*
  * HOSTILE_BLK_REPLAY: writes `fill` over what the remembered request's data was, now, up
- * to the first fault; also counted in the device's outcome. Without the door's lock.
+ * to the first fault; also counted in the device's outcome. Without the dma handle's lock.
  * -ENOENT: no request was remembered.
  */
 int hostile_blk_replay(struct virtio_blk *blk, struct dma_outcome *outcome);

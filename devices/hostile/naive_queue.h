@@ -1,7 +1,7 @@
 /*
  * A device that believes its driver: walks a descriptor chain as it stands in memory,
  * with none of the checks of devices/core/virtqueue.h. It exists to show what those
- * checks are for. Only its watchdog and the door keep it from doing harm.
+ * checks are for. Only its watchdog and the dma handle keep it from doing harm.
  */
 #ifndef STRATA_HOSTILE_NAIVE_QUEUE_H
 #define STRATA_HOSTILE_NAIVE_QUEUE_H
@@ -31,10 +31,10 @@ struct naive_queue_walk {
     uint64_t checked_bytes; /* lengths as checked */
     uint64_t used_bytes;    /* lengths as used */
     uint64_t done_bytes;    /* of these: moved */
-    int error;              /* 0, or what the door said to the last access it refused */
+    int error;              /* 0, or what the dma handle said to the last access it refused */
 };
 
-/* Takes one chain, and moves its data. Without the door's lock. */
+/* Takes one chain, and moves its data. Without the dma handle's lock. */
 void naive_queue_walk(struct dma *dma, const struct naive_queue_plan *plan,
                       struct naive_queue_walk *walk);
 

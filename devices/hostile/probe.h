@@ -33,7 +33,7 @@ struct probe {
     struct vm *vm; /* NULL: no interrupts (tests) */
     struct dma *dma;
     unsigned gsi;
-    struct probe_state state; /* under the door's lock */
+    struct probe_state state; /* under the dma handle's lock */
     struct dma_window remembered;
     atomic_bool busy; /* a request of its own is on the bus: further commands are ignored */
     struct bus_region region;
@@ -45,7 +45,7 @@ int probe_create(struct probe *probe, struct vm *vm, struct dma *dma, uint64_t b
 
 /*
  * Carries out an attack function with the parameters in probe->state, as a write to
- * ABI_PROBE_ATTACK does; result, error and first say what came of it. Without the door's
+ * ABI_PROBE_ATTACK does; result, error and first say what came of it. Without the dma handle's
  * lock. Where the probe is busy, nothing happens.
  */
 void probe_attack(struct probe *probe, enum abi_probe_attack attack);

@@ -17,7 +17,7 @@ struct job {
     int error;
 };
 
-/* ---- Interrupts: with the door's lock held -------------------------------- */
+/* ---- Interrupts: with the dma handle's lock held -------------------------------- */
 
 void probe_set_line(struct probe *probe)
 {
@@ -129,7 +129,7 @@ static void message(struct probe *probe, struct job *job)
 
 /*
  * A device with a translation cache of its own (or a model of one that keeps a host
- * pointer): what it kept is good only as long as the door's generation says so.
+ * pointer): what it kept is good only as long as the dma handle's generation says so.
  */
 static void remember(struct probe *probe, struct job *job)
 {

@@ -7,7 +7,7 @@
 
 #include "devices/hostile/probe.h"
 
-/* With the door's lock: puts the interrupt line where the status says; adds to the status. */
+/* With the dma handle's lock: puts the interrupt line where the status says; adds to the status. */
 void probe_set_line(struct probe *probe);
 void probe_raise(struct probe *probe, uint32_t bits);
 
@@ -15,7 +15,7 @@ void probe_raise(struct probe *probe, uint32_t bits);
 bool probe_begin(struct probe *probe);
 
 /*
- * After probe_begin, without the door's lock: carries out what DMA_COMMAND says, or an
+ * After probe_begin, without the dma handle's lock: carries out what DMA_COMMAND says, or an
  * attack function, and gives the probe free.
  */
 void probe_run_dma(struct probe *probe);

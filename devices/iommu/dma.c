@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "devices/iommu/door.h"
+#include "devices/iommu/dma_segment.h"
 #include "devices/iommu/unit.h"
 #include "vmm/machine/memory.h"
 
@@ -57,9 +57,9 @@ void dma_unlock(struct dma *dma)
         dma->unlocked(dma->unlocked_owner);
 }
 
-/* Guest RAM, as the door sees it. */
+/* Guest RAM, as the dma handle sees it. */
 
-void *door_host(const struct memory *memory, uint64_t gpa, uint64_t *available)
+void *dma_host(const struct memory *memory, uint64_t gpa, uint64_t *available)
 {
     for (unsigned i = 0; i < memory->nslots; i++) {
         const struct memory_slot *slot = &memory->slots[i];
@@ -72,11 +72,11 @@ void *door_host(const struct memory *memory, uint64_t gpa, uint64_t *available)
     return NULL;
 }
 
-bool door_all_ram(const struct memory *memory, uint64_t gpa, uint64_t len)
+bool dma_all_ram(const struct memory *memory, uint64_t gpa, uint64_t len)
 {
     uint64_t available;
 
-    while (len && door_host(memory, gpa, &available)) {
+    while (len && dma_host(memory, gpa, &available)) {
         if (available >= len)
             return true;
         gpa += available;
@@ -85,7 +85,7 @@ bool door_all_ram(const struct memory *memory, uint64_t gpa, uint64_t len)
     return false;
 }
 
-bool door_any_ram(const struct memory *memory, uint64_t gpa, uint64_t len)
+bool dma_any_ram(const struct memory *memory, uint64_t gpa, uint64_t len)
 {
     for (unsigned i = 0; len && i < memory->nslots; i++) {
         const struct memory_slot *slot = &memory->slots[i];
@@ -96,7 +96,7 @@ bool door_any_ram(const struct memory *memory, uint64_t gpa, uint64_t len)
     return false;
 }
 
-uint64_t door_ram_end(const struct memory *memory)
+uint64_t dma_ram_end(const struct memory *memory)
 {
     uint64_t end = 0;
 
@@ -116,8 +116,8 @@ static void count(atomic_ullong *counter)
                           memory_order_relaxed);
 }
 
-void door_fault(struct dma *dma, enum iommu_fault_reason reason, enum dma_direction direction,
-                uint64_t iova, struct iommu_fault *fault)
+void dma_fault(struct dma *dma, enum iommu_fault_reason reason, enum dma_direction direction,
+               uint64_t iova, struct iommu_fault *fault)
 {
     *fault = (struct iommu_fault){
         .reason = reason, .access = direction, .endpoint = dma->id, .iova = iova
@@ -152,7 +152,7 @@ static inline const struct iotlb_entry *find(struct dma *dma, uint64_t iova, uin
     count(&endpoint->tlb_misses);
     if (iommu_resolve(endpoint, iova, len, direction, own, &reason) == 0)
         return own;
-    door_fault(dma, reason, direction, iova, fault);
+    dma_fault(dma, reason, direction, iova, fault);
     return NULL;
 }
 
@@ -169,7 +169,7 @@ static void *find_host(struct dma *dma, uint64_t iova, uint64_t len, enum dma_di
     void *host;
 
     if (untranslated(dma)) {
-        host = door_host(dma->memory, iova, available);
+        host = dma_host(dma->memory, iova, available);
         if (host)
             return host;
     } else {
@@ -182,7 +182,7 @@ static void *find_host(struct dma *dma, uint64_t iova, uint64_t len, enum dma_di
         }
     }
     /* Registers of a device, or nothing at all: not for those who know only memory. */
-    door_fault(dma, IOMMU_FAULT_MAPPING, direction, iova, &fault);
+    dma_fault(dma, IOMMU_FAULT_MAPPING, direction, iova, &fault);
     return NULL;
 }
 
@@ -303,25 +303,25 @@ int64_t dma_discard(struct dma *dma, const struct iommu *iommu, uint64_t gpa, ui
 
 /* What dma_request.c asks. */
 
-int door_resolve(struct dma *dma, uint64_t iova, enum dma_direction direction, bool ats,
-                 struct door_span *span, struct iommu_fault *fault)
+int dma_resolve(struct dma *dma, uint64_t iova, enum dma_direction direction, bool ats,
+                struct dma_segment *span, struct iommu_fault *fault)
 {
     uint64_t in_page = IOPT_PAGE_BYTES - (iova & (IOPT_PAGE_BYTES - 1)), available = in_page;
     bool message = iova >= IOMMU_MSI_FIRST && iova <= IOMMU_MSI_LAST;
-    bool believed = ats && (door_without(dma) & IOMMU_WITHOUT_TRANSLATED);
+    bool believed = ats && (dma_disabled_checks(dma) & IOMMU_WITHOUT_TRANSLATED);
     const struct iotlb_entry *entry;
     struct iotlb_entry own;
 
-    *span = (struct door_span){ .gpa = iova, .len = in_page };
+    *span = (struct dma_segment){ .gpa = iova, .len = in_page };
     if (untranslated(dma) || believed) {
         span->message = message;
-        span->host = door_host(dma->memory, iova, &available);
+        span->host = dma_host(dma->memory, iova, &available);
         if (span->host && available < in_page)
             span->len = available;
         return 0;
     }
     if (ats) {
-        door_fault(dma, IOMMU_FAULT_UNKNOWN, direction, iova, fault);
+        dma_fault(dma, IOMMU_FAULT_UNKNOWN, direction, iova, fault);
         return -EFAULT;
     }
     span->translated = true;
@@ -338,18 +338,18 @@ int door_resolve(struct dma *dma, uint64_t iova, enum dma_direction direction, b
     return 0;
 }
 
-bool door_may_signal(const struct dma *dma, uint8_t vector)
+bool dma_may_signal(const struct dma *dma, uint8_t vector)
 {
-    if (!dma->endpoint || (door_without(dma) & IOMMU_WITHOUT_MSI))
+    if (!dma->endpoint || (dma_disabled_checks(dma) & IOMMU_WITHOUT_MSI))
         return true;
     return dma->endpoint->vectors[vector / 64] >> vector % 64 & 1;
 }
 
-struct dma *door_of_requester(struct dma *dma, uint32_t requester)
+struct dma *dma_of_requester(struct dma *dma, uint32_t requester)
 {
     struct iommu_endpoint *endpoint;
 
-    if (!dma->iommu || !(door_without(dma) & IOMMU_WITHOUT_REQUESTER))
+    if (!dma->iommu || !(dma_disabled_checks(dma) & IOMMU_WITHOUT_REQUESTER))
         return dma;
     pthread_mutex_lock(&dma->iommu->lock);
     endpoint = iommu_find(dma->iommu, requester);
@@ -357,7 +357,7 @@ struct dma *door_of_requester(struct dma *dma, uint32_t requester)
     return endpoint ? endpoint->dma : NULL;
 }
 
-uint32_t door_without(const struct dma *dma)
+uint32_t dma_disabled_checks(const struct dma *dma)
 {
     if (!dma->iommu)
         return UINT32_MAX;

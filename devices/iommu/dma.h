@@ -1,5 +1,5 @@
 /*
- * The one door of devices to guest memory: (endpoint, address, length, direction) in,
+ * The one dma handle of devices to guest memory: (endpoint, address, length, direction) in,
  * host memory out. Everything passes it: rings, descriptors, data.
  *
  * A device owns one struct dma. Its lock is the device's lock: held while the device
@@ -62,8 +62,8 @@ struct dma {
 };
 
 /*
- * The door of one endpoint, in place. With iommu NULL it is untranslated: the IOMMU's own
- * door, and every device's where there is no IOMMU. `memory` outlives it. 0 or -errno of
+ * The dma handle of one endpoint, in place. With iommu NULL it is untranslated: the IOMMU's own
+ * dma handle, and every device's where there is no IOMMU. `memory` outlives it. 0 or -errno of
  * iommu_add_endpoint.
  */
 int dma_create(struct dma *dma, const struct memory *memory, struct iommu *iommu,
@@ -137,7 +137,7 @@ struct dma_transfer {
     const struct dma_range *ranges; /* the caller's, kept until the end */
     unsigned nranges;
     void (*cancel)(struct dma_transfer *transfer);
-    uint64_t drains; /* of the door when it began */
+    uint64_t drains; /* of the dma handle when it began */
 };
 
 /*

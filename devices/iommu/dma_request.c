@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "devices/iommu/door.h"
+#include "devices/iommu/dma_segment.h"
 #include "vmm/machine/irq.h"
 #include "vmm/machine/vm.h"
 
@@ -19,7 +19,7 @@ struct piece {
     const struct dma_request *request;
     uint64_t iova;
     uint8_t *data;
-    struct door_span span;
+    struct dma_segment span;
 };
 
 static void fail(struct dma_outcome *outcome, int error)
@@ -34,11 +34,11 @@ static void done(struct dma_outcome *outcome, enum dma_target target, uint64_t b
     outcome->done += bytes;
 }
 
-/* A fault that is found here, not by the tables. With the door's lock. */
-static int refuse(struct dma *door, const struct dma_request *request, uint64_t iova,
+/* A fault that is found here, not by the tables. With the dma handle's lock. */
+static int refuse(struct dma *requester_dma, const struct dma_request *request, uint64_t iova,
                   enum iommu_fault_reason reason, struct dma_outcome *outcome)
 {
-    door_fault(door, reason, request->direction, iova, &outcome->fault);
+    dma_fault(requester_dma, reason, request->direction, iova, &outcome->fault);
     return -EFAULT;
 }
 
@@ -49,35 +49,36 @@ static bool is_message(const struct piece *piece)
 }
 
 /* Not one that makes itself an NMI, SMI or INIT, whatever its vector. */
-static bool may_signal(const struct dma *door, const struct piece *piece)
+static bool may_signal(const struct dma *requester_dma, const struct piece *piece)
 {
     uint32_t data, delivery;
 
     if (!is_message(piece))
         return false;
-    if (door_without(door) & IOMMU_WITHOUT_MSI)
+    if (dma_disabled_checks(requester_dma) & IOMMU_WITHOUT_MSI)
         return true;
     memcpy(&data, piece->data, sizeof(data));
     delivery = data & MESSAGE_DELIVERY;
     return (delivery == MESSAGE_FIXED || delivery == MESSAGE_LOWEST) &&
-           door_may_signal(door, data & MESSAGE_VECTOR);
+           dma_may_signal(requester_dma, data & MESSAGE_VECTOR);
 }
 
 /*
  * Finds out where the next piece goes, and moves it if that is RAM, under one lock: 0, or
  * -EFAULT with the record in *outcome.
  */
-static int enter(struct dma *door, struct piece *piece, uint64_t left, struct dma_outcome *outcome)
+static int enter(struct dma *requester_dma, struct piece *piece, uint64_t left,
+                 struct dma_outcome *outcome)
 {
     const struct dma_request *request = piece->request;
-    struct door_span *span = &piece->span;
+    struct dma_segment *span = &piece->span;
     int err;
 
-    dma_lock(door);
-    err = door_resolve(door, piece->iova, request->direction, request->translated, span,
-                       &outcome->fault);
-    if (!err && span->translated && span->message && !may_signal(door, piece))
-        err = refuse(door, request, piece->iova, IOMMU_FAULT_MAPPING, outcome);
+    dma_lock(requester_dma);
+    err = dma_resolve(requester_dma, piece->iova, request->direction, request->translated, span,
+                      &outcome->fault);
+    if (!err && span->translated && span->message && !may_signal(requester_dma, piece))
+        err = refuse(requester_dma, request, piece->iova, IOMMU_FAULT_MAPPING, outcome);
     if (span->len > left)
         span->len = left;
     if (!err && span->host) {
@@ -86,7 +87,7 @@ static int enter(struct dma *door, struct piece *piece, uint64_t left, struct dm
         else
             memcpy(piece->data, span->host, span->len);
     }
-    dma_unlock(door);
+    dma_unlock(requester_dma);
     return err;
 }
 
@@ -141,21 +142,22 @@ static void move_peer(const struct piece *piece, struct vm *vm, struct dma_outco
     }
 }
 
-/* What can be said before any page is looked at: the door to take, or NULL for a fault. */
+/* What can be said before any page is looked at: the dma handle to take, or NULL for a fault. */
 static struct dma *admit(struct dma *dma, const struct dma_request *request,
                          struct dma_outcome *outcome)
 {
     bool wraps = request->iova + (request->len - 1) < request->iova;
-    struct dma *door = dma;
+    struct dma *requester_dma = dma;
 
     if (!dma->iommu)
         return dma;
     if (request->claims)
-        door = door_of_requester(dma, request->requester);
-    if (door && (!wraps || door_without(dma) & IOMMU_WITHOUT_WRAP))
-        return door;
+        requester_dma = dma_of_requester(dma, request->requester);
+    if (requester_dma && (!wraps || dma_disabled_checks(dma) & IOMMU_WITHOUT_WRAP))
+        return requester_dma;
     dma_lock(dma);
-    refuse(dma, request, request->iova, door ? IOMMU_FAULT_UNKNOWN : IOMMU_FAULT_DOMAIN, outcome);
+    refuse(dma, request, request->iova, requester_dma ? IOMMU_FAULT_UNKNOWN : IOMMU_FAULT_DOMAIN,
+           outcome);
     dma_unlock(dma);
     return NULL;
 }
@@ -163,17 +165,17 @@ static struct dma *admit(struct dma *dma, const struct dma_request *request,
 void dma_perform(struct dma *dma, const struct dma_request *request, struct dma_outcome *outcome)
 {
     struct piece piece = { .request = request };
-    struct dma *door;
+    struct dma *requester_dma;
     uint64_t at = 0;
 
     *outcome = (struct dma_outcome){ 0 };
     if (!request->len)
         return;
-    door = admit(dma, request, outcome);
-    while (door && at < request->len) {
+    requester_dma = admit(dma, request, outcome);
+    while (requester_dma && at < request->len) {
         piece.iova = request->iova + at;
         piece.data = (uint8_t *)request->data + at;
-        if (enter(door, &piece, request->len - at, outcome))
+        if (enter(requester_dma, &piece, request->len - at, outcome))
             break;
         if (piece.span.host)
             done(outcome, DMA_RAM, piece.span.len);

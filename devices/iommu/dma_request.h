@@ -14,7 +14,7 @@
  *
  * Where addresses are translated, that a request says it is so already is believed only
  * with IOMMU_WITHOUT_TRANSLATED, and is a fault otherwise. The identity it claims is believed
- * only with IOMMU_WITHOUT_REQUESTER; otherwise it has its door's.
+ * only with IOMMU_WITHOUT_REQUESTER; otherwise it has its dma handle's.
  */
 #ifndef STRATA_IOMMU_DMA_REQUEST_H
 #define STRATA_IOMMU_DMA_REQUEST_H
@@ -50,7 +50,7 @@ struct dma_outcome {
 
 /*
  * Carries out one request, page by page as a bus does: what came through before a fault
- * stays done. Without any device's lock held: it takes the door's, and for peers none. A
+ * stays done. Without any device's lock held: it takes the dma handle's, and for peers none. A
  * peer's registers do to it what they do to a CPU; that may be a request of the peer.
  */
 void dma_perform(struct dma *dma, const struct dma_request *request, struct dma_outcome *outcome);

@@ -1,4 +1,4 @@
-/* Transfers: what outlasts a door's lock, and how the IOMMU waits for it. */
+/* Transfers: what outlasts a dma handle's lock, and how the IOMMU waits for it. */
 #include "devices/iommu/dma.h"
 
 int dma_transfer_begin(struct dma *dma, struct dma_transfer *transfer,

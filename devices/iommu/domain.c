@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "devices/iommu/door.h"
+#include "devices/iommu/dma_segment.h"
 #include "devices/iommu/unit.h"
 
 #define RIGHTS (IOMMU_READ | IOMMU_WRITE | IOMMU_MMIO)
@@ -203,13 +203,13 @@ static bool reserved(const struct iommu *iommu, const struct iommu_domain *domai
 static bool may_be_target(const struct iommu *iommu, uint64_t gpa, uint64_t len, uint32_t rights)
 {
     if (FAULT(WRAP) && gpa + len < gpa) /* looks at where it ends only */
-        return door_all_ram(iommu->memory, gpa + len - 1, 1);
+        return dma_all_ram(iommu->memory, gpa + len - 1, 1);
     if (!len || gpa >= IOPT_GPA_LIMIT || len > IOPT_GPA_LIMIT - gpa)
         return false;
-    if (door_all_ram(iommu->memory, gpa, len))
+    if (dma_all_ram(iommu->memory, gpa, len))
         return true;
     return (iommu->config.without & IOMMU_WITHOUT_PEER) && (rights & IOMMU_MMIO) &&
-           !door_any_ram(iommu->memory, gpa, len);
+           !dma_any_ram(iommu->memory, gpa, len);
 }
 
 static bool over_quota(const struct iommu *iommu, const struct iommu_domain *domain)

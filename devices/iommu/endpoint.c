@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "devices/iommu/dma.h"
-#include "devices/iommu/door.h"
+#include "devices/iommu/dma_segment.h"
 #include "devices/iommu/unit.h"
 
 /* Of what is found at once; with the leaf around its first byte, a size in 32 bits. */
@@ -239,13 +239,13 @@ int iommu_resolve(struct iommu_endpoint *endpoint, uint64_t iova, uint64_t len, 
     if (need & ~leaf.rights)
         return -EFAULT;
 
-    host = door_host(iommu->memory, leaf.gpa, &available);
+    host = dma_host(iommu->memory, leaf.gpa, &available);
     if (!host || available < leaf.bytes) {
         /* Where RAM ends within a leaf, or is in two pieces, the page is what counts. */
         leaf.gpa += (iova - leaf.first) & ~(IOPT_PAGE_BYTES - 1);
         leaf.first = iova & ~(IOPT_PAGE_BYTES - 1);
         leaf.bytes = run = IOPT_PAGE_BYTES;
-        host = door_host(iommu->memory, leaf.gpa, &available);
+        host = dma_host(iommu->memory, leaf.gpa, &available);
     }
     *found = (struct iotlb_entry){
         .first = leaf.first,

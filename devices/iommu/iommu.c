@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "devices/iommu/door.h"
+#include "devices/iommu/dma_segment.h"
 #include "devices/iommu/unit.h"
 
 #define PAGE_SIZES         (1ull << 12 | 1ull << 21 | 1ull << 30)
@@ -57,7 +57,7 @@ int iommu_create(struct iommu **made, const struct memory *memory,
         goto free_unit;
     atomic_init(&iommu->bypass, config->boot_bypass);
     iommu->tables.tables_max = iommu->config.table_bytes_max / TABLE_BYTES;
-    err = pins_create(&iommu->pins, door_ram_end(memory));
+    err = pins_create(&iommu->pins, dma_ram_end(memory));
     if (err)
         goto free_unit;
     err = iommu_faults_create(&iommu->faults, iommu->config.faults_max);

@@ -2,7 +2,7 @@
  * The insides of an IOMMU: what iommu.c, domain.c, endpoint.c and faults.c share.
  *
  * Locks, in this order: the unit's (control), one endpoint's (its struct dma), then the
- * leaves: the fault queue's, and a door's transfers_lock. Translation takes no lock but
+ * leaves: the fault queue's, and a dma handle's transfers_lock. Translation takes no lock but
  * its endpoint's.
  */
 #ifndef STRATA_IOMMU_UNIT_H

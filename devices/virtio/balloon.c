@@ -204,12 +204,12 @@ static const struct virtio_class balloon_class = {
     .config_write = config_write,
 };
 
-int virtio_balloon_create(struct virtio_balloon *balloon, struct vm *vm, struct dma *door,
+int virtio_balloon_create(struct virtio_balloon *balloon, struct vm *vm, struct dma *dma,
                           const struct iommu *iommu, uint32_t target_pages, uint64_t base,
                           unsigned gsi)
 {
     *balloon = (struct virtio_balloon){ .iommu = iommu, .state.target_pages = target_pages };
-    return virtio_mmio_create(&balloon->mmio, &balloon_class, balloon, vm, door, base, gsi);
+    return virtio_mmio_create(&balloon->mmio, &balloon_class, balloon, vm, dma, base, gsi);
 }
 
 void virtio_balloon_look(struct virtio_balloon *balloon, struct virtio_balloon_view *view)

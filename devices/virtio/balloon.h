@@ -58,18 +58,18 @@ struct virtio_balloon_view {
 };
 
 /*
- * Puts the device on the VM's memory bus (vm NULL: on no bus, no interrupts); `door` is an
+ * Puts the device on the VM's memory bus (vm NULL: on no bus, no interrupts); `dma` is an
  * untranslated one and the caller's; it and `iommu` outlive the device. 0 or -errno of
  * virtio_mmio_create.
  */
-int virtio_balloon_create(struct virtio_balloon *balloon, struct vm *vm, struct dma *door,
+int virtio_balloon_create(struct virtio_balloon *balloon, struct vm *vm, struct dma *dma,
                           const struct iommu *iommu, uint32_t target_pages, uint64_t base,
                           unsigned gsi);
 
-/* Any thread, without the door's lock. */
+/* Any thread, without the dma handle's lock. */
 void virtio_balloon_look(struct virtio_balloon *balloon, struct virtio_balloon_view *view);
 
-/* So many 4K pages should be in the balloon. Any thread, without the door's lock. */
+/* So many 4K pages should be in the balloon. Any thread, without the dma handle's lock. */
 void virtio_balloon_set_target(struct virtio_balloon *balloon, uint32_t pages);
 
 /*

@@ -92,7 +92,7 @@ static void count(struct virtio_blk *blk, const struct blk_request *request, uin
 
 /*
  * Ends a request: `moved` bytes of its writable part, from the first on, were written.
- * The status goes through the door like everything else, and is lost where the driver
+ * The status goes through the dma handle like everything else, and is lost where the driver
  * has taken its memory away by now: the request comes back all the same.
  */
 static void complete(struct blk_request *request, uint8_t status, uint64_t moved)

@@ -72,7 +72,7 @@ struct virtio_blk {
     uint64_t resets;      /* of the device or its queue */
     bool starved;         /* all requests were under way */
     bool used;            /* something was given back since the driver was told */
-    pthread_cond_t ended; /* with the door's lock: under_way fell to 0 */
+    pthread_cond_t ended; /* with the dma handle's lock: under_way fell to 0 */
 
     /* The one place where a hostile device (devices/hostile/blk.h) comes in. NULL: honest. */
     void (*before_push)(void *hostile, struct virtio_blk_completion *completion);

@@ -234,14 +234,14 @@ static const struct virtio_class console_class = {
     .settle = settle,
 };
 
-int virtio_console_create(struct virtio_console *console, struct vm *vm, struct dma *door,
+int virtio_console_create(struct virtio_console *console, struct vm *vm, struct dma *dma,
                           struct console *out, int room_fd, uint64_t base, unsigned gsi)
 {
     *console = (struct virtio_console){ .out = out, .room_fd = room_fd };
-    return virtio_mmio_create(&console->mmio, &console_class, console, vm, door, base, gsi);
+    return virtio_mmio_create(&console->mmio, &console_class, console, vm, dma, base, gsi);
 }
 
-int virtio_console_create_ports(struct virtio_console *console, struct vm *vm, struct dma *door,
+int virtio_console_create_ports(struct virtio_console *console, struct vm *vm, struct dma *dma,
                                 struct console *out, int room_fd,
                                 const struct console_port_config *configs, unsigned nports,
                                 bool first, uint64_t base, unsigned gsi, char *error,
@@ -257,7 +257,7 @@ int virtio_console_create_ports(struct virtio_console *console, struct vm *vm, s
     ports->class.features |= 1ull << VIRTIO_CONSOLE_F_MULTIPORT;
     ports->class.nqueues = 2 * (ports->count + 1);
     ports->class.queues = ports->queues;
-    err = virtio_mmio_create(&console->mmio, &ports->class, console, vm, door, base, gsi);
+    err = virtio_mmio_create(&console->mmio, &ports->class, console, vm, dma, base, gsi);
     if (err) {
         snprintf(error, error_bytes, "--virtio-port: %s", strerror(-err));
         virtio_console_destroy(console);

@@ -2,7 +2,7 @@
  * virtio-console (virtio 1.2, 5.3) with one port: a receive and a transmit queue. Its
  * output goes where the serial port's goes; its size is that of the terminal there.
  *
- * Output is copied out of guest memory under the lock of the door and written without it,
+ * Output is copied out of guest memory under the lock of the dma handle and written without it,
  * on the thread of the vCPU that kicked: a reader that takes nothing stops neither the
  * IOMMU nor the other vCPUs. More ports are console_ports.h's.
  */
@@ -30,7 +30,7 @@ struct virtio_console {
     struct console *out;         /* not owned */
     int room_fd;
     atomic_bool transmit_due; /* the driver kicked, and nobody has looked yet */
-    /* The rest is under the lock of the door. */
+    /* The rest is under the lock of the dma handle. */
     uint16_t columns, rows; /* 0: not known */
     bool size_told;         /* to this driver, by an interrupt */
     bool fed;               /* the driver has made a receive buffer available: it wants input */
@@ -44,10 +44,10 @@ struct virtio_console {
 /*
  * Puts the device on the VM's memory bus (vm NULL: on no bus, no interrupts). `out` gets
  * the guest's output; room_fd (an eventfd; < 0: none) is written when input that was
- * refused should be offered again. Both, and `door`, are the caller's and outlive it.
+ * refused should be offered again. Both, and `dma`, are the caller's and outlive it.
  * 0 or -errno of virtio_mmio_create.
  */
-int virtio_console_create(struct virtio_console *console, struct vm *vm, struct dma *door,
+int virtio_console_create(struct virtio_console *console, struct vm *vm, struct dma *dma,
                           struct console *out, int room_fd, uint64_t base, unsigned gsi);
 
 /*
@@ -55,7 +55,7 @@ int virtio_console_create(struct virtio_console *console, struct vm *vm, struct 
  * listen; to drivers that know of ports the console is one only if `first`. What `ports` says
  * outlives the device. 0; or -errno and one line for the user.
  */
-int virtio_console_create_ports(struct virtio_console *console, struct vm *vm, struct dma *door,
+int virtio_console_create_ports(struct virtio_console *console, struct vm *vm, struct dma *dma,
                                 struct console *out, int room_fd,
                                 const struct console_port_config *ports, unsigned nports,
                                 bool first, uint64_t base, unsigned gsi, char *error,
@@ -72,7 +72,7 @@ void virtio_console_destroy(struct virtio_console *console);
  */
 int64_t virtio_console_input(struct virtio_console *console, const uint8_t *bytes, size_t count);
 
-/* The terminal has this size from now on. Any thread, without the lock of the door. */
+/* The terminal has this size from now on. Any thread, without the lock of the dma handle. */
 void virtio_console_resize(struct virtio_console *console, uint16_t columns, uint16_t rows);
 
 /* Under the lock: what was refused may be taken now, by this or another one. */

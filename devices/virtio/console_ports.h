@@ -10,7 +10,7 @@
  * next one is let in after the guest has had that and has been told. Lost is only what a
  * client was sent and did not read.
  *
- * All work is done with the lock of the door held and never waits, on the thread that was
+ * All work is done with the lock of the dma handle held and never waits, on the thread that was
  * notified or the device's own. Data is copied, so nothing is in flight without the lock.
  */
 #ifndef STRATA_VIRTIO_CONSOLE_PORTS_H
@@ -81,7 +81,7 @@ struct console_ports {
     struct virtio_class class;
     struct virtqueue *queues;
     struct poll_thread thread;
-    /* The rest is under the lock of the door. */
+    /* The rest is under the lock of the dma handle. */
     bool ending;
     uint64_t bad_messages; /* of the driver: too short, unknown, of a port that there is not */
     struct virtqueue_chain chain;
@@ -105,7 +105,7 @@ const char *console_ports_count(struct virtio_console *console, unsigned id,
 /* Whether a driver runs the device and knows of ports. */
 bool console_ports_used(const struct virtio_console *console);
 
-/* ---- With the lock of the door ---- */
+/* ---- With the lock of the dma handle ---- */
 
 void console_ports_notify(struct virtio_console *console, unsigned queue);
 void console_ports_reset(struct virtio_console *console);

@@ -285,17 +285,17 @@ static void deliver(struct virtio_iommu *device)
 static void look(void *owner)
 {
     struct virtio_iommu *device = owner;
-    struct dma *door = device->mmio.dma;
+    struct dma *dma = device->mmio.dma;
 
     for (;;) {
         atomic_thread_fence(memory_order_seq_cst);
-        if (!atomic_load(&device->events_due) || !dma_trylock(door))
+        if (!atomic_load(&device->events_due) || !dma_trylock(dma))
             return;
         atomic_store(&device->events_due, false);
         if (device->mmio.state.status & VIRTIO_DRIVER_OK)
             deliver(device);
         /* Not dma_unlock, which would come by here again, one call deeper each time. */
-        pthread_mutex_unlock(&door->lock);
+        pthread_mutex_unlock(&dma->lock);
     }
 }
 
@@ -393,16 +393,16 @@ static const struct virtio_class class = {
 };
 
 int virtio_iommu_create(struct virtio_iommu *device, struct vm *vm, struct iommu *iommu,
-                        struct dma *door, uint64_t base, unsigned gsi)
+                        struct dma *dma, uint64_t base, unsigned gsi)
 {
     int err;
 
     *device = (struct virtio_iommu){ .iommu = iommu };
-    err = virtio_mmio_create(&device->mmio, &class, device, vm, door, base, gsi);
+    err = virtio_mmio_create(&device->mmio, &class, device, vm, dma, base, gsi);
     if (err)
         return err;
-    door->unlocked = look;
-    door->unlocked_owner = device;
+    dma->unlocked = look;
+    dma->unlocked_owner = device;
     iommu_on_fault(iommu, wake, device);
     iommu_on_settle(iommu, settle, device);
     return 0;

@@ -3,7 +3,7 @@
  * requests into calls of iommu.h and fault records into events; what is attached and
  * mapped is the IOMMU's alone.
  *
- * Its own door is not translated. It is locked while a request runs, and a request may
+ * Its own dma handle is not translated. It is locked while a request runs, and a request may
  * wait for transfers of other devices; so those must not wait for this device. A fault is
  * therefore delivered by whoever gets the lock: the thread that faulted if it is free,
  * else the one that holds it, once it has given it up.
@@ -36,7 +36,7 @@ struct virtio_iommu {
     struct iommu *iommu;
     /* A record waits for a buffer. Set without the lock. */
     atomic_bool events_due;
-    /* The rest is under the lock of the door. */
+    /* The rest is under the lock of the dma handle. */
     bool has_fault; /* `fault` left the IOMMU's queue, but found no buffer yet */
     struct iommu_fault fault;
     struct virtio_iommu_counts counts;
@@ -44,12 +44,12 @@ struct virtio_iommu {
 };
 
 /*
- * Puts the device on the VM's memory bus (vm NULL: on no bus, no interrupts). `door` is
+ * Puts the device on the VM's memory bus (vm NULL: on no bus, no interrupts). `dma` is
  * untranslated, of this device alone, and its `unlocked` is taken; all outlive the
  * device. 0 or -errno of virtio_mmio_create. Only while no vCPU runs.
  */
 int virtio_iommu_create(struct virtio_iommu *device, struct vm *vm, struct iommu *iommu,
-                        struct dma *door, uint64_t base, unsigned gsi);
+                        struct dma *dma, uint64_t base, unsigned gsi);
 
 /* When no other device can fault any more. */
 void virtio_iommu_destroy(struct virtio_iommu *device);

@@ -415,7 +415,7 @@ static const struct virtio_class class_of_all = {
     .config_read = config_read,
 };
 
-int virtio_net_create_on(struct virtio_net **created, struct vm *vm, struct dma *door,
+int virtio_net_create_on(struct virtio_net **created, struct vm *vm, struct dma *dma,
                          const struct net *backend, const uint8_t mac[NET_MAC_BYTES], uint64_t base,
                          unsigned gsi)
 {
@@ -432,7 +432,7 @@ int virtio_net_create_on(struct virtio_net **created, struct vm *vm, struct dma 
     net->class = class_of_all;
     if (backend->header)
         net->class.features |= OFFLOADS;
-    err = virtio_mmio_create(&net->mmio, &net->class, net, vm, door, base, gsi);
+    err = virtio_mmio_create(&net->mmio, &net->class, net, vm, dma, base, gsi);
     if (err)
         free(net);
     else
@@ -440,7 +440,7 @@ int virtio_net_create_on(struct virtio_net **created, struct vm *vm, struct dma 
     return err;
 }
 
-int virtio_net_create(struct virtio_net **created, struct vm *vm, struct dma *door,
+int virtio_net_create(struct virtio_net **created, struct vm *vm, struct dma *dma,
                       const struct net_config *config, uint64_t base, unsigned gsi, char *error,
                       size_t error_bytes)
 {
@@ -449,7 +449,7 @@ int virtio_net_create(struct virtio_net **created, struct vm *vm, struct dma *do
 
     if (err)
         return err;
-    err = virtio_net_create_on(created, vm, door, &backend, config->mac, base, gsi);
+    err = virtio_net_create_on(created, vm, dma, &backend, config->mac, base, gsi);
     if (err) {
         net_close(&backend);
     } else {

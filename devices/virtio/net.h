@@ -2,7 +2,7 @@
  * virtio-net (virtio 1.2, 5.1): a receive, a transmit and a control queue before a backend
  * that moves one frame at a time (devices/backend/net.h).
  *
- * All work is done with the lock of the door held and never waits: frames to send on the
+ * All work is done with the lock of the dma handle held and never waits: frames to send on the
  * thread that was notified, straight from guest memory; received frames on the device's own
  * thread, which also goes on with what the backend had no room for. So nothing is in flight
  * without the lock, and a reset or an UNMAP has nothing to wait for.
@@ -59,7 +59,7 @@ struct virtio_net {
     uint8_t mac[NET_MAC_BYTES];
 
     struct poll_thread thread;
-    /* The rest is under the lock of the door. */
+    /* The rest is under the lock of the dma handle. */
     bool ending;
     bool starved; /* a frame waits for receive buffers, or would */
     bool stalled; /* `sending` waits for room in the backend */
@@ -71,15 +71,15 @@ struct virtio_net {
 
 /*
  * A network device on the VM's memory bus at `base` (vm NULL: on no bus, no interrupts), with
- * its backend and its thread. `door` is the caller's and outlives it. 0; or -errno and one
+ * its backend and its thread. `dma` is the caller's and outlives it. 0; or -errno and one
  * line for the user.
  */
-int virtio_net_create(struct virtio_net **net, struct vm *vm, struct dma *door,
+int virtio_net_create(struct virtio_net **net, struct vm *vm, struct dma *dma,
                       const struct net_config *config, uint64_t base, unsigned gsi, char *error,
                       size_t error_bytes);
 
 /* The same over an open backend, which it owns on success, and without a thread. */
-int virtio_net_create_on(struct virtio_net **net, struct vm *vm, struct dma *door,
+int virtio_net_create_on(struct virtio_net **net, struct vm *vm, struct dma *dma,
                          const struct net *backend, const uint8_t mac[NET_MAC_BYTES], uint64_t base,
                          unsigned gsi);
 

@@ -59,9 +59,9 @@ static const struct virtio_class rng_class = {
     .notify = notify,
 };
 
-int virtio_rng_create(struct virtio_rng *rng, struct vm *vm, struct dma *door, uint64_t base,
+int virtio_rng_create(struct virtio_rng *rng, struct vm *vm, struct dma *dma, uint64_t base,
                       unsigned gsi)
 {
     rng->bytes = 0;
-    return virtio_mmio_create(&rng->mmio, &rng_class, rng, vm, door, base, gsi);
+    return virtio_mmio_create(&rng->mmio, &rng_class, rng, vm, dma, base, gsi);
 }

@@ -23,10 +23,10 @@ struct virtio_rng {
 };
 
 /*
- * Puts the device on the VM's memory bus (vm NULL: on no bus, no interrupts); `door` is
+ * Puts the device on the VM's memory bus (vm NULL: on no bus, no interrupts); `dma` is
  * the caller's and outlives it. 0 or -errno of virtio_mmio_create.
  */
-int virtio_rng_create(struct virtio_rng *rng, struct vm *vm, struct dma *door, uint64_t base,
+int virtio_rng_create(struct virtio_rng *rng, struct vm *vm, struct dma *dma, uint64_t base,
                       unsigned gsi);
 
 #endif

@@ -377,7 +377,7 @@ static const struct virtio_class vsock_class = {
     .config_read = config_read,
 };
 
-int virtio_vsock_create(struct virtio_vsock **created, struct vm *vm, struct dma *door,
+int virtio_vsock_create(struct virtio_vsock **created, struct vm *vm, struct dma *dma,
                         uint64_t guest_cid, const char *path, uint64_t base, unsigned gsi,
                         char *error, size_t error_bytes)
 {
@@ -400,7 +400,7 @@ int virtio_vsock_create(struct virtio_vsock **created, struct vm *vm, struct dma
     err = unix_listen(&vsock->listener, vsock->path, BACKLOG, why, sizeof(why));
     if (err)
         goto explain;
-    err = virtio_mmio_create(&vsock->mmio, &vsock_class, vsock, vm, door, base, gsi);
+    err = virtio_mmio_create(&vsock->mmio, &vsock_class, vsock, vm, dma, base, gsi);
     if (!err) {
         *created = vsock;
         return 0;

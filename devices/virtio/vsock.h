@@ -5,7 +5,7 @@
  *   PORT, and gets "OK HOSTPORT\n" first when somebody listens there; else the end.
  * - The guest's connection to PORT of CID 2 becomes one to the socket PATH_PORT.
  *
- * All work is done with the lock of the door held and never waits: packets of the guest on
+ * All work is done with the lock of the dma handle held and never waits: packets of the guest on
  * the thread that was notified, what comes from the sockets on the device's own thread. Data
  * is copied, so nothing is in flight without the lock.
  *
@@ -105,7 +105,7 @@ struct virtio_vsock {
     struct virtio_vsock_counts counts;
 
     struct poll_thread thread;
-    /* The rest is under the lock of the door. */
+    /* The rest is under the lock of the dma handle. */
     bool ending;
     bool starved;   /* there is something to send, and no receive buffer */
     bool held;      /* packets of the guest wait: the table of resets is full */
@@ -122,10 +122,10 @@ struct virtio_vsock {
 
 /*
  * Puts the device on the VM's memory bus (vm NULL: on no bus, no interrupts), and listens at
- * `path` (unix_listen). `door` is the caller's and outlives it. 0; or -errno and one line
+ * `path` (unix_listen). `dma` is the caller's and outlives it. 0; or -errno and one line
  * for the user.
  */
-int virtio_vsock_create(struct virtio_vsock **vsock, struct vm *vm, struct dma *door,
+int virtio_vsock_create(struct virtio_vsock **vsock, struct vm *vm, struct dma *dma,
                         uint64_t guest_cid, const char *path, uint64_t base, unsigned gsi,
                         char *error, size_t error_bytes);
 

@@ -246,7 +246,7 @@ static struct memory memory;
 
 struct side {
     struct iommu *iommu;
-    struct dma door;
+    struct dma dma;
     uint64_t live;   /* mappings */
     uint64_t oldest; /* page from BASE on; all up to oldest + live are mapped */
     double map[ROUNDS], unmap[ROUNDS], unmap_random[ROUNDS];
@@ -277,7 +277,7 @@ static void create(struct side *side, uint64_t live)
 
     side->live = live;
     must(iommu_create(&side->iommu, &memory, &config), "iommu");
-    must(dma_create(&side->door, &memory, side->iommu, 1), "door");
+    must(dma_create(&side->dma, &memory, side->iommu, 1), "dma handle");
     must(iommu_attach(side->iommu, 1, 1, false), "attach");
     for (uint64_t page = 0; page < live; page++)
         must(map(side, page), "map");
@@ -285,7 +285,7 @@ static void create(struct side *side, uint64_t live)
 
 static void destroy(struct side *side)
 {
-    dma_destroy(&side->door);
+    dma_destroy(&side->dma);
     iommu_destroy(side->iommu);
 }
 

@@ -32,7 +32,7 @@ struct plan {
 
 static struct memory memory;
 static struct iommu *iommu;
-static struct dma door, other;
+static struct dma dma, other;
 static struct virtio_balloon balloon;
 static uint8_t *ram;
 
@@ -41,7 +41,7 @@ static void open_world(void)
     const struct iommu_config config = { 0 };
 
     if (memory_create(&memory, -1, RAM_BYTES, MEMORY_4K) ||
-        iommu_create(&iommu, &memory, &config) || dma_create(&door, &memory, NULL, 0) ||
+        iommu_create(&iommu, &memory, &config) || dma_create(&dma, &memory, NULL, 0) ||
         dma_create(&other, &memory, iommu, ENDPOINT) ||
         iommu_attach(iommu, ENDPOINT, DOMAIN, false) ||
         iommu_map(iommu, DOMAIN, 0, PAGE - 1, PINNED, IOMMU_READ))
@@ -76,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         open_world();
     memcpy(&plan, data, sizeof(plan));
     memset(ram, 0, RAM_BYTES);
-    if (virtio_balloon_create(&balloon, NULL, &door, iommu, 0, 0, 0))
+    if (virtio_balloon_create(&balloon, NULL, &dma, iommu, 0, 0, 0))
         abort();
     CHECK(ring_negotiate(&balloon.mmio, 1ull << VIRTIO_F_VERSION_1 |
                                             (uint64_t)(plan.features & 3) << 28 |

@@ -208,22 +208,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct store store = { .block = { .ops = &ops, .sectors = SECTORS } };
     struct script script = { data, size };
     struct virtio_blk *blk;
-    struct dma door;
+    struct dma dma;
 
     if (size < 4)
         return -1;
     store.block.read_only = take(&script, 1) & 1;
     memset(ram, 0, sizeof(ram));
     memory.slots[memory.nslots++] = (struct memory_slot){ .bytes = RAM_BYTES, .hva = ram };
-    if (dma_create(&door, &memory, NULL, 1) ||
-        virtio_blk_create_on(&blk, NULL, &door, &store.block, "fuzz", 0, 0))
+    if (dma_create(&dma, &memory, NULL, 1) ||
+        virtio_blk_create_on(&blk, NULL, &dma, &store.block, "fuzz", 0, 0))
         abort();
     start(&blk->device, ram, take(&script, 2));
     for (unsigned i = 0; i < STEPS_MAX && script.left; i++)
         step(&script, blk, &store, ram);
     virtio_blk_destroy(blk);
-    if (door.transfers)
+    if (dma.transfers)
         abort();
-    dma_destroy(&door);
+    dma_destroy(&dma);
     return 0;
 }

@@ -48,7 +48,7 @@ struct input {
 static struct memory memory;
 static uint8_t *ram;
 static struct iommu *iommu;
-static struct dma door, endpoints[ENDPOINTS];
+static struct dma handle, endpoints[ENDPOINTS];
 static struct virtio_iommu device;
 static struct ring requests, events;
 
@@ -86,11 +86,11 @@ static void create(void)
     must(!memory_create(&memory, -1, RAM_BYTES, MEMORY_4K));
     ram = memory_at(&memory, 0, RAM_BYTES);
     must(!iommu_create(&iommu, &memory, &config));
-    must(!dma_create(&door, &memory, NULL, 0));
+    must(!dma_create(&handle, &memory, NULL, 0));
     for (unsigned i = 0; i < ENDPOINTS; i++)
         must(!dma_create(&endpoints[i], &memory, iommu, i));
     must(!iommu_add_reserved(iommu, 1, &reserved));
-    must(!virtio_iommu_create(&device, NULL, iommu, &door, ABI_MMIO_GPA, ABI_MMIO_GSI));
+    must(!virtio_iommu_create(&device, NULL, iommu, &handle, ABI_MMIO_GPA, ABI_MMIO_GSI));
 }
 
 static void destroy(void)
@@ -99,7 +99,7 @@ static void destroy(void)
     for (unsigned i = 0; i < ENDPOINTS; i++)
         dma_destroy(&endpoints[i]);
     iommu_destroy(iommu);
-    dma_destroy(&door);
+    dma_destroy(&handle);
     memory_destroy(&memory);
 }
 

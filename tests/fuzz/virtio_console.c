@@ -34,7 +34,7 @@ struct plan {
 };
 
 static struct memory memory;
-static struct dma door;
+static struct dma dma;
 static struct virtio_console console;
 static struct console sink;
 static int clients[CLIENTS];
@@ -51,7 +51,7 @@ static void clean(void)
 
 static void open_world(void)
 {
-    if (memory_create(&memory, -1, RAM_BYTES, MEMORY_4K) || dma_create(&door, &memory, NULL, 0) ||
+    if (memory_create(&memory, -1, RAM_BYTES, MEMORY_4K) || dma_create(&dma, &memory, NULL, 0) ||
         !mkdtemp(directory))
         abort();
     for (unsigned i = 0; i < PORTS; i++)
@@ -148,7 +148,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(ram, 0, RAM_BYTES);
     console_init(&sink, -1);
     transmits = 0;
-    if (virtio_console_create_ports(&console, NULL, &door, &sink, -1, configs, PORTS,
+    if (virtio_console_create_ports(&console, NULL, &dma, &sink, -1, configs, PORTS,
                                     !(plan.features & 8), 0, 0, error, sizeof(error)))
         abort();
     memset(clients, 0xff, sizeof(clients));

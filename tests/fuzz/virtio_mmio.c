@@ -29,7 +29,7 @@ struct access {
 
 static uint8_t *ram;
 static struct memory memory;
-static struct dma doors[2];
+static struct dma dmas[2];
 static struct virtio_rng rng;
 static struct virtio_console console;
 static struct console sink;
@@ -139,13 +139,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memory = (struct memory){ .vm_fd = -1, .bytes = RAM_BYTES, .nslots = 1 };
     memory.slots[0] = (struct memory_slot){ .bytes = RAM_BYTES, .hva = ram };
     for (unsigned i = 0; i < 2; i++) {
-        if (dma_create(&doors[i], &memory, NULL, i))
+        if (dma_create(&dmas[i], &memory, NULL, i))
             abort();
     }
     console_init(&sink, -1);
     transmits = 0;
-    if (virtio_rng_create(&rng, NULL, &doors[0], 0, 0) ||
-        virtio_console_create(&console, NULL, &doors[1], &sink, -1, 0, 0))
+    if (virtio_rng_create(&rng, NULL, &dmas[0], 0, 0) ||
+        virtio_console_create(&console, NULL, &dmas[1], &sink, -1, 0, 0))
         abort();
     /* The first byte says how much of the input is accesses; the rest is memory. */
     naccesses = data[0] < size / sizeof(struct access) ? data[0] : size / sizeof(struct access);
@@ -160,6 +160,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         carry_out(&access);
     }
     for (unsigned i = 0; i < 2; i++)
-        dma_destroy(&doors[i]);
+        dma_destroy(&dmas[i]);
     return 0;
 }

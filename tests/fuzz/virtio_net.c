@@ -30,14 +30,14 @@ struct plan {
 };
 
 static struct memory memory;
-static struct dma door;
+static struct dma dma;
 static struct virtio_net *net;
 static uint8_t *ram;
 static int wire;
 
 static void open_world(void)
 {
-    if (memory_create(&memory, -1, RAM_BYTES, MEMORY_4K) || dma_create(&door, &memory, NULL, 0))
+    if (memory_create(&memory, -1, RAM_BYTES, MEMORY_4K) || dma_create(&dma, &memory, NULL, 0))
         abort();
     ram = memory_at(&memory, 0, RAM_BYTES);
 }
@@ -52,7 +52,7 @@ static void open_net(bool header)
         abort();
     backend.fd = ends[0];
     wire = ends[1];
-    if (virtio_net_create_on(&net, NULL, &door, &backend, mac, 0, 0))
+    if (virtio_net_create_on(&net, NULL, &dma, &backend, mac, 0, 0))
         abort();
 }
 

@@ -32,7 +32,7 @@ struct plan {
 };
 
 static struct memory memory;
-static struct dma door;
+static struct dma dma;
 static struct virtio_vsock *vsock;
 static struct unix_listener host; /* port 80 */
 static int peers[PEERS];
@@ -50,7 +50,7 @@ static void open_world(void)
 {
     char error[256];
 
-    if (memory_create(&memory, -1, RAM_BYTES, MEMORY_4K) || dma_create(&door, &memory, NULL, 0) ||
+    if (memory_create(&memory, -1, RAM_BYTES, MEMORY_4K) || dma_create(&dma, &memory, NULL, 0) ||
         !mkdtemp(directory))
         abort();
     snprintf(path, sizeof(path), "%s/v", directory);
@@ -135,7 +135,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         open_world();
     memcpy(&plan, data, sizeof(plan));
     memset(ram, 0, RAM_BYTES);
-    if (virtio_vsock_create(&vsock, NULL, &door, CID, path, 0, 0, error, sizeof(error)))
+    if (virtio_vsock_create(&vsock, NULL, &dma, CID, path, 0, 0, error, sizeof(error)))
         abort();
     memset(peers, 0xff, sizeof(peers));
     CHECK(ring_negotiate(&vsock->mmio, 1ull << VIRTIO_F_VERSION_1 |

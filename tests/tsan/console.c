@@ -33,7 +33,7 @@
 enum { RX0, TX0, CONTROL_RX, CONTROL_TX, RX1, TX1 };
 
 static struct memory memory;
-static struct dma door;
+static struct dma dma;
 static struct virtio_console console;
 static struct console out;
 static struct ring ring[QUEUES];
@@ -106,9 +106,9 @@ static void *onlooker(void *unused)
 /* The rings' own order is by fences, which ThreadSanitizer does not know: all of it is locked. */
 static void add(unsigned queue, uint64_t iova, uint32_t len, bool writable)
 {
-    dma_lock(&door);
+    dma_lock(&dma);
     ring_add(&ring[queue], &(struct ring_segment){ iova, len, writable }, 1);
-    dma_unlock(&door);
+    dma_unlock(&dma);
 }
 
 static unsigned take_all(unsigned queue)
@@ -116,10 +116,10 @@ static unsigned take_all(unsigned queue)
     uint32_t head, written;
     unsigned n = 0;
 
-    dma_lock(&door);
+    dma_lock(&dma);
     while (ring_take(&ring[queue], &head, &written))
         n++;
-    dma_unlock(&door);
+    dma_unlock(&dma);
     return n;
 }
 
@@ -127,9 +127,9 @@ static void tell(uint32_t id, uint16_t event, uint16_t value)
 {
     const struct virtio_console_control message = { id, event, value };
 
-    dma_lock(&door);
+    dma_lock(&dma);
     memcpy(ram + SENT, &message, sizeof(message));
-    dma_unlock(&door);
+    dma_unlock(&dma);
     add(CONTROL_TX, SENT, sizeof(message), false);
     ring_kick(&ring[CONTROL_TX]);
     take_all(CONTROL_TX);
@@ -165,9 +165,9 @@ static void drive(unsigned round)
             ring_kick(&ring[queue]);
     }
     /* Nobody may be there to take it: at most so many. */
-    dma_lock(&door);
+    dma_lock(&dma);
     bool room = (uint16_t)(ring[TX1].next_available - ring[TX1].next_used) < SIZE - 1;
-    dma_unlock(&door);
+    dma_unlock(&dma);
     if (room)
         add(TX1, SENT + PAGE, 500, false);
     ring_kick(&ring[TX1]);
@@ -195,13 +195,13 @@ int main(int argc, char **argv)
 
     careless = argc > 2 && !strcmp(argv[2], "careless");
     must(memory_create(&memory, -1, RAM, MEMORY_4K), "memory");
-    must(dma_create(&door, &memory, NULL, 0), "door");
+    must(dma_create(&dma, &memory, NULL, 0), "dma handle");
     ram = memory_at(&memory, 0, RAM);
     if (!mkdtemp(directory))
         err(2, "mkdtemp");
     snprintf(path, sizeof(path), "%s/p", directory);
     console_init(&out, -1);
-    must(virtio_console_create_ports(&console, NULL, &door, &out, -1, &config, 1, true, 0, 0, error,
+    must(virtio_console_create_ports(&console, NULL, &dma, &out, -1, &config, 1, true, 0, 0, error,
                                      sizeof(error)),
          error);
     must(console_ports_start(&console), "thread");

@@ -40,7 +40,7 @@ enum { RNG, RECEIVE, TRANSMIT };
 static struct vm vm;
 static struct io_thread io;
 static struct memory memory;
-static struct dma doors[2];
+static struct dma dmas[2];
 static struct virtio_rng rng;
 static struct virtio_console console;
 static struct console out;
@@ -85,12 +85,12 @@ static void negotiate(unsigned queue)
 static void drive(unsigned queue)
 {
     static const uint64_t one = 1;
-    struct dma *door = &doors[queue != RNG];
+    struct dma *dma = &dmas[queue != RNG];
     uint32_t head, written;
     bool room;
 
     /* The rings' own order is by fences, which ThreadSanitizer does not know. */
-    dma_lock(door);
+    dma_lock(dma);
     while (ring_take(&ring[queue], &head, &written))
         atomic_fetch_add(&taken[queue], 1);
     room = (uint16_t)(ring[queue].next_available - ring[queue].next_used) < SIZE - 1;
@@ -99,7 +99,7 @@ static void drive(unsigned queue)
                  &(struct ring_segment){ BUFFER + (queue * SIZE + ring[queue].free) * PAGE, 200,
                                          queue != TRANSMIT },
                  1);
-    dma_unlock(door);
+    dma_unlock(dma);
     if (write(fds[queue], &one, sizeof(one)) != sizeof(one))
         err(2, "eventfd");
 }
@@ -160,12 +160,12 @@ static void open_world(struct vcpu *vcpu)
     pthread_cond_init(&vm.changed, &attr);
     must(memory_create(&memory, -1, RAM, MEMORY_4K), "memory");
     for (unsigned i = 0; i < 2; i++)
-        must(dma_create(&doors[i], &memory, NULL, i), "door");
+        must(dma_create(&dmas[i], &memory, NULL, i), "dma handle");
     ram = memory_at(&memory, 0, RAM);
     console_init(&out, open("/dev/null", O_WRONLY));
     io_thread_create(&io, &vm);
-    must(virtio_rng_create(&rng, NULL, &doors[0], RNG_GPA, 0), "rng");
-    must(virtio_console_create(&console, NULL, &doors[1], &out, -1, CONS_GPA, 0), "console");
+    must(virtio_rng_create(&rng, NULL, &dmas[0], RNG_GPA, 0), "rng");
+    must(virtio_console_create(&console, NULL, &dmas[1], &out, -1, CONS_GPA, 0), "console");
     rng.mmio.io = console.mmio.io = &io;
     negotiate(RNG);
     negotiate(RECEIVE);

@@ -34,7 +34,7 @@
 
 static struct memory memory;
 static struct iommu *iommu;
-static struct dma door;
+static struct dma dma;
 static struct virtio_net *net;
 static struct ring receive, transmit;
 static atomic_bool stop;
@@ -96,18 +96,18 @@ static void drive(unsigned round)
     if (round % 16 == 0)
         negotiate();
     /* The rings' own order is by fences, which ThreadSanitizer does not know. */
-    dma_lock(&door);
+    dma_lock(&dma);
     for (unsigned i = 0; i < 4; i++) {
         ring_add(&receive, &(struct ring_segment){ DATA, 256, true }, 1);
         ring_add(&transmit, &(struct ring_segment){ DATA + PAGE, FRAME, false }, 1);
     }
-    dma_unlock(&door);
+    dma_unlock(&dma);
     ring_kick(&receive);
     ring_kick(&transmit);
-    dma_lock(&door);
+    dma_lock(&dma);
     while (ring_take(&receive, &head, &written) || ring_take(&transmit, &head, &written))
         ;
-    dma_unlock(&door);
+    dma_unlock(&dma);
     /* The pages are the driver's again, with buffers in them that are still on offer. */
     must(iommu_unmap(iommu, DOMAIN, DATA, DATA + 2 * PAGE - 1), "unmap");
     memset(ram + DATA, CANARY, 2 * PAGE);
@@ -130,7 +130,7 @@ int main(int argc, char **argv)
 
     must(memory_create(&memory, -1, RAM, MEMORY_4K), "memory");
     must(iommu_create(&iommu, &memory, &config), "iommu");
-    must(dma_create(&door, &memory, iommu, ENDPOINT), "door");
+    must(dma_create(&dma, &memory, iommu, ENDPOINT), "dma handle");
     must(iommu_attach(iommu, ENDPOINT, DOMAIN, false), "attach");
     must(iommu_map(iommu, DOMAIN, 0, DATA - 1, 0, RW), "map");
     must(iommu_map(iommu, DOMAIN, DATA, DATA + 2 * PAGE - 1, DATA, RW), "map");
@@ -139,7 +139,7 @@ int main(int argc, char **argv)
         err(2, "socketpair");
     backend.fd = ends[0];
     wire = ends[1];
-    must(virtio_net_create_on(&net, NULL, &door, &backend, mac, 0, 0), "net");
+    must(virtio_net_create_on(&net, NULL, &dma, &backend, mac, 0, 0), "net");
     must(virtio_net_start(net), "thread");
     must(-pthread_create(&threads[0], NULL, peer, NULL), "thread");
     must(-pthread_create(&threads[1], NULL, onlooker, NULL), "thread");

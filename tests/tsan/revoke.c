@@ -32,7 +32,7 @@
 
 static struct memory memory;
 static struct iommu *iommu;
-static struct dma door[DEVICES];
+static struct dma handle[DEVICES];
 static atomic_bool stop;
 static atomic_ulong got_through, refused;
 static unsigned long changed;
@@ -213,10 +213,10 @@ int main(int argc, char **argv)
     must(memory_create(&memory, -1, RAM, MEMORY_4K), "memory");
     must(iommu_create(&iommu, &memory, &config), "iommu");
     for (unsigned i = 0; i < DEVICES; i++)
-        must(dma_create(&door[i], &memory, iommu, i), "door");
+        must(dma_create(&handle[i], &memory, iommu, i), "dma handle");
     attach_all();
     for (unsigned i = 0; i < DEVICES; i++)
-        must(-pthread_create(&thread[i], NULL, device, &door[i]), "thread");
+        must(-pthread_create(&thread[i], NULL, device, &handle[i]), "thread");
     must(-pthread_create(&thread[DEVICES], NULL, onlooker, NULL), "thread");
 
     for (unsigned i = 0; i < NDRIVES; i++) {
@@ -237,7 +237,7 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i <= DEVICES; i++)
         pthread_join(thread[i], NULL);
     for (unsigned i = 0; i < DEVICES; i++)
-        dma_destroy(&door[i]);
+        dma_destroy(&handle[i]);
     iommu_destroy(iommu);
     memory_destroy(&memory);
     printf("1..%u\n", n);

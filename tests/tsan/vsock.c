@@ -29,7 +29,7 @@
 #define BUFFER (64 * PAGE)
 
 static struct memory memory;
-static struct dma door;
+static struct dma dma;
 static struct virtio_vsock *vsock;
 static struct ring receive, transmit;
 static struct unix_listener host;
@@ -96,10 +96,10 @@ static void negotiate(void)
     ring_setup(&receive, &vsock->mmio, VIRTIO_VSOCK_RECEIVE, ram, PAGE, SIZE);
     ring_setup(&transmit, &vsock->mmio, VIRTIO_VSOCK_TRANSMIT, ram, 2 * PAGE, SIZE);
     ring_driver_ok(&vsock->mmio);
-    dma_lock(&door); /* see send_packet: from here on the thread reads the rings */
+    dma_lock(&dma); /* see send_packet: from here on the thread reads the rings */
     for (unsigned i = 0; i < SIZE - 1; i++)
         ring_add(&receive, &(struct ring_segment){ BUFFER + i * PAGE, PAGE, true }, 1);
-    dma_unlock(&door);
+    dma_unlock(&dma);
     ring_kick(&receive);
 }
 
@@ -118,15 +118,15 @@ static void send_packet(uint16_t op, uint32_t guest_port, uint32_t host_port, ui
     uint32_t head, written;
 
     /* The rings' own order is by fences, which ThreadSanitizer does not know. */
-    dma_lock(&door);
+    dma_lock(&dma);
     memcpy(ram + SENT, &header, sizeof(header));
     ring_add(&transmit, &(struct ring_segment){ SENT, HEADER + len, false }, 1);
-    dma_unlock(&door);
+    dma_unlock(&dma);
     ring_kick(&transmit);
-    dma_lock(&door);
+    dma_lock(&dma);
     while (ring_take(&transmit, &head, &written))
         ;
-    dma_unlock(&door);
+    dma_unlock(&dma);
 }
 
 /* What came: answered, and the buffers offered again. */
@@ -137,14 +137,14 @@ static void take_packets(void)
     bool any;
 
     do {
-        dma_lock(&door);
+        dma_lock(&dma);
         any = ring_take(&receive, &head, &written);
         if (any) {
             memcpy(&header, ram + BUFFER + head * PAGE, sizeof(header));
             ring_add(&receive, &(struct ring_segment){ BUFFER + receive.free * PAGE, PAGE, true },
                      1);
         }
-        dma_unlock(&door);
+        dma_unlock(&dma);
         if (any && header.op == VIRTIO_VSOCK_OP_REQUEST)
             send_packet(VIRTIO_VSOCK_OP_RESPONSE, header.dst_port, header.src_port, 0, 0);
         if (any && header.op == VIRTIO_VSOCK_OP_SHUTDOWN)
@@ -183,14 +183,14 @@ int main(int argc, char **argv)
     bool through;
 
     must(memory_create(&memory, -1, RAM, MEMORY_4K), "memory");
-    must(dma_create(&door, &memory, NULL, 0), "door");
+    must(dma_create(&dma, &memory, NULL, 0), "dma handle");
     ram = memory_at(&memory, 0, RAM);
     if (!mkdtemp(directory))
         err(2, "mkdtemp");
     snprintf(path, sizeof(path), "%s/v", directory);
     snprintf(path80, sizeof(path80), "%s_%u", path, PORT);
     must(unix_listen(&host, path80, 16, error, sizeof(error)), "listen");
-    must(virtio_vsock_create(&vsock, NULL, &door, CID, path, 0, 0, error, sizeof(error)), error);
+    must(virtio_vsock_create(&vsock, NULL, &dma, CID, path, 0, 0, error, sizeof(error)), error);
     must(virtio_vsock_start(vsock), "thread");
     negotiate();
     must(-pthread_create(&threads[0], NULL, people, NULL), "thread");

@@ -26,7 +26,7 @@
 enum { INFLATE, DEFLATE, STATS, REPORT, REPORT_AS_SPECIFIED, QUEUES };
 
 static struct memory memory;
-static struct dma door, other;
+static struct dma dma, other;
 static struct iommu *iommu;
 static struct virtio_balloon balloon;
 static struct ring ring[QUEUES];
@@ -39,10 +39,10 @@ static void setup(void)
 
     ck_assert_int_eq(memory_create(&memory, -1, RAM_BYTES, MEMORY_4K), 0);
     ck_assert_int_eq(iommu_create(&iommu, &memory, &config), 0);
-    ck_assert_int_eq(dma_create(&door, &memory, NULL, 0), 0);
+    ck_assert_int_eq(dma_create(&dma, &memory, NULL, 0), 0);
     ck_assert_int_eq(dma_create(&other, &memory, iommu, ENDPOINT), 0);
     ck_assert_int_eq(iommu_attach(iommu, ENDPOINT, DOMAIN, false), 0);
-    ck_assert_int_eq(virtio_balloon_create(&balloon, NULL, &door, iommu, 0, 0, 0), 0);
+    ck_assert_int_eq(virtio_balloon_create(&balloon, NULL, &dma, iommu, 0, 0, 0), 0);
     ram = memory_at(&memory, 0, RAM_BYTES);
     memset(ram, 0x5a, RAM_BYTES);
     ck_assert(ring_negotiate(&balloon.mmio, FEATURES));
@@ -54,7 +54,7 @@ static void setup(void)
 static void teardown(void)
 {
     dma_destroy(&other);
-    dma_destroy(&door);
+    dma_destroy(&dma);
     iommu_destroy(iommu);
     memory_destroy(&memory);
 }

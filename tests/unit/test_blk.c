@@ -795,14 +795,14 @@ START_TEST(test_no_disk)
 {
     const struct virtio_blk_image missing = { .path = "/tmp/strata-unit-missing" };
     struct virtio_blk *none;
-    struct dma door;
+    struct dma dma;
     char error[200];
 
-    ck_assert_int_eq(dma_create(&door, &disk.memory, NULL, 2), 0);
-    ck_assert_int_eq(virtio_blk_create(&none, NULL, &door, &missing, 0, 0, error, sizeof(error)),
+    ck_assert_int_eq(dma_create(&dma, &disk.memory, NULL, 2), 0);
+    ck_assert_int_eq(virtio_blk_create(&none, NULL, &dma, &missing, 0, 0, error, sizeof(error)),
                      -ENOENT);
     ck_assert_str_eq(error, "/tmp/strata-unit-missing: No such file or directory");
-    dma_destroy(&door);
+    dma_destroy(&dma);
 }
 END_TEST
 

@@ -82,7 +82,7 @@ START_TEST(test_none)
     ck_assert_int_eq(create(NULL, 0, NULL), 0);
     ck_assert_ptr_null(board.slots);
     ck_assert_ptr_null(board_iommu(&board));
-    ck_assert_ptr_null(board_door(&board, 0));
+    ck_assert_ptr_null(board_dma(&board, 0));
     ck_assert(!board_report(&board, 0, &report));
     ck_assert_uint_eq(vm.mmio.nregions, 0);
     board_destroy(&board);
@@ -126,15 +126,15 @@ START_TEST(test_all)
         }
     }
     for (unsigned i = 0; i < 4; i++) {
-        const struct dma *door = board_door(&board, i);
+        const struct dma *dma = board_dma(&board, i);
 
-        ck_assert_ptr_eq(door->iommu, board_iommu(&board));
-        ck_assert_ptr_eq(door->vm, &vm);
-        ck_assert_uint_eq(door->id, 11 + i);
+        ck_assert_ptr_eq(dma->iommu, board_iommu(&board));
+        ck_assert_ptr_eq(dma->vm, &vm);
+        ck_assert_uint_eq(dma->id, 11 + i);
         ck_assert(!board_blk(&board, i) == (i != 0));
         ck_assert(!board_probe(&board, i) == (i != 1));
     }
-    ck_assert_ptr_null(board_door(&board, 4));
+    ck_assert_ptr_null(board_dma(&board, 4));
     board_destroy(&board);
 }
 END_TEST

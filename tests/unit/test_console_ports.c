@@ -30,7 +30,7 @@
 enum { RX0, TX0, CONTROL_RX, CONTROL_TX, RX1, TX1, RX2, TX2 };
 
 static struct memory memory;
-static struct dma door;
+static struct dma dma;
 static struct virtio_console console;
 static struct console out;
 static struct ring ring[QUEUES];
@@ -74,9 +74,9 @@ static void create(bool first)
         snprintf(paths[i], sizeof(paths[i]), "%s/%u", directory, i);
     console_init(&out, -1);
     ck_assert_int_eq(memory_create(&memory, -1, RAM_BYTES, MEMORY_4K), 0);
-    ck_assert_int_eq(dma_create(&door, &memory, NULL, 0), 0);
+    ck_assert_int_eq(dma_create(&dma, &memory, NULL, 0), 0);
     ram = memory_at(&memory, 0, RAM_BYTES);
-    ck_assert_int_eq(virtio_console_create_ports(&console, NULL, &door, &out, -1, configs, 2, first,
+    ck_assert_int_eq(virtio_console_create_ports(&console, NULL, &dma, &out, -1, configs, 2, first,
                                                  0, 0, error, sizeof(error)),
                      0);
     memset(clients, 0xff, sizeof(clients));
@@ -96,7 +96,7 @@ static void teardown(void)
             close(clients[i]);
     }
     virtio_console_destroy(&console);
-    dma_destroy(&door);
+    dma_destroy(&dma);
     memory_destroy(&memory);
     ck_assert_int_eq(stat(paths[0], &status), -1);
     ck_assert_int_eq(rmdir(directory), 0);
@@ -556,7 +556,7 @@ START_TEST(test_taken_path)
 {
     struct virtio_console other;
 
-    ck_assert_int_eq(virtio_console_create_ports(&other, NULL, &door, &out, -1, configs, 2, true, 0,
+    ck_assert_int_eq(virtio_console_create_ports(&other, NULL, &dma, &out, -1, configs, 2, true, 0,
                                                  0, error, sizeof(error)),
                      -EADDRINUSE);
     ck_assert_ptr_nonnull(strstr(error, "--virtio-port: another process listens"));
@@ -579,9 +579,9 @@ START_TEST(test_thread)
         ck_assert_int_eq(send(clients[0], "x", 1, 0), 1);
         while (!read) {
             usleep(100);
-            dma_lock(&door);
+            dma_lock(&dma);
             read = ring_take(&ring[RX1], &head, &written);
-            dma_unlock(&door);
+            dma_unlock(&dma);
         }
         send_bytes("y");
         ck_assert_int_eq(shutdown(clients[0], SHUT_WR), 0);

@@ -19,7 +19,7 @@
 
 static struct memory memory;
 static struct iommu *iommu;
-static struct dma door;
+static struct dma dma;
 static char *ram;
 
 static void setup(bool with_iommu)
@@ -31,14 +31,14 @@ static void setup(bool with_iommu)
     iommu = NULL;
     if (with_iommu)
         ck_assert_int_eq(iommu_create(&iommu, &memory, &config), 0);
-    ck_assert_int_eq(dma_create(&door, &memory, iommu, ENDPOINT), 0);
+    ck_assert_int_eq(dma_create(&dma, &memory, iommu, ENDPOINT), 0);
     if (with_iommu)
         ck_assert_int_eq(iommu_attach(iommu, ENDPOINT, DOMAIN, false), 0);
 }
 
 static void teardown(void)
 {
-    dma_destroy(&door);
+    dma_destroy(&dma);
     if (iommu)
         iommu_destroy(iommu);
     memory_destroy(&memory);
@@ -59,21 +59,21 @@ START_TEST(test_untranslated)
     struct iovec piece[2];
 
     setup(false);
-    dma_lock(&door);
-    ck_assert_int_eq(dma_translate(&door, 0, RAM, DMA_WRITE, piece, 1), 1);
+    dma_lock(&dma);
+    ck_assert_int_eq(dma_translate(&dma, 0, RAM, DMA_WRITE, piece, 1), 1);
     ck_assert_ptr_eq(piece[0].iov_base, ram);
     ck_assert_uint_eq(piece[0].iov_len, RAM);
-    ck_assert_int_eq(dma_translate(&door, RAM - 1, 1, DMA_READ, piece, 1), 1);
-    ck_assert_int_eq(dma_translate(&door, RAM - 1, 2, DMA_READ, piece, 1), -EFAULT);
-    ck_assert_int_eq(dma_translate(&door, RAM, 1, DMA_READ, piece, 1), -EFAULT);
-    ck_assert_int_eq(dma_translate(&door, 0, 0, DMA_READ, piece, 1), -EINVAL);
-    ck_assert_int_eq(dma_translate(&door, UINT64_MAX, 2, DMA_READ, piece, 1), -EINVAL);
-    ck_assert_int_eq(dma_translate(&door, UINT64_MAX, 1, DMA_READ, piece, 1), -EFAULT);
-    ck_assert_int_eq(dma_translate(&door, 1, UINT64_MAX, DMA_READ, piece, 1), -EFAULT);
-    ck_assert_int_eq(dma_translate(&door, 2, UINT64_MAX, DMA_READ, piece, 1), -EINVAL);
-    ck_assert_int_eq(dma_translate(&door, 0, 1, DMA_READ, piece, 0), -E2BIG);
-    ck_assert_uint_eq(door.faults, 4);
-    dma_unlock(&door);
+    ck_assert_int_eq(dma_translate(&dma, RAM - 1, 1, DMA_READ, piece, 1), 1);
+    ck_assert_int_eq(dma_translate(&dma, RAM - 1, 2, DMA_READ, piece, 1), -EFAULT);
+    ck_assert_int_eq(dma_translate(&dma, RAM, 1, DMA_READ, piece, 1), -EFAULT);
+    ck_assert_int_eq(dma_translate(&dma, 0, 0, DMA_READ, piece, 1), -EINVAL);
+    ck_assert_int_eq(dma_translate(&dma, UINT64_MAX, 2, DMA_READ, piece, 1), -EINVAL);
+    ck_assert_int_eq(dma_translate(&dma, UINT64_MAX, 1, DMA_READ, piece, 1), -EFAULT);
+    ck_assert_int_eq(dma_translate(&dma, 1, UINT64_MAX, DMA_READ, piece, 1), -EFAULT);
+    ck_assert_int_eq(dma_translate(&dma, 2, UINT64_MAX, DMA_READ, piece, 1), -EINVAL);
+    ck_assert_int_eq(dma_translate(&dma, 0, 1, DMA_READ, piece, 0), -E2BIG);
+    ck_assert_uint_eq(dma.faults, 4);
+    dma_unlock(&dma);
     teardown();
 }
 END_TEST
@@ -91,23 +91,23 @@ START_TEST(test_pieces)
     map(IOVA + PAGE, 1, PAGE);
     map(IOVA + 2 * PAGE, 1, 8 * PAGE);
     map(IOVA + 3 * PAGE, 2, RAM - PAGE);
-    dma_lock(&door);
-    ck_assert_int_eq(dma_translate(&door, IOVA + 8, 2 * PAGE - 8, DMA_READ, piece, 4), 1);
+    dma_lock(&dma);
+    ck_assert_int_eq(dma_translate(&dma, IOVA + 8, 2 * PAGE - 8, DMA_READ, piece, 4), 1);
     ck_assert_ptr_eq(piece[0].iov_base, ram + 8);
     ck_assert_uint_eq(piece[0].iov_len, 2 * PAGE - 8);
-    ck_assert_int_eq(dma_translate(&door, IOVA + 8, 5 * PAGE - 16, DMA_READ, piece, 4), 4);
+    ck_assert_int_eq(dma_translate(&dma, IOVA + 8, 5 * PAGE - 16, DMA_READ, piece, 4), 4);
     ck_assert_ptr_eq(piece[1].iov_base, ram + 8 * PAGE);
     ck_assert_uint_eq(piece[1].iov_len, PAGE);
     ck_assert_ptr_eq(piece[2].iov_base, ram + RAM - PAGE);
     ck_assert_ptr_eq(piece[3].iov_base, more);
     ck_assert_uint_eq(piece[3].iov_len, PAGE - 8);
-    ck_assert_int_eq(dma_translate(&door, IOVA + 8, 5 * PAGE - 16, DMA_READ, piece, 3), -E2BIG);
+    ck_assert_int_eq(dma_translate(&dma, IOVA + 8, 5 * PAGE - 16, DMA_READ, piece, 3), -E2BIG);
     /* The same from the IOTLB. */
-    ck_assert_int_eq(dma_translate(&door, IOVA, 3 * PAGE, DMA_WRITE, piece, 4), 2);
-    ck_assert_int_eq(dma_translate(&door, IOVA, 6 * PAGE, DMA_WRITE, piece, 4), -EFAULT);
-    ck_assert_int_eq(dma_translate(&door, IOVA, 0, DMA_WRITE, piece, 4), -EINVAL);
-    ck_assert_int_eq(dma_translate(&door, UINT64_MAX - 7, 9, DMA_WRITE, piece, 4), -EINVAL);
-    dma_unlock(&door);
+    ck_assert_int_eq(dma_translate(&dma, IOVA, 3 * PAGE, DMA_WRITE, piece, 4), 2);
+    ck_assert_int_eq(dma_translate(&dma, IOVA, 6 * PAGE, DMA_WRITE, piece, 4), -EFAULT);
+    ck_assert_int_eq(dma_translate(&dma, IOVA, 0, DMA_WRITE, piece, 4), -EINVAL);
+    ck_assert_int_eq(dma_translate(&dma, UINT64_MAX - 7, 9, DMA_WRITE, piece, 4), -EINVAL);
+    dma_unlock(&dma);
     teardown();
     free(more);
 }
@@ -121,22 +121,22 @@ START_TEST(test_large_leaf)
 
     setup(true);
     map(4 * MIB, 512, 2 * MIB);
-    dma_lock(&door);
+    dma_lock(&dma);
     for (uint64_t at = 0; at < 2 * MIB; at += 16 * PAGE)
-        ck_assert_int_eq(dma_translate(&door, 4 * MIB + at, 2 * MIB - at, DMA_READ, &piece, 1), 1);
-    dma_unlock(&door);
+        ck_assert_int_eq(dma_translate(&dma, 4 * MIB + at, 2 * MIB - at, DMA_READ, &piece, 1), 1);
+    dma_unlock(&dma);
     unmap(4 * MIB, 512);
-    dma_lock(&door);
+    dma_lock(&dma);
     for (uint64_t at = 0; at < 2 * MIB; at += PAGE)
-        ck_assert_int_eq(dma_translate(&door, 4 * MIB + at, 1, DMA_READ, &piece, 1), -EFAULT);
-    dma_unlock(&door);
+        ck_assert_int_eq(dma_translate(&dma, 4 * MIB + at, 1, DMA_READ, &piece, 1), -EFAULT);
+    dma_unlock(&dma);
 
     map(4 * MIB, 512, 2 * MIB);
     iommu_count(iommu, &counts);
-    dma_lock(&door);
+    dma_lock(&dma);
     for (unsigned i = 0; i < 10; i++)
-        ck_assert_int_eq(dma_translate(&door, 4 * MIB + PAGE - 4, MIB, DMA_READ, &piece, 1), 1);
-    dma_unlock(&door);
+        ck_assert_int_eq(dma_translate(&dma, 4 * MIB + PAGE - 4, MIB, DMA_READ, &piece, 1), 1);
+    dma_unlock(&dma);
     ck_assert_ptr_eq(piece.iov_base, ram + 2 * MIB + PAGE - 4);
     uint64_t misses = counts.tlb_misses, hits = counts.tlb_hits;
     iommu_count(iommu, &counts);
@@ -158,11 +158,11 @@ START_TEST(test_run)
     map(IOVA + 100 * PAGE, 1, MIB + 100 * PAGE);
     map(IOVA + 101 * PAGE, 100, MIB + 101 * PAGE);
     iommu_count(iommu, &before);
-    dma_lock(&door);
-    ck_assert_int_eq(dma_translate(&door, IOVA + 8, 200 * PAGE, DMA_WRITE, piece, 4), 1);
+    dma_lock(&dma);
+    ck_assert_int_eq(dma_translate(&dma, IOVA + 8, 200 * PAGE, DMA_WRITE, piece, 4), 1);
     ck_assert_ptr_eq(piece[0].iov_base, ram + MIB + 8);
     ck_assert_uint_eq(piece[0].iov_len, 200 * PAGE);
-    dma_unlock(&door);
+    dma_unlock(&dma);
     iommu_count(iommu, &after);
     ck_assert_uint_eq(after.tlb_misses - before.tlb_misses, 1);
     ck_assert_uint_eq(after.tlb_hits, before.tlb_hits);
@@ -170,14 +170,14 @@ START_TEST(test_run)
     /* One in the middle is somewhere else, */
     unmap(IOVA + 100 * PAGE, 1);
     map(IOVA + 100 * PAGE, 1, 7 * PAGE);
-    dma_lock(&door);
-    ck_assert_int_eq(dma_translate(&door, IOVA + 8, 200 * PAGE, DMA_WRITE, piece, 4), 3);
+    dma_lock(&dma);
+    ck_assert_int_eq(dma_translate(&dma, IOVA + 8, 200 * PAGE, DMA_WRITE, piece, 4), 3);
     ck_assert_uint_eq(piece[0].iov_len, 100 * PAGE - 8);
     ck_assert_ptr_eq(piece[1].iov_base, ram + 7 * PAGE);
     ck_assert_uint_eq(piece[1].iov_len, PAGE);
     ck_assert_ptr_eq(piece[2].iov_base, ram + MIB + 101 * PAGE);
-    ck_assert_int_eq(dma_translate(&door, IOVA, 202 * PAGE, DMA_WRITE, piece, 4), -EFAULT);
-    dma_unlock(&door);
+    ck_assert_int_eq(dma_translate(&dma, IOVA, 202 * PAGE, DMA_WRITE, piece, 4), -EFAULT);
+    dma_unlock(&dma);
     ck_assert(iommu_next_fault(iommu, &fault));
     ck_assert_uint_eq(fault.iova, IOVA + 201 * PAGE);
 
@@ -186,23 +186,23 @@ START_TEST(test_run)
     ck_assert_int_eq(iommu_map(iommu, DOMAIN, IOVA + 100 * PAGE, IOVA + 101 * PAGE - 1,
                                MIB + 100 * PAGE, IOMMU_READ),
                      0);
-    dma_lock(&door);
-    ck_assert_int_eq(dma_translate(&door, IOVA, 201 * PAGE, DMA_WRITE, piece, 4), -EFAULT);
-    ck_assert_int_eq(dma_translate(&door, IOVA, 201 * PAGE, DMA_READ, piece, 4), 1);
-    dma_unlock(&door);
+    dma_lock(&dma);
+    ck_assert_int_eq(dma_translate(&dma, IOVA, 201 * PAGE, DMA_WRITE, piece, 4), -EFAULT);
+    ck_assert_int_eq(dma_translate(&dma, IOVA, 201 * PAGE, DMA_READ, piece, 4), 1);
+    dma_unlock(&dma);
     ck_assert(iommu_next_fault(iommu, &fault));
     ck_assert_uint_eq(fault.iova, IOVA + 100 * PAGE);
 
     /* is not there: nothing that was found before helps. */
     unmap(IOVA + 100 * PAGE, 1);
-    dma_lock(&door);
-    ck_assert_int_eq(dma_translate(&door, IOVA, 201 * PAGE, DMA_READ, piece, 4), -EFAULT);
-    dma_unlock(&door);
+    dma_lock(&dma);
+    ck_assert_int_eq(dma_translate(&dma, IOVA, 201 * PAGE, DMA_READ, piece, 4), -EFAULT);
+    dma_unlock(&dma);
     unmap(IOVA, 201);
-    dma_lock(&door);
+    dma_lock(&dma);
     for (unsigned i = 0; i < 201; i++)
-        ck_assert_int_eq(dma_translate(&door, IOVA + i * PAGE, 1, DMA_READ, piece, 4), -EFAULT);
-    dma_unlock(&door);
+        ck_assert_int_eq(dma_translate(&dma, IOVA + i * PAGE, 1, DMA_READ, piece, 4), -EFAULT);
+    dma_unlock(&dma);
     teardown();
 }
 END_TEST
@@ -217,23 +217,23 @@ START_TEST(test_copy)
         map(IOVA + i * PAGE, 1, (100 - i) * PAGE);
     for (size_t i = 0; i < sizeof(data); i++)
         data[i] = (char)(i * 7 + i / 251);
-    dma_lock(&door);
-    ck_assert_int_eq(dma_write(&door, IOVA, data, sizeof(data)), 0);
+    dma_lock(&dma);
+    ck_assert_int_eq(dma_write(&dma, IOVA, data, sizeof(data)), 0);
     ck_assert_mem_eq(ram + 61 * PAGE, data + 39 * PAGE, PAGE);
-    ck_assert_int_eq(dma_read(&door, IOVA, back, sizeof(back)), 0);
+    ck_assert_int_eq(dma_read(&dma, IOVA, back, sizeof(back)), 0);
     ck_assert_mem_eq(back, data, sizeof(data));
-    ck_assert_int_eq(dma_read(&door, IOVA + PAGE - 3, back, 6), 0);
+    ck_assert_int_eq(dma_read(&dma, IOVA + PAGE - 3, back, 6), 0);
     ck_assert_mem_eq(back, data + PAGE - 3, 6);
-    ck_assert_int_eq(dma_write(&door, IOVA, data, 0), 0);
+    ck_assert_int_eq(dma_write(&dma, IOVA, data, 0), 0);
 
     /* All or nothing: the last byte cannot be reached. */
     memset(back, 1, sizeof(back));
-    ck_assert_int_eq(dma_write(&door, IOVA + 1, back, sizeof(back)), -EFAULT);
-    ck_assert_int_eq(dma_write(&door, IOVA + 39 * PAGE + 1, back, PAGE), -EFAULT);
+    ck_assert_int_eq(dma_write(&dma, IOVA + 1, back, sizeof(back)), -EFAULT);
+    ck_assert_int_eq(dma_write(&dma, IOVA + 39 * PAGE + 1, back, PAGE), -EFAULT);
     ck_assert_mem_eq(ram + 61 * PAGE, data + 39 * PAGE, PAGE);
-    ck_assert_int_eq(dma_read(&door, IOVA + 1, back, sizeof(back)), -EFAULT);
+    ck_assert_int_eq(dma_read(&dma, IOVA + 1, back, sizeof(back)), -EFAULT);
     ck_assert_int_eq(back[0], 1);
-    dma_unlock(&door);
+    dma_unlock(&dma);
     teardown();
 }
 END_TEST
@@ -248,38 +248,38 @@ START_TEST(test_window)
     map(IOVA, 1, 0);
     map(IOVA + PAGE, 1, 4 * PAGE);
     map(2 * IOVA, 1, PAGE);
-    dma_lock(&door);
-    ck_assert_ptr_eq(dma_window(&door, &window, IOVA, 64, DMA_WRITE, &fault), ram);
+    dma_lock(&dma);
+    ck_assert_ptr_eq(dma_window(&dma, &window, IOVA, 64, DMA_WRITE, &fault), ram);
     ck_assert(!fault);
-    ck_assert_ptr_eq(dma_window(&door, &window, IOVA, 64, DMA_WRITE, NULL), ram);
-    ck_assert_ptr_eq(dma_window(&door, &window, IOVA + 8, 64, DMA_WRITE, NULL), ram + 8);
+    ck_assert_ptr_eq(dma_window(&dma, &window, IOVA, 64, DMA_WRITE, NULL), ram);
+    ck_assert_ptr_eq(dma_window(&dma, &window, IOVA + 8, 64, DMA_WRITE, NULL), ram + 8);
     /* More than one piece is no fault. */
-    ck_assert_ptr_null(dma_window(&door, &window, IOVA + 8, PAGE, DMA_WRITE, &fault));
+    ck_assert_ptr_null(dma_window(&dma, &window, IOVA + 8, PAGE, DMA_WRITE, &fault));
     ck_assert(!fault);
-    ck_assert_ptr_eq(dma_window(&door, &window, IOVA, 64, DMA_WRITE, NULL), ram);
-    generation = door.generation;
-    dma_unlock(&door);
+    ck_assert_ptr_eq(dma_window(&dma, &window, IOVA, 64, DMA_WRITE, NULL), ram);
+    generation = dma.generation;
+    dma_unlock(&dma);
 
     /* Something else is revoked: translated anew, to the same. */
     unmap(2 * IOVA, 1);
-    dma_lock(&door);
-    ck_assert_uint_ne(door.generation, generation);
-    ck_assert_ptr_eq(dma_window(&door, &window, IOVA, 64, DMA_WRITE, &fault), ram);
-    dma_unlock(&door);
+    dma_lock(&dma);
+    ck_assert_uint_ne(dma.generation, generation);
+    ck_assert_ptr_eq(dma_window(&dma, &window, IOVA, 64, DMA_WRITE, &fault), ram);
+    dma_unlock(&dma);
 
     unmap(IOVA, 1);
     map(IOVA, 1, 2 * PAGE);
-    dma_lock(&door);
-    ck_assert_ptr_eq(dma_window(&door, &window, IOVA, 64, DMA_WRITE, &fault), ram + 2 * PAGE);
-    dma_unlock(&door);
+    dma_lock(&dma);
+    ck_assert_ptr_eq(dma_window(&dma, &window, IOVA, 64, DMA_WRITE, &fault), ram + 2 * PAGE);
+    dma_unlock(&dma);
 
     unmap(IOVA, 1);
-    dma_lock(&door);
-    ck_assert_ptr_null(dma_window(&door, &window, IOVA, 64, DMA_WRITE, &fault));
+    dma_lock(&dma);
+    ck_assert_ptr_null(dma_window(&dma, &window, IOVA, 64, DMA_WRITE, &fault));
     ck_assert(fault);
-    ck_assert_ptr_null(dma_window(&door, &window, IOVA, 64, DMA_WRITE, &fault));
+    ck_assert_ptr_null(dma_window(&dma, &window, IOVA, 64, DMA_WRITE, &fault));
     ck_assert(fault);
-    dma_unlock(&door);
+    dma_unlock(&dma);
     teardown();
 }
 END_TEST
@@ -295,13 +295,13 @@ static void note_unlocked(void *owner)
 START_TEST(test_unlocked)
 {
     setup(true);
-    door.unlocked = note_unlocked;
-    door.unlocked_owner = &unlocked;
+    dma.unlocked = note_unlocked;
+    dma.unlocked_owner = &unlocked;
     unlocked = 0;
-    dma_lock(&door);
-    ck_assert(!dma_trylock(&door));
+    dma_lock(&dma);
+    ck_assert(!dma_trylock(&dma));
     ck_assert_uint_eq(unlocked, 0);
-    dma_unlock(&door);
+    dma_unlock(&dma);
     ck_assert_uint_eq(unlocked, 1);
     /* The IOMMU takes the lock too, but that is not the device at work. */
     map(IOVA, 1, 0);
@@ -332,10 +332,10 @@ static void begin(uint64_t iova)
     flight.transfer.cancel = note_cancel;
     flight.range[0] = (struct dma_range){ iova, 512, DMA_READ };
     flight.range[1] = (struct dma_range){ iova + PAGE, PAGE, DMA_WRITE };
-    dma_lock(&door);
-    ck_assert_int_eq(dma_transfer_begin(&door, &flight.transfer, flight.range, 2, flight.piece, 4),
+    dma_lock(&dma);
+    ck_assert_int_eq(dma_transfer_begin(&dma, &flight.transfer, flight.range, 2, flight.piece, 4),
                      2);
-    dma_unlock(&door);
+    dma_unlock(&dma);
 }
 
 static void *revoker(void *unused)
@@ -437,13 +437,13 @@ START_TEST(test_transfer_refused)
 
     setup(true);
     map(IOVA, 1, 0);
-    dma_lock(&door);
-    ck_assert_int_eq(dma_transfer_begin(&door, &transfer, range, 2, piece, 2), -EFAULT);
+    dma_lock(&dma);
+    ck_assert_int_eq(dma_transfer_begin(&dma, &transfer, range, 2, piece, 2), -EFAULT);
     range[1].iova = IOVA + 16;
-    ck_assert_int_eq(dma_transfer_begin(&door, &transfer, range, 2, piece, 1), -E2BIG);
+    ck_assert_int_eq(dma_transfer_begin(&dma, &transfer, range, 2, piece, 1), -E2BIG);
     range[1].len = 0;
-    ck_assert_int_eq(dma_transfer_begin(&door, &transfer, range, 2, piece, 2), -EINVAL);
-    dma_unlock(&door);
+    ck_assert_int_eq(dma_transfer_begin(&dma, &transfer, range, 2, piece, 2), -EINVAL);
+    dma_unlock(&dma);
     unmap(IOVA, 1); /* would wait for it */
     teardown();
 }

@@ -28,7 +28,7 @@
 
 static struct memory memory;
 static struct vm vm; /* a bus, and no KVM behind it: a message fails with EBADF */
-static struct dma door, victim;
+static struct dma dma, victim;
 static struct iommu *iommu;
 static struct dma_outcome outcome;
 static uint8_t data[2 * PAGE];
@@ -63,8 +63,8 @@ static void peer_write(void *owner, struct vcpu *vcpu, uint64_t offset, unsigned
     (void)owner;
     ck_assert_ptr_null(vcpu);
     /* No lock is held: a peer may be the requester itself. */
-    ck_assert(dma_trylock(&door));
-    dma_unlock(&door);
+    ck_assert(dma_trylock(&dma));
+    dma_unlock(&dma);
     note(offset, size, true, value);
 }
 
@@ -87,13 +87,13 @@ static void setup_memory(void)
 static void setup(void)
 {
     setup_memory();
-    ck_assert_int_eq(dma_create(&door, &memory, NULL, ENDPOINT), 0);
-    door.vm = &vm;
+    ck_assert_int_eq(dma_create(&dma, &memory, NULL, ENDPOINT), 0);
+    dma.vm = &vm;
 }
 
 static void teardown(void)
 {
-    dma_destroy(&door);
+    dma_destroy(&dma);
     memory_destroy(&memory);
 }
 
@@ -103,7 +103,7 @@ static void perform(uint64_t iova, uint64_t len, enum dma_direction direction)
         .iova = iova, .len = len, .direction = direction, .data = data
     };
 
-    dma_perform(&door, &request, &outcome);
+    dma_perform(&dma, &request, &outcome);
 }
 
 static void expect(int error, uint64_t done, enum dma_target target)
@@ -221,7 +221,7 @@ START_TEST(messages)
     perform(IOMMU_MSI_LAST - 3, 4, DMA_READ);
     expect(-ENXIO, 0, DMA_NOWHERE);
     ck_assert(all(data, 0xff, 4));
-    door.vm = NULL;
+    dma.vm = NULL;
     perform(IOMMU_MSI_FIRST, 4, DMA_WRITE);
     expect(-ENXIO, 0, DMA_NOWHERE);
 }
@@ -261,16 +261,16 @@ static void setup_iommu(uint32_t without)
 
     setup_memory();
     ck_assert_int_eq(iommu_create(&iommu, &memory, &config), 0);
-    ck_assert_int_eq(dma_create(&door, &memory, iommu, ENDPOINT), 0);
+    ck_assert_int_eq(dma_create(&dma, &memory, iommu, ENDPOINT), 0);
     ck_assert_int_eq(dma_create(&victim, &memory, iommu, VICTIM), 0);
-    door.vm = &vm;
+    dma.vm = &vm;
     victim.vm = &vm;
 }
 
 static void teardown_iommu(void)
 {
     dma_destroy(&victim);
-    dma_destroy(&door);
+    dma_destroy(&dma);
     iommu_destroy(iommu);
     memory_destroy(&memory);
 }
@@ -454,7 +454,7 @@ static void perform_forged(uint64_t iova, bool translated, bool claims, uint32_t
                                          .claims = claims,
                                          .requester = requester };
 
-    dma_perform(&door, &request, &outcome);
+    dma_perform(&dma, &request, &outcome);
 }
 
 START_TEST(translated_is_refused)

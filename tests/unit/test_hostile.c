@@ -1,5 +1,5 @@
 /*
- * devices/hostile/{blk,naive_queue}: that each attack really happens, and what the door
+ * devices/hostile/{blk,naive_queue}: that each attack really happens, and what the dma handle
  * lets through of it. Expectations are from the driver's side of the ring.
  */
 #include <check.h>
@@ -107,7 +107,7 @@ START_TEST(test_used_length_index_status)
 }
 END_TEST
 
-/* Without a mapping for it the write stops at the door; with one it is there. */
+/* Without a mapping for it the write stops at the dma handle; with one it is there. */
 START_TEST(test_outside)
 {
     struct hostile_blk_plan plan = { .mode = HOSTILE_BLK_WRITE_OUTSIDE,
@@ -335,7 +335,7 @@ START_TEST(test_naive_changed)
     ck_assert(walk.changed);
     ck_assert_uint_eq(walk.checked_bytes, 16 + 512 + 1);
     ck_assert_uint_eq(walk.used_bytes, 16 + 0x10000 + 1);
-    /* Beyond what it had checked, up to where the door said no. */
+    /* Beyond what it had checked, up to where the dma handle said no. */
     ck_assert_uint_eq(walk.done_bytes, 16 + DISK_PAGE + 1);
     ck_assert_uint_eq(disk.ram[DISK_DATA + DISK_PAGE - 1], 0xcc);
     ck_assert_int_eq(walk.error, -EFAULT);

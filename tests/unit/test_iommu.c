@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "devices/iommu/dma.h"
-#include "devices/iommu/door.h"
+#include "devices/iommu/dma_segment.h"
 #include "devices/iommu/iommu.h"
 #include "tests/unit/suites.h"
 #include "vmm/machine/memory.h"
@@ -21,7 +21,7 @@
 
 static struct memory memory;
 static struct iommu *iommu;
-static struct dma door, other;
+static struct dma handle, other;
 static struct iommu_counts counts;
 
 static void setup(const struct iommu_config *config)
@@ -30,7 +30,7 @@ static void setup(const struct iommu_config *config)
 
     ck_assert_int_eq(memory_create(&memory, -1, RAM, MEMORY_4K), 0);
     ck_assert_int_eq(iommu_create(&iommu, &memory, config ? config : &none), 0);
-    ck_assert_int_eq(dma_create(&door, &memory, iommu, ENDPOINT), 0);
+    ck_assert_int_eq(dma_create(&handle, &memory, iommu, ENDPOINT), 0);
     ck_assert_int_eq(dma_create(&other, &memory, iommu, OTHER), 0);
 }
 
@@ -42,7 +42,7 @@ static void attached(const struct iommu_config *config)
 
 static void teardown(void)
 {
-    dma_destroy(&door);
+    dma_destroy(&handle);
     dma_destroy(&other);
     iommu_destroy(iommu);
     memory_destroy(&memory);
@@ -158,7 +158,7 @@ START_TEST(test_attach)
     ck_assert_int_eq(iommu_attach(iommu, OTHER, 1, false), 0);
     ck_assert_int_eq(iommu_detach(iommu, ENDPOINT, 1), 0);
     ck_assert_int_eq(access_by(&other, IOVA, DMA_READ), 0);
-    ck_assert_int_eq(access_by(&door, IOVA, DMA_READ), -EFAULT);
+    ck_assert_int_eq(access_by(&handle, IOVA, DMA_READ), -EFAULT);
     expect_fault(IOMMU_FAULT_DOMAIN, IOMMU_READ, ENDPOINT, IOVA);
     ck_assert_int_eq(iommu_attach(iommu, OTHER, 4, false), 0); /* moves */
     iommu_count(iommu, &counts);
@@ -177,14 +177,14 @@ START_TEST(test_isolation)
     attached(NULL);
     ck_assert_int_eq(iommu_attach(iommu, OTHER, 2, false), 0);
     ck_assert_int_eq(map(IOVA, 2, 0, RW), 0);
-    ck_assert_int_eq(access_by(&door, IOVA, DMA_WRITE), 0);
+    ck_assert_int_eq(access_by(&handle, IOVA, DMA_WRITE), 0);
     ck_assert_int_eq(access_by(&other, IOVA, DMA_WRITE), -EFAULT);
     expect_fault(IOMMU_FAULT_MAPPING, IOMMU_WRITE, OTHER, IOVA);
     /* The last byte that may be reached, and the next. */
-    ck_assert_int_eq(access_by(&door, IOVA + 2 * PAGE - 8, DMA_WRITE), 0);
-    ck_assert_int_eq(access_by(&door, IOVA + 2 * PAGE - 7, DMA_WRITE), -EFAULT);
+    ck_assert_int_eq(access_by(&handle, IOVA + 2 * PAGE - 8, DMA_WRITE), 0);
+    ck_assert_int_eq(access_by(&handle, IOVA + 2 * PAGE - 7, DMA_WRITE), -EFAULT);
     expect_fault(IOMMU_FAULT_MAPPING, IOMMU_WRITE, ENDPOINT, IOVA + 2 * PAGE);
-    ck_assert_int_eq(access_by(&door, IOVA - 1, DMA_READ), -EFAULT);
+    ck_assert_int_eq(access_by(&handle, IOVA - 1, DMA_READ), -EFAULT);
     expect_fault(IOMMU_FAULT_MAPPING, IOMMU_READ, ENDPOINT, IOVA - 1);
     teardown();
 }
@@ -270,15 +270,15 @@ START_TEST(test_unmap)
     /* Would split the second: the first stays too. */
     ck_assert_int_eq(unmap(IOVA, 9), -ERANGE);
     ck_assert_int_eq(unmap(IOVA + PAGE, 11), -ERANGE);
-    ck_assert_int_eq(access_by(&door, IOVA, DMA_READ), 0);
-    ck_assert_int_eq(access_by(&door, IOVA + 8 * PAGE, DMA_READ), 0);
+    ck_assert_int_eq(access_by(&handle, IOVA, DMA_READ), 0);
+    ck_assert_int_eq(access_by(&handle, IOVA + 8 * PAGE, DMA_READ), 0);
     ck_assert_int_eq(iommu_unmap(iommu, DOMAIN, 1ull << 60, UINT64_MAX), 0);
     ck_assert_int_eq(unmap(IOVA + 4 * PAGE, 4), 0); /* a hole */
     ck_assert_int_eq(unmap(IOVA, 8), 0);
-    ck_assert_int_eq(access_by(&door, IOVA, DMA_READ), -EFAULT);
-    ck_assert_int_eq(access_by(&door, IOVA + 8 * PAGE, DMA_READ), 0);
+    ck_assert_int_eq(access_by(&handle, IOVA, DMA_READ), -EFAULT);
+    ck_assert_int_eq(access_by(&handle, IOVA + 8 * PAGE, DMA_READ), 0);
     ck_assert_int_eq(iommu_unmap(iommu, DOMAIN, 0, UINT64_MAX), 0);
-    ck_assert_int_eq(access_by(&door, IOVA + 8 * PAGE, DMA_READ), -EFAULT);
+    ck_assert_int_eq(access_by(&handle, IOVA + 8 * PAGE, DMA_READ), -EFAULT);
     iommu_count(iommu, &counts);
     ck_assert_uint_eq(counts.mappings, 0);
     ck_assert_uint_eq(counts.table_bytes, PAGE);
@@ -291,17 +291,17 @@ START_TEST(test_peer)
 {
     static const struct iommu_config config = { .without = IOMMU_WITHOUT_PEER };
     struct iommu_fault fault;
-    struct door_span span;
+    struct dma_segment span;
 
     attached(&config);
     ck_assert_int_eq(map(IOVA, 1, REG, RW), -EINVAL);
     ck_assert_int_eq(map(IOVA, 1, REG, RW | IOMMU_MMIO), 0);
     ck_assert_int_eq(map(IOVA + PAGE, 2, RAM - PAGE, RW | IOMMU_MMIO), -EINVAL); /* some of both */
-    ck_assert_int_eq(access_by(&door, IOVA, DMA_READ), -EFAULT); /* not for this road */
+    ck_assert_int_eq(access_by(&handle, IOVA, DMA_READ), -EFAULT); /* not for this road */
     expect_fault(IOMMU_FAULT_MAPPING, IOMMU_READ, ENDPOINT, IOVA);
-    dma_lock(&door);
-    ck_assert_int_eq(door_resolve(&door, IOVA + 8, DMA_WRITE, false, &span, &fault), 0);
-    dma_unlock(&door);
+    dma_lock(&handle);
+    ck_assert_int_eq(dma_resolve(&handle, IOVA + 8, DMA_WRITE, false, &span, &fault), 0);
+    dma_unlock(&handle);
     ck_assert_uint_eq(span.gpa, REG + 8);
     ck_assert_uint_eq(span.len, PAGE - 8);
     ck_assert_ptr_null(span.host);
@@ -320,12 +320,12 @@ START_TEST(test_permission)
     ck_assert_int_eq(map(IOVA, 1, 0, IOMMU_READ), 0);
     ck_assert_int_eq(map(IOVA + PAGE, 1, 0, IOMMU_WRITE), 0);
     ck_assert_int_eq(map(IOVA + 2 * PAGE, 1, 0, 0), 0);
-    ck_assert_int_eq(access_by(&door, IOVA, DMA_READ), 0);
-    ck_assert_int_eq(access_by(&door, IOVA + PAGE, DMA_WRITE), 0);
+    ck_assert_int_eq(access_by(&handle, IOVA, DMA_READ), 0);
+    ck_assert_int_eq(access_by(&handle, IOVA + PAGE, DMA_WRITE), 0);
     /* In the IOTLB by now; that must not help either. */
-    ck_assert_int_eq(access_by(&door, IOVA, DMA_WRITE), _i ? 0 : -EFAULT);
-    ck_assert_int_eq(access_by(&door, IOVA + PAGE, DMA_READ), _i ? 0 : -EFAULT);
-    ck_assert_int_eq(access_by(&door, IOVA + 2 * PAGE, DMA_READ), _i ? 0 : -EFAULT);
+    ck_assert_int_eq(access_by(&handle, IOVA, DMA_WRITE), _i ? 0 : -EFAULT);
+    ck_assert_int_eq(access_by(&handle, IOVA + PAGE, DMA_READ), _i ? 0 : -EFAULT);
+    ck_assert_int_eq(access_by(&handle, IOVA + 2 * PAGE, DMA_READ), _i ? 0 : -EFAULT);
     if (!_i) {
         expect_fault(IOMMU_FAULT_MAPPING, IOMMU_WRITE, ENDPOINT, IOVA);
         expect_fault(IOMMU_FAULT_MAPPING, IOMMU_READ, ENDPOINT, IOVA + PAGE);
@@ -412,7 +412,7 @@ START_TEST(test_tables)
     ck_assert_uint_eq(counts.mappings, n);
     ck_assert_uint_eq(counts.pinned_pages, 1);
     ck_assert_uint_le(counts.table_bytes, 10 * PAGE);
-    ck_assert_int_eq(access_by(&door, n << 40, DMA_READ), -EFAULT);
+    ck_assert_int_eq(access_by(&handle, n << 40, DMA_READ), -EFAULT);
     ck_assert_int_eq(iommu_unmap(iommu, DOMAIN, 0, UINT64_MAX), 0);
     iommu_count(iommu, &counts);
     ck_assert_uint_eq(counts.table_bytes, PAGE);
@@ -457,19 +457,19 @@ START_TEST(test_bypass)
 
     setup(&config[_i]);
     ck_assert(iommu_bypass(iommu) == boot);
-    ck_assert_int_eq(access_by(&door, 0, DMA_WRITE), boot ? 0 : -EFAULT);
+    ck_assert_int_eq(access_by(&handle, 0, DMA_WRITE), boot ? 0 : -EFAULT);
     iommu_set_bypass(iommu, !boot);
-    ck_assert_int_eq(access_by(&door, 0, DMA_WRITE), boot ? -EFAULT : 0);
+    ck_assert_int_eq(access_by(&handle, 0, DMA_WRITE), boot ? -EFAULT : 0);
     /* RAM only, and it says so. */
     iommu_set_bypass(iommu, true);
     while (iommu_next_fault(iommu, &(struct iommu_fault){ 0 }))
         ;
-    ck_assert_int_eq(access_by(&door, RAM, DMA_READ), -EFAULT);
+    ck_assert_int_eq(access_by(&handle, RAM, DMA_READ), -EFAULT);
     expect_fault(IOMMU_FAULT_MAPPING, IOMMU_READ, ENDPOINT, RAM);
 
     /* Attached it is translated whatever the switch says. */
     ck_assert_int_eq(iommu_attach(iommu, ENDPOINT, DOMAIN, false), 0);
-    ck_assert_int_eq(access_by(&door, 0, DMA_WRITE), -EFAULT);
+    ck_assert_int_eq(access_by(&handle, 0, DMA_WRITE), -EFAULT);
     ck_assert_int_eq(access_by(&other, 0, DMA_WRITE), 0);
     iommu_set_bypass(iommu, false);
     ck_assert_int_eq(iommu_attach(iommu, OTHER, 2, true), 0);
@@ -481,7 +481,7 @@ START_TEST(test_bypass)
     iommu_reset(iommu, true);
     ck_assert(iommu_bypass(iommu) == boot);
     ck_assert_int_eq(access_by(&other, 0, DMA_WRITE), boot ? 0 : -EFAULT);
-    ck_assert_int_eq(access_by(&door, 0, DMA_WRITE), boot ? 0 : -EFAULT);
+    ck_assert_int_eq(access_by(&handle, 0, DMA_WRITE), boot ? 0 : -EFAULT);
     teardown();
 }
 END_TEST
@@ -508,18 +508,18 @@ START_TEST(test_faults)
     static const struct iommu_config config = { .faults_max = 3 };
 
     attached(&config);
-    iommu_on_fault(iommu, wake, &door);
+    iommu_on_fault(iommu, wake, &handle);
     iommu_watch_faults(iommu, watch, &watched);
     woken = watched = 0;
     for (unsigned i = 0; i < 5; i++)
-        ck_assert_int_eq(access_by(&door, IOVA + i, DMA_READ), -EFAULT);
+        ck_assert_int_eq(access_by(&handle, IOVA + i, DMA_READ), -EFAULT);
     ck_assert_uint_eq(woken, 3); /* the dropped ones are nothing to fetch */
     ck_assert_uint_eq(watched, 5);
     iommu_count(iommu, &counts);
     ck_assert_uint_eq(counts.faults, 5);
     ck_assert_uint_eq(counts.faults_dropped, 2);
     expect_fault(IOMMU_FAULT_MAPPING, IOMMU_READ, ENDPOINT, IOVA);
-    ck_assert_int_eq(access_by(&door, IOVA + 5, DMA_READ), -EFAULT);
+    ck_assert_int_eq(access_by(&handle, IOVA + 5, DMA_READ), -EFAULT);
     expect_fault(IOMMU_FAULT_MAPPING, IOMMU_READ, ENDPOINT, IOVA + 1);
     expect_fault(IOMMU_FAULT_MAPPING, IOMMU_READ, ENDPOINT, IOVA + 2);
     expect_fault(IOMMU_FAULT_MAPPING, IOMMU_READ, ENDPOINT, IOVA + 5);
@@ -528,7 +528,7 @@ START_TEST(test_faults)
     /* One fault, one record, wherever in the range; and a reset forgets. */
     iommu_watch_faults(iommu, NULL, NULL);
     ck_assert_int_eq(map(IOVA, 1, 0, RW), 0);
-    ck_assert_int_eq(access_by(&door, IOVA + PAGE - 4, DMA_READ), -EFAULT);
+    ck_assert_int_eq(access_by(&handle, IOVA + PAGE - 4, DMA_READ), -EFAULT);
     iommu_count(iommu, &counts);
     ck_assert_uint_eq(counts.faults, 7);
     iommu_reset(iommu, false);
@@ -548,16 +548,16 @@ START_TEST(test_protections)
     };
     bool weak = _i == 1;
     struct iommu_fault fault;
-    struct door_span span;
+    struct dma_segment span;
 
     attached(&config[_i]);
     ck_assert_int_eq(iommu_allow_vectors(iommu, ENDPOINT, vectors), 0);
     ck_assert_int_eq(iommu_allow_vectors(iommu, 99, vectors), -ENOENT);
-    dma_lock(&door);
-    ck_assert(door_may_signal(&door, 67));
-    ck_assert(door_may_signal(&door, 66) == weak);
-    ck_assert(door_may_signal(&other, 67) == weak);
-    ck_assert_int_eq(door_resolve(&door, PAGE, DMA_READ, true, &span, &fault), weak ? 0 : -EFAULT);
+    dma_lock(&handle);
+    ck_assert(dma_may_signal(&handle, 67));
+    ck_assert(dma_may_signal(&handle, 66) == weak);
+    ck_assert(dma_may_signal(&other, 67) == weak);
+    ck_assert_int_eq(dma_resolve(&handle, PAGE, DMA_READ, true, &span, &fault), weak ? 0 : -EFAULT);
     if (weak) {
         ck_assert_uint_eq(span.gpa, PAGE);
         ck_assert(!span.translated);
@@ -565,17 +565,18 @@ START_TEST(test_protections)
         ck_assert_int_eq(fault.reason, IOMMU_FAULT_UNKNOWN);
     }
     /* The window: for writes of who is attached. */
-    ck_assert_int_eq(door_resolve(&door, IOMMU_MSI_FIRST, DMA_WRITE, false, &span, &fault), 0);
+    ck_assert_int_eq(dma_resolve(&handle, IOMMU_MSI_FIRST, DMA_WRITE, false, &span, &fault), 0);
     ck_assert(span.message && span.translated);
-    ck_assert_int_eq(door_resolve(&door, IOMMU_MSI_FIRST, DMA_READ, false, &span, &fault), -EFAULT);
+    ck_assert_int_eq(dma_resolve(&handle, IOMMU_MSI_FIRST, DMA_READ, false, &span, &fault),
+                     -EFAULT);
     ck_assert_int_eq(fault.reason, IOMMU_FAULT_MAPPING);
-    ck_assert_int_eq(door_resolve(&other, IOMMU_MSI_FIRST, DMA_WRITE, false, &span, &fault),
+    ck_assert_int_eq(dma_resolve(&other, IOMMU_MSI_FIRST, DMA_WRITE, false, &span, &fault),
                      -EFAULT);
     ck_assert_int_eq(fault.reason, IOMMU_FAULT_DOMAIN);
-    dma_unlock(&door);
-    ck_assert_ptr_eq(door_of_requester(&door, OTHER), weak ? &other : &door);
-    ck_assert_ptr_eq(door_of_requester(&door, 99), weak ? NULL : &door);
-    ck_assert(!!(door_without(&door) & IOMMU_WITHOUT_WRAP) == weak);
+    dma_unlock(&handle);
+    ck_assert_ptr_eq(dma_of_requester(&handle, OTHER), weak ? &other : &handle);
+    ck_assert_ptr_eq(dma_of_requester(&handle, 99), weak ? NULL : &handle);
+    ck_assert(!!(dma_disabled_checks(&handle) & IOMMU_WITHOUT_WRAP) == weak);
     teardown();
 }
 END_TEST

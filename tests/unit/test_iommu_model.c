@@ -52,7 +52,7 @@ struct model_domain {
 static struct {
     struct memory memory;
     struct iommu *iommu;
-    struct dma door[ENDPOINTS];
+    struct dma dma[ENDPOINTS];
     struct dma_window window[ENDPOINTS];
     uint64_t used[ENDPOINTS]; /* an address it had something at, maybe */
     uint8_t *ram;
@@ -119,7 +119,7 @@ static void setup(int run)
     ck_assert_int_eq(memory_create(&t.memory, -1, RAM_PAGES * PAGE, MEMORY_4K), 0);
     ck_assert_int_eq(iommu_create(&t.iommu, &t.memory, &config), 0);
     for (unsigned i = 0; i < ENDPOINTS; i++) {
-        ck_assert_int_eq(dma_create(&t.door[i], &t.memory, t.iommu, i + 10), 0);
+        ck_assert_int_eq(dma_create(&t.dma[i], &t.memory, t.iommu, i + 10), 0);
         t.attached[i] = -1;
     }
     ck_assert_int_eq(iommu_add_reserved(t.iommu, ENDPOINTS - 1 + 10, &own), 0);
@@ -135,7 +135,7 @@ static void setup(int run)
 static void teardown(void)
 {
     for (unsigned i = 0; i < ENDPOINTS; i++)
-        dma_destroy(&t.door[i]);
+        dma_destroy(&t.dma[i]);
     iommu_destroy(t.iommu);
     memory_destroy(&t.memory);
 }
@@ -411,7 +411,7 @@ static void step_translate(void)
     unsigned endpoint = (unsigned)rnd(ENDPOINTS), max = 1 + (unsigned)rnd(4);
     enum dma_direction direction = one_in(2) ? DMA_READ : DMA_WRITE;
     uint64_t iova = some_iova(endpoint), len = 1 + rnd(one_in(10) ? 3 * PAGE : 64);
-    struct dma *door = &t.door[endpoint];
+    struct dma *dma = &t.dma[endpoint];
     enum iommu_fault_reason reason;
     struct iovec piece[4], want[4];
     int got, expected = 0;
@@ -440,9 +440,9 @@ static void step_translate(void)
         }
         at += bytes;
     }
-    dma_lock(door);
-    got = dma_translate(door, iova, len, direction, piece, max);
-    dma_unlock(door);
+    dma_lock(dma);
+    got = dma_translate(dma, iova, len, direction, piece, max);
+    dma_unlock(dma);
     AGREE(got, expected, "translate");
     for (int i = 0; i < expected; i++) {
         AGREE((uintptr_t)piece[i].iov_base, (uintptr_t)want[i].iov_base, "translate: host address");
@@ -456,7 +456,7 @@ static void step_copy(void)
     unsigned endpoint = (unsigned)rnd(ENDPOINTS);
     enum dma_direction direction = one_in(2) ? DMA_READ : DMA_WRITE;
     uint64_t iova = some_iova(endpoint), len = 1 + rnd(one_in(10) ? sizeof(data) : 64), at;
-    struct dma *door = &t.door[endpoint];
+    struct dma *dma = &t.dma[endpoint];
     enum iommu_fault_reason reason;
     int got, expected = iova + (len - 1) < iova ? -EINVAL : 0;
 
@@ -475,10 +475,9 @@ static void step_copy(void)
     for (at = 0; !expected && direction == DMA_WRITE && at < len; at++)
         t.copy[model_reach(endpoint, iova + at, direction, &reason)] = data[at];
 
-    dma_lock(door);
-    got = direction == DMA_READ ? dma_read(door, iova, data, len)
-                                : dma_write(door, iova, data, len);
-    dma_unlock(door);
+    dma_lock(dma);
+    got = direction == DMA_READ ? dma_read(dma, iova, data, len) : dma_write(dma, iova, data, len);
+    dma_unlock(dma);
     AGREE(got, expected, direction == DMA_READ ? "read" : "write");
     if (!expected && direction == DMA_READ)
         AGREE(memcmp(data, want, len), 0, "read: the bytes");
@@ -488,7 +487,7 @@ static void step_copy(void)
 static void step_window(void)
 {
     unsigned endpoint = (unsigned)rnd(ENDPOINTS);
-    struct dma *door = &t.door[endpoint];
+    struct dma *dma = &t.dma[endpoint];
     struct dma_window *window = &t.window[endpoint];
     enum iommu_fault_reason reason;
     uint64_t iova = window->iova, len = 16;
@@ -501,9 +500,9 @@ static void step_window(void)
     offset = model_reach(endpoint, iova, DMA_READ, &reason);
     if (offset < 0)
         model_fault(endpoint, iova, DMA_READ, reason);
-    dma_lock(door);
-    got = dma_window(door, window, iova, len, DMA_READ, &fault);
-    dma_unlock(door);
+    dma_lock(dma);
+    got = dma_window(dma, window, iova, len, DMA_READ, &fault);
+    dma_unlock(dma);
     AGREE((uintptr_t)got, offset < 0 ? 0 : (uintptr_t)(t.ram + offset), "window");
     AGREE(fault, offset < 0, "window: fault");
     window->iova = iova;

@@ -262,7 +262,7 @@ END_TEST
 static struct memory memory;
 static struct policy policy_of_lab;
 static struct lab *lab;
-static struct dma door;
+static struct dma dma;
 static uint8_t truth[ATTACK_PAGE_BYTES];
 static struct lab_page victim_page;
 
@@ -283,10 +283,10 @@ static void setup(void)
     ck_assert_ptr_nonnull(lab);
     ck_assert_int_eq(memory_create(&memory, -1, RAM_BYTES, MEMORY_4K), 0);
     ck_assert_int_eq(iommu_create(&lab->iommu, &memory, &config), 0);
-    ck_assert_int_eq(dma_create(&door, &memory, lab->iommu, 1), 0);
+    ck_assert_int_eq(dma_create(&dma, &memory, lab->iommu, 1), 0);
     lab->policy = &policy_of_lab;
     lab->memory = &memory;
-    lab->door[0] = &door;
+    lab->dma[0] = &dma;
     pthread_mutex_init(&lab->faults_lock, NULL);
     iommu_watch_faults(lab->iommu, note, lab);
     lab_random_fill(lab, truth, sizeof(truth));
@@ -299,7 +299,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-    dma_destroy(&door);
+    dma_destroy(&dma);
     iommu_destroy(lab->iommu);
     memory_destroy(&memory);
     pthread_mutex_destroy(&lab->faults_lock);

@@ -26,7 +26,7 @@
 
 static const uint8_t mac[NET_MAC_BYTES] = { 2, 0, 0, 0, 0, 1 };
 static struct memory memory;
-static struct dma door;
+static struct dma dma;
 static struct virtio_net *net;
 static struct ring receive, transmit, control;
 static int wire; /* our end of the backend */
@@ -42,7 +42,7 @@ static void create(bool header)
     ck_assert_int_eq(setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)), 0);
     backend.fd = ends[0];
     wire = ends[1];
-    ck_assert_int_eq(virtio_net_create_on(&net, NULL, &door, &backend, mac, 0, 0), 0);
+    ck_assert_int_eq(virtio_net_create_on(&net, NULL, &dma, &backend, mac, 0, 0), 0);
 }
 
 static void negotiate(uint64_t features)
@@ -57,7 +57,7 @@ static void negotiate(uint64_t features)
 static void setup(void)
 {
     ck_assert_int_eq(memory_create(&memory, -1, RAM_BYTES, MEMORY_4K), 0);
-    ck_assert_int_eq(dma_create(&door, &memory, NULL, 0), 0);
+    ck_assert_int_eq(dma_create(&dma, &memory, NULL, 0), 0);
     ram = memory_at(&memory, 0, RAM_BYTES);
     create(false);
     negotiate(0);
@@ -67,7 +67,7 @@ static void teardown(void)
 {
     virtio_net_destroy(net);
     close(wire);
-    dma_destroy(&door);
+    dma_destroy(&dma);
     memory_destroy(&memory);
 }
 

@@ -19,27 +19,27 @@
 
 static struct memory memory;
 static struct vm vm; /* a bus, and no KVM behind it */
-static struct dma door, peer_door;
+static struct dma handle, peer_dma;
 static struct probe probe, peer;
 
 static void setup(void)
 {
     ck_assert_int_eq(memory_create(&memory, -1, RAM_BYTES, MEMORY_4K), 0);
-    ck_assert_int_eq(dma_create(&door, &memory, NULL, 1), 0);
-    ck_assert_int_eq(dma_create(&peer_door, &memory, NULL, 2), 0);
+    ck_assert_int_eq(dma_create(&handle, &memory, NULL, 1), 0);
+    ck_assert_int_eq(dma_create(&peer_dma, &memory, NULL, 2), 0);
     memset(&vm, 0, sizeof(vm));
     vm.fd = -1;
     bus_init(&vm.mmio, UINT64_MAX);
-    ck_assert_int_eq(probe_create(&probe, &vm, &door, PROBE_GPA, 16), 0);
-    ck_assert_int_eq(probe_create(&peer, &vm, &peer_door, PEER_GPA, 17), 0);
-    door.vm = &vm;
-    peer_door.vm = &vm;
+    ck_assert_int_eq(probe_create(&probe, &vm, &handle, PROBE_GPA, 16), 0);
+    ck_assert_int_eq(probe_create(&peer, &vm, &peer_dma, PEER_GPA, 17), 0);
+    handle.vm = &vm;
+    peer_dma.vm = &vm;
 }
 
 static void teardown(void)
 {
-    dma_destroy(&peer_door);
-    dma_destroy(&door);
+    dma_destroy(&peer_dma);
+    dma_destroy(&handle);
     memory_destroy(&memory);
 }
 
@@ -417,18 +417,18 @@ static void setup_iommu(void)
     const struct iommu_config config = { 0 };
 
     setup();
-    dma_destroy(&door);
+    dma_destroy(&handle);
     ck_assert_int_eq(iommu_create(&iommu, &memory, &config), 0);
-    ck_assert_int_eq(dma_create(&door, &memory, iommu, 1), 0);
-    door.vm = &vm;
+    ck_assert_int_eq(dma_create(&handle, &memory, iommu, 1), 0);
+    handle.vm = &vm;
     ck_assert_int_eq(iommu_attach(iommu, 1, DOMAIN, false), 0);
 }
 
 static void teardown_iommu(void)
 {
-    dma_destroy(&door);
+    dma_destroy(&handle);
     iommu_destroy(iommu);
-    ck_assert_int_eq(dma_create(&door, &memory, NULL, 1), 0);
+    ck_assert_int_eq(dma_create(&handle, &memory, NULL, 1), 0);
     teardown();
 }
 

@@ -539,12 +539,12 @@ START_TEST(fault_while_the_device_is_busy_is_told_after)
     pthread_t thread;
 
     viommu_offer_events(&viommu, 4, 24);
-    dma_lock(&viommu.door);
+    dma_lock(&viommu.dma);
     /* It comes back although the lock is taken: a fault waits for nobody. */
     ck_assert_int_eq(pthread_create(&thread, NULL, fault_from_another_thread, NULL), 0);
     pthread_join(thread, NULL);
     expect_no_event();
-    dma_unlock(&viommu.door);
+    dma_unlock(&viommu.dma);
     expect_event(R_DOMAIN, READ | FAULT_ADDRESS, ENDPOINT_A, IOVA);
 }
 END_TEST

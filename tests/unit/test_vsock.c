@@ -29,7 +29,7 @@
 #define ROOM      (1u << 20) /* what the guest says that it has, if nothing else is said */
 
 static struct memory memory;
-static struct dma door;
+static struct dma dma;
 static struct virtio_vsock *vsock;
 static struct ring receive, transmit, event;
 static struct unix_listener host; /* at PATH_80 */
@@ -64,10 +64,10 @@ static void setup(void)
     snprintf(path, sizeof(path), "%s/v", directory);
     snprintf(path80, sizeof(path80), "%s_80", path);
     ck_assert_int_eq(memory_create(&memory, -1, RAM_BYTES, MEMORY_4K), 0);
-    ck_assert_int_eq(dma_create(&door, &memory, NULL, 0), 0);
+    ck_assert_int_eq(dma_create(&dma, &memory, NULL, 0), 0);
     ram = memory_at(&memory, 0, RAM_BYTES);
-    ck_assert_int_eq(
-        virtio_vsock_create(&vsock, NULL, &door, CID, path, 0, 0, error, sizeof(error)), 0);
+    ck_assert_int_eq(virtio_vsock_create(&vsock, NULL, &dma, CID, path, 0, 0, error, sizeof(error)),
+                     0);
     ck_assert_int_eq(unix_listen(&host, path80, 200, error, sizeof(error)), 0);
     negotiate(SIZE - 1);
 }
@@ -76,7 +76,7 @@ static void teardown(void)
 {
     virtio_vsock_destroy(vsock);
     unix_listener_close(&host);
-    dma_destroy(&door);
+    dma_destroy(&dma);
     memory_destroy(&memory);
     ck_assert_int_eq(rmdir(directory), 0); /* both socket files are gone */
 }
@@ -191,14 +191,14 @@ START_TEST(test_path)
     int fd;
 
     ck_assert_int_eq(
-        virtio_vsock_create(&second, NULL, &door, CID, path, 0, 0, error, sizeof(error)),
+        virtio_vsock_create(&second, NULL, &dma, CID, path, 0, 0, error, sizeof(error)),
         -EADDRINUSE);
     ck_assert_ptr_nonnull(strstr(error, "another process listens"));
     snprintf(file, sizeof(file), "%s.file", path);
     fd = creat(file, 0600);
     close(fd);
     ck_assert_int_eq(
-        virtio_vsock_create(&second, NULL, &door, CID, file, 0, 0, error, sizeof(error)), -EEXIST);
+        virtio_vsock_create(&second, NULL, &dma, CID, file, 0, 0, error, sizeof(error)), -EEXIST);
     ck_assert_int_eq(unlink(file), 0);
 }
 END_TEST

@@ -26,12 +26,12 @@ void viommu_create(struct viommu *viommu, const struct iommu_config *config)
     viommu->ram = memory_at(&viommu->memory, 0, RAM_BYTES);
     ck_assert_ptr_nonnull(viommu->ram);
     ck_assert_int_eq(iommu_create(&viommu->iommu, &viommu->memory, config ? config : &none), 0);
-    ck_assert_int_eq(dma_create(&viommu->door, &viommu->memory, NULL, 0), 0);
+    ck_assert_int_eq(dma_create(&viommu->dma, &viommu->memory, NULL, 0), 0);
     for (unsigned i = 0; i < NENDPOINTS; i++)
         ck_assert_int_eq(dma_create(&viommu->endpoints[i], &viommu->memory, viommu->iommu, ids[i]),
                          0);
     ck_assert_int_eq(iommu_add_reserved(viommu->iommu, ENDPOINT_B, &reserved), 0);
-    ck_assert_int_eq(virtio_iommu_create(&viommu->device, NULL, viommu->iommu, &viommu->door,
+    ck_assert_int_eq(virtio_iommu_create(&viommu->device, NULL, viommu->iommu, &viommu->dma,
                                          ABI_MMIO_GPA, NO_GSI),
                      0);
 }
@@ -42,7 +42,7 @@ void viommu_destroy(struct viommu *viommu)
     for (unsigned i = 0; i < NENDPOINTS; i++)
         dma_destroy(&viommu->endpoints[i]);
     iommu_destroy(viommu->iommu);
-    dma_destroy(&viommu->door);
+    dma_destroy(&viommu->dma);
     memory_destroy(&viommu->memory);
 }
 

@@ -44,7 +44,7 @@ struct viommu {
     struct memory memory;
     uint8_t *ram;
     struct iommu *iommu;
-    struct dma door;
+    struct dma dma;
     struct dma endpoints[NENDPOINTS]; /* A, B, C */
     struct virtio_iommu device;
     struct ring requests, events;

@@ -193,7 +193,7 @@ enum lab_gate lab_gate(struct lab *lab, unsigned device, uint64_t iova)
 
 /* ---- Requests ------------------------------------------------------------------ */
 
-/* What the door, the device and the fault record must say of a request. */
+/* What the dma handle, the device and the fault record must say of a request. */
 static void lab_check_outcome(struct lab *lab, struct lab_cell *cell,
                               const struct lab_request *request, enum dma_direction direction,
                               const struct dma_outcome *outcome, uint64_t faults_before)
@@ -242,7 +242,7 @@ static void lab_perform(struct lab *lab, struct lab_cell *cell, const struct lab
     };
     uint64_t before = lab_faults(lab, NULL);
 
-    dma_perform(lab->door[request->device], &on_the_bus, outcome);
+    dma_perform(lab->dma[request->device], &on_the_bus, outcome);
     lab_check_outcome(lab, cell, request, direction, outcome, before);
 }
 

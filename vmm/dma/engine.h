@@ -1,6 +1,6 @@
 /*
  * The machine under attack, as the attacks see it: victims with canaries that only the
- * host knows, requests from every device's door, and what came of each in memory.
+ * host knows, requests from every device's dma handle, and what came of each in memory.
  *
  * Everything here is called with the world stopped (lab_guest.h) unless it says otherwise.
  */
@@ -54,7 +54,7 @@ struct lab {
     struct board *board;
     const struct memory *memory;
     struct iommu *iommu; /* NULL: none */
-    struct dma *door[ABI_POLICY_DEVICES_MAX];
+    struct dma *dma[ABI_POLICY_DEVICES_MAX];
     struct lab_guest guest;
     uint64_t random;
 
@@ -97,8 +97,8 @@ bool lab_check(struct lab_cell *cell, bool ok, const char *format, ...)
 /* ---- Requests ------------------------------------------------------------------ */
 
 enum lab_gate {
-    LAB_OPEN, /* the door must let it through */
-    LAB_SHUT, /* the door must refuse it, with a record of the fault; lab_attack takes it
+    LAB_OPEN, /* the dma handle must let it through */
+    LAB_SHUT, /* the dma handle must refuse it, with a record of the fault; lab_attack takes it
                  for LAB_ANY where an address of the victim's also means something else */
     LAB_ANY,  /* either; only memory tells */
 };
@@ -151,7 +151,7 @@ void lab_victim_page(struct lab_victim *victim, struct lab_page *page);
 void lab_victim_region(struct lab *lab, struct lab_victim *victim, unsigned region, unsigned k);
 void lab_victim_add(struct lab_victim *victim, uint64_t address, uint32_t owner);
 
-/* Where the door must lead by what the guest mapped and the policy says. */
+/* Where the dma handle must lead by what the guest mapped and the policy says. */
 enum lab_gate lab_gate(struct lab *lab, unsigned device, uint64_t iova);
 
 /* Host memory behind an address of the device, by what the IOMMU says; NULL: none. */

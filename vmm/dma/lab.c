@@ -153,7 +153,7 @@ static void lab_note_fault(void *owner, const struct iommu_fault *fault)
     pthread_mutex_unlock(&lab->faults_lock);
 }
 
-/* Before the guest runs: what the platform knows of the policy, and the devices' doors. */
+/* Before the guest runs: what the platform knows of the policy, and the devices' dma handles. */
 static int lab_configure(struct lab *lab, char *error, size_t error_bytes)
 {
     const struct policy *policy = lab->policy;
@@ -165,8 +165,8 @@ static int lab_configure(struct lab *lab, char *error, size_t error_bytes)
     for (unsigned device = 0; device < policy->guest.ndevices && !err; device++) {
         const struct abi_policy_device *d = rules_device(policy, device);
 
-        lab->door[device] = board_door(lab->board, device);
-        if (!lab->door[device])
+        lab->dma[device] = board_dma(lab->board, device);
+        if (!lab->dma[device])
             err = -ENODEV;
         if (!err && lab->iommu)
             err = iommu_allow_vectors(lab->iommu, d->endpoint, policy->device[device].vectors);

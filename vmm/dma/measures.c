@@ -93,7 +93,7 @@ static bool hammer(struct lab *lab, unsigned device, uint64_t iova, struct sampl
     while (!err && monotonic_ns() < limit) {
         if (!returned_ns && lab_guest_flag(&lab->guest) == ABI_LAB_RETURNED)
             returned_ns = monotonic_ns();
-        dma_perform(lab->door[device], &request, &outcome);
+        dma_perform(lab->dma[device], &request, &outcome);
         if (outcome.error) {
             /* Shut before or after the unmap returned; both are ends. */
             if (returned_ns)

@@ -215,7 +215,7 @@ static void try_it(struct lab *lab, struct attempt *attempt)
         attempt->data[at] = (uint8_t)~attempt->before[at];
     }
     lab->result->random_steps++;
-    dma_perform(lab->door[attempt->device], &request, &outcome);
+    dma_perform(lab->dma[attempt->device], &request, &outcome);
     faults = lab_faults(lab, &fault) - before;
     check_outcome(lab, attempt, &outcome, faults, &fault);
     check_memory(lab, attempt);

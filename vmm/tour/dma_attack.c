@@ -29,16 +29,16 @@ static uint8_t *buffer_of(const struct tour_run *run)
 uint64_t attack_carry_out(struct tour_run *run, const struct attack *attack)
 {
     struct probe *probe = board_probe(run->board, ATTACK_DEVICE);
-    struct dma *door = board_door(run->board, ATTACK_DEVICE);
+    struct dma *dma = board_dma(run->board, ATTACK_DEVICE);
     bool write = attack->flags & ABI_PROBE_FLAG_WRITE;
 
     memset(probe->state.buffer, write ? FORGED : UNTOUCHED, ABI_PROBE_BUFFER_BYTES);
-    dma_lock(door);
+    dma_lock(dma);
     probe->state.address = attack->address;
     probe->state.length = attack->length;
     probe->state.stride = ATTACK_SWEEP_STRIDE;
     probe->state.flags = attack->flags;
-    dma_unlock(door);
+    dma_unlock(dma);
     probe_attack(probe, attack->function);
     return probe->state.result;
 }

@@ -52,7 +52,7 @@ static void arithmetic_map(struct lab *lab, struct lab_cell *cell, uint64_t firs
         };
         struct dma_outcome outcome;
 
-        dma_perform(lab->door[cell->device], &request, &outcome);
+        dma_perform(lab->dma[cell->device], &request, &outcome);
         if (!outcome.error)
             cell->observed.read_bytes = sizeof(word);
     }
@@ -98,7 +98,7 @@ static void arithmetic_wrap(struct lab *lab, struct lab_cell *cell)
     lab_random_fill(lab, zero, sizeof(before));
     for (unsigned i = 0; i < 8; i++)
         data[8 + i] = (uint8_t)~zero[i];
-    dma_perform(lab->door[cell->device], &request, &outcome);
+    dma_perform(lab->dma[cell->device], &request, &outcome);
     if (!memcmp(data + 8, zero, 8))
         cell->observed.read_bytes = 8;
     memcpy(zero, before, sizeof(before));

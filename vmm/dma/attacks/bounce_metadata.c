@@ -62,7 +62,7 @@ static void bounce_metadata_run(struct lab *lab, struct lab_cell *cell, unsigned
     host = lab_host(lab, cell->device, request.iova, sizeof(forged));
     if (host)
         memcpy(before, host, sizeof(before));
-    dma_perform(lab->door[cell->device], &request, &outcome);
+    dma_perform(lab->dma[cell->device], &request, &outcome);
     lab_check(cell, outcome.done == sizeof(forged),
               "write into the pool: expected %zu bytes done, observed %llu", sizeof(forged),
               (unsigned long long)outcome.done);

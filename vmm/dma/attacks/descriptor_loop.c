@@ -48,7 +48,7 @@ static void descriptor_loop_run(struct lab *lab, struct lab_cell *cell, unsigned
                                                .len_max = CHECKED_BYTES };
         struct naive_queue_walk walk;
 
-        naive_queue_walk(lab->door[cell->device], &plan, &walk);
+        naive_queue_walk(lab->dma[cell->device], &plan, &walk);
         cell->observed.succeeds = walk.watchdog || walk.nested || walk.left_table;
     } else {
         struct virtqueue_chain chain;

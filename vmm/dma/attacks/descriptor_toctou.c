@@ -53,7 +53,7 @@ static void descriptor_toctou_run(struct lab *lab, struct lab_cell *cell, unsign
                                                .owner = &ring };
         struct naive_queue_walk walk;
 
-        naive_queue_walk(lab->door[cell->device], &plan, &walk);
+        naive_queue_walk(lab->dma[cell->device], &plan, &walk);
     } else {
         struct virtqueue_chain chain;
         struct virtqueue queue;
@@ -61,10 +61,10 @@ static void descriptor_toctou_run(struct lab *lab, struct lab_cell *cell, unsign
 
         lab_check(cell, taken == 1, "a sound chain: expected 1, observed %d", taken);
         descriptor_toctou_edit(&ring, 0);
-        dma_lock(lab->door[cell->device]);
+        dma_lock(lab->dma[cell->device]);
         if (taken == 1)
             virtqueue_write(&queue, &chain, 0, fill, sizeof(fill));
-        dma_unlock(lab->door[cell->device]);
+        dma_unlock(lab->dma[cell->device]);
     }
     lab_check(cell, !memcmp(ring.data, fill, CHECKED_BYTES),
               "what was checked: expected it to be written, observed that it was not");

@@ -108,7 +108,7 @@ static void exhaustion_flood(struct lab *lab, struct lab_cell *cell)
                                              .direction = DMA_READ,
                                              .data = &word };
 
-        dma_perform(lab->door[cell->device], &request, &outcome);
+        dma_perform(lab->dma[cell->device], &request, &outcome);
     }
     iommu_count(lab->iommu, &after);
     lab_check(cell, lab_faults(lab, NULL) - seen == FLOOD && after.faults - before.faults == FLOOD,

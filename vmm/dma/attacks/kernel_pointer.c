@@ -37,7 +37,7 @@ static uint64_t kernel_pointer_hijack(struct lab *lab, struct lab_cell *cell,
         hit[i] = lab_host(lab, cell->device, victim->address[i], sizeof(forged));
         if (hit[i])
             memcpy(&before[i], hit[i], sizeof(before[i]));
-        dma_perform(lab->door[cell->device], &request, &outcome);
+        dma_perform(lab->dma[cell->device], &request, &outcome);
     }
     if (lab_call(lab, &call, 1))
         return 0;

@@ -46,7 +46,7 @@ static int msi_spoof_send(struct lab *lab, unsigned device, unsigned vector,
         .iova = IOMMU_MSI_FIRST, .len = sizeof(data), .direction = DMA_WRITE, .data = &data
     };
 
-    dma_perform(lab->door[device], &request, outcome);
+    dma_perform(lab->dma[device], &request, outcome);
     return outcome->error;
 }
 

@@ -66,7 +66,7 @@ static void peer_access(struct lab *lab, struct lab_cell *cell, unsigned peer, u
     struct dma_outcome outcome;
     uint32_t before;
 
-    dma_perform(lab->door[cell->device], &request, &outcome);
+    dma_perform(lab->dma[cell->device], &request, &outcome);
     if (outcome.done == sizeof(word) && word == expected)
         cell->observed.read_bytes = sizeof(word);
     if (!is_probe)
@@ -78,7 +78,7 @@ static void peer_access(struct lab *lab, struct lab_cell *cell, unsigned peer, u
     word = LIVENESS_VALUE + cell->device;
     request.iova = address + ABI_PROBE_LIVENESS;
     request.direction = DMA_WRITE;
-    dma_perform(lab->door[cell->device], &request, &outcome);
+    dma_perform(lab->dma[cell->device], &request, &outcome);
     if (lab_dma(lab, peer, ABI_DMA_REGISTER_READ, &liveness))
         return;
     if ((uint32_t)liveness.value == ~word && before != ~word)
@@ -108,7 +108,7 @@ static void peer_run(struct lab *lab, struct lab_cell *cell, unsigned n)
         };
         struct dma_outcome outcome;
 
-        dma_perform(lab->door[cell->device], &request, &outcome);
+        dma_perform(lab->dma[cell->device], &request, &outcome);
         lab_check(cell, outcome.error < 0 && outcome.done == 0,
                   "at the registers' own address: expected an error, observed %d, %llu bytes",
                   -outcome.error, (unsigned long long)outcome.done);

@@ -54,7 +54,7 @@ static void permission_cross(struct lab *lab, struct lab_cell *cell, uint64_t io
         return;
     if (way == DMA_WRITE)
         memcpy(data, host, CROSSING_BYTES / 2);
-    dma_perform(lab->door[cell->device], &request, &outcome);
+    dma_perform(lab->dma[cell->device], &request, &outcome);
     lab_faults(lab, &fault);
     lab_check(
         cell, outcome.error && outcome.done <= CROSSING_BYTES / 2 && fault.iova == end,

@@ -56,7 +56,7 @@ static void probe_scan_probe(struct probe_scan_sweep *sweep, uint64_t address)
     };
     struct dma_outcome outcome;
 
-    dma_perform(lab->door[sweep->device], &request, &outcome);
+    dma_perform(lab->dma[sweep->device], &request, &outcome);
     lab->swept[sweep->device]++;
     if (outcome.error || !outcome.done)
         return;
@@ -153,7 +153,7 @@ static void probe_scan_guests_view(struct lab *lab, unsigned device)
         if (lab_call(lab, faults, n))
             return;
     } while (!faults[n - 1].result);
-    dma_perform(lab->door[device], &request, &outcome);
+    dma_perform(lab->dma[device], &request, &outcome);
     for (n = 0; n < 2; n++)
         faults[n] = lab_command(device, ABI_DMA_FAULT);
     if (lab_call(lab, faults, n))

@@ -64,14 +64,14 @@ int ring_take(struct lab *lab, unsigned device, const struct ring *ring, struct 
 {
     int result;
 
-    dma_lock(lab->door[device]);
-    virtqueue_init(queue, lab->door[device], RING_SIZE);
+    dma_lock(lab->dma[device]);
+    virtqueue_init(queue, lab->dma[device], RING_SIZE);
     queue->state = ring_state(ring);
     queue->indirect = true;
     result = virtqueue_enable(queue);
     queue->state.ready = true;
     if (!result)
         result = virtqueue_pop(queue, chain);
-    dma_unlock(lab->door[device]);
+    dma_unlock(lab->dma[device]);
     return result;
 }

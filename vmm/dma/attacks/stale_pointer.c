@@ -38,7 +38,7 @@ static void stale_pointer_cancel(struct dma_transfer *transfer)
 /* A transfer in flight while the guest unmaps: the unmap must not return before it ended. */
 static void stale_pointer_in_flight(struct lab *lab, struct lab_cell *cell, struct lab_page *page)
 {
-    struct dma *door = lab->door[cell->device];
+    struct dma *dma = lab->dma[cell->device];
     struct held held = { .transfer.cancel = stale_pointer_cancel };
     struct abi_lab_command unmap = lab_command(cell->device, ABI_DMA_UNMAP), flush = unmap;
     uint64_t iova = scratch_map(lab, cell, page);
@@ -52,9 +52,9 @@ static void stale_pointer_in_flight(struct lab *lab, struct lab_cell *cell, stru
 
     if (!iova)
         return;
-    dma_lock(door);
-    pieces = dma_transfer_begin(door, &held.transfer, &range, 1, &piece, 1);
-    dma_unlock(door);
+    dma_lock(dma);
+    pieces = dma_transfer_begin(dma, &held.transfer, &range, 1, &piece, 1);
+    dma_unlock(dma);
     if (!lab_check(cell, pieces == 1, "begin a transfer: expected 1 piece, observed %d", pieces))
         return;
     unmap.dma.iova = iova;
@@ -83,11 +83,11 @@ static void stale_pointer_in_flight(struct lab *lab, struct lab_cell *cell, stru
 static void stale_pointer_remember(struct lab *lab, struct lab_cell *cell, struct probe *probe,
                                    uint64_t iova)
 {
-    dma_lock(lab->door[cell->device]);
+    dma_lock(lab->dma[cell->device]);
     probe->state.address = iova;
     probe->state.length = ATTACK_PAGE_BYTES;
     probe->state.flags = ABI_PROBE_FLAG_WRITE;
-    dma_unlock(lab->door[cell->device]);
+    dma_unlock(lab->dma[cell->device]);
     probe_attack(probe, ABI_PROBE_REMEMBER);
     lab_check(cell, probe->state.result == ATTACK_PAGE_BYTES,
               "the probe remembers: expected a page, observed %llu bytes",
@@ -100,10 +100,10 @@ static bool stale_pointer_replay(struct lab *lab, struct lab_cell *cell, struct 
 {
     bool changed;
 
-    dma_lock(lab->door[cell->device]);
+    dma_lock(lab->dma[cell->device]);
     for (unsigned i = 0; i < ATTACK_PAGE_BYTES; i++)
         probe->state.buffer[i] = (uint8_t)~page->truth[i];
-    dma_unlock(lab->door[cell->device]);
+    dma_unlock(lab->dma[cell->device]);
     probe_attack(probe, ABI_PROBE_REPLAY);
     changed = memcmp(page->host, page->truth, ATTACK_PAGE_BYTES) != 0;
     lab_check(cell, changed == (probe->state.error == 0),
@@ -119,7 +119,7 @@ static void stale_pointer_run(struct lab *lab, struct lab_cell *cell, unsigned n
     bool untranslated = rules_untranslated(lab->policy, cell->device);
     struct lab_page *page = lab_page(lab, LAB_PAGE_SCRATCH);
     struct probe *probe = board_probe(lab->board, cell->device);
-    struct dma *door = lab->door[cell->device];
+    struct dma *dma = lab->dma[cell->device];
     struct lab_request request = { .device = cell->device,
                                    .gate = scratch_gate_after_unmap(lab, cell->device) };
     struct dma_window window = { 0 };
@@ -131,9 +131,9 @@ static void stale_pointer_run(struct lab *lab, struct lab_cell *cell, unsigned n
     (void)n;
     if (!iova)
         return;
-    dma_lock(door);
-    kept = dma_window(door, &window, iova, ATTACK_PAGE_BYTES, DMA_READ, &fault);
-    dma_unlock(door);
+    dma_lock(dma);
+    kept = dma_window(dma, &window, iova, ATTACK_PAGE_BYTES, DMA_READ, &fault);
+    dma_unlock(dma);
     lab_check(cell, kept && !memcmp(kept, page->truth, ATTACK_PAGE_BYTES),
               "a window while mapped: expected the page, observed %s",
               kept ? "something else" : "none");
@@ -142,11 +142,11 @@ static void stale_pointer_run(struct lab *lab, struct lab_cell *cell, unsigned n
     lab_dma(lab, cell->device, ABI_DMA_UNMAP, &(struct abi_dma){ .iova = iova });
     lab_dma(lab, cell->device, ABI_DMA_FLUSH, &(struct abi_dma){ .iova = iova });
     lab_renew(lab, page);
-    dma_lock(door);
-    again = dma_window(door, &window, iova, ATTACK_PAGE_BYTES, DMA_READ, &fault);
+    dma_lock(dma);
+    again = dma_window(dma, &window, iova, ATTACK_PAGE_BYTES, DMA_READ, &fault);
     if (again && !memcmp(again, page->truth, ATTACK_PAGE_BYTES))
         cell->observed.read_bytes = ATTACK_PAGE_BYTES;
-    dma_unlock(door);
+    dma_unlock(dma);
     lab_check(cell, untranslated || pool ? again != NULL : !again && fault,
               "the window after the unmap: expected %s, observed %s",
               untranslated || pool ? "it as before" : "a fault", again ? "it as before" : "none");

@@ -126,9 +126,9 @@ static void used_ring_run(struct lab *lab, struct lab_cell *cell, unsigned n)
     virtio_blk_turn_hostile(blk, &honest);
     if (err == -ETIMEDOUT) {
         /* Deceived, and it waits for a completion that went to somebody else: let it go. */
-        dma_lock(lab->door[cell->device]);
+        dma_lock(lab->dma[cell->device]);
         virtio_broken(&blk->device, "the lab ends a wait");
-        dma_unlock(lab->door[cell->device]);
+        dma_unlock(lab->dma[cell->device]);
         lab_guest_collect(&lab->guest, &command, 1, LAB_CALL_MS);
         cell->observed.succeeds = true;
     } else if (!err) {

@@ -42,9 +42,9 @@ static bool withheld_completion_is_withheld(struct lab *lab, unsigned device,
 {
     bool withheld;
 
-    dma_lock(lab->door[device]);
+    dma_lock(lab->dma[device]);
     withheld = probe->state.withheld;
-    dma_unlock(lab->door[device]);
+    dma_unlock(lab->dma[device]);
     return withheld;
 }
 

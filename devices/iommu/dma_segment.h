@@ -1,8 +1,8 @@
 /*
  * What dma.c, the IOMMU and dma_request.c share; devices see dma.h only.
  */
-#ifndef STRATA_IOMMU_DOOR_H
-#define STRATA_IOMMU_DOOR_H
+#ifndef STRATA_IOMMU_DMA_SEGMENT_H
+#define STRATA_IOMMU_DMA_SEGMENT_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,7 +10,7 @@
 #include "devices/iommu/dma.h"
 
 /* Where a piece of a request leads. */
-struct door_span {
+struct dma_segment {
     uint64_t gpa;
     uint64_t len;    /* bytes from iova on that lie there, at least 1, up to a page's end */
     void *host;      /* NULL: not RAM (a device's registers, or nothing) */
@@ -20,40 +20,40 @@ struct door_span {
 
 /*
  * The first piece of a request as a hostile device may put it, up to the end of the page;
- * with the door's lock. `ats`: the request says that it is translated already. 0; or
+ * with the dma handle's lock. `ats`: the request says that it is translated already. 0; or
  * -EFAULT, and *fault is what was recorded.
  *
  * Attached and not bypassed, an endpoint gets to RAM, to a device's registers only where
- * IOMMU_WITHOUT_PEER let them be mapped, and to the message window: door_may_signal is
+ * IOMMU_WITHOUT_PEER let them be mapped, and to the message window: dma_may_signal is
  * then the caller's to ask. A request with `ats` is refused (IOMMU_FAULT_UNKNOWN) unless
  * IOMMU_WITHOUT_TRANSLATED. Where the address is taken as it is, it leads anywhere.
  */
-int door_resolve(struct dma *dma, uint64_t iova, enum dma_direction direction, bool ats,
-                 struct door_span *span, struct iommu_fault *fault);
+int dma_resolve(struct dma *dma, uint64_t iova, enum dma_direction direction, bool ats,
+                struct dma_segment *span, struct iommu_fault *fault);
 
 /* Whether this endpoint may signal a vector: always without an IOMMU. With the lock. */
-bool door_may_signal(const struct dma *dma, uint8_t vector);
+bool dma_may_signal(const struct dma *dma, uint8_t vector);
 
 /* Records a fault of this endpoint. With the lock. */
-void door_fault(struct dma *dma, enum iommu_fault_reason reason, enum dma_direction direction,
-                uint64_t iova, struct iommu_fault *fault);
+void dma_fault(struct dma *dma, enum iommu_fault_reason reason, enum dma_direction direction,
+               uint64_t iova, struct iommu_fault *fault);
 
 /*
- * Whose request the IOMMU takes it for that claims to come from `requester`: the door's
- * own unless IOMMU_WITHOUT_REQUESTER; then that endpoint's door (take its lock instead),
+ * Whose request the IOMMU takes it for that claims to come from `requester`: the dma handle's
+ * own unless IOMMU_WITHOUT_REQUESTER; then that endpoint's dma handle (take its lock instead),
  * or NULL if there is none of that id. Without a lock.
  */
-struct dma *door_of_requester(struct dma *dma, uint32_t requester);
+struct dma *dma_of_requester(struct dma *dma, uint32_t requester);
 
-/* IOMMU_WITHOUT_* of the door's unit; without one, all of them. */
-uint32_t door_without(const struct dma *dma);
+/* IOMMU_WITHOUT_* of the dma handle's unit; without one, all of them. */
+uint32_t dma_disabled_checks(const struct dma *dma);
 
 /* Host memory of gpa, and how many bytes of it follow; NULL: not RAM. */
-void *door_host(const struct memory *memory, uint64_t gpa, uint64_t *available);
+void *dma_host(const struct memory *memory, uint64_t gpa, uint64_t *available);
 
 /* Whether all, or any, of [gpa, gpa + len) is RAM; end: the first address after all RAM. */
-bool door_all_ram(const struct memory *memory, uint64_t gpa, uint64_t len);
-bool door_any_ram(const struct memory *memory, uint64_t gpa, uint64_t len);
-uint64_t door_ram_end(const struct memory *memory);
+bool dma_all_ram(const struct memory *memory, uint64_t gpa, uint64_t len);
+bool dma_any_ram(const struct memory *memory, uint64_t gpa, uint64_t len);
+uint64_t dma_ram_end(const struct memory *memory);
 
 #endif
