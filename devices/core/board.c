@@ -71,9 +71,9 @@ static int create_console(struct board *board, struct board_slot *slot)
 
     if (!device->nports)
         return virtio_console_create(&slot->console, board->vm, &slot->dma, out,
-                                     board->serial.room_fd, slot->gpa, slot->gsi);
+                                     board->serial.input_ready_fd, slot->gpa, slot->gsi);
     err = virtio_console_create_ports(&slot->console, board->vm, &slot->dma, out,
-                                      board->serial.room_fd, device->ports, device->nports,
+                                      board->serial.input_ready_fd, device->ports, device->nports,
                                       !device->ports_only, slot->gpa, slot->gsi, board->error,
                                       sizeof(board->error));
     if (err)
@@ -229,7 +229,7 @@ int board_create(struct board *board, struct vm *vm, const struct board_config *
     *board = (struct board){ .vm = vm };
     io_thread_create(&board->io, vm);
     err = serial_create(&board->serial, vm, ABI_SERIAL_PORT, ABI_SERIAL_GSI, config->console_out_fd,
-                        config->console_room_fd);
+                        config->console_input_ready_fd);
     if (err)
         goto destroy_io;
     err = doorbell_create(&board->doorbell, vm, config->checkpoint, config->checkpoint_owner);

@@ -66,11 +66,11 @@ struct board_config {
     unsigned ndevices; /* at most ABI_MMIO_DEVICES_MAX, one less with an IOMMU */
     bool iommu;        /* an IOMMU before all of them; it gets the first window */
     struct iommu_config iommu_config;
-    bool pc;             /* what kernels expect of a PC: clock, timer, ACPI registers, pvpanic */
-    bool io_thread;      /* disks, networks and virtio-consoles are notified on a thread */
-    int console_out_fd;  /* gets what the guest sends to its consoles; < 0: dropped */
-    int console_room_fd; /* eventfd, see board_input; < 0: none */
-    uint16_t debug_exit_port; /* 0: there is no such device */
+    bool pc;            /* what kernels expect of a PC: clock, timer, ACPI registers, pvpanic */
+    bool io_thread;     /* disks, networks and virtio-consoles are notified on a thread */
+    int console_out_fd; /* gets what the guest sends to its consoles; < 0: dropped */
+    int console_input_ready_fd; /* eventfd, see board_input; < 0: none */
+    uint16_t debug_exit_port;   /* 0: there is no such device */
     doorbell_callback *checkpoint;
     void *checkpoint_owner;
 };
@@ -126,7 +126,7 @@ void board_destroy(struct board *board);
 
 /*
  * Console input, from any thread: how many bytes were taken; the rest is to be offered
- * again when console_room_fd is readable. It goes to the first virtio-console whose
+ * again when console_input_ready_fd is readable. It goes to the first virtio-console whose
  * driver takes input, else to the serial port: no guest is left deaf.
  */
 size_t board_input(struct board *board, const uint8_t *bytes, size_t count);

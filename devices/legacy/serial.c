@@ -109,11 +109,11 @@ static void made_room(struct serial *serial)
 {
     uint64_t one = 1;
 
-    if (!serial->starved || serial->room_fd < 0)
+    if (!serial->starved || serial->input_ready_fd < 0)
         return;
     serial->starved = false;
     /* An eventfd that is already readable says the same: the result does not matter. */
-    if (write(serial->room_fd, &one, sizeof(one)) < 0)
+    if (write(serial->input_ready_fd, &one, sizeof(one)) < 0)
         return;
 }
 
@@ -314,7 +314,7 @@ static void serial_settle(void *owner, struct vcpu *vcpu)
 }
 
 int serial_create(struct serial *serial, struct vm *vm, uint16_t port, unsigned gsi, int out_fd,
-                  int room_fd)
+                  int input_ready_fd)
 {
     int err;
 
@@ -322,7 +322,7 @@ int serial_create(struct serial *serial, struct vm *vm, uint16_t port, unsigned 
         .state = { .divisor_low = 1 },
         .vm = vm,
         .gsi = gsi,
-        .room_fd = room_fd,
+        .input_ready_fd = input_ready_fd,
         .region = { .base = port,
                     .len = SERIAL_PORT_BYTES,
                     .owner = serial,

@@ -38,26 +38,26 @@ struct serial {
     pthread_mutex_t lock;
     struct vm *vm;
     unsigned gsi;
-    int room_fd;  /* eventfd, written when the guest makes room in a full FIFO; < 0: none */
-    bool starved; /* serial_input had to leave bytes behind; under lock */
+    int input_ready_fd; /* eventfd, written when the guest makes room in a full FIFO; < 0: none */
+    bool starved;       /* serial_input had to leave bytes behind; under lock */
     struct console console;
     struct bus_region region;
 };
 
 /*
  * Puts the UART at `port` of the VM's port bus. Output goes to out_fd (< 0: nowhere);
- * room_fd as above. Both stay the caller's. vm may be NULL where no interrupt can be
+ * input_ready_fd as above. Both stay the caller's. vm may be NULL where no interrupt can be
  * delivered (tests); the caller then drives `region` itself. 0 or -errno.
  */
 int serial_create(struct serial *serial, struct vm *vm, uint16_t port, unsigned gsi, int out_fd,
-                  int room_fd);
+                  int input_ready_fd);
 void serial_destroy(struct serial *serial);
 
 /*
  * Bytes from the outside, from any thread: returns how many fitted into the FIFO; none
  * while the guest takes no input, because its driver's set-up would throw them away. It
  * takes some when it has enabled the interrupt for it, or polls. The rest is to be offered
- * again when room_fd is readable.
+ * again when input_ready_fd is readable.
  */
 size_t serial_input(struct serial *serial, const uint8_t *bytes, size_t count);
 

@@ -18,7 +18,7 @@ void virtio_console_offer(const struct virtio_console *console)
     uint64_t one = 1;
 
     /* An eventfd that is already readable says the same: the result does not matter. */
-    if (console->room_fd >= 0 && write(console->room_fd, &one, sizeof(one)) < 0)
+    if (console->input_ready_fd >= 0 && write(console->input_ready_fd, &one, sizeof(one)) < 0)
         return;
 }
 
@@ -235,14 +235,14 @@ static const struct virtio_class console_class = {
 };
 
 int virtio_console_create(struct virtio_console *console, struct vm *vm, struct dma *dma,
-                          struct console *out, int room_fd, uint64_t base, unsigned gsi)
+                          struct console *out, int input_ready_fd, uint64_t base, unsigned gsi)
 {
-    *console = (struct virtio_console){ .out = out, .room_fd = room_fd };
+    *console = (struct virtio_console){ .out = out, .input_ready_fd = input_ready_fd };
     return virtio_mmio_create(&console->mmio, &console_class, console, vm, dma, base, gsi);
 }
 
 int virtio_console_create_ports(struct virtio_console *console, struct vm *vm, struct dma *dma,
-                                struct console *out, int room_fd,
+                                struct console *out, int input_ready_fd,
                                 const struct console_port_config *configs, unsigned nports,
                                 bool first, uint64_t base, unsigned gsi, char *error,
                                 size_t error_bytes)
@@ -252,7 +252,9 @@ int virtio_console_create_ports(struct virtio_console *console, struct vm *vm, s
 
     if (err)
         return err;
-    *console = (struct virtio_console){ .ports = ports, .out = out, .room_fd = room_fd };
+    *console = (struct virtio_console){ .ports = ports,
+                                        .out = out,
+                                        .input_ready_fd = input_ready_fd };
     ports->class = console_class;
     ports->class.features |= 1ull << VIRTIO_CONSOLE_F_MULTIPORT;
     ports->class.nqueues = 2 * (ports->count + 1);

@@ -28,7 +28,7 @@ struct virtio_console {
     struct virtio_mmio mmio;
     struct console_ports *ports; /* owned; NULL: there is but one, and nothing else is offered */
     struct console *out;         /* not owned */
-    int room_fd;
+    int input_ready_fd;
     atomic_bool transmit_due; /* the driver kicked, and nobody has looked yet */
     /* The rest is under the lock of the dma handle. */
     uint16_t columns, rows; /* 0: not known */
@@ -43,12 +43,12 @@ struct virtio_console {
 
 /*
  * Puts the device on the VM's memory bus (vm NULL: on no bus, no interrupts). `out` gets
- * the guest's output; room_fd (an eventfd; < 0: none) is written when input that was
+ * the guest's output; input_ready_fd (an eventfd; < 0: none) is written when input that was
  * refused should be offered again. Both, and `dma`, are the caller's and outlive it.
  * 0 or -errno of virtio_mmio_create.
  */
 int virtio_console_create(struct virtio_console *console, struct vm *vm, struct dma *dma,
-                          struct console *out, int room_fd, uint64_t base, unsigned gsi);
+                          struct console *out, int input_ready_fd, uint64_t base, unsigned gsi);
 
 /*
  * The same with more ports (console_ports.h), at most CONSOLE_PORTS_MAX - 1, whose sockets
@@ -56,7 +56,7 @@ int virtio_console_create(struct virtio_console *console, struct vm *vm, struct 
  * outlives the device. 0; or -errno and one line for the user.
  */
 int virtio_console_create_ports(struct virtio_console *console, struct vm *vm, struct dma *dma,
-                                struct console *out, int room_fd,
+                                struct console *out, int input_ready_fd,
                                 const struct console_port_config *ports, unsigned nports,
                                 bool first, uint64_t base, unsigned gsi, char *error,
                                 size_t error_bytes);
@@ -68,7 +68,7 @@ void virtio_console_destroy(struct virtio_console *console);
  * Bytes from the outside, from any thread: how many fitted into the buffers that the
  * driver has made available, or -EAGAIN while no driver runs the device, or one that has
  * never made any available: it only writes. What was not taken is to be offered again
- * when room_fd is readable.
+ * when input_ready_fd is readable.
  */
 int64_t virtio_console_input(struct virtio_console *console, const uint8_t *bytes, size_t count);
 

@@ -436,7 +436,9 @@ END_TEST
 /* Into guest memory, where they are looked for, as the board says what there is. */
 START_TEST(test_write)
 {
-    const struct board_config config = { .pc = true, .console_out_fd = -1, .console_room_fd = -1 };
+    const struct board_config config = { .pc = true,
+                                         .console_out_fd = -1,
+                                         .console_input_ready_fd = -1 };
     struct vm vm = { .fd = -1, .ncpus = 2 };
     struct boot_error error = { "" };
     uint64_t rsdp = 0;

@@ -148,7 +148,7 @@ END_TEST
 static struct virtio_console console;
 static struct console out;
 static struct ring receive, transmit;
-static int pipe_fds[2], room_fd;
+static int pipe_fds[2], input_ready_fd;
 
 static void drive_console(void)
 {
@@ -162,16 +162,16 @@ static void setup_console(void)
 {
     setup();
     ck_assert_int_eq(pipe2(pipe_fds, O_NONBLOCK), 0);
-    room_fd = eventfd(0, EFD_NONBLOCK);
+    input_ready_fd = eventfd(0, EFD_NONBLOCK);
     console_init(&out, pipe_fds[1]);
-    ck_assert_int_eq(virtio_console_create(&console, NULL, &dma, &out, room_fd, 0, 0), 0);
+    ck_assert_int_eq(virtio_console_create(&console, NULL, &dma, &out, input_ready_fd, 0, 0), 0);
 }
 
 static void teardown_console(void)
 {
     close(pipe_fds[0]);
     close(pipe_fds[1]);
-    close(room_fd);
+    close(input_ready_fd);
     teardown();
 }
 
@@ -184,7 +184,7 @@ static bool asked_again(void)
 {
     uint64_t count;
 
-    return read(room_fd, &count, sizeof(count)) == sizeof(count);
+    return read(input_ready_fd, &count, sizeof(count)) == sizeof(count);
 }
 
 static int64_t type(const char *text)

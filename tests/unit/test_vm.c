@@ -68,7 +68,7 @@ static void open_kvm(void)
 static void make_guest(struct vm *to, struct board *on, unsigned ncpus, unsigned running,
                        const uint8_t *code, size_t bytes, const struct board_config *config)
 {
-    const struct board_config silent = { .console_out_fd = -1, .console_room_fd = -1 };
+    const struct board_config silent = { .console_out_fd = -1, .console_input_ready_fd = -1 };
     const struct vm_shape shape = { .memory_bytes = 2 * MIB, .ncpus = ncpus };
     struct kvm_mp_state runnable = { .mp_state = KVM_MP_STATE_RUNNABLE };
 
@@ -235,7 +235,7 @@ END_TEST
 /* A vCPU that waits for a reader who never reads. */
 START_TEST(test_stop_in_output)
 {
-    struct board_config config = { .console_room_fd = -1 };
+    struct board_config config = { .console_input_ready_fd = -1 };
     long took = STOP_MS, before;
     int fds[2];
 
@@ -352,7 +352,7 @@ START_TEST(test_pause_stress)
 {
     struct stress stress = { .vm = &vm };
     struct board_config config = { .console_out_fd = -1,
-                                   .console_room_fd = -1,
+                                   .console_input_ready_fd = -1,
                                    .checkpoint = pause_on_ring,
                                    .checkpoint_owner = &stress };
     pthread_t outside[2];
@@ -461,7 +461,7 @@ END_TEST
 /* What is put into memory meanwhile is there, and KVM knows that memory. */
 START_TEST(test_meanwhile)
 {
-    const struct board_config silent = { .console_out_fd = -1, .console_room_fd = -1 };
+    const struct board_config silent = { .console_out_fd = -1, .console_input_ready_fd = -1 };
     struct vm_shape shape = { .memory_bytes = 2 * MIB, .ncpus = 2, .meanwhile = put_code };
     struct put put = { .fails = -ENOEXEC };
     unsigned before;

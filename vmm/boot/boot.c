@@ -30,7 +30,7 @@ struct board_config boot_board(const struct vm_config *config)
                                   .io_thread = config->io_thread,
                                   .debug_exit_port = (uint16_t)config->debug_exit_port,
                                   .console_out_fd = -1,
-                                  .console_room_fd = -1 };
+                                  .console_input_ready_fd = -1 };
 }
 
 /* 0 bytes for a kernel that is not given one. */

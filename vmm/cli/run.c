@@ -17,7 +17,7 @@
 #include "vmm/control/control.h"
 #include "vmm/control/inspector.h"
 #include "vmm/doctor/kvm_remedy.h"
-#include "vmm/monitor/keeper.h"
+#include "vmm/monitor/event_loop.h"
 #include "vmm/monitor/watchdog.h"
 #include "vmm/report/report.h"
 #include "vmm/report/report_text.h"
@@ -150,9 +150,9 @@ static void conclude_and_exit(void *owner)
     _exit(conclude(owner));
 }
 
-/* What goes on beside the boot CPU: the keeper, and the control socket if there is one. */
+/* What goes on beside the boot CPU: the event loop, and the control socket if there is one. */
 struct beside {
-    struct keeper *keeper;
+    struct event_loop *loop;
     struct control *control; /* NULL: none */
     struct inspector *inspector;
 };
@@ -165,16 +165,16 @@ static void run_beside(void *arg)
 
     if (err)
         fprintf(stderr, "strata run: --control: no thread for it: %s\n", strerror(-err));
-    keeper_watch(beside->keeper);
+    event_loop_run(beside->loop);
 }
 
 /* Boots the machine, which has its devices, and runs it until its end: the exit status. */
 static int boot_and_run(struct running *running, const struct run_options *options,
-                        struct boot_early *early, struct keeper *keeper, struct control *control)
+                        struct boot_early *early, struct event_loop *loop, struct control *control)
 {
     struct vm *vm = running->vm;
     struct inspector inspector;
-    struct beside beside = { keeper, control, &inspector };
+    struct beside beside = { loop, control, &inspector };
     struct boot_error error;
     int err = options->load_early ? boot_early_finish(early, vm, running->board, &error)
                                   : boot(vm, running->board, &options->config, &error);
@@ -206,7 +206,7 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
 {
     struct vm_shape shape = boot_shape(&options->config);
     struct board_config board_config = boot_board(&options->config);
-    struct keeper keeper;
+    struct event_loop loop;
     struct watchdog watchdog;
     struct boot_early early;
     struct board board;
@@ -218,34 +218,34 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
                                .bundled = !options->config.kernel_path };
     int status, err;
 
-    err = keeper_create(&keeper, options->config.kernel_path != NULL);
+    err = event_loop_create(&loop, options->config.kernel_path != NULL);
     if (err) {
         fprintf(stderr, "strata run: cannot watch the console: %s\n", strerror(-err));
         return STATUS_FAILED;
     }
-    keeper.vm = &vm;
-    keeper.board = &board;
-    keeper.last_words = conclude_and_exit;
-    keeper.owner = &running;
+    loop.vm = &vm;
+    loop.board = &board;
+    loop.final_report = conclude_and_exit;
+    loop.owner = &running;
     if (options->watchdog_seconds) {
         err = watchdog_create(&watchdog, &vm, options->config.vcpu_count);
         if (err) {
             fprintf(stderr, "strata run: --watchdog: %s\n", strerror(-err));
             status = STATUS_FAILED;
-            goto destroy_keeper;
+            goto destroy_event_loop;
         }
-        running.watchdog = keeper.watchdog = &watchdog;
-        keeper.watchdog_seconds = options->watchdog_seconds;
+        running.watchdog = loop.watchdog = &watchdog;
+        loop.watchdog_seconds = options->watchdog_seconds;
     }
     board_config.console_out_fd = fileno(results->out);
-    board_config.console_room_fd = keeper.room_fd;
+    board_config.console_input_ready_fd = loop.input_ready_fd;
     if (options->load_early)
         boot_early(&early, &options->config, &shape);
     err = vm_create(&vm, host, &shape);
     if (err && options->load_early && early.error.text[0]) {
         fprintf(stderr, "strata run: %s\n", early.error.text);
         status = STATUS_USAGE;
-        goto destroy_keeper;
+        goto destroy_event_loop;
     }
     if (err) {
         status = explain_create(host, &options->config, err);
@@ -257,7 +257,7 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
         goto destroy_vm;
     }
     report_disks(&board, &options->config);
-    status = boot_and_run(&running, options, &early, &keeper, control);
+    status = boot_and_run(&running, options, &early, &loop, control);
     board_destroy(&board);
 
 destroy_vm:
@@ -265,10 +265,10 @@ destroy_vm:
 drop_kernel:
     if (options->load_early)
         boot_early_drop(&early);
-destroy_keeper:
+destroy_event_loop:
     if (running.watchdog)
         watchdog_destroy(running.watchdog);
-    keeper_destroy(&keeper);
+    event_loop_destroy(&loop);
     return status;
 }
 

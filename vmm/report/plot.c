@@ -319,7 +319,7 @@ static void recolour(FILE *out, const char *svg, const char *title)
 }
 
 /* The last line that gnuplot said, without what surrounds it. */
-static void last_words(int errors, char why[PLOT_ERROR_BYTES])
+static void final_report(int errors, char why[PLOT_ERROR_BYTES])
 {
     char *text = read_all(errors), *end, *line;
 
@@ -359,7 +359,7 @@ int plot_svg(FILE *out, const struct plot *plot, char why[PLOT_ERROR_BYTES])
         snprintf(why, PLOT_ERROR_BYTES, "gnuplot did not end within %d s",
                  GNUPLOT_TIMEOUT_MS / 1000);
     else if (err == -EIO)
-        last_words(errors, why);
+        final_report(errors, why);
     else if (err)
         snprintf(why, PLOT_ERROR_BYTES, "gnuplot: %s", strerror(-err));
     free(svg);

@@ -1,11 +1,11 @@
 /*
- * The keeper of a running VM: a thread that passes standard input to the guest's console
+ * The event loop of a running VM: a thread that passes standard input to the guest's console
  * and turns SIGINT, SIGTERM and SIGHUP into the end of the run, while the main thread is the
  * guest's boot CPU; it also lets the watchdog look. Where it was asked for, a terminal on
  * standard input is raw meanwhile (terminal.h); else its settings stay as they are.
  */
-#ifndef STRATA_MONITOR_KEEPER_H
-#define STRATA_MONITOR_KEEPER_H
+#ifndef STRATA_MONITOR_EVENT_LOOP_H
+#define STRATA_MONITOR_EVENT_LOOP_H
 
 #include <signal.h>
 #include <stdbool.h>
@@ -14,9 +14,9 @@ struct board;
 struct vm;
 struct watchdog;
 
-struct keeper {
-    int room_fd;   /* eventfd for the board's consoles, see board_input */
-    int signal_fd; /* the signals that end a run */
+struct event_loop {
+    int input_ready_fd; /* eventfd for the board's consoles, see board_input */
+    int signal_fd;      /* the signals that end a run */
     sigset_t signals_before;
     bool terminal; /* standard input is one, */
     bool raw;      /* which is to be raw */
@@ -27,7 +27,7 @@ struct keeper {
     struct watchdog *watchdog; /* NULL: none; */
     unsigned watchdog_seconds; /* else after how long without progress it ends the run */
     /* What is left to do where a vCPU does not come back; ends the process. */
-    void (*last_words)(void *owner);
+    void (*final_report)(void *owner);
     void *owner;
 };
 
@@ -35,14 +35,14 @@ struct keeper {
  * Blocks the signals, except those that whoever started us wants ignored. 0 or -errno.
  * `raw`: if standard input is a terminal, the guest gets it raw.
  */
-int keeper_create(struct keeper *keeper, bool raw);
-void keeper_destroy(struct keeper *keeper);
+int event_loop_create(struct event_loop *loop, bool raw);
+void event_loop_destroy(struct event_loop *loop);
 
 /*
- * The body of the thread (for vm_run, which gets the keeper as the argument): returns
- * when the run has ended. Where a vCPU does not come back then, it calls last_words, which
+ * The body of the thread (for vm_run, which gets the event loop as the argument): returns
+ * when the run has ended. Where a vCPU does not come back then, it calls final_report, which
  * ends the process.
  */
-void keeper_watch(void *keeper);
+void event_loop_run(void *loop);
 
 #endif

@@ -1,4 +1,4 @@
-#include "vmm/monitor/keeper.h"
+#include "vmm/monitor/event_loop.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -12,7 +12,7 @@
 #include "devices/virtio/iommu.h"
 #include "vmm/base/monotonic.h"
 #include "vmm/machine/vm.h"
-#include "vmm/monitor/footprint.h"
+#include "vmm/monitor/rss_trim.h"
 #include "vmm/monitor/terminal.h"
 #include "vmm/monitor/watchdog.h"
 
@@ -31,29 +31,29 @@ struct input {
     struct terminal_escape escape;
 };
 
-static void feed(struct input *input, struct board *board)
+static void forward_input(struct input *input, struct board *board)
 {
     if (input->first < input->end)
         input->first += board_input(board, input->bytes + input->first, input->end - input->first);
 }
 
 /* Whether somebody else has the terminal: reading from it would stop us, or fail. */
-static bool in_background(const struct keeper *keeper)
+static bool in_background(const struct event_loop *loop)
 {
-    return keeper->terminal && !terminal_is_ours(STDIN_FILENO);
+    return loop->terminal && !terminal_is_ours(STDIN_FILENO);
 }
 
 /* Whether read() has failed for now only: it may be in the background since it was polled. */
-static bool comes_later(const struct keeper *keeper)
+static bool comes_later(const struct event_loop *loop)
 {
-    return errno == EINTR || errno == EAGAIN || (errno == EIO && in_background(keeper));
+    return errno == EINTR || errno == EAGAIN || (errno == EIO && in_background(loop));
 }
 
-static void read_input(const struct keeper *keeper, struct input *input)
+static void read_input(const struct event_loop *loop, struct input *input)
 {
     ssize_t count = read(STDIN_FILENO, input->bytes, sizeof(input->bytes));
 
-    if (count < 0 && comes_later(keeper))
+    if (count < 0 && comes_later(loop))
         return;
     input->first = 0;
     input->end = count > 0 ? (size_t)count : 0;
@@ -72,18 +72,18 @@ static void print_help(void)
  * From a raw terminal, which is read also while the guest takes nothing: there may be the
  * order to end it among the keys. Keys beyond what fits are lost.
  */
-static void read_keys(const struct keeper *keeper, struct input *input)
+static void read_keys(const struct event_loop *loop, struct input *input)
 {
     size_t waiting = input->end - input->first, count;
     uint8_t keys[INPUT_BYTES];
     ssize_t got = read(STDIN_FILENO, keys, sizeof(keys));
 
-    if (got < 0 && comes_later(keeper))
+    if (got < 0 && comes_later(loop))
         return;
     input->finished = got <= 0;
     count = got > 0 ? (size_t)got : 0;
     switch (terminal_filter(&input->escape, keys, &count)) {
-    case TERMINAL_END: vm_stop(keeper->vm, VM_END_HOST_STOP, 0); break;
+    case TERMINAL_END: vm_stop(loop->vm, VM_END_HOST_STOP, 0); break;
     case TERMINAL_HELP: print_help(); break;
     case TERMINAL_NOTHING: break;
     }
@@ -95,45 +95,45 @@ static void read_keys(const struct keeper *keeper, struct input *input)
     input->end = waiting + count;
 }
 
-static void make_raw(const struct keeper *keeper)
+static void make_raw(const struct event_loop *loop)
 {
-    int err = keeper->raw ? terminal_raw(STDIN_FILENO) : 0;
+    int err = loop->raw ? terminal_raw(STDIN_FILENO) : 0;
 
     if (err)
         fprintf(stderr, "strata run: the terminal cannot be made raw: %s\n", strerror(-err));
 }
 
-static void tell_size(const struct keeper *keeper)
+static void tell_size(const struct event_loop *loop)
 {
     uint16_t columns, rows;
 
-    if (keeper->raw && terminal_size(STDIN_FILENO, &columns, &rows))
-        board_resize(keeper->board, columns, rows);
+    if (loop->raw && terminal_size(STDIN_FILENO, &columns, &rows))
+        board_resize(loop->board, columns, rows);
 }
 
-static void take_signal(const struct keeper *keeper)
+static void take_signal(const struct event_loop *loop)
 {
     struct signalfd_siginfo info;
 
-    if (read(keeper->signal_fd, &info, sizeof(info)) != sizeof(info))
+    if (read(loop->signal_fd, &info, sizeof(info)) != sizeof(info))
         return;
     switch (info.ssi_signo) {
     case SIGTSTP:
         /* The real thing would stop us with the terminal raw. */
         terminal_restore();
         raise(SIGSTOP); /* this thread, so that it does not go on until SIGCONT */
-        make_raw(keeper);
+        make_raw(loop);
         break;
-    case SIGCONT: make_raw(keeper); break;
-    case SIGWINCH: tell_size(keeper); break;
-    default: vm_stop(keeper->vm, VM_END_HOST_STOP, STATUS_SIGNAL + (int)info.ssi_signo); break;
+    case SIGCONT: make_raw(loop); break;
+    case SIGWINCH: tell_size(loop); break;
+    default: vm_stop(loop->vm, VM_END_HOST_STOP, STATUS_SIGNAL + (int)info.ssi_signo); break;
     }
 }
 
 /* Standard input, if it is time to read it: from a raw terminal it always is. */
-static int input_fd(const struct keeper *keeper, const struct input *input)
+static int input_fd(const struct event_loop *loop, const struct input *input)
 {
-    bool ready = keeper->raw || input->first == input->end;
+    bool ready = loop->raw || input->first == input->end;
 
     return input->finished || !ready ? -1 : STDIN_FILENO;
 }
@@ -144,14 +144,14 @@ static int sooner(int timeout_ms, int limit_ms)
 }
 
 /* Looks when it is time to; in how many ms the next time is. */
-static int keep_watch(const struct keeper *keeper, int64_t *next_ms)
+static int keep_watch(const struct event_loop *loop, int64_t *next_ms)
 {
-    int64_t interval_ms = (int64_t)keeper->watchdog_seconds * 1000 / WATCHDOG_LOOKS;
+    int64_t interval_ms = (int64_t)loop->watchdog_seconds * 1000 / WATCHDOG_LOOKS;
     int64_t now = monotonic_ms();
 
     if (now >= *next_ms) {
-        if (*next_ms && watchdog_look(keeper->watchdog))
-            vm_stop(keeper->vm, VM_END_HUNG, 1);
+        if (*next_ms && watchdog_look(loop->watchdog))
+            vm_stop(loop->vm, VM_END_HUNG, 1);
         *next_ms = now + interval_ms;
     }
     return (int)(*next_ms - now);
@@ -179,12 +179,12 @@ static uint64_t iommu_requests(const struct board *board)
  * A kernel without a driver for the IOMMU waits for ever for its devices, which reach no
  * memory. Whether that is still to be found out; says so if it is the case.
  */
-static bool may_be_undriven(const struct keeper *keeper)
+static bool may_be_undriven(const struct event_loop *loop)
 {
-    struct iommu *iommu = board_iommu(keeper->board);
+    struct iommu *iommu = board_iommu(loop->board);
     struct iommu_counts counts;
 
-    if (!iommu || iommu_requests(keeper->board))
+    if (!iommu || iommu_requests(loop->board))
         return false;
     iommu_count(iommu, &counts);
     if (!counts.faults)
@@ -194,12 +194,12 @@ static bool may_be_undriven(const struct keeper *keeper)
             "strata run: the IOMMU has refused a device access to memory, and no driver has asked "
             "it for any: the kernel needs one for virtio-iommu (Linux: CONFIG_VIRTIO_IOMMU), or "
             "leave out --iommu%s\n",
-            keeper->raw ? "\r" : "");
+            loop->raw ? "\r" : "");
     return false;
 }
 
 /* Console input and signals, until the VM has been told to stop. */
-static void attend(const struct keeper *keeper)
+static void handle_events(const struct event_loop *loop)
 {
     struct input input = { 0 };
     int64_t next_look_ms = 0;
@@ -207,63 +207,63 @@ static void attend(const struct keeper *keeper)
     uint64_t counter;
 
     for (;;) {
-        bool away = in_background(keeper);
+        bool away = in_background(loop);
         struct pollfd fds[] = {
-            { .fd = keeper->vm->end_fd, .events = POLLIN },
-            { .fd = keeper->signal_fd, .events = POLLIN },
-            { .fd = keeper->room_fd, .events = POLLIN },
-            { .fd = away ? -1 : input_fd(keeper, &input), .events = POLLIN },
+            { .fd = loop->vm->end_fd, .events = POLLIN },
+            { .fd = loop->signal_fd, .events = POLLIN },
+            { .fd = loop->input_ready_fd, .events = POLLIN },
+            { .fd = away ? -1 : input_fd(loop, &input), .events = POLLIN },
         };
-        int timeout_ms = keeper->watchdog ? keep_watch(keeper, &next_look_ms) : -1;
+        int timeout_ms = loop->watchdog ? keep_watch(loop, &next_look_ms) : -1;
         int ready;
 
-        undriven = undriven && may_be_undriven(keeper);
+        undriven = undriven && may_be_undriven(loop);
         if (undriven)
             timeout_ms = sooner(timeout_ms, UNDRIVEN_MS);
         if (away)
             timeout_ms = sooner(timeout_ms, BACKGROUND_MS);
         if (was_away && !away) {
-            make_raw(keeper);
-            tell_size(keeper);
+            make_raw(loop);
+            tell_size(loop);
         }
         was_away = away;
         ready = poll(fds, 4, trimmed ? timeout_ms : SETTLED_MS);
 
         if (ready == 0 && !trimmed) {
-            footprint_trim();
+            rss_trim();
             trimmed = true;
         }
         if (ready <= 0)
             continue;
         if (fds[0].revents) {
             if (undriven)
-                (void)may_be_undriven(keeper);
+                (void)may_be_undriven(loop);
             return;
         }
         if (fds[1].revents)
-            take_signal(keeper);
-        if (fds[2].revents && read(keeper->room_fd, &counter, sizeof(counter)) < 0)
+            take_signal(loop);
+        if (fds[2].revents && read(loop->input_ready_fd, &counter, sizeof(counter)) < 0)
             continue;
-        if (fds[3].revents && keeper->raw)
-            read_keys(keeper, &input);
+        if (fds[3].revents && loop->raw)
+            read_keys(loop, &input);
         else if (fds[3].revents)
-            read_input(keeper, &input);
-        feed(&input, keeper->board);
+            read_input(loop, &input);
+        forward_input(&input, loop->board);
     }
 }
 
-void keeper_watch(void *arg)
+void event_loop_run(void *arg)
 {
-    const struct keeper *keeper = arg;
+    const struct event_loop *loop = arg;
 
-    make_raw(keeper);
-    tell_size(keeper);
-    attend(keeper);
+    make_raw(loop);
+    tell_size(loop);
+    handle_events(loop);
     terminal_restore();
     /* A vCPU that does not come back must not keep the process from ending. */
-    if (vm_wait(keeper->vm, STOP_TIMEOUT_MS)) {
+    if (vm_wait(loop->vm, STOP_TIMEOUT_MS)) {
         fprintf(stderr, "strata run: a virtual CPU does not leave KVM; ending without it\n");
-        keeper->last_words(keeper->owner);
+        loop->final_report(loop->owner);
     }
 }
 
@@ -288,34 +288,34 @@ static int block_signals(sigset_t *before, bool raw)
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-int keeper_create(struct keeper *keeper, bool raw)
+int event_loop_create(struct event_loop *loop, bool raw)
 {
     int err;
 
-    *keeper = (struct keeper){ .terminal = isatty(STDIN_FILENO) };
-    keeper->raw = raw && keeper->terminal;
-    keeper->signal_fd = block_signals(&keeper->signals_before, keeper->raw);
-    if (keeper->signal_fd < 0) {
+    *loop = (struct event_loop){ .terminal = isatty(STDIN_FILENO) };
+    loop->raw = raw && loop->terminal;
+    loop->signal_fd = block_signals(&loop->signals_before, loop->raw);
+    if (loop->signal_fd < 0) {
         err = -errno;
         goto unblock;
     }
-    keeper->room_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (keeper->room_fd < 0) {
+    loop->input_ready_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (loop->input_ready_fd < 0) {
         err = -errno;
         goto close_signals;
     }
     return 0;
 
 close_signals:
-    close(keeper->signal_fd);
+    close(loop->signal_fd);
 unblock:
-    pthread_sigmask(SIG_SETMASK, &keeper->signals_before, NULL);
+    pthread_sigmask(SIG_SETMASK, &loop->signals_before, NULL);
     return err;
 }
 
-void keeper_destroy(struct keeper *keeper)
+void event_loop_destroy(struct event_loop *loop)
 {
-    close(keeper->room_fd);
-    close(keeper->signal_fd);
-    pthread_sigmask(SIG_SETMASK, &keeper->signals_before, NULL);
+    close(loop->input_ready_fd);
+    close(loop->signal_fd);
+    pthread_sigmask(SIG_SETMASK, &loop->signals_before, NULL);
 }

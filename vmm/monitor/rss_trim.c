@@ -1,4 +1,4 @@
-#include "vmm/monitor/footprint.h"
+#include "vmm/monitor/rss_trim.h"
 
 #include <link.h>
 #include <stddef.h>
@@ -25,7 +25,7 @@ static int trim_object(struct dl_phdr_info *object, size_t bytes, void *arg)
     return 1; /* the program comes first, and nothing after it matters */
 }
 
-void footprint_trim(void)
+void rss_trim(void)
 {
     dl_iterate_phdr(trim_object, NULL);
 }
