@@ -212,7 +212,7 @@ int virtio_balloon_create(struct virtio_balloon *balloon, struct vm *vm, struct 
     return virtio_mmio_create(&balloon->mmio, &balloon_class, balloon, vm, dma, base, gsi);
 }
 
-void virtio_balloon_look(struct virtio_balloon *balloon, struct virtio_balloon_view *view)
+void virtio_balloon_view(struct virtio_balloon *balloon, struct virtio_balloon_view *view)
 {
     dma_lock(balloon->mmio.dma);
     *view = (struct virtio_balloon_view){

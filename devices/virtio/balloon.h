@@ -67,7 +67,7 @@ int virtio_balloon_create(struct virtio_balloon *balloon, struct vm *vm, struct 
                           unsigned gsi);
 
 /* Any thread, without the dma handle's lock. */
-void virtio_balloon_look(struct virtio_balloon *balloon, struct virtio_balloon_view *view);
+void virtio_balloon_view(struct virtio_balloon *balloon, struct virtio_balloon_view *view);
 
 /* So many 4K pages should be in the balloon. Any thread, without the dma handle's lock. */
 void virtio_balloon_set_target(struct virtio_balloon *balloon, uint32_t pages);

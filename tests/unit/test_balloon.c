@@ -214,13 +214,13 @@ START_TEST(test_stats)
     ck_assert(!ring_take(&ring[STATS], &head, &written));
     ck_assert_uint_eq(balloon.counts.stats[VIRTIO_BALLOON_S_MEMFREE], 4321);
 
-    virtio_balloon_look(&balloon, &view);
+    virtio_balloon_view(&balloon, &view);
     ck_assert(view.driven && view.tells_stats);
     ck_assert_uint_eq(view.counts.stats[VIRTIO_BALLOON_S_MEMFREE], 4321);
 
     /* After a reset there is no buffer to give back. */
     ck_assert(ring_negotiate(&balloon.mmio, FEATURES));
-    virtio_balloon_look(&balloon, &view);
+    virtio_balloon_view(&balloon, &view);
     ck_assert(!view.driven && view.tells_stats);
     ck_assert_int_eq(virtio_balloon_ask_stats(&balloon), -EAGAIN);
 }

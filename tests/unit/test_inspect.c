@@ -611,9 +611,9 @@ START_TEST(resident_memory)
 {
     struct resident before, after;
 
-    ck_assert_int_eq(resident_look(&memory, &before), 0);
+    ck_assert_int_eq(resident_read(&memory, &before), 0);
     memset(memory_at(&memory, 4 * MIB, 2 * MIB), 1, 2 * MIB);
-    ck_assert_int_eq(resident_look(&memory, &after), 0);
+    ck_assert_int_eq(resident_read(&memory, &after), 0);
     ck_assert_uint_eq(after.rss_bytes + after.swap_bytes,
                       before.rss_bytes + before.swap_bytes + 2 * MIB);
     ck_assert_uint_gt(after.table_bytes, 0);

@@ -86,7 +86,7 @@ START_TEST(of_a_guest)
 
     ck_assert_int_eq(kvm_open(&host), 0);
     ck_assert_msg(session_open(&session, &host, &shape, error, sizeof(error)) == 0, "%s", error);
-    table_memory_look(&session, &before);
+    table_memory_read(&session, &before);
     for (unsigned page = ABI_PAGE_4K; page <= ABI_PAGE_2M; page++) {
         uint64_t va, page_bytes = page == ABI_PAGE_4K ? P4K : P2M;
 
@@ -98,7 +98,7 @@ START_TEST(of_a_guest)
         ck_assert_int_eq(table_memory_count(&session, va, 4096, &count), 0);
         ck_assert_uint_eq(count.tables, page == ABI_PAGE_4K ? 3 : 2);
     }
-    table_memory_look(&session, &after);
+    table_memory_read(&session, &after);
     ck_assert_uint_ge(after.process_bytes, before.process_bytes);
     ck_assert_uint_gt(after.process_bytes, 0);
     if (after.pages_4k != UINT64_MAX)

@@ -43,19 +43,19 @@ static unsigned looks(struct vcpu_sample first, struct vcpu_sample second)
 
 START_TEST(test_hangs)
 {
-    ck_assert_uint_eq(looks(spinning, waiting), WATCHDOG_LOOKS + 1);
+    ck_assert_uint_eq(looks(spinning, waiting), WATCHDOG_CHECKS + 1);
     ck_assert_ptr_nonnull(strstr(watchdog.why, "vCPU 0 spins with interrupts off near 0x1000"));
     teardown();
     setup();
-    ck_assert_uint_eq(looks(waiting, spinning), WATCHDOG_LOOKS + 1);
+    ck_assert_uint_eq(looks(waiting, spinning), WATCHDOG_CHECKS + 1);
     ck_assert_ptr_nonnull(strstr(watchdog.why, "vCPU 1"));
     teardown();
     setup();
-    ck_assert_uint_eq(looks(halted_off, halted_off), WATCHDOG_LOOKS + 1);
+    ck_assert_uint_eq(looks(halted_off, halted_off), WATCHDOG_CHECKS + 1);
     ck_assert_ptr_nonnull(strstr(watchdog.why, "all vCPUs are halted"));
     teardown();
     setup();
-    ck_assert_uint_eq(looks(halted_off, unborn), WATCHDOG_LOOKS + 1);
+    ck_assert_uint_eq(looks(halted_off, unborn), WATCHDOG_CHECKS + 1);
     ck_assert_ptr_nonnull(strstr(watchdog.why, "the vCPU is halted"));
 }
 END_TEST

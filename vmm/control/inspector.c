@@ -9,9 +9,9 @@
 #include "devices/core/board.h"
 #include "vmm/base/monotonic.h"
 #include "vmm/boot/bundled.h"
+#include "vmm/control/inspect_context.h"
 #include "vmm/control/inspector_balloon.h"
 #include "vmm/control/inspector_report.h"
-#include "vmm/control/look.h"
 #include "vmm/inspect/cpu.h"
 #include "vmm/inspect/disasm.h"
 #include "vmm/inspect/resident.h"
@@ -30,56 +30,56 @@ const char inspector_too_long[] = ERROR_LINE("a request is one line of at most 4
 
 /* ---- The commands --------------------------------------------------------- */
 
-static void answer_maps(struct look *look)
+static void answer_maps(struct inspect_context *context)
 {
     struct frame_map map;
     struct maps maps;
     int err;
 
-    if (!look_count(look, &map))
+    if (!inspect_count(context, &map))
         return;
-    err = maps_make(&maps, &look->spaces, &map, &look->budget);
-    look_go_on(look);
+    err = maps_make(&maps, &context->spaces, &map, &context->budget);
+    inspect_resume(context);
     if (err)
-        look_fail(look, "no memory for the ranges");
+        inspect_fail(context, "no memory for the ranges");
     else
-        json_add_maps(look->reply, &look->spaces, &maps);
+        json_add_maps(context->reply, &context->spaces, &maps);
     /* It may not have come so far as to say which processes it has. */
-    look_set(look, "runs_bundled", json_boolean(look->in->kernel_va != 0));
+    inspect_set(context, "runs_bundled", json_boolean(context->in->kernel_va != 0));
     maps_destroy(&maps);
     frame_map_destroy(&map);
 }
 
-static void answer_walk(struct look *look)
+static void answer_walk(struct inspect_context *context)
 {
     struct host_pages pages;
     struct translation t;
-    struct look_view view;
+    struct inspect_view view;
     uint64_t va = 0;
     bool ok;
 
     host_pages_open(&pages);
-    ok = look_stop(look);
+    ok = inspect_pause(context);
     if (ok) {
-        ok = look_va(look, &va) && look_view(look, &view);
+        ok = inspect_va(context, &va) && inspect_view(context, &view);
         if (ok)
-            look_translate(look, &view, &pages, va, &t);
-        look_go_on(look);
+            inspect_translate(context, &view, &pages, va, &t);
+        inspect_resume(context);
     }
     host_pages_close(&pages);
     if (!ok)
         return;
-    look_set(look, "va", json_hex(va));
-    look_set(look, "symbol", look_symbol(look, va));
-    look_set(look, "space",
-             view.space < 0 ? json_null() : json_space(&look->spaces, (unsigned)view.space));
-    json_add_walk(look->reply, &t, look->spaces.bundled);
+    inspect_set(context, "va", json_hex(va));
+    inspect_set(context, "symbol", inspect_symbol(context, va));
+    inspect_set(context, "space",
+                view.space < 0 ? json_null() : json_space(&context->spaces, (unsigned)view.space));
+    json_add_walk(context->reply, &t, context->spaces.bundled);
 }
 
-static json_t *second_stage(const struct look *look)
+static json_t *second_stage(const struct inspect_context *context)
 {
     static const char *const names[] = { "pages_4k", "pages_2m", "pages_1g" };
-    struct kvm_host host = *look->vm->host;
+    struct kvm_host host = *context->vm->host;
     struct kvm_evidence evidence = kvm_gather();
     uint64_t value[3], all;
     json_t *json;
@@ -87,7 +87,7 @@ static json_t *second_stage(const struct look *look)
 
     kvm_identify(&host, &evidence);
     json = json_pack("{s:s}", "kind", kvm_backend_name(host.backend));
-    err = stats_read(look->vm->fd, names, value, 3);
+    err = stats_read(context->vm->fd, names, value, 3);
     if (err || value[0] == UINT64_MAX || value[1] == UINT64_MAX || value[2] == UINT64_MAX) {
         json_object_set_new(json, "unknown",
                             json_string(err ? "this KVM has no statistics"
@@ -106,9 +106,9 @@ static json_t *second_stage(const struct look *look)
     return json;
 }
 
-static json_t *dma(const struct look *look)
+static json_t *dma(const struct inspect_context *context)
 {
-    struct iommu *iommu = board_iommu(look->in->board);
+    struct iommu *iommu = board_iommu(context->in->board);
     struct iommu_counts counts;
 
     if (!iommu)
@@ -118,90 +118,91 @@ static json_t *dma(const struct look *look)
                      (json_int_t)counts.mappings, "table_bytes", (json_int_t)counts.table_bytes);
 }
 
-void look_set_pages(struct look *look, const struct frame_map *map,
-                    const struct frame_totals *totals)
+void inspect_set_pages(struct inspect_context *context, const struct frame_map *map,
+                       const struct frame_totals *totals)
 {
     struct resident resident;
     int err;
 
-    json_add_totals(look->reply, &look->spaces, map, totals);
-    look_set(look, "ram_bytes", json_integer((json_int_t)look->vm->memory.bytes));
-    look_set(look, "dma", dma(look));
-    look_set(look, "second_stage", second_stage(look));
-    err = resident_look(&look->vm->memory, &resident);
-    look_set(look, "resident",
-             err ? json_null()
-                 : json_pack("{s:I, s:I, s:I, s:I}", "rss_bytes", (json_int_t)resident.rss_bytes,
-                             "huge_bytes", (json_int_t)resident.huge_bytes, "swap_bytes",
-                             (json_int_t)resident.swap_bytes, "process_table_bytes",
-                             (json_int_t)resident.table_bytes));
+    json_add_totals(context->reply, &context->spaces, map, totals);
+    inspect_set(context, "ram_bytes", json_integer((json_int_t)context->vm->memory.bytes));
+    inspect_set(context, "dma", dma(context));
+    inspect_set(context, "second_stage", second_stage(context));
+    err = resident_read(&context->vm->memory, &resident);
+    inspect_set(context, "resident",
+                err ? json_null()
+                    : json_pack("{s:I, s:I, s:I, s:I}", "rss_bytes", (json_int_t)resident.rss_bytes,
+                                "huge_bytes", (json_int_t)resident.huge_bytes, "swap_bytes",
+                                (json_int_t)resident.swap_bytes, "process_table_bytes",
+                                (json_int_t)resident.table_bytes));
 }
 
-static void answer_pages(struct look *look)
+static void answer_pages(struct inspect_context *context)
 {
     struct frame_totals totals;
     struct frame_map map;
 
-    if (!look_count(look, &map))
+    if (!inspect_count(context, &map))
         return;
-    frame_map_total(&map, &look->spaces, &totals);
-    look_go_on(look);
-    look_set_pages(look, &map, &totals);
+    frame_map_total(&map, &context->spaces, &totals);
+    inspect_resume(context);
+    inspect_set_pages(context, &map, &totals);
     frame_map_destroy(&map);
 }
 
-static void answer_shared(struct look *look)
+static void answer_shared(struct inspect_context *context)
 {
     struct shared_list list;
     struct frame_map map;
     int err;
 
-    if (!look_count(look, &map))
+    if (!inspect_count(context, &map))
         return;
-    err = shared_list_make(&list, &map, &look->spaces, 2, &look->budget);
-    look_go_on(look);
+    err = shared_list_make(&list, &map, &context->spaces, 2, &context->budget);
+    inspect_resume(context);
     if (err)
-        look_fail(look, "no memory for the list of shared frames");
+        inspect_fail(context, "no memory for the list of shared frames");
     else
-        json_add_shared(look->reply, &look->spaces, &list);
+        json_add_shared(context->reply, &context->spaces, &list);
     shared_list_destroy(&list);
     frame_map_destroy(&map);
 }
 
 static bool is_stopping(void *owner)
 {
-    const struct look *look = owner;
+    const struct inspect_context *context = owner;
 
-    return atomic_load(look->in->stopping);
+    return atomic_load(context->in->stopping);
 }
 
-static void answer_find(struct look *look)
+static void answer_find(struct inspect_context *context)
 {
     uint64_t start = monotonic_ns(), elapsed;
     struct find find;
 
-    if (find_create(&find, &look->vm->memory, look->request.pattern, look->request.pattern_bytes)) {
-        look_fail(look, "no memory for what is found");
+    if (find_create(&find, &context->vm->memory, context->request.pattern,
+                    context->request.pattern_bytes)) {
+        inspect_fail(context, "no memory for what is found");
         return;
     }
-    find_scan(&find, is_stopping, look);
+    find_scan(&find, is_stopping, context);
     elapsed = monotonic_ns() - start;
-    if (look_stop(look)) {
+    if (inspect_pause(context)) {
         bool complete;
 
         find_check(&find);
-        complete = !find_places(&find, &look->spaces, &look->budget);
-        look_go_on(look);
-        json_add_find(look->reply, &look->spaces, &find);
-        look_set(look, "elapsed_ns", json_integer((json_int_t)elapsed));
-        look_set(look, "complete", json_boolean(complete && !look->spaces.left_out));
+        complete = !find_places(&find, &context->spaces, &context->budget);
+        inspect_resume(context);
+        json_add_find(context->reply, &context->spaces, &find);
+        inspect_set(context, "elapsed_ns", json_integer((json_int_t)elapsed));
+        inspect_set(context, "complete", json_boolean(complete && !context->spaces.left_out));
     }
     find_destroy(&find);
 }
 
 /* Guest code from va on, page by page, as far as it is mapped. */
-static size_t read_code(const struct look *look, const struct look_view *view, uint64_t va,
-                        uint8_t *code, size_t bytes)
+static size_t read_code(const struct inspect_context *context, const struct inspect_view *view,
+                        uint64_t va, uint8_t *code, size_t bytes)
 {
     size_t done = 0;
 
@@ -212,9 +213,9 @@ static size_t read_code(const struct look *look, const struct look_view *view, u
 
         if (chunk > bytes - done)
             chunk = bytes - done;
-        if (look_translate(look, view, NULL, va + done, &t))
+        if (inspect_translate(context, view, NULL, va + done, &t))
             break;
-        from = memory_at(&look->vm->memory, t.gpa, chunk);
+        from = memory_at(&context->vm->memory, t.gpa, chunk);
         if (!from)
             break;
         memcpy(code + done, from, chunk);
@@ -223,20 +224,21 @@ static size_t read_code(const struct look *look, const struct look_view *view, u
     return done;
 }
 
-static json_t *disassemble(const struct look *look, const uint8_t *code, size_t bytes, uint64_t va,
-                           unsigned bits)
+static json_t *disassemble(const struct inspect_context *context, const uint8_t *code, size_t bytes,
+                           uint64_t va, unsigned bits)
 {
     json_t *list = json_array();
 
-    for (unsigned i = 0; i < look->request.count && bytes; i++) {
+    for (unsigned i = 0; i < context->request.count && bytes; i++) {
         char text[DISASM_TEXT_BYTES], hex[3 * DISASM_CODE_BYTES + 1] = "";
         int length = disasm_one(code, bytes, va, bits, text, sizeof(text));
         size_t step = length > 0 ? (size_t)length : 1;
 
         for (size_t n = 0; n < step; n++)
             sprintf(hex + 3 * n, "%02x%s", code[n], n + 1 < step ? " " : "");
-        json_array_append_new(list, json_pack("{s:o, s:s, s:s, s:o}", "va", json_hex(va), "bytes",
-                                              hex, "text", text, "symbol", look_symbol(look, va)));
+        json_array_append_new(list,
+                              json_pack("{s:o, s:s, s:s, s:o}", "va", json_hex(va), "bytes", hex,
+                                        "text", text, "symbol", inspect_symbol(context, va)));
         code += step;
         va += step;
         bytes -= step;
@@ -244,69 +246,72 @@ static json_t *disassemble(const struct look *look, const uint8_t *code, size_t 
     return list;
 }
 
-static void answer_disasm(struct look *look)
+static void answer_disasm(struct inspect_context *context)
 {
     static const size_t room = (size_t)INSPECT_INSTRUCTIONS_MAX * DISASM_CODE_BYTES;
-    size_t wanted = (size_t)look->request.count * DISASM_CODE_BYTES, bytes = 0;
+    size_t wanted = (size_t)context->request.count * DISASM_CODE_BYTES, bytes = 0;
     uint8_t *code = malloc(room);
-    struct look_view view;
+    struct inspect_view view;
     uint64_t va = 0;
     unsigned bits;
     bool ok;
 
     if (!code) {
-        look_fail(look, "no memory for the code");
+        inspect_fail(context, "no memory for the code");
         return;
     }
-    if (look_stop(look)) {
-        ok = look_va(look, &va) && look_view(look, &view);
+    if (inspect_pause(context)) {
+        ok = inspect_va(context, &va) && inspect_view(context, &view);
         if (ok)
-            bytes = read_code(look, &view, va, code, wanted);
-        look_go_on(look);
+            bytes = read_code(context, &view, va, code, wanted);
+        inspect_resume(context);
         if (ok && !bytes) {
-            look_fail(look, "0x%" PRIx64 " is not mapped; strata inspect walk tells where it ends",
-                      va);
+            inspect_fail(context,
+                         "0x%" PRIx64 " is not mapped; strata inspect walk tells where it ends",
+                         va);
         } else if (ok) {
-            bits = look->request.pid ? 64 : cpu_mode_bits(&look->sregs[look->request.vcpu]);
-            look_set(look, "va", json_hex(va));
-            look_set(look, "mode_bits", json_integer(bits));
-            look_set(look, "instructions", disassemble(look, code, bytes, va, bits));
+            bits = context->request.pid ? 64
+                                        : cpu_mode_bits(&context->sregs[context->request.vcpu]);
+            inspect_set(context, "va", json_hex(va));
+            inspect_set(context, "mode_bits", json_integer(bits));
+            inspect_set(context, "instructions", disassemble(context, code, bytes, va, bits));
         }
     }
     free(code);
 }
 
-static void answer_regs(struct look *look)
+static void answer_regs(struct inspect_context *context)
 {
     json_t *vcpus = json_array();
 
-    if (!look_stop(look)) {
+    if (!inspect_pause(context)) {
         json_decref(vcpus);
         return;
     }
-    look_go_on(look);
-    for (unsigned i = 0; i < look->vm->ncpus; i++) {
+    inspect_resume(context);
+    for (unsigned i = 0; i < context->vm->ncpus; i++) {
         json_t *space = json_null();
 
-        for (unsigned n = 0; n < look->spaces.n; n++) {
-            if (look->spaces.space[n].cpus >> i & 1) {
+        for (unsigned n = 0; n < context->spaces.n; n++) {
+            if (context->spaces.space[n].cpus >> i & 1) {
                 json_decref(space);
-                space = json_space(&look->spaces, n);
+                space = json_space(&context->spaces, n);
             }
         }
         json_array_append_new(
-            vcpus, json_pack("{s:i, s:i, s:i, s:o, s:o, s:o}", "vcpu", (int)i, "mode_bits",
-                             (int)cpu_mode_bits(&look->sregs[i]), "cpl", (int)look->sregs[i].ss.dpl,
-                             "symbol", look_symbol(look, look->regs[i].rip), "space", space,
-                             "registers", json_registers(&look->regs[i], &look->sregs[i])));
+            vcpus,
+            json_pack("{s:i, s:i, s:i, s:o, s:o, s:o}", "vcpu", (int)i, "mode_bits",
+                      (int)cpu_mode_bits(&context->sregs[i]), "cpl", (int)context->sregs[i].ss.dpl,
+                      "symbol", inspect_symbol(context, context->regs[i].rip), "space", space,
+                      "registers", json_registers(&context->regs[i], &context->sregs[i])));
     }
-    look_set(look, "vcpus", vcpus);
+    inspect_set(context, "vcpus", vcpus);
 }
 
-static void answer_dump(struct look *look)
+static void answer_dump(struct inspect_context *context)
 {
-    const struct inspect_request *r = &look->request;
-    const struct memory *memory = &look->vm->memory;
+    const struct inspect_request *r = &context->request;
+    const struct memory *memory = &context->vm->memory;
     const char *from = memory_at(memory, r->gpa, r->bytes);
     uint64_t bytes;
 
@@ -317,29 +322,30 @@ static void answer_dump(struct look *look)
             snprintf(ram + strlen(ram), sizeof(ram) - strlen(ram), "%s0x%" PRIx64 " to 0x%" PRIx64,
                      i ? ", " : "", memory->slots[i].gpa,
                      memory->slots[i].gpa + memory->slots[i].bytes - 1);
-        look_fail(look, "not all of 0x%" PRIx64 " bytes from 0x%" PRIx64 " on is RAM, which is %s",
-                  r->bytes, r->gpa, ram);
+        inspect_fail(context,
+                     "not all of 0x%" PRIx64 " bytes from 0x%" PRIx64 " on is RAM, which is %s",
+                     r->bytes, r->gpa, ram);
         return;
     }
     if (r->offset >= r->bytes) {
-        look_fail(look, "offset: beyond the last byte");
+        inspect_fail(context, "offset: beyond the last byte");
         return;
     }
     bytes = r->bytes - r->offset < DUMP_PIECE_BYTES ? r->bytes - r->offset : DUMP_PIECE_BYTES;
-    look->payload = malloc(bytes);
-    if (!look->payload) {
-        look_fail(look, "no memory for a copy");
+    context->payload = malloc(bytes);
+    if (!context->payload) {
+        inspect_fail(context, "no memory for a copy");
         return;
     }
-    if (!look_stop(look))
+    if (!inspect_pause(context))
         return;
-    memcpy(look->payload, from + r->offset, bytes);
-    look_go_on(look);
-    look->payload_bytes = bytes;
-    look_set(look, "payload_bytes", json_integer((json_int_t)bytes));
+    memcpy(context->payload, from + r->offset, bytes);
+    inspect_resume(context);
+    context->payload_bytes = bytes;
+    inspect_set(context, "payload_bytes", json_integer((json_int_t)bytes));
 }
 
-static void (*const commands[INSPECT_COMMANDS])(struct look *) = {
+static void (*const commands[INSPECT_COMMANDS])(struct inspect_context *) = {
     [INSPECT_MAPS] = answer_maps,        [INSPECT_WALK] = answer_walk,
     [INSPECT_PAGES] = answer_pages,      [INSPECT_SHARED] = answer_shared,
     [INSPECT_FIND] = answer_find,        [INSPECT_DISASM] = answer_disasm,
@@ -347,74 +353,75 @@ static void (*const commands[INSPECT_COMMANDS])(struct look *) = {
     [INSPECT_REPORT] = inspector_report, [INSPECT_BALLOON] = inspector_balloon,
 };
 
-static void carry_out(struct look *look)
+static void carry_out(struct inspect_context *context)
 {
-    if (look->request.vcpu >= look->vm->ncpus) {
-        look_fail(look, "--vcpu %u: the VM has %u, from 0 on", look->request.vcpu, look->vm->ncpus);
+    if (context->request.vcpu >= context->vm->ncpus) {
+        inspect_fail(context, "--vcpu %u: the VM has %u, from 0 on", context->request.vcpu,
+                     context->vm->ncpus);
         return;
     }
-    look_set(look, "command", json_string(inspect_command_name(look->request.command)));
-    commands[look->request.command](look);
-    look_set(look, "pause_ns", json_integer((json_int_t)look->pause_ns));
+    inspect_set(context, "command", json_string(inspect_command_name(context->request.command)));
+    commands[context->request.command](context);
+    inspect_set(context, "pause_ns", json_integer((json_int_t)context->pause_ns));
 }
 
-static struct look *look_create(struct inspector *inspector)
+static struct inspect_context *inspect_create(struct inspector *inspector)
 {
-    struct look *look = calloc(1, sizeof(*look));
+    struct inspect_context *context = calloc(1, sizeof(*context));
 
-    if (!look)
+    if (!context)
         return NULL;
-    look->in = inspector;
-    look->vm = inspector->vm;
-    look->budget = SPACES_BUDGET;
-    look->reply = json_result(INSPECT_REPLY_SCHEMA, INSPECT_VERSION);
-    return look;
+    context->in = inspector;
+    context->vm = inspector->vm;
+    context->budget = SPACES_BUDGET;
+    context->reply = json_result(INSPECT_REPLY_SCHEMA, INSPECT_VERSION);
+    return context;
 }
 
 /* Where all went wrong, that is all that is told. */
-static void tell_error(struct look *look)
+static void tell_error(struct inspect_context *context)
 {
-    if (!look->error[0])
+    if (!context->error[0])
         return;
-    json_object_clear(look->reply);
-    look_set(look, "schema", json_string(INSPECT_REPLY_SCHEMA));
-    look_set(look, "version", json_integer(INSPECT_VERSION));
-    look_set(look, "error", json_string(look->error));
-    look->payload_bytes = 0;
+    json_object_clear(context->reply);
+    inspect_set(context, "schema", json_string(INSPECT_REPLY_SCHEMA));
+    inspect_set(context, "version", json_integer(INSPECT_VERSION));
+    inspect_set(context, "error", json_string(context->error));
+    context->payload_bytes = 0;
 }
 
 json_t *inspector_look(struct inspector *inspector, const struct inspect_request *request)
 {
-    struct look *look = look_create(inspector);
+    struct inspect_context *context = inspect_create(inspector);
     json_t *reply;
 
-    if (!look)
+    if (!context)
         return NULL;
-    look->request = *request;
-    look->stopped = true;
-    carry_out(look);
-    tell_error(look);
-    reply = look->reply;
-    free(look->payload);
-    free(look);
+    context->request = *request;
+    context->stopped = true;
+    carry_out(context);
+    tell_error(context);
+    reply = context->reply;
+    free(context->payload);
+    free(context);
     return reply;
 }
 
 /* The reply's line, and the payload behind it. */
-static void put_together(const struct look *look, struct control_answer *answer)
+static void put_together(const struct inspect_context *context, struct control_answer *answer)
 {
-    char *text = json_dumps(look->reply, JSON_COMPACT);
+    char *text = json_dumps(context->reply, JSON_COMPACT);
     size_t n = text ? strlen(text) : 0;
 
     if (!text)
         return;
-    answer->bytes = malloc(n + 1 + look->payload_bytes);
+    answer->bytes = malloc(n + 1 + context->payload_bytes);
     if (answer->bytes) {
         memcpy(answer->bytes, text, n);
         answer->bytes[n] = '\n';
-        if (look->payload_bytes)
-            memcpy(answer->bytes + n + 1, look->payload, look->payload_bytes);
-        answer->n = n + 1 + look->payload_bytes;
+        if (context->payload_bytes)
+            memcpy(answer->bytes + n + 1, context->payload, context->payload_bytes);
+        answer->n = n + 1 + context->payload_bytes;
     }
     free(text);
 }
@@ -422,18 +429,18 @@ static void put_together(const struct look *look, struct control_answer *answer)
 void inspector_answer(void *owner, const char *line, size_t n, struct control_answer *answer)
 {
     struct inspector *inspector = owner;
-    struct look *look = look_create(inspector);
+    struct inspect_context *context = inspect_create(inspector);
 
     *answer = (struct control_answer){ 0 };
-    if (!look)
+    if (!context)
         return;
-    if (!inspect_request_parse(line, n, &look->request, look->error, sizeof(look->error)))
-        carry_out(look);
-    tell_error(look);
-    put_together(look, answer);
-    json_decref(look->reply);
-    free(look->payload);
-    free(look);
+    if (!inspect_request_parse(line, n, &context->request, context->error, sizeof(context->error)))
+        carry_out(context);
+    tell_error(context);
+    put_together(context, answer);
+    json_decref(context->reply);
+    free(context->payload);
+    free(context);
 }
 
 void inspector_init(struct inspector *inspector, struct vm *vm, struct board *board, bool bundled,

@@ -6,8 +6,8 @@
 #include "devices/core/board.h"
 #include "devices/virtio/balloon.h"
 #include "vmm/base/monotonic.h"
+#include "vmm/control/inspect_context.h"
 #include "vmm/control/inspector.h"
-#include "vmm/control/look.h"
 #include "vmm/inspect/resident.h"
 #include "vmm/report/balloon_json.h"
 
@@ -29,53 +29,53 @@ static struct virtio_balloon *find_balloon(const struct board *board)
  * True: the statistics in *view are of after the call. A driver that was asked before, and
  * has not answered yet, is not asked twice.
  */
-static bool look_afresh(const struct look *look, struct virtio_balloon *balloon,
+static bool look_afresh(const struct inspect_context *context, struct virtio_balloon *balloon,
                         struct virtio_balloon_view *view)
 {
     uint64_t start = monotonic_ns(), before;
 
-    virtio_balloon_look(balloon, view);
+    virtio_balloon_view(balloon, view);
     before = view->counts.stats_updates;
     /* While the world stands still, nobody answers. */
-    if (look->stopped || !view->driven || !view->tells_stats)
+    if (context->stopped || !view->driven || !view->tells_stats)
         return false;
     (void)virtio_balloon_ask_stats(balloon);
     while (view->counts.stats_updates == before) {
-        if (monotonic_ns() - start > PATIENCE_NS || atomic_load(look->in->stopping))
+        if (monotonic_ns() - start > PATIENCE_NS || atomic_load(context->in->stopping))
             return false;
         usleep(LOOK_AGAIN_US);
-        virtio_balloon_look(balloon, view);
+        virtio_balloon_view(balloon, view);
     }
     return true;
 }
 
-void inspector_balloon(struct look *look)
+void inspector_balloon(struct inspect_context *context)
 {
-    struct virtio_balloon *balloon = find_balloon(look->in->board);
-    const struct inspect_request *request = &look->request;
+    struct virtio_balloon *balloon = find_balloon(context->in->board);
+    const struct inspect_request *request = &context->request;
     struct virtio_balloon_view view;
     struct resident resident;
     bool fresh;
 
     if (!balloon) {
-        look_fail(look, "the machine has no balloon; give --balloon to strata run");
+        inspect_fail(context, "the machine has no balloon; give --balloon to strata run");
         return;
     }
-    if (request->has_size && request->bytes >= look->vm->memory.bytes) {
-        look_fail(look, "balloon: as much as there is memory; give less than %" PRIu64 "M",
-                  look->vm->memory.bytes >> 20);
+    if (request->has_size && request->bytes >= context->vm->memory.bytes) {
+        inspect_fail(context, "balloon: as much as there is memory; give less than %" PRIu64 "M",
+                     context->vm->memory.bytes >> 20);
         return;
     }
     if (request->has_size)
         virtio_balloon_set_target(balloon, (uint32_t)(request->bytes / PAGE_BYTES));
-    fresh = look_afresh(look, balloon, &view);
-    look_set(look, "ram_bytes", json_integer((json_int_t)look->vm->memory.bytes));
-    look_set(look, "rss_bytes",
-             resident_look(&look->vm->memory, &resident)
-                 ? json_null()
-                 : json_integer((json_int_t)resident.rss_bytes));
-    look_set(look, "driven", json_boolean(view.driven));
-    look_set(look, "tells_stats", json_boolean(view.tells_stats));
-    look_set(look, "fresh_stats", json_boolean(fresh));
-    look_set(look, "balloon", balloon_json(&view));
+    fresh = look_afresh(context, balloon, &view);
+    inspect_set(context, "ram_bytes", json_integer((json_int_t)context->vm->memory.bytes));
+    inspect_set(context, "rss_bytes",
+                resident_read(&context->vm->memory, &resident)
+                    ? json_null()
+                    : json_integer((json_int_t)resident.rss_bytes));
+    inspect_set(context, "driven", json_boolean(view.driven));
+    inspect_set(context, "tells_stats", json_boolean(view.tells_stats));
+    inspect_set(context, "fresh_stats", json_boolean(fresh));
+    inspect_set(context, "balloon", balloon_json(&view));
 }

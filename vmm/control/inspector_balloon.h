@@ -5,9 +5,9 @@
 #ifndef STRATA_CONTROL_INSPECTOR_BALLOON_H
 #define STRATA_CONTROL_INSPECTOR_BALLOON_H
 
-struct look;
+struct inspect_context;
 
 /* Answers look->request; as the other commands of the inspector. */
-void inspector_balloon(struct look *look);
+void inspector_balloon(struct inspect_context *context);
 
 #endif

@@ -7,9 +7,9 @@
 #ifndef STRATA_CONTROL_INSPECTOR_REPORT_H
 #define STRATA_CONTROL_INSPECTOR_REPORT_H
 
-struct look;
+struct inspect_context;
 
 /* Answers look->request; as the other commands of the inspector. */
-void inspector_report(struct look *look);
+void inspector_report(struct inspect_context *context);
 
 #endif

@@ -9,7 +9,7 @@
 
 #include "vmm/machine/vm.h"
 
-#define LOOK_MS 20 /* how often a waiting caller looks whether the machine has ended */
+#define POLL_MS 20 /* how often a waiting caller looks whether the machine has ended */
 
 void lab_guest_init(struct lab_guest *guest, struct vm *vm)
 {
@@ -85,7 +85,7 @@ static bool machine_ended(const struct lab_guest *guest)
 /* Waits until the program rings. With the lock. */
 static int wait_for_ring(struct lab_guest *guest, unsigned timeout_ms)
 {
-    for (unsigned waited = 0; !guest->rung; waited += LOOK_MS) {
+    for (unsigned waited = 0; !guest->rung; waited += POLL_MS) {
         struct timespec until;
 
         if (machine_ended(guest)) {
@@ -96,7 +96,7 @@ static int wait_for_ring(struct lab_guest *guest, unsigned timeout_ms)
         if (waited >= timeout_ms)
             return -ETIMEDOUT;
         clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += LOOK_MS * 1000000l;
+        until.tv_nsec += POLL_MS * 1000000l;
         until.tv_sec += until.tv_nsec / 1000000000l;
         until.tv_nsec %= 1000000000l;
         pthread_cond_timedwait(&guest->changed, &guest->lock, &until);
@@ -170,7 +170,7 @@ void lab_guest_set_flag(struct lab_guest *guest, uint64_t flag)
     __atomic_store_n(&guest->page->flag, flag, __ATOMIC_RELEASE);
 }
 
-int lab_guest_look(struct lab_guest *guest)
+int harness_guest_read_block(struct lab_guest *guest)
 {
     return guest_view_open(&guest->view, &guest->vm->memory, guest->record.kernel);
 }

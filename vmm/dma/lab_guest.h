@@ -53,7 +53,7 @@ uint64_t lab_guest_flag(const struct lab_guest *guest);
 void lab_guest_set_flag(struct lab_guest *guest, uint64_t flag);
 
 /* The kernel's block anew, as it is now. */
-int lab_guest_look(struct lab_guest *guest);
+int harness_guest_read_block(struct lab_guest *guest);
 
 /* Where the program's byte at va lies: 0 if it is not mapped. */
 uint64_t lab_guest_gpa(const struct lab_guest *guest, uint64_t va);

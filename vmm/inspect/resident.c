@@ -54,7 +54,7 @@ static int find_field(const char *path, const char *name, uint64_t *bytes)
     return err;
 }
 
-int resident_look(const struct memory *memory, struct resident *resident)
+int resident_read(const struct memory *memory, struct resident *resident)
 {
     FILE *file = fopen("/proc/self/smaps", "re");
     bool inside = false;

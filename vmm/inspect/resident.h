@@ -18,7 +18,7 @@ struct resident {
 };
 
 /* 0, or -errno where /proc cannot be read. */
-int resident_look(const struct memory *memory, struct resident *resident);
+int resident_read(const struct memory *memory, struct resident *resident);
 
 /*
  * How many of n pages of guest RAM, by address, are there or swapped out, by

@@ -50,7 +50,7 @@ static bool read_word(int fd, uint64_t index, uint64_t *word)
            pread(fd, word, sizeof(*word), (off_t)(index * sizeof(*word))) == (ssize_t)sizeof(*word);
 }
 
-void host_pages_look(const struct host_pages *pages, const void *hva, struct host_page *out)
+void host_pages_read(const struct host_pages *pages, const void *hva, struct host_page *out)
 {
     uint64_t entry, flags;
 
@@ -104,7 +104,7 @@ static int below_gpa(const struct memory *memory, const struct host_pages *pages
         return -ENXIO;
     out->slot = slot_of(memory, out->gpa);
     if (pages)
-        host_pages_look(pages, out->hva, &out->host);
+        host_pages_read(pages, out->hva, &out->host);
     return 0;
 }
 

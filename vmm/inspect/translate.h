@@ -36,10 +36,10 @@ struct host_pages {
     int kpageflags;
 };
 
-/* Never fails: what cannot be read is explained at each host_pages_look(). */
+/* Never fails: what cannot be read is explained at each host_pages_read(). */
 void host_pages_open(struct host_pages *pages);
 void host_pages_close(struct host_pages *pages);
-void host_pages_look(const struct host_pages *pages, const void *hva, struct host_page *out);
+void host_pages_read(const struct host_pages *pages, const void *hva, struct host_page *out);
 
 struct translation {
     struct paging_walk walk;        /* GVA → GPA; all 0 if it began with a GPA */

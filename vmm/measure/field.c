@@ -180,7 +180,7 @@ static uint64_t smallest_page(const struct field *field)
     for (uint64_t at = 0; at < host_bytes(field); at += PAGE_BYTES) {
         struct host_page page;
 
-        host_pages_look(&pages, host_hva(field) + at, &page);
+        host_pages_read(&pages, host_hva(field) + at, &page);
         if (!page.present)
             page.bytes = 0;
         smallest = page.bytes < smallest ? page.bytes : smallest;

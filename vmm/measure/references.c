@@ -84,7 +84,7 @@ static uint64_t look(struct references *references, uintptr_t hva)
     struct host_page page;
     uint64_t bytes;
 
-    host_pages_look(&references->pages, (const void *)hva, &page);
+    host_pages_read(&references->pages, (const void *)hva, &page);
     if (!page.bytes) {
         references->unknown = page.size_unknown;
         return 0;

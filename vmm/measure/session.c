@@ -9,7 +9,7 @@
 #include "vmm/boot/boot.h"
 
 #define TIMEOUT_S 60
-#define LOOK_MS   20 /* how often a waiting caller looks whether the machine has ended */
+#define POLL_MS   20 /* how often a waiting caller looks whether the machine has ended */
 
 /* Copies between the program's mailbox, from byte `offset` of it on, and the host. */
 static int copy_mailbox(struct session *session, size_t offset, void *to, const void *from,
@@ -86,7 +86,7 @@ static bool machine_ended(const struct session *session)
 /* With the lock. */
 static int wait_for_ring(struct session *session)
 {
-    for (unsigned waited = 0; !session->rung; waited += LOOK_MS) {
+    for (unsigned waited = 0; !session->rung; waited += POLL_MS) {
         struct timespec until;
 
         if (machine_ended(session)) {
@@ -100,7 +100,7 @@ static int wait_for_ring(struct session *session)
             return -ETIMEDOUT;
         }
         clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += LOOK_MS * 1000000l;
+        until.tv_nsec += POLL_MS * 1000000l;
         until.tv_sec += until.tv_nsec / 1000000000l;
         until.tv_nsec %= 1000000000l;
         pthread_cond_timedwait(&session->changed, &session->lock, &until);

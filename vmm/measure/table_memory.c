@@ -107,7 +107,7 @@ enum table_source table_memory_source(void)
     return refresh_totals() ? TABLES_OF_HOST : TABLES_LATE;
 }
 
-void table_memory_look(const struct session *session, struct table_memory *memory)
+void table_memory_read(const struct session *session, struct table_memory *memory)
 {
     static const char *const names[] = { "pages_4k", "pages_2m", "pages_1g" };
     uint64_t pages[3];
@@ -121,7 +121,7 @@ void table_memory_look(const struct session *session, struct table_memory *memor
     memory->pages_1g = pages[2];
     memory->second_known = cgroup_second_stage(&memory->second_bytes) ||
                            (refresh_totals() && !resident_second_stage(&memory->second_bytes));
-    if (!resident_look(&session->vm.memory, &resident))
+    if (!resident_read(&session->vm.memory, &resident))
         memory->process_bytes = resident.table_bytes;
 }
 

@@ -34,7 +34,7 @@ enum table_source {
 enum table_source table_memory_source(void);
 
 /* With the session's world at rest; what the kernel does not tell is not known. */
-void table_memory_look(const struct session *session, struct table_memory *memory);
+void table_memory_read(const struct session *session, struct table_memory *memory);
 
 /* Walks what maps [va, va + bytes) of the session's program. 0; -E2BIG: it does not end. */
 int table_memory_count(const struct session *session, uint64_t va, uint64_t bytes,

@@ -114,13 +114,13 @@ static int measure_range(struct tables *t, enum abi_page_kind page, uint64_t *va
     char path[64];
     int err;
 
-    table_memory_look(t->session, &before);
+    table_memory_read(t->session, &before);
     err = chain_map(&place, page, t->bytes, va);
     if (err == -ABI_ENOMEM || err == -ABI_EINVAL)
         return err;
     if (err)
         return failed(t, "mapping a range", err);
-    table_memory_look(t->session, &after);
+    table_memory_read(t->session, &after);
     /* What the host does is no matter to the guest's tables: once is enough. */
     if (t->backing == MEMORY_4K) {
         snprintf(path, sizeof(path), "tables/guest-%s", backing_guest_name(page));
@@ -173,14 +173,14 @@ static int measure_apart(struct tables *t, uint64_t va)
     struct paging_walk walk;
     int err = 0;
 
-    table_memory_look(t->session, &before);
+    table_memory_read(t->session, &before);
     for (uint64_t at = va; at < va + t->bytes && !err; at += MEMORY_HUGE_BYTES) {
         err = session_walk(t->session, at, &walk);
         if (!err && memory_discard(memory, walk.gpa, MEMORY_PAGE_BYTES) < 0)
             err = -EIO;
     }
     err = err ? err : touch(t, va, MEMORY_PAGE_BYTES);
-    table_memory_look(t->session, &after);
+    table_memory_read(t->session, &after);
     if (err)
         return failed(t, "taking pages out of huge ones", err);
     t->apart = report_second(t, "tables/apart/guest-2m/host-thp-less-a-4k", t->bytes, &before,
@@ -206,10 +206,10 @@ static int measure_logged(struct tables *t, uint64_t va)
     struct table_memory before, after;
     int err;
 
-    table_memory_look(t->session, &before);
+    table_memory_read(t->session, &before);
     err = log_dirty_pages(t->session, true);
     err = err ? err : touch(t, va, MEMORY_PAGE_BYTES);
-    table_memory_look(t->session, &after);
+    table_memory_read(t->session, &after);
     if (err)
         return failed(t, "logging dirty pages", err);
     t->logged = report_second(t, "tables/apart/guest-2m/host-thp-dirty-logged", t->bytes, &before,

@@ -163,7 +163,7 @@ static void look_at_pages(struct work *w, struct place *place)
             guest += walk.leaf.page_bytes >= HUGE_BYTES;
             hva = session_hva(&w->session[place->host], place->va + at);
         }
-        host_pages_look(&w->pages, hva, &page);
+        host_pages_read(&w->pages, hva, &page);
         unknown += !page.bytes;
         host += page.bytes >= HUGE_BYTES;
     }

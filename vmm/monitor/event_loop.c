@@ -146,11 +146,11 @@ static int sooner(int timeout_ms, int limit_ms)
 /* Looks when it is time to; in how many ms the next time is. */
 static int keep_watch(const struct event_loop *loop, int64_t *next_ms)
 {
-    int64_t interval_ms = (int64_t)loop->watchdog_seconds * 1000 / WATCHDOG_LOOKS;
+    int64_t interval_ms = (int64_t)loop->watchdog_seconds * 1000 / WATCHDOG_CHECKS;
     int64_t now = monotonic_ms();
 
     if (now >= *next_ms) {
-        if (*next_ms && watchdog_look(loop->watchdog))
+        if (*next_ms && watchdog_check(loop->watchdog))
             vm_stop(loop->vm, VM_END_HUNG, 1);
         *next_ms = now + interval_ms;
     }
@@ -202,7 +202,7 @@ static bool may_be_undriven(const struct event_loop *loop)
 static void handle_events(const struct event_loop *loop)
 {
     struct input input = { 0 };
-    int64_t next_look_ms = 0;
+    int64_t next_check_ms = 0;
     bool trimmed = false, undriven = true, was_away = false;
     uint64_t counter;
 
@@ -214,7 +214,7 @@ static void handle_events(const struct event_loop *loop)
             { .fd = loop->input_ready_fd, .events = POLLIN },
             { .fd = away ? -1 : input_fd(loop, &input), .events = POLLIN },
         };
-        int timeout_ms = loop->watchdog ? keep_watch(loop, &next_look_ms) : -1;
+        int timeout_ms = loop->watchdog ? keep_watch(loop, &next_check_ms) : -1;
         int ready;
 
         undriven = undriven && may_be_undriven(loop);

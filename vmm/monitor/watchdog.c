@@ -54,7 +54,7 @@ bool watchdog_judge(struct watchdog *watchdog, const struct vcpu_sample *cpus)
         if (!spins(cpu, &watchdog->last[i])) {
             watchdog->last[i] = *cpu;
             watchdog->spins[i] = 0;
-        } else if (++watchdog->spins[i] >= WATCHDOG_LOOKS && !hung) {
+        } else if (++watchdog->spins[i] >= WATCHDOG_CHECKS && !hung) {
             hung = true;
             snprintf(watchdog->why, sizeof(watchdog->why),
                      "vCPU %u spins with interrupts off near 0x%llx", i,
@@ -62,7 +62,7 @@ bool watchdog_judge(struct watchdog *watchdog, const struct vcpu_sample *cpus)
         }
     }
     watchdog->halts = started && dead == started ? watchdog->halts + 1 : 0;
-    if (watchdog->halts > WATCHDOG_LOOKS && !hung) {
+    if (watchdog->halts > WATCHDOG_CHECKS && !hung) {
         hung = true;
         snprintf(watchdog->why, sizeof(watchdog->why), "%s halted with interrupts off",
                  started > 1 ? "all vCPUs are" : "the vCPU is");
@@ -70,7 +70,7 @@ bool watchdog_judge(struct watchdog *watchdog, const struct vcpu_sample *cpus)
     return hung;
 }
 
-bool watchdog_look(struct watchdog *watchdog)
+bool watchdog_check(struct watchdog *watchdog)
 {
     struct vcpu_sample cpus[VM_CPUS_MAX];
     unsigned stuck;
@@ -80,7 +80,7 @@ bool watchdog_look(struct watchdog *watchdog)
         /* Where somebody else holds the world for so long, that is no hang. */
         watchdog->stuck = stuck == VM_NO_VCPU ? 0 : watchdog->stuck + 1;
         snprintf(watchdog->why, sizeof(watchdog->why), "vCPU %u does not come out of KVM", stuck);
-        return watchdog->stuck >= WATCHDOG_LOOKS;
+        return watchdog->stuck >= WATCHDOG_CHECKS;
     }
     watchdog->stuck = 0;
     for (unsigned i = 0; i < watchdog->ncpus && !err; i++)

@@ -20,7 +20,7 @@
 
 #include "vmm/machine/vcpu_sample.h"
 
-#define WATCHDOG_LOOKS       8
+#define WATCHDOG_CHECKS      8
 #define WATCHDOG_WHY_BYTES   96
 #define WATCHDOG_SECONDS_MAX 86400u
 
@@ -42,9 +42,9 @@ void watchdog_destroy(struct watchdog *watchdog);
 
 /*
  * Stops the world for a moment and looks, from a thread that is no vCPU's. True: the guest
- * hangs, `why` says how. To be called WATCHDOG_LOOKS times in the time that it was given.
+ * hangs, `why` says how. To be called WATCHDOG_CHECKS times in the time that it was given.
  */
-bool watchdog_look(struct watchdog *watchdog);
+bool watchdog_check(struct watchdog *watchdog);
 
 /* What follows from a look at all vCPUs. */
 bool watchdog_judge(struct watchdog *watchdog, const struct vcpu_sample *cpus);

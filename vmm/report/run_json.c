@@ -49,7 +49,7 @@ static json_t *describe_balloon(struct virtio_balloon *balloon)
 {
     struct virtio_balloon_view view;
 
-    virtio_balloon_look(balloon, &view);
+    virtio_balloon_view(balloon, &view);
     return balloon_json(&view);
 }
 

@@ -28,7 +28,7 @@ void handover_note(struct handover *handover, const struct memory *memory, const
 
         if (!hva)
             continue;
-        host_pages_look(&pages, hva, &page);
+        host_pages_read(&pages, hva, &page);
         if (page.pfn_unknown)
             handover->unknown = page.pfn_unknown;
         else
@@ -60,10 +60,10 @@ static void look_at(const struct handover *handover, const struct host_pages *pa
     struct host_page page;
 
     handed->looked++;
-    host_pages_look(pages, hva, &page);
+    host_pages_read(pages, hva, &page);
     if (!page.present && !page.swapped) {
         take_frame(hva, handed);
-        host_pages_look(pages, hva, &page);
+        host_pages_read(pages, hva, &page);
     }
     handed->seen += page.pfn && bsearch(&page.pfn, handover->pfn, handover->n,
                                         sizeof(handover->pfn[0]), by_number);
@@ -72,7 +72,7 @@ static void look_at(const struct handover *handover, const struct host_pages *pa
 void handover_look(const struct handover *handover, const struct memory *memory,
                    struct handed *handed)
 {
-    uint64_t most = handover->n ? HANDOVER_LOOK_MAX : HANDOVER_LOOK_BLIND;
+    uint64_t most = handover->n ? FRAME_REUSE_SEARCH_MAX : FRAME_REUSE_SEARCH_BLIND;
     struct host_pages pages;
 
     *handed = (struct handed){ 0 };

@@ -7,9 +7,9 @@
 
 #include <stdint.h>
 
-#define HANDOVER_FRAMES_MAX 1024
-#define HANDOVER_LOOK_MAX   16384 /* pages, */
-#define HANDOVER_LOOK_BLIND 1024  /* and where no frame was noted */
+#define HANDOVER_FRAMES_MAX      1024
+#define FRAME_REUSE_SEARCH_MAX   16384 /* pages, */
+#define FRAME_REUSE_SEARCH_BLIND 1024  /* and where no frame was noted */
 
 struct memory;
 

@@ -124,7 +124,7 @@ static bool next_page(const struct guest_view *view, uint64_t root, uint64_t va,
 static int64_t resident_ram(struct tour_run *run, const char *when)
 {
     struct resident resident;
-    int err = resident_look(&run->vm->memory, &resident);
+    int err = resident_read(&run->vm->memory, &resident);
 
     if (err)
         expect_true(run, false, "a number", strerror(-err), "%s: Rss of guest RAM in smaps", when);

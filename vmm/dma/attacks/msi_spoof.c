@@ -61,7 +61,7 @@ static uint64_t msi_spoof_strays(struct lab *lab, uint64_t before, bool expected
     for (unsigned i = 0; i < (expected ? STRAY_TRIES : 1) && !came; i++) {
         struct abi_lab_command nothing = { .op = ABI_LAB_WAIT, .operation = STRAY_MS };
 
-        if (lab_call(lab, &nothing, 1) || lab_guest_look(&lab->guest))
+        if (lab_call(lab, &nothing, 1) || harness_guest_read_block(&lab->guest))
             return 0;
         came = lab->guest.view.kernel.stray_interrupts - before;
     }
@@ -87,7 +87,7 @@ static void msi_spoof_run(struct lab *lab, struct lab_cell *cell, unsigned n)
     uint64_t came, last = 0, before, counted;
 
     (void)n;
-    if (lab_guest_look(&lab->guest))
+    if (harness_guest_read_block(&lab->guest))
         return;
     before = lab_faults(lab, NULL);
     counted = lab->guest.view.kernel.stray_interrupts;
@@ -122,7 +122,7 @@ static void msi_spoof_run(struct lab *lab, struct lab_cell *cell, unsigned n)
     /* What it may signal, it can: the window is open for that. */
     if (allowed >= 0x50 && allowed < 0xf0) {
         lab_settle(lab);
-        lab_guest_look(&lab->guest);
+        harness_guest_read_block(&lab->guest);
         counted = lab->guest.view.kernel.stray_interrupts;
         msi_spoof_send(lab, cell->device, allowed, &outcome);
         came = msi_spoof_strays(lab, counted, true, &last);

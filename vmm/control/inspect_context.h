@@ -2,8 +2,8 @@
  * One request to the inspector while it is being answered: what the files that answer
  * requests have in common.
  */
-#ifndef STRATA_CONTROL_LOOK_H
-#define STRATA_CONTROL_LOOK_H
+#ifndef STRATA_CONTROL_INSPECT_CONTEXT_H
+#define STRATA_CONTROL_INSPECT_CONTEXT_H
 
 #include <jansson.h>
 #include <linux/kvm.h>
@@ -19,7 +19,7 @@
 
 struct inspector;
 
-struct look {
+struct inspect_context {
     struct inspector *in;
     struct vm *vm;
     struct inspect_request request;
@@ -30,28 +30,29 @@ struct look {
     uint64_t paused_at_ns, pause_ns; /* while paused; the sum of all pauses */
     char *payload;
     size_t payload_bytes;
-    /* Filled in by look_stop. */
+    /* Filled in by inspect_pause. */
     struct kvm_regs regs[VM_CPUS_MAX];
     struct kvm_sregs sregs[VM_CPUS_MAX];
     struct spaces spaces;
 };
 
 /* Gives up, with one line for the client. */
-void look_fail(struct look *look, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void inspect_fail(struct inspect_context *context, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* A field of the reply; takes the value. */
-void look_set(struct look *look, const char *name, json_t *value);
+void inspect_set(struct inspect_context *context, const char *name, json_t *value);
 
 /* Stops the world and finds registers and address spaces. False: nothing is held. */
-bool look_stop(struct look *look);
-void look_go_on(struct look *look);
+bool inspect_pause(struct inspect_context *context);
+void inspect_resume(struct inspect_context *context);
 
 /* Counts all frames, with the world stopped on return: room is made before. False: nothing
  * is held. */
-bool look_count(struct look *look, struct frame_map *map);
+bool inspect_count(struct inspect_context *context, struct frame_map *map);
 
 /* Page tables that a virtual address is meant in; format NULL: paging is off. */
-struct look_view {
+struct inspect_view {
     const struct paging_format *format;
     uint64_t root;
     int space; /* < 0: none */
@@ -59,18 +60,18 @@ struct look_view {
 
 /* What request.va means: a number, a register or a symbol, and any of them with +NUMBER behind
  * it; and the page tables that the request means. False: it failed. */
-bool look_va(struct look *look, uint64_t *va);
-bool look_view(struct look *look, struct look_view *view);
+bool inspect_va(struct inspect_context *context, uint64_t *va);
+bool inspect_view(struct inspect_context *context, struct inspect_view *view);
 
 /* As translate_gva. */
-int look_translate(const struct look *look, const struct look_view *view,
-                   const struct host_pages *pages, uint64_t va, struct translation *out);
+int inspect_translate(const struct inspect_context *context, const struct inspect_view *view,
+                      const struct host_pages *pages, uint64_t va, struct translation *out);
 
 /* "name+0x12", or null. */
-json_t *look_symbol(const struct look *look, uint64_t va);
+json_t *inspect_symbol(const struct inspect_context *context, uint64_t va);
 
 /* The fields of `pages`; the world may go on. */
-void look_set_pages(struct look *look, const struct frame_map *map,
-                    const struct frame_totals *totals);
+void inspect_set_pages(struct inspect_context *context, const struct frame_map *map,
+                       const struct frame_totals *totals);
 
 #endif
