@@ -27,7 +27,7 @@ enum abi_exercise {
     ABI_REMANENCE = 8,
     ABI_DEMAND = 9,
     ABI_SNAPSHOT = 10,
-    ABI_DMA_LAB = 16, /* not of the tour: lab.h, */
+    ABI_DMA_LAB = 16, /* not of the tour: test harness.h, */
     ABI_MEASURE = 17, /* and measure.h */
 };
 

@@ -26,14 +26,15 @@ static const struct peers_row *find(const struct peers_row *rows, size_t n, cons
     return NULL;
 }
 
-static void judge(struct peers_goal *goal, double value)
+static void check_outcome(struct peers_goal *goal, double value)
 {
     goal->value = value;
-    goal->judged = true;
+    goal->checked = true;
     goal->holds = value <= goal->limit;
 }
 
-void peers_judge(const struct peers_row *rows, size_t n, struct peers_goal goals[PEERS_GOALS])
+void peers_check_outcome(const struct peers_row *rows, size_t n,
+                         struct peers_goal goals[PEERS_GOALS])
 {
     const struct peers_row *pvh = find(rows, n, "strata", "pvh");
     const struct peers_row *bzimage = find(rows, n, "strata", "bzimage");
@@ -51,12 +52,14 @@ void peers_judge(const struct peers_row *rows, size_t n, struct peers_goal goals
                                     .text = "private memory beyond guest RAM",
                                     .limit = PEERS_PRIVATE_MAX };
     if (pvh && qemu)
-        judge(&goals[0], pvh->line_ns / qemu->line_ns);
+        check_outcome(&goals[0], pvh->line_ns / qemu->line_ns);
     if (bzimage)
-        judge(&goals[1], bzimage->line_ns / (kvmtool ? kvmtool->line_ns : PEERS_KVMTOOL_NS));
+        check_outcome(&goals[1],
+                      bzimage->line_ns / (kvmtool ? kvmtool->line_ns : PEERS_KVMTOOL_NS));
     if (pvh && bzimage)
-        judge(&goals[2], pvh->private_bytes > bzimage->private_bytes ? pvh->private_bytes
-                                                                     : bzimage->private_bytes);
+        check_outcome(&goals[2], pvh->private_bytes > bzimage->private_bytes
+                                     ? pvh->private_bytes
+                                     : bzimage->private_bytes);
 }
 
 int peers_status(const struct peers_goal goals[PEERS_GOALS])
@@ -64,7 +67,7 @@ int peers_status(const struct peers_goal goals[PEERS_GOALS])
     int status = 0;
 
     for (size_t i = 0; i < PEERS_GOALS; i++) {
-        if (!goals[i].judged)
+        if (!goals[i].checked)
             return 2;
         if (!goals[i].holds)
             status = 1;

@@ -37,13 +37,14 @@ struct peers_goal {
     const char *name; /* stable, for JSON; unit included */
     const char *text; /* for people */
     double value, limit;
-    bool judged; /* what it needs was measured, or a reference stands in */
+    bool checked; /* what it needs was measured, or a reference stands in */
     bool reference;
     bool holds;
 };
 
 /* Fills in all the goals from the rows. */
-void peers_judge(const struct peers_row *rows, size_t n, struct peers_goal goals[PEERS_GOALS]);
+void peers_check_outcome(const struct peers_row *rows, size_t n,
+                         struct peers_goal goals[PEERS_GOALS]);
 
 /* 0 all goals hold, 1 one does not, 2 one could not be judged. */
 int peers_status(const struct peers_goal goals[PEERS_GOALS]);

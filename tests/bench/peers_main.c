@@ -278,7 +278,7 @@ int main(int argc, char **argv)
             peers_summarise(&rows[i], samples[i].line_ns, samples[i].private_bytes,
                             samples[i].anonymous_bytes, starts);
     }
-    peers_judge(rows, NPEERS, goals);
+    peers_check_outcome(rows, NPEERS, goals);
     peers_print(rows, NPEERS, goals);
     ret = json ? peers_write_json(json, rows, NPEERS, goals) : 0;
     if (ret)

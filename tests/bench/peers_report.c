@@ -6,7 +6,7 @@
 
 static const char *verdict(const struct peers_goal *goal)
 {
-    return !goal->judged ? "not judged" : goal->holds ? "holds" : "does not hold";
+    return !goal->checked ? "not judged" : goal->holds ? "holds" : "does not hold";
 }
 
 static void print_goal(const struct peers_goal *goal)
@@ -14,11 +14,11 @@ static void print_goal(const struct peers_goal *goal)
     bool bytes = goal->limit == PEERS_PRIVATE_MAX;
 
     printf("%-14s %s", verdict(goal), goal->text);
-    if (goal->judged && bytes)
+    if (goal->checked && bytes)
         printf(" %.0f KiB, at most %.0f", goal->value / 1024, goal->limit / 1024);
-    else if (goal->judged)
+    else if (goal->checked)
         printf(" %.2f, at most %.2f", goal->value, goal->limit);
-    if (goal->judged && goal->reference)
+    if (goal->checked && goal->reference)
         printf(" (kvmtool: %.0f ms, measured earlier on a host of this kind with another small "
                "6.1 kernel, not in this run)",
                PEERS_KVMTOOL_NS / 1e6);
@@ -66,7 +66,7 @@ static json_t *goal_json(const struct peers_goal *goal)
     json_t *json = json_pack("{s:s, s:f, s:s}", "name", goal->name, "limit", goal->limit, "verdict",
                              verdict(goal));
 
-    if (goal->judged)
+    if (goal->checked)
         json_object_set_new(json, "value", json_real(goal->value));
     if (goal->reference) {
         json_object_set_new(json, "reference_ns", json_integer((json_int_t)PEERS_KVMTOOL_NS));
@@ -78,15 +78,15 @@ static json_t *goal_json(const struct peers_goal *goal)
 int peers_write_json(const char *path, const struct peers_row *rows, size_t n,
                      const struct peers_goal goals[PEERS_GOALS])
 {
-    json_t *results = json_array(), *judged = json_array(), *root;
+    json_t *results = json_array(), *checked = json_array(), *root;
     int err;
 
     for (size_t i = 0; i < n; i++)
         json_array_append_new(results, row_json(&rows[i]));
     for (size_t i = 0; i < PEERS_GOALS; i++)
-        json_array_append_new(judged, goal_json(&goals[i]));
+        json_array_append_new(checked, goal_json(&goals[i]));
     root = json_pack("{s:s, s:i, s:o, s:o}", "schema", "strata.bench-peers", "version", 1,
-                     "results", results, "goals", judged);
+                     "results", results, "goals", checked);
     err = root && !json_dump_file(root, path, JSON_INDENT(2) | JSON_REAL_PRECISION(4)) ? 0 : -EIO;
     json_decref(root);
     return err;

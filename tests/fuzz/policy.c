@@ -1,6 +1,6 @@
 /*
  * libFuzzer: a policy as a blob that may be anything. Whatever is accepted must keep the
- * promises that the guest and the lab build on; whatever is not must say why.
+ * promises that the guest and the test harness build on; whatever is not must say why.
  */
 #include <stdlib.h>
 #include <string.h>

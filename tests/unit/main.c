@@ -62,7 +62,7 @@ static const struct {
     { "guest", guest_suite },
     { "disasm", disasm_suite },
     { "policy", policy_suite },
-    { "lab", lab_suite },
+    { "harness", harness_suite },
     { "dma-report", dma_report_suite },
     { "tour", tour_suite },
     { "library", library_suite },

@@ -42,7 +42,7 @@ Suite *inspect_kvm_suite(void);
 Suite *iommu_suite(void);
 Suite *iopt_suite(void);
 Suite *json_suite(void);
-Suite *lab_suite(void);
+Suite *harness_suite(void);
 Suite *measure_suite(void);
 Suite *walks_suite(void);
 Suite *room_suite(void);

@@ -14,13 +14,13 @@
 #define COLUMNS 100
 
 static struct policy policy;
-static struct lab_result result;
+static struct harness_result result;
 static struct dma_report report;
 static char *text;
 static size_t bytes;
 static FILE *out;
 
-/* A result as the lab would have it: `ndevices` devices, all attacks, two targets each. */
+/* A result as the test harness would have it: `ndevices` devices, all attacks, two targets each. */
 static void make(unsigned ndevices)
 {
     memset(&policy, 0, sizeof(policy));
@@ -32,10 +32,10 @@ static void make(unsigned ndevices)
                  d % 10);
         policy.guest.device[d].kind = ABI_DEVICE_PROBE;
     }
-    result = (struct lab_result){ .policy = &policy, .seed = 42, .guest_lives = true };
+    result = (struct harness_result){ .policy = &policy, .seed = 42, .guest_lives = true };
     result.cells = calloc((size_t)ndevices * ATTACK_COUNT * 2, sizeof(*result.cells));
     for (unsigned i = 0; i < ndevices * ATTACK_COUNT * 2; i++) {
-        struct lab_cell *cell = &result.cells[result.ncells++];
+        struct matrix_cell *cell = &result.cells[result.ncells++];
 
         cell->device = i / 2 / ATTACK_COUNT;
         cell->attack = i / 2 % ATTACK_COUNT;
@@ -48,19 +48,19 @@ static void make(unsigned ndevices)
     report = (struct dma_report){ .result = &result, .path = "made-up.dts", .backend = "npt" };
 }
 
-static struct lab_cell *cell_of(unsigned device, unsigned attack, unsigned target)
+static struct matrix_cell *cell_of(unsigned device, unsigned attack, unsigned target)
 {
     return &result.cells[(device * ATTACK_COUNT + attack) * 2 + target];
 }
 
-static void open_cell(struct lab_cell *cell)
+static void open_cell(struct matrix_cell *cell)
 {
     cell->expected.succeeds = cell->observed.succeeds = true;
     cell->expected.read_bytes = cell->observed.read_bytes = 16384;
     strcpy(cell->because, "the policy is weak");
 }
 
-static void break_cell(struct lab_cell *cell)
+static void break_cell(struct matrix_cell *cell)
 {
     cell->observed.succeeds = !cell->expected.succeeds;
     cell->observed.write_bytes = 4096;
@@ -99,38 +99,38 @@ static void expect_columns(void)
     }
 }
 
-START_TEST(test_square)
+START_TEST(test_matrix_cell)
 {
-    struct dma_square square;
+    struct dma_matrix_cell matrix_cell;
 
-    dma_square(&result, 1, 3, &square);
-    ck_assert_int_eq(square.observed, DMA_STOPPED);
-    ck_assert_int_eq(square.expected, DMA_STOPPED);
-    ck_assert_uint_eq(square.cells, 2);
-    ck_assert(square.ok);
+    dma_matrix_cell(&result, 1, 3, &matrix_cell);
+    ck_assert_int_eq(matrix_cell.observed, DMA_STOPPED);
+    ck_assert_int_eq(matrix_cell.expected, DMA_STOPPED);
+    ck_assert_uint_eq(matrix_cell.cells, 2);
+    ck_assert(matrix_cell.ok);
     open_cell(cell_of(1, 3, 1));
-    dma_square(&result, 1, 3, &square);
-    ck_assert_int_eq(square.observed, DMA_PARTLY);
-    ck_assert_int_eq(square.expected, DMA_PARTLY);
-    ck_assert_uint_eq(square.read_bytes, 16384);
-    ck_assert_str_eq(square.because, "the policy is weak");
+    dma_matrix_cell(&result, 1, 3, &matrix_cell);
+    ck_assert_int_eq(matrix_cell.observed, DMA_PARTLY);
+    ck_assert_int_eq(matrix_cell.expected, DMA_PARTLY);
+    ck_assert_uint_eq(matrix_cell.read_bytes, 16384);
+    ck_assert_str_eq(matrix_cell.because, "the policy is weak");
     open_cell(cell_of(1, 3, 0));
-    dma_square(&result, 1, 3, &square);
-    ck_assert_int_eq(square.observed, DMA_OPEN);
+    dma_matrix_cell(&result, 1, 3, &matrix_cell);
+    ck_assert_int_eq(matrix_cell.observed, DMA_OPEN);
     break_cell(cell_of(1, 3, 0));
-    dma_square(&result, 1, 3, &square);
-    ck_assert_int_eq(square.expected, DMA_OPEN);
-    ck_assert_int_eq(square.observed, DMA_PARTLY);
-    ck_assert(!square.ok);
+    dma_matrix_cell(&result, 1, 3, &matrix_cell);
+    ck_assert_int_eq(matrix_cell.expected, DMA_OPEN);
+    ck_assert_int_eq(matrix_cell.observed, DMA_PARTLY);
+    ck_assert(!matrix_cell.ok);
     for (unsigned target = 0; target < 2; target++)
         cell_of(0, 0, target)->expected.applies = cell_of(0, 0, target)->observed.applies = false;
-    dma_square(&result, 0, 0, &square);
-    ck_assert_int_eq(square.observed, DMA_NONE);
+    dma_matrix_cell(&result, 0, 0, &matrix_cell);
+    ck_assert_int_eq(matrix_cell.observed, DMA_NONE);
     /* Its neighbours are not concerned. */
-    dma_square(&result, 1, 2, &square);
-    ck_assert_int_eq(square.observed, DMA_STOPPED);
-    dma_square(&result, 2, 3, &square);
-    ck_assert_int_eq(square.observed, DMA_STOPPED);
+    dma_matrix_cell(&result, 1, 2, &matrix_cell);
+    ck_assert_int_eq(matrix_cell.observed, DMA_STOPPED);
+    dma_matrix_cell(&result, 2, 3, &matrix_cell);
+    ck_assert_int_eq(matrix_cell.observed, DMA_STOPPED);
 }
 END_TEST
 
@@ -194,10 +194,11 @@ START_TEST(test_columns)
     make((unsigned)_i);
     for (unsigned d = 0; d < (unsigned)_i; d++) {
         open_cell(cell_of(d, d, 0));
-        result.window[d] = (struct lab_window){
+        result.window[d] = (struct harness_window){
             .measured = true, .samples = 100000, .accesses_max = 123456789, .ns_max = 12345678901.0
         };
-        result.exposure[d] = (struct lab_exposure){ 123456789, 123456789, 123456789, 123456789 };
+        result.exposure[d] = (struct harness_exposure){ 123456789, 123456789, 123456789,
+                                                        123456789 };
     }
     dma_text_print(out, &report, false);
     expect_columns();
@@ -243,7 +244,7 @@ START_TEST(test_json)
 
     open_cell(cell_of(0, 0, 1));
     break_cell(cell_of(0, 1, 1));
-    result.window[1] = (struct lab_window){ .measured = true, .samples = 10, .ns_max = NAN };
+    result.window[1] = (struct harness_window){ .measured = true, .samples = 10, .ns_max = NAN };
     report.path = "not text: \xff";
     json = dma_json(&report);
     ck_assert_ptr_nonnull(json);
@@ -338,7 +339,7 @@ Suite *dma_report_suite(void)
     TCase *tc = tcase_create("dma-report");
 
     tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, test_square);
+    tcase_add_test(tc, test_matrix_cell);
     tcase_add_test(tc, test_text);
     tcase_add_test(tc, test_ok);
     tcase_add_test(tc, test_dead_guest);

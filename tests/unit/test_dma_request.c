@@ -444,7 +444,7 @@ START_TEST(wrap_without_the_check)
 }
 END_TEST
 
-static void perform_forged(uint64_t iova, bool translated, bool claims, uint32_t requester)
+static void perform_spoofed(uint64_t iova, bool translated, bool claims, uint32_t requester)
 {
     const struct dma_request request = { .iova = iova,
                                          .len = PAGE,
@@ -459,13 +459,13 @@ static void perform_forged(uint64_t iova, bool translated, bool claims, uint32_t
 
 START_TEST(translated_is_refused)
 {
-    perform_forged(SECRET, true, false, 0);
+    perform_spoofed(SECRET, true, false, 0);
     expect_fault(0, IOMMU_FAULT_UNKNOWN, ENDPOINT, DMA_READ, SECRET);
     attach(ENDPOINT, DOMAIN);
     ck_assert_int_eq(map(DOMAIN, IOVA, SECRET, IOMMU_READ), 0);
-    perform_forged(SECRET, true, false, 0);
+    perform_spoofed(SECRET, true, false, 0);
     expect_fault(0, IOMMU_FAULT_UNKNOWN, ENDPOINT, DMA_READ, SECRET);
-    perform_forged(IOVA, true, false, 0);
+    perform_spoofed(IOVA, true, false, 0);
     expect_fault(0, IOMMU_FAULT_UNKNOWN, ENDPOINT, DMA_READ, IOVA);
     expect_untouched();
 }
@@ -481,7 +481,7 @@ START_TEST(translated_believed)
     attach(ENDPOINT, DOMAIN);
     perform(SECRET, PAGE, DMA_READ);
     expect_fault(0, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_READ, SECRET);
-    perform_forged(SECRET, true, false, 0);
+    perform_spoofed(SECRET, true, false, 0);
     expect(0, PAGE, DMA_RAM);
     ck_assert(all(data, 's', PAGE));
 }
@@ -493,12 +493,12 @@ START_TEST(claimed_identity_is_ignored)
     attach(ENDPOINT, DOMAIN);
     attach(VICTIM, THEIRS);
     ck_assert_int_eq(map(THEIRS, IOVA, SECRET, IOMMU_READ), 0);
-    perform_forged(IOVA, false, true, VICTIM);
+    perform_spoofed(IOVA, false, true, VICTIM);
     expect_fault(0, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_READ, IOVA);
     expect_untouched();
     /* Nor does it do harm to one's own. */
     ck_assert_int_eq(map(DOMAIN, IOVA + PAGE, SECRET, IOMMU_READ), 0);
-    perform_forged(IOVA + PAGE, false, true, 99);
+    perform_spoofed(IOVA + PAGE, false, true, 99);
     expect(0, PAGE, DMA_RAM);
 }
 END_TEST
@@ -513,15 +513,15 @@ START_TEST(claimed_identity_believed)
     attach(ENDPOINT, DOMAIN);
     attach(VICTIM, THEIRS);
     ck_assert_int_eq(map(THEIRS, IOVA, SECRET, IOMMU_READ), 0);
-    perform_forged(IOVA, false, false, VICTIM);
+    perform_spoofed(IOVA, false, false, VICTIM);
     expect_fault(0, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_READ, IOVA);
-    perform_forged(IOVA, false, true, VICTIM);
+    perform_spoofed(IOVA, false, true, VICTIM);
     expect(0, PAGE, DMA_RAM);
     ck_assert(all(data, 's', PAGE));
     /* Its faults are the victim's; nobody's are its own. */
-    perform_forged(IOVA + PAGE, false, true, VICTIM);
+    perform_spoofed(IOVA + PAGE, false, true, VICTIM);
     expect_fault(0, IOMMU_FAULT_MAPPING, VICTIM, DMA_READ, IOVA + PAGE);
-    perform_forged(IOVA, false, true, 99);
+    perform_spoofed(IOVA, false, true, 99);
     expect_fault(0, IOMMU_FAULT_DOMAIN, ENDPOINT, DMA_READ, IOVA);
 }
 END_TEST

@@ -26,9 +26,9 @@ static void setup(void)
     rows[1].private_bytes = 64 * PEERS_PRIVATE_MAX;
 }
 
-static int judge(void)
+static int check_outcome(void)
 {
-    peers_judge(rows, sizeof(rows) / sizeof(rows[0]), goals);
+    peers_check_outcome(rows, sizeof(rows) / sizeof(rows[0]), goals);
     return peers_status(goals);
 }
 
@@ -49,9 +49,9 @@ END_TEST
 
 START_TEST(all_hold)
 {
-    ck_assert_int_eq(judge(), 0);
+    ck_assert_int_eq(check_outcome(), 0);
     for (unsigned i = 0; i < PEERS_GOALS; i++)
-        ck_assert(goals[i].judged && goals[i].holds && !goals[i].reference);
+        ck_assert(goals[i].checked && goals[i].holds && !goals[i].reference);
     ck_assert_double_eq_tol(goals[0].value, 0.9, 1e-12);
     ck_assert_double_eq_tol(goals[1].value, 0.9, 1e-12);
     ck_assert_double_eq(goals[2].value, PEERS_PRIVATE_MAX);
@@ -66,9 +66,9 @@ START_TEST(each_can_fail)
     case 1: rows[3].line_ns -= MS; break;
     case 2: rows[2].private_bytes = PEERS_PRIVATE_MAX + 1; break;
     }
-    ck_assert_int_eq(judge(), 1);
+    ck_assert_int_eq(check_outcome(), 1);
     for (int i = 0; i < PEERS_GOALS; i++) {
-        ck_assert(goals[i].judged);
+        ck_assert(goals[i].checked);
         ck_assert_int_eq(goals[i].holds, i != _i);
     }
 }
@@ -78,21 +78,21 @@ END_TEST
 START_TEST(not_measured)
 {
     rows[3].starts = 0;
-    ck_assert_int_eq(judge(), 0);
-    ck_assert(goals[1].reference && goals[1].judged);
+    ck_assert_int_eq(check_outcome(), 0);
+    ck_assert(goals[1].reference && goals[1].checked);
     ck_assert_double_eq(goals[1].value, 180 * MS / PEERS_KVMTOOL_NS);
     rows[2].line_ns = PEERS_KVMTOOL_NS;
-    ck_assert_int_eq(judge(), 1);
+    ck_assert_int_eq(check_outcome(), 1);
 
     setup();
     rows[1].starts = 0;
-    ck_assert_int_eq(judge(), 2);
-    ck_assert(!goals[0].judged && !goals[0].holds && goals[1].holds && goals[2].holds);
+    ck_assert_int_eq(check_outcome(), 2);
+    ck_assert(!goals[0].checked && !goals[0].holds && goals[1].holds && goals[2].holds);
 
     setup();
     rows[2].starts = 0;
-    ck_assert_int_eq(judge(), 2);
-    ck_assert(goals[0].judged && !goals[1].judged && !goals[2].judged);
+    ck_assert_int_eq(check_outcome(), 2);
+    ck_assert(goals[0].checked && !goals[1].checked && !goals[2].checked);
 }
 END_TEST
 

@@ -35,7 +35,7 @@ static unsigned looks(struct vcpu_sample first, struct vcpu_sample second)
     const struct vcpu_sample cpus[CPUS] = { first, second };
 
     for (unsigned n = 1; n < 100; n++) {
-        if (watchdog_judge(&watchdog, cpus))
+        if (watchdog_verdict(&watchdog, cpus))
             return n;
     }
     return 0;
@@ -82,7 +82,7 @@ START_TEST(test_progress)
         struct vcpu_sample cpus[CPUS] = { spinning, waiting };
 
         for (unsigned n = 0; n < 40; n++) {
-            ck_assert_msg(!watchdog_judge(&watchdog, cpus), "kind %u, look %u", kind, n);
+            ck_assert_msg(!watchdog_verdict(&watchdog, cpus), "kind %u, look %u", kind, n);
             cpus[0].rip += kind == 0 ? 64 : 0; /* near each time, but wandering off */
             cpus[0].rsp += kind == 1 ? 8 : 0;
             cpus[0].rsi += kind == 2 ? 4096 : 0;

@@ -13,7 +13,7 @@
 #include "vmm/cli/options.h"
 #include "vmm/cli/results.h"
 #include "vmm/dma/attacks/attack.h"
-#include "vmm/dma/lab.h"
+#include "vmm/dma/harness.h"
 #include "vmm/report/dma_html.h"
 #include "vmm/report/dma_json.h"
 #include "vmm/report/dma_text.h"
@@ -151,14 +151,14 @@ static int show_policy(struct request *request, const struct policy *policy)
 
 static int run(struct request *request, const struct policy *policy)
 {
-    struct lab_options options = {
+    struct harness_options options = {
         .seed = request->seed,
         .attacks = request->attacks,
         .random_seconds = request->random_seconds,
         .timeout_s = TIMEOUT_S + request->random_seconds,
         .progress = isatty(STDERR_FILENO) ? show_progress : NULL,
     };
-    struct lab_result result = { 0 };
+    struct harness_result result = { 0 };
     struct kvm_host kvm;
     char error[320];
     bool ok;
@@ -166,7 +166,7 @@ static int run(struct request *request, const struct policy *policy)
     results_open(&request->results, &test_line);
     kvm_open_or_exit(&kvm, true);
     options.kvm = &kvm;
-    if (lab_run(&result, policy, &options, error, sizeof(error))) {
+    if (harness_run(&result, policy, &options, error, sizeof(error))) {
         fprintf(stderr, "strata dma test: %s: %s\n", request->path, error);
         ok = false;
     } else {
@@ -177,8 +177,8 @@ static int run(struct request *request, const struct policy *policy)
             .attacks = request->attacks,
         };
 
-        ok = tell(request, &report, &request->results) && lab_ok(&result);
-        lab_result_free(&result);
+        ok = tell(request, &report, &request->results) && harness_ok(&result);
+        harness_result_free(&result);
     }
     results_close(&request->results);
     kvm_close(&kvm);

@@ -30,19 +30,20 @@ static void expose(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t 
     }
 }
 
-void measures_exposure(struct lab *lab)
+void measures_exposure(struct harness *harness)
 {
-    struct exposure exposure = { .pages = lab->memory->bytes / ATTACK_PAGE_BYTES };
+    struct exposure exposure = { .pages = harness->memory->bytes / ATTACK_PAGE_BYTES };
 
     exposure.rights = malloc(exposure.pages);
-    for (unsigned device = 0; exposure.rights && device < lab->policy->guest.ndevices; device++) {
-        const struct abi_policy_device *d = rules_device(lab->policy, device);
-        struct lab_exposure *result = &lab->result->exposure[device];
-        bool bypass = !lab->iommu;
+    for (unsigned device = 0; exposure.rights && device < harness->policy->guest.ndevices;
+         device++) {
+        const struct abi_policy_device *d = rules_device(harness->policy, device);
+        struct harness_exposure *result = &harness->result->exposure[device];
+        bool bypass = !harness->iommu;
 
         memset(exposure.rights, 0, exposure.pages);
-        if (lab->iommu)
-            iommu_each_mapping(lab->iommu, d->endpoint, &bypass, expose, &exposure);
+        if (harness->iommu)
+            iommu_each_mapping(harness->iommu, d->endpoint, &bypass, expose, &exposure);
         for (uint64_t page = 0; page < exposure.pages; page++) {
             uint32_t rights = bypass ? RULES_BOTH : exposure.rights[page];
 
@@ -50,11 +51,12 @@ void measures_exposure(struct lab *lab)
             result->write_bytes += rights & RULES_WRITE ? ATTACK_PAGE_BYTES : 0;
         }
         for (unsigned use = 0; use < d->nuses; use++) {
-            const struct abi_policy_region *region = &lab->policy->guest.region[d->use[use].region];
+            const struct abi_policy_region *region = &harness->policy->guest
+                                                          .region[d->use[use].region];
             /* A window is mapped whole. */
             uint64_t bytes = region->kind == ABI_REGION_HOLE
                                  ? region->bytes
-                                 : rules_region_bytes(lab->policy, d->use[use].region);
+                                 : rules_region_bytes(harness->policy, d->use[use].region);
 
             result->needed_read_bytes += d->use[use].rights & RULES_READ ? bytes : 0;
             result->needed_write_bytes += d->use[use].rights & RULES_WRITE ? bytes : 0;
@@ -74,9 +76,9 @@ struct sample {
  * The device reads the page as fast as it can while the guest, which runs, unmaps it.
  * Counted is what came through though it began after the unmap had returned.
  */
-static bool hammer(struct lab *lab, unsigned device, uint64_t iova, struct sample *sample)
+static bool hammer(struct harness *harness, unsigned device, uint64_t iova, struct sample *sample)
 {
-    struct abi_lab_command command = lab_command(device, ABI_DMA_UNMAP);
+    struct abi_harness_command command = harness_command(device, ABI_DMA_UNMAP);
     uint64_t word, limit = monotonic_ns() + 10ull * WINDOW_MS * 1000000u, returned_ns = 0;
     const struct dma_request request = {
         .iova = iova, .len = sizeof(word), .direction = DMA_READ, .data = &word
@@ -85,15 +87,15 @@ static bool hammer(struct lab *lab, unsigned device, uint64_t iova, struct sampl
     int err;
 
     *sample = (struct sample){ 0 };
-    command.op = ABI_LAB_UNMAP_WATCHED;
+    command.op = ABI_HARNESS_UNMAP_WATCHED;
     command.dma.iova = iova;
     /* For this command `operation` is the time to wait. */
     command.operation = WINDOW_MS;
-    err = lab_guest_post(&lab->guest, &command, 1);
+    err = harness_guest_post(&harness->guest, &command, 1);
     while (!err && monotonic_ns() < limit) {
-        if (!returned_ns && lab_guest_flag(&lab->guest) == ABI_LAB_RETURNED)
+        if (!returned_ns && harness_guest_flag(&harness->guest) == ABI_HARNESS_RETURNED)
             returned_ns = monotonic_ns();
-        dma_perform(lab->dma[device], &request, &outcome);
+        dma_perform(harness->dma[device], &request, &outcome);
         if (outcome.error) {
             /* Shut before or after the unmap returned; both are ends. */
             if (returned_ns)
@@ -103,11 +105,12 @@ static bool hammer(struct lab *lab, unsigned device, uint64_t iova, struct sampl
         sample->accesses += returned_ns != 0;
     }
     /* It raises the flag itself first. */
-    while (!err && lab_guest_flag(&lab->guest) != ABI_LAB_RETURNED && monotonic_ns() < limit)
+    while (!err && harness_guest_flag(&harness->guest) != ABI_HARNESS_RETURNED &&
+           monotonic_ns() < limit)
         sched_yield();
-    lab_guest_set_flag(&lab->guest, ABI_LAB_STOP);
+    harness_guest_set_flag(&harness->guest, ABI_HARNESS_STOP);
     if (!err)
-        err = lab_guest_collect(&lab->guest, &command, 1, LAB_CALL_MS);
+        err = harness_guest_collect(&harness->guest, &command, 1, HARNESS_CALL_MS);
     return !err && command.result == 0;
 }
 
@@ -125,22 +128,22 @@ static int by_accesses(const void *a, const void *b)
     return x->accesses < y->accesses ? -1 : x->accesses > y->accesses;
 }
 
-static void measure_window(struct lab *lab, unsigned device)
+static void measure_window(struct harness *harness, unsigned device)
 {
-    struct lab_window *window = &lab->result->window[device];
-    struct lab_page *page = lab_page(lab, LAB_PAGE_SCRATCH);
+    struct harness_window *window = &harness->result->window[device];
+    struct harness_page *page = harness_page(harness, HARNESS_PAGE_SCRATCH);
     struct sample samples[WINDOW_SAMPLES];
     unsigned n = 0;
 
-    for (unsigned i = 0; i < WINDOW_SAMPLES && !lab_settle(lab); i++) {
-        struct abi_lab_command map = lab_map_command(lab, device, (unsigned)(page - lab->arena),
-                                                     RULES_BOTH);
+    for (unsigned i = 0; i < WINDOW_SAMPLES && !harness_settle(harness); i++) {
+        struct abi_harness_command map = harness_map_command(
+            harness, device, (unsigned)(page - harness->test_pages), RULES_BOTH);
 
-        if (lab_call(lab, &map, 1) || map.result)
+        if (harness_call(harness, &map, 1) || map.result)
             break;
-        n += hammer(lab, device, map.dma.iova, &samples[n]);
+        n += hammer(harness, device, map.dma.iova, &samples[n]);
     }
-    lab_restore(page);
+    harness_restore(page);
     if (!n)
         return;
     qsort(samples, n, sizeof(samples[0]), by_accesses);
@@ -148,22 +151,23 @@ static void measure_window(struct lab *lab, unsigned device)
     window->samples = n;
     window->accesses_median = samples[n / 2].accesses;
     window->accesses_max = samples[n - 1].accesses;
-    lab_check(&lab->unmapping[device],
-              rules_device(lab->policy, device)->mode == ABI_DMA_LAZY || !window->accesses_max,
-              "strict: expected no access after unmap has returned, observed %llu",
-              (unsigned long long)window->accesses_max);
+    harness_check(&harness->unmapping[device],
+                  rules_device(harness->policy, device)->mode == ABI_DMA_LAZY ||
+                      !window->accesses_max,
+                  "strict: expected no access after unmap has returned, observed %llu",
+                  (unsigned long long)window->accesses_max);
     qsort(samples, n, sizeof(samples[0]), by_ns);
     window->ns_median = samples[n / 2].ns;
     window->ns_p99 = samples[(n * 99 - 1) / 100].ns;
     window->ns_max = samples[n - 1].ns;
 }
 
-void measures_windows(struct lab *lab)
+void measures_windows(struct harness *harness)
 {
-    for (unsigned device = 0; device < lab->policy->guest.ndevices && !lab->guest.failure[0];
-         device++) {
+    for (unsigned device = 0;
+         device < harness->policy->guest.ndevices && !harness->guest.failure[0]; device++) {
         /* Without translation there is no end to wait for, and a pool is never unmapped. */
-        if (!rules_untranslated(lab->policy, device) && !rules_bounces(lab->policy, device))
-            measure_window(lab, device);
+        if (!rules_untranslated(harness->policy, device) && !rules_bounces(harness->policy, device))
+            measure_window(harness, device);
     }
 }

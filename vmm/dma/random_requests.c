@@ -30,21 +30,22 @@ struct page_fate {
 };
 
 struct monkey {
-    struct lab *lab;
+    struct harness *harness;
     uint64_t stale[STALE_MAX]; /* addresses that led somewhere once */
     unsigned nstale;
 };
 
-static uint64_t below(struct lab *lab, uint64_t limit)
+static uint64_t below(struct harness *harness, uint64_t limit)
 {
-    return lab_random(lab) % limit;
+    return harness_random(harness) % limit;
 }
 
-static void fail(struct lab *lab, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void fail(struct harness *harness, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
-static void fail(struct lab *lab, const char *format, ...)
+static void fail(struct harness *harness, const char *format, ...)
 {
-    struct lab_result *result = lab->result;
+    struct harness_result *result = harness->result;
     va_list arguments;
     size_t n;
 
@@ -59,57 +60,62 @@ static void fail(struct lab *lab, const char *format, ...)
 
 /* ---- The model ------------------------------------------------------------------------ */
 
-/* The page of the arena behind a page of a device's uses. */
-static struct lab_page *arena_page(struct lab *lab, unsigned device, unsigned use, unsigned k)
+/* The page of the test pages behind a page of a device's uses. */
+static struct harness_page *test_page(struct harness *harness, unsigned device, unsigned use,
+                                      unsigned k)
 {
-    unsigned region = rules_device(lab->policy, device)->use[use].region;
+    unsigned region = rules_device(harness->policy, device)->use[use].region;
 
-    return &lab->arena[lab->first_page[region] + k];
+    return &harness->test_pages[harness->first_page[region] + k];
 }
 
 /* What this device's own mappings make of an address. */
-static void by_mappings(struct lab *lab, unsigned device, uint64_t iova, uint32_t wanted,
+static void by_mappings(struct harness *harness, unsigned device, uint64_t iova, uint32_t wanted,
                         struct page_fate *page)
 {
-    const struct abi_policy_device *d = rules_device(lab->policy, device);
+    const struct abi_policy_device *d = rules_device(harness->policy, device);
 
-    for (unsigned i = 0; i < lab->nbaseline[device]; i++) {
-        const struct iommu_range *range = &lab->baseline[device][i].iova;
+    for (unsigned i = 0; i < harness->nbaseline[device]; i++) {
+        const struct iommu_range *range = &harness->baseline[device][i].iova;
 
         if (iova <= range->last && iova + (ATTACK_PAGE_BYTES - 1) >= range->first)
             page->fate = UNKNOWN;
     }
     for (unsigned use = 0; use < d->nuses && page->fate != UNKNOWN; use++) {
-        uint32_t rights = rules_lacks(lab->policy, IOMMU_WITHOUT_PERMISSION) ? RULES_BOTH
-                                                                             : d->use[use].rights;
+        uint32_t rights = rules_lacks(harness->policy, IOMMU_WITHOUT_PERMISSION)
+                              ? RULES_BOTH
+                              : d->use[use].rights;
 
         for (unsigned k = 0; k < RULES_REGION_PAGES; k++) {
-            if (lab->iova[device][use][k] != iova || !iova)
+            if (harness->iova[device][use][k] != iova || !iova)
                 continue;
             page->fate = rights & wanted ? ALLOWED : REFUSED;
-            page->host = rules_bounces(lab->policy, device) ? NULL
-                                                            : arena_page(lab, device, use, k)->host;
+            page->host = rules_bounces(harness->policy, device)
+                             ? NULL
+                             : test_page(harness, device, use, k)->host;
         }
     }
 }
 
 /* The fate of an access to one page; iova is where it starts. */
-static struct page_fate fate_of(struct lab *lab, unsigned device, uint64_t iova, uint32_t wanted)
+static struct page_fate fate_of(struct harness *harness, unsigned device, uint64_t iova,
+                                uint32_t wanted)
 {
     struct page_fate page = { .fate = REFUSED };
 
     if (iova <= IOMMU_MSI_LAST && iova + (ATTACK_PAGE_BYTES - 1) >= IOMMU_MSI_FIRST)
         return (struct page_fate){ .fate = UNKNOWN };
-    if (rules_untranslated(lab->policy, device)) {
-        page.host = memory_at(lab->memory, iova, ATTACK_PAGE_BYTES);
+    if (rules_untranslated(harness->policy, device)) {
+        page.host = memory_at(harness->memory, iova, ATTACK_PAGE_BYTES);
         /* Other devices' registers are left alone. */
         page.fate = page.host ? ALLOWED : iova >= NOWHERE ? REFUSED : UNKNOWN;
         return page;
     }
-    by_mappings(lab, device, iova, wanted, &page);
-    for (unsigned other = 0; other < lab->policy->guest.ndevices && page.fate == REFUSED; other++) {
-        if (other != device && rules_same_domain(lab->policy, device, other))
-            by_mappings(lab, other, iova, wanted, &page);
+    by_mappings(harness, device, iova, wanted, &page);
+    for (unsigned other = 0; other < harness->policy->guest.ndevices && page.fate == REFUSED;
+         other++) {
+        if (other != device && rules_same_domain(harness->policy, device, other))
+            by_mappings(harness, other, iova, wanted, &page);
     }
     return page;
 }
@@ -135,7 +141,7 @@ static uint8_t *host_at(const struct attempt *attempt, uint64_t offset)
 }
 
 /* False: the model cannot tell, and the request must not be made. */
-static bool predict(struct lab *lab, struct attempt *attempt)
+static bool predict(struct harness *harness, struct attempt *attempt)
 {
     uint64_t start = attempt->iova / ATTACK_PAGE_BYTES * ATTACK_PAGE_BYTES;
     uint64_t end = attempt->iova + attempt->len;
@@ -144,7 +150,7 @@ static bool predict(struct lab *lab, struct attempt *attempt)
     for (uint64_t at = start; at < end; at += ATTACK_PAGE_BYTES) {
         struct page_fate *page = &attempt->page[(at - start) / ATTACK_PAGE_BYTES];
 
-        *page = fate_of(lab, attempt->device, at, attempt->direction);
+        *page = fate_of(harness, attempt->device, at, attempt->direction);
         if (page->fate == UNKNOWN)
             return false;
         if (page->fate == REFUSED) {
@@ -155,16 +161,17 @@ static bool predict(struct lab *lab, struct attempt *attempt)
     return true;
 }
 
-static void check_outcome(struct lab *lab, const struct attempt *attempt,
+static void check_outcome(struct harness *harness, const struct attempt *attempt,
                           const struct dma_outcome *outcome, uint64_t faults,
                           const struct iommu_fault *fault)
 {
-    const struct abi_policy_device *d = rules_device(lab->policy, attempt->device);
+    const struct abi_policy_device *d = rules_device(harness->policy, attempt->device);
     bool passes = attempt->passes == attempt->len;
-    bool told = !lab->iommu || rules_untranslated(lab->policy, attempt->device);
+    bool told = !harness->iommu || rules_untranslated(harness->policy, attempt->device);
 
     if (outcome->done != attempt->passes || (outcome->error == 0) != passes) {
-        fail(lab, "%s: %s of %llu bytes at 0x%llx: expected %llu to pass, observed %llu, error %d",
+        fail(harness,
+             "%s: %s of %llu bytes at 0x%llx: expected %llu to pass, observed %llu, error %d",
              d->name, attempt->direction == DMA_READ ? "read" : "write",
              (unsigned long long)attempt->len, (unsigned long long)attempt->iova,
              (unsigned long long)attempt->passes, (unsigned long long)outcome->done,
@@ -172,25 +179,25 @@ static void check_outcome(struct lab *lab, const struct attempt *attempt,
         return;
     }
     if (!told && faults != !passes)
-        fail(lab, "%s: at 0x%llx: expected %d faults, observed %llu", d->name,
+        fail(harness, "%s: at 0x%llx: expected %d faults, observed %llu", d->name,
              (unsigned long long)attempt->iova, !passes, (unsigned long long)faults);
     else if (!told && !passes &&
              (fault->endpoint != d->endpoint || fault->access != (uint32_t)attempt->direction ||
               fault->iova != attempt->iova + attempt->passes))
-        fail(lab, "%s: at 0x%llx: a fault record of endpoint %u, 0x%llx, access %u", d->name,
+        fail(harness, "%s: at 0x%llx: a fault record of endpoint %u, 0x%llx, access %u", d->name,
              (unsigned long long)attempt->iova, fault->endpoint, (unsigned long long)fault->iova,
              fault->access);
 }
 
 /* What was read is what is there; what was written is there, and nothing else is. */
-static void check_memory(struct lab *lab, const struct attempt *attempt)
+static void check_memory(struct harness *harness, const struct attempt *attempt)
 {
     for (uint64_t at = 0; at < attempt->len; at++) {
         const uint8_t *host = at < attempt->passes ? host_at(attempt, at) : NULL;
 
         if (host && *host != attempt->data[at]) {
-            fail(lab, "%s: %s at 0x%llx: byte %llu is not that of memory",
-                 rules_device(lab->policy, attempt->device)->name,
+            fail(harness, "%s: %s at 0x%llx: byte %llu is not that of memory",
+                 rules_device(harness->policy, attempt->device)->name,
                  attempt->direction == DMA_READ ? "read" : "write",
                  (unsigned long long)attempt->iova, (unsigned long long)at);
             return;
@@ -198,13 +205,13 @@ static void check_memory(struct lab *lab, const struct attempt *attempt)
     }
 }
 
-static void try_it(struct lab *lab, struct attempt *attempt)
+static void try_it(struct harness *harness, struct attempt *attempt)
 {
     const struct dma_request request = { .iova = attempt->iova,
                                          .len = attempt->len,
                                          .direction = attempt->direction,
                                          .data = attempt->data };
-    uint64_t before = lab_faults(lab, NULL), faults;
+    uint64_t before = harness_faults(harness, NULL), faults;
     struct iommu_fault fault = { 0 };
     struct dma_outcome outcome;
 
@@ -214,11 +221,11 @@ static void try_it(struct lab *lab, struct attempt *attempt)
         attempt->before[at] = host ? *host : 0;
         attempt->data[at] = (uint8_t)~attempt->before[at];
     }
-    lab->result->random_steps++;
-    dma_perform(lab->dma[attempt->device], &request, &outcome);
-    faults = lab_faults(lab, &fault) - before;
-    check_outcome(lab, attempt, &outcome, faults, &fault);
-    check_memory(lab, attempt);
+    harness->result->random_steps++;
+    dma_perform(harness->dma[attempt->device], &request, &outcome);
+    faults = harness_faults(harness, &fault) - before;
+    check_outcome(harness, attempt, &outcome, faults, &fault);
+    check_memory(harness, attempt);
     for (uint64_t at = 0; at < attempt->passes && attempt->direction == DMA_WRITE; at++) {
         uint8_t *host = host_at(attempt, at);
 
@@ -230,54 +237,56 @@ static void try_it(struct lab *lab, struct attempt *attempt)
 /* ---- Where to go ------------------------------------------------------------------------ */
 
 /* A page that some device has, or had. */
-static uint64_t some_mapping(struct lab *lab, unsigned device)
+static uint64_t some_mapping(struct harness *harness, unsigned device)
 {
-    const struct abi_policy_device *d = rules_device(lab->policy, device);
+    const struct abi_policy_device *d = rules_device(harness->policy, device);
 
     if (!d->nuses)
         return NOWHERE;
-    return lab->iova[device][below(lab, d->nuses)][below(lab, RULES_REGION_PAGES)];
+    return harness->iova[device][below(harness, d->nuses)][below(harness, RULES_REGION_PAGES)];
 }
 
 static uint64_t choose_address(struct monkey *monkey, unsigned device)
 {
-    struct lab *lab = monkey->lab;
+    struct harness *harness = monkey->harness;
     uint64_t page;
 
-    switch (below(lab, 8)) {
+    switch (below(harness, 8)) {
     case 0:
     case 1:
-    case 2: page = some_mapping(lab, device); break;
-    case 3: page = some_mapping(lab, (unsigned)below(lab, lab->policy->guest.ndevices)); break;
-    case 4: page = monkey->nstale ? monkey->stale[below(lab, monkey->nstale)] : NOWHERE; break;
-    case 5: page = lab->arena[below(lab, ABI_LAB_ARENA_PAGES)].gpa; break;
-    case 6: page = below(lab, lab->memory->bytes); break;
-    default: page = NOWHERE + below(lab, NOWHERE_BYTES);
+    case 2: page = some_mapping(harness, device); break;
+    case 3:
+        page = some_mapping(harness, (unsigned)below(harness, harness->policy->guest.ndevices));
+        break;
+    case 4: page = monkey->nstale ? monkey->stale[below(harness, monkey->nstale)] : NOWHERE; break;
+    case 5: page = harness->test_pages[below(harness, ABI_HARNESS_TEST_PAGES)].gpa; break;
+    case 6: page = below(harness, harness->memory->bytes); break;
+    default: page = NOWHERE + below(harness, NOWHERE_BYTES);
     }
     page = page / ATTACK_PAGE_BYTES * ATTACK_PAGE_BYTES;
     /* Sometimes from the page before into this one. */
-    if (page >= ATTACK_PAGE_BYTES && below(lab, 4) == 0)
+    if (page >= ATTACK_PAGE_BYTES && below(harness, 4) == 0)
         page -= ATTACK_PAGE_BYTES;
-    return page + below(lab, ATTACK_PAGE_BYTES);
+    return page + below(harness, ATTACK_PAGE_BYTES);
 }
 
 static void run_round(struct monkey *monkey)
 {
-    struct lab *lab = monkey->lab;
+    struct harness *harness = monkey->harness;
     static struct attempt attempt;
     unsigned wrong;
 
     for (unsigned i = 0; i < ROUND; i++) {
-        attempt.device = (unsigned)below(lab, lab->policy->guest.ndevices);
-        attempt.direction = below(lab, 2) ? DMA_READ : DMA_WRITE;
+        attempt.device = (unsigned)below(harness, harness->policy->guest.ndevices);
+        attempt.direction = below(harness, 2) ? DMA_READ : DMA_WRITE;
         attempt.iova = choose_address(monkey, attempt.device);
-        attempt.len = 1 + below(lab, below(lab, 4) ? 64 : REQUEST_MAX);
-        if (predict(lab, &attempt))
-            try_it(lab, &attempt);
+        attempt.len = 1 + below(harness, below(harness, 4) ? 64 : REQUEST_MAX);
+        if (predict(harness, &attempt))
+            try_it(harness, &attempt);
     }
-    wrong = lab_verify(lab);
+    wrong = harness_verify(harness);
     if (wrong)
-        fail(lab, "%u pages that no request was to change have changed", wrong);
+        fail(harness, "%u pages that no request was to change have changed", wrong);
 }
 
 /* ---- What the guest does meanwhile ------------------------------------------------------- */
@@ -285,7 +294,7 @@ static void run_round(struct monkey *monkey)
 static void note_stale(struct monkey *monkey, uint64_t iova)
 {
     unsigned at = monkey->nstale < STALE_MAX ? monkey->nstale++
-                                             : (unsigned)below(monkey->lab, STALE_MAX);
+                                             : (unsigned)below(monkey->harness, STALE_MAX);
 
     monkey->stale[at] = iova;
 }
@@ -293,52 +302,52 @@ static void note_stale(struct monkey *monkey, uint64_t iova)
 /* Maps a page of a device's uses that is not mapped, or unmaps one that is. */
 static int change_mapping(struct monkey *monkey)
 {
-    struct lab *lab = monkey->lab;
-    unsigned device = (unsigned)below(lab, lab->policy->guest.ndevices), use, k;
-    const struct abi_policy_device *d = rules_device(lab->policy, device);
-    struct abi_lab_command commands[2];
+    struct harness *harness = monkey->harness;
+    unsigned device = (unsigned)below(harness, harness->policy->guest.ndevices), use, k;
+    const struct abi_policy_device *d = rules_device(harness->policy, device);
+    struct abi_harness_command commands[2];
     uint64_t *iova;
     int err;
 
     if (!d->nuses)
         return 0;
-    use = (unsigned)below(lab, d->nuses);
-    if (lab->policy->guest.region[d->use[use].region].kind != ABI_REGION_BUFFER)
+    use = (unsigned)below(harness, d->nuses);
+    if (harness->policy->guest.region[d->use[use].region].kind != ABI_REGION_BUFFER)
         return 0;
-    k = (unsigned)below(lab,
-                        rules_region_bytes(lab->policy, d->use[use].region) / ATTACK_PAGE_BYTES);
-    iova = &lab->iova[device][use][k];
+    k = (unsigned)below(harness, rules_region_bytes(harness->policy, d->use[use].region) /
+                                     ATTACK_PAGE_BYTES);
+    iova = &harness->iova[device][use][k];
     if (*iova) {
-        commands[0] = lab_command(device, ABI_DMA_UNMAP);
+        commands[0] = harness_command(device, ABI_DMA_UNMAP);
         commands[0].dma.iova = *iova;
         /* So that a lazy unmap is not a matter of chance. */
-        commands[1] = lab_command(device, ABI_DMA_FLUSH);
-        err = lab_call(lab, commands, 2);
+        commands[1] = harness_command(device, ABI_DMA_FLUSH);
+        err = harness_call(harness, commands, 2);
         note_stale(monkey, *iova);
         *iova = 0;
         return err;
     }
-    commands[0] = lab_map_command(lab, device, lab->first_page[d->use[use].region] + k,
-                                  d->use[use].rights);
-    err = lab_call(lab, commands, 1);
+    commands[0] = harness_map_command(harness, device, harness->first_page[d->use[use].region] + k,
+                                      d->use[use].rights);
+    err = harness_call(harness, commands, 1);
     if (!err && !commands[0].result)
         *iova = commands[0].dma.iova;
     return err;
 }
 
-void random_requests_run(struct lab *lab)
+void random_requests_run(struct harness *harness)
 {
-    const struct lab_options *options = lab->options;
+    const struct harness_options *options = harness->options;
     uint64_t start = monotonic_ms(), told = 0;
-    struct monkey monkey = { .lab = lab };
+    struct monkey monkey = { .harness = harness };
 
     for (uint64_t gone = 0; gone < options->random_seconds;
          gone = (monotonic_ms() - start) / 1000) {
         /* What the guest does about faults, it does in there. */
-        if (lab_settle(lab) || change_mapping(&monkey) || lab_settle(lab))
+        if (harness_settle(harness) || change_mapping(&monkey) || harness_settle(harness))
             break;
         /* What was bounced has come back, with what requests wrote to it. */
-        lab_verify(lab);
+        harness_verify(harness);
         run_round(&monkey);
         if (options->progress && gone > told)
             options->progress(options->owner, (unsigned)gone, options->random_seconds);

@@ -6,9 +6,9 @@
 #ifndef STRATA_DMA_RANDOM_REQUESTS_H
 #define STRATA_DMA_RANDOM_REQUESTS_H
 
-struct lab;
+struct harness;
 
-/* For options->random_seconds; the result is lab_result.random_*. */
-void random_requests_run(struct lab *lab);
+/* For options->random_seconds; the result is harness_result.random_*. */
+void random_requests_run(struct harness *harness);
 
 #endif

@@ -13,132 +13,138 @@
 
 /* ---- Calls ---------------------------------------------------------------------- */
 
-int lab_call(struct lab *lab, struct abi_lab_command *commands, unsigned n)
+int harness_call(struct harness *harness, struct abi_harness_command *commands, unsigned n)
 {
-    int err = lab_guest_post(&lab->guest, commands, n);
+    int err = harness_guest_post(&harness->guest, commands, n);
 
     if (!err)
-        err = lab_guest_collect(&lab->guest, commands, n, LAB_CALL_MS);
-    if (err == -ETIMEDOUT && !lab->guest.failure[0])
-        snprintf(lab->guest.failure, sizeof(lab->guest.failure),
+        err = harness_guest_collect(&harness->guest, commands, n, HARNESS_CALL_MS);
+    if (err == -ETIMEDOUT && !harness->guest.failure[0])
+        snprintf(harness->guest.failure, sizeof(harness->guest.failure),
                  "the guest's program did not come back from operation %u of %u within %d ms",
-                 commands[0].operation, commands[0].op, LAB_CALL_MS);
+                 commands[0].operation, commands[0].op, HARNESS_CALL_MS);
     return err;
 }
 
-struct abi_lab_command lab_command(unsigned device, enum abi_dma_op op)
+struct abi_harness_command harness_command(unsigned device, enum abi_dma_op op)
 {
-    return (struct abi_lab_command){ .op = ABI_LAB_DMA, .operation = op, .dma.device = device };
+    return (
+        struct abi_harness_command){ .op = ABI_HARNESS_DMA, .operation = op, .dma.device = device };
 }
 
-int64_t lab_dma(struct lab *lab, unsigned device, enum abi_dma_op op, struct abi_dma *dma)
+int64_t harness_dma(struct harness *harness, unsigned device, enum abi_dma_op op,
+                    struct abi_dma *dma)
 {
-    struct abi_lab_command command = lab_command(device, op);
+    struct abi_harness_command command = harness_command(device, op);
     int err;
 
     command.dma = *dma;
     command.dma.device = device;
-    err = lab_call(lab, &command, 1);
+    err = harness_call(harness, &command, 1);
     *dma = command.dma;
     return err ? -ESHUTDOWN : command.result;
 }
 
-struct abi_lab_command lab_map_command(const struct lab *lab, unsigned device, unsigned page,
-                                       uint32_t rights)
+struct abi_harness_command harness_map_command(const struct harness *harness, unsigned device,
+                                               unsigned page, uint32_t rights)
 {
-    struct abi_lab_command command = lab_command(device, ABI_DMA_MAP);
+    struct abi_harness_command command = harness_command(device, ABI_DMA_MAP);
 
-    command.dma.va = lab->arena[page].va;
+    command.dma.va = harness->test_pages[page].va;
     command.dma.bytes = ATTACK_PAGE_BYTES;
     command.dma.rights = rights;
     return command;
 }
 
-struct lab_page *lab_page(struct lab *lab, enum lab_page_use use)
+struct harness_page *harness_page(struct harness *harness, enum harness_page_use use)
 {
-    return &lab->arena[lab->first_use + use];
+    return &harness->test_pages[harness->first_use + use];
 }
 
 /* ---- Canaries -------------------------------------------------------------------- */
 
-void lab_restore(struct lab_page *page)
+void harness_restore(struct harness_page *page)
 {
-    memcpy(page->host, page->truth, ATTACK_PAGE_BYTES);
+    memcpy(page->host, page->expected_bytes, ATTACK_PAGE_BYTES);
 }
 
-void lab_renew(struct lab *lab, struct lab_page *page)
+void harness_renew(struct harness *harness, struct harness_page *page)
 {
-    lab_random_fill(lab, lab->truth + (page - lab->arena) * ATTACK_PAGE_BYTES, ATTACK_PAGE_BYTES);
-    lab_restore(page);
+    harness_random_fill(harness,
+                        harness->expected_bytes + (page - harness->test_pages) * ATTACK_PAGE_BYTES,
+                        ATTACK_PAGE_BYTES);
+    harness_restore(page);
 }
 
-unsigned lab_verify(struct lab *lab)
+unsigned harness_verify(struct harness *harness)
 {
     unsigned wrong = 0;
 
-    for (unsigned i = 0; i < ABI_LAB_ARENA_PAGES; i++) {
-        if (memcmp(lab->arena[i].host, lab->arena[i].truth, ATTACK_PAGE_BYTES)) {
+    for (unsigned i = 0; i < ABI_HARNESS_TEST_PAGES; i++) {
+        if (memcmp(harness->test_pages[i].host, harness->test_pages[i].expected_bytes,
+                   ATTACK_PAGE_BYTES)) {
             wrong++;
-            lab_restore(&lab->arena[i]);
+            harness_restore(&harness->test_pages[i]);
         }
     }
     return wrong;
 }
 
 /* Where the kernel has the policy's regions; it maps them into the program as well. */
-static int find_regions(struct lab *lab, uint64_t va[ABI_POLICY_REGIONS_MAX])
+static int find_regions(struct harness *harness, uint64_t va[ABI_POLICY_REGIONS_MAX])
 {
-    unsigned n = lab->policy->guest.nregions;
-    struct abi_lab_command commands[ABI_POLICY_REGIONS_MAX];
+    unsigned n = harness->policy->guest.nregions;
+    struct abi_harness_command commands[ABI_POLICY_REGIONS_MAX];
     int err;
 
     for (unsigned region = 0; region < n; region++)
-        commands[region] = lab_command(region, ABI_DMA_REGION);
-    err = n ? lab_call(lab, commands, n) : 0;
+        commands[region] = harness_command(region, ABI_DMA_REGION);
+    err = n ? harness_call(harness, commands, n) : 0;
     for (unsigned region = 0; region < n && !err; region++) {
         va[region] = commands[region].dma.va;
-        lab->region_gpa[region] = commands[region].dma.gpa;
+        harness->region_gpa[region] = commands[region].dma.gpa;
         if (!commands[region].result)
             continue;
-        snprintf(lab->guest.failure, sizeof(lab->guest.failure),
+        snprintf(harness->guest.failure, sizeof(harness->guest.failure),
                  "the guest has no memory for region %s: error %lld",
-                 lab->policy->guest.region[region].name, -(long long)commands[region].result);
+                 harness->policy->guest.region[region].name, -(long long)commands[region].result);
         err = -ENOMEM;
     }
     return err;
 }
 
-static int find_page(struct lab *lab, unsigned index, uint64_t va)
+static int find_page(struct harness *harness, unsigned index, uint64_t va)
 {
-    struct lab_page *page = &lab->arena[index];
+    struct harness_page *page = &harness->test_pages[index];
 
     page->va = va;
-    page->gpa = lab_guest_gpa(&lab->guest, va);
-    page->host = memory_at(lab->memory, page->gpa, ATTACK_PAGE_BYTES);
-    page->truth = lab->truth + index * ATTACK_PAGE_BYTES;
+    page->gpa = harness_guest_gpa(&harness->guest, va);
+    page->host = memory_at(harness->memory, page->gpa, ATTACK_PAGE_BYTES);
+    page->expected_bytes = harness->expected_bytes + index * ATTACK_PAGE_BYTES;
     if (!page->gpa || !page->host)
         return -EFAULT;
-    lab_renew(lab, page);
+    harness_renew(harness, page);
     return 0;
 }
 
-int lab_plant(struct lab *lab)
+int harness_fill_canaries(struct harness *harness)
 {
     uint64_t region_va[ABI_POLICY_REGIONS_MAX] = { 0 };
     unsigned page = 0;
-    int err = find_regions(lab, region_va);
+    int err = find_regions(harness, region_va);
 
-    for (unsigned region = 0; region < lab->policy->guest.nregions && !err; region++) {
-        lab->first_page[region] = page;
-        if (lab->policy->guest.region[region].kind != ABI_REGION_BUFFER)
+    for (unsigned region = 0; region < harness->policy->guest.nregions && !err; region++) {
+        harness->first_page[region] = page;
+        if (harness->policy->guest.region[region].kind != ABI_REGION_BUFFER)
             continue;
-        for (uint64_t at = 0; at < rules_region_bytes(lab->policy, region) && !err;
+        for (uint64_t at = 0; at < rules_region_bytes(harness->policy, region) && !err;
              at += ATTACK_PAGE_BYTES)
-            err = find_page(lab, page++, region_va[region] + at);
+            err = find_page(harness, page++, region_va[region] + at);
     }
-    lab->first_use = page;
-    for (; page < ABI_LAB_ARENA_PAGES && !err; page++)
-        err = find_page(lab, page, lab->guest.record.arg[ABI_LAB_ARENA] + page * ATTACK_PAGE_BYTES);
+    harness->first_use = page;
+    for (; page < ABI_HARNESS_TEST_PAGES && !err; page++)
+        err = find_page(harness, page,
+                        harness->guest.record.arg[ABI_HARNESS_ARENA] + page * ATTACK_PAGE_BYTES);
     return err;
 }
 
@@ -146,15 +152,15 @@ int lab_plant(struct lab *lab)
 
 /* Commands on their way, and where the address that each gets belongs. */
 struct batch {
-    struct abi_lab_command command[ABI_LAB_COMMANDS];
-    uint64_t *iova[ABI_LAB_COMMANDS];
+    struct abi_harness_command command[ABI_HARNESS_COMMANDS];
+    uint64_t *iova[ABI_HARNESS_COMMANDS];
     unsigned n;
 };
 
 /* Which of the policy's limits a mapping came up against, as a rule. */
-static const char *why_not(const struct lab *lab, const struct abi_lab_command *map)
+static const char *why_not(const struct harness *harness, const struct abi_harness_command *map)
 {
-    if (map->result == -ABI_ENOMEM && rules_bounces(lab->policy, map->dma.device))
+    if (map->result == -ABI_ENOMEM && rules_bounces(harness->policy, map->dma.device))
         return "its pool is full; make it larger";
     if (map->result == -ABI_EIO)
         return "refused by the IOMMU; its quotas (strata,max-mappings, -per-domain) may be too "
@@ -164,9 +170,9 @@ static const char *why_not(const struct lab *lab, const struct abi_lab_command *
     return "which the policy does not explain";
 }
 
-static int flush(struct lab *lab, struct batch *batch)
+static int flush(struct harness *harness, struct batch *batch)
 {
-    int err = batch->n ? lab_call(lab, batch->command, batch->n) : 0;
+    int err = batch->n ? harness_call(harness, batch->command, batch->n) : 0;
 
     for (unsigned i = 0; i < batch->n && !err; i++) {
         if (!batch->iova[i])
@@ -174,10 +180,10 @@ static int flush(struct lab *lab, struct batch *batch)
         *batch->iova[i] = batch->command[i].dma.iova;
         if (batch->command[i].result) {
             *batch->iova[i] = 0;
-            snprintf(lab->guest.failure, sizeof(lab->guest.failure),
+            snprintf(harness->guest.failure, sizeof(harness->guest.failure),
                      "the guest cannot map a buffer of %s: error %lld, %s",
-                     rules_device(lab->policy, batch->command[i].dma.device)->name,
-                     -(long long)batch->command[i].result, why_not(lab, &batch->command[i]));
+                     rules_device(harness->policy, batch->command[i].dma.device)->name,
+                     -(long long)batch->command[i].result, why_not(harness, &batch->command[i]));
             err = -EIO;
         }
     }
@@ -185,58 +191,60 @@ static int flush(struct lab *lab, struct batch *batch)
     return err;
 }
 
-static int add(struct lab *lab, struct batch *batch, struct abi_lab_command command, uint64_t *iova)
+static int add(struct harness *harness, struct batch *batch, struct abi_harness_command command,
+               uint64_t *iova)
 {
-    int err = batch->n == ABI_LAB_COMMANDS ? flush(lab, batch) : 0;
+    int err = batch->n == ABI_HARNESS_COMMANDS ? flush(harness, batch) : 0;
 
     batch->command[batch->n] = command;
     batch->iova[batch->n++] = iova;
     return err;
 }
 
-static int add_device(struct lab *lab, struct batch *batch, unsigned device)
+static int add_device(struct harness *harness, struct batch *batch, unsigned device)
 {
-    const struct abi_policy_device *d = rules_device(lab->policy, device);
-    int err = add(lab, batch, lab_command(device, ABI_DMA_ATTACH), NULL);
+    const struct abi_policy_device *d = rules_device(harness->policy, device);
+    int err = add(harness, batch, harness_command(device, ABI_DMA_ATTACH), NULL);
 
     for (unsigned use = 0; use < d->nuses && !err; use++) {
         unsigned region = d->use[use].region;
-        uint64_t bytes = rules_region_bytes(lab->policy, region);
+        uint64_t bytes = rules_region_bytes(harness->policy, region);
 
-        if (lab->policy->guest.region[region].kind != ABI_REGION_BUFFER)
+        if (harness->policy->guest.region[region].kind != ABI_REGION_BUFFER)
             continue;
         for (unsigned k = 0; k < bytes / ATTACK_PAGE_BYTES && !err; k++)
-            err = add(lab, batch,
-                      lab_map_command(lab, device, lab->first_page[region] + k, d->use[use].rights),
-                      &lab->iova[device][use][k]);
+            err = add(harness, batch,
+                      harness_map_command(harness, device, harness->first_page[region] + k,
+                                          d->use[use].rights),
+                      &harness->iova[device][use][k]);
     }
     return err;
 }
 
 struct baseline_note {
-    struct lab *lab;
+    struct harness *harness;
     unsigned device;
 };
 
 static void note_baseline(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
 {
     struct baseline_note *note = owner;
-    unsigned *n = &note->lab->nbaseline[note->device];
+    unsigned *n = &note->harness->nbaseline[note->device];
 
     (void)gpa, (void)rights;
-    if (*n < LAB_BASELINE_MAX)
-        note->lab->baseline[note->device][(*n)++].iova = iova;
+    if (*n < HARNESS_BASELINE_MAX)
+        note->harness->baseline[note->device][(*n)++].iova = iova;
 }
 
 /* What the kernel has mapped for itself so far: rings, pools, holes. */
-static void take_baseline(struct lab *lab, unsigned device)
+static void take_baseline(struct harness *harness, unsigned device)
 {
-    struct baseline_note note = { lab, device };
+    struct baseline_note note = { harness, device };
     bool bypass;
 
-    lab->nbaseline[device] = 0;
-    if (lab->iommu)
-        iommu_each_mapping(lab->iommu, rules_device(lab->policy, device)->endpoint, &bypass,
+    harness->nbaseline[device] = 0;
+    if (harness->iommu)
+        iommu_each_mapping(harness->iommu, rules_device(harness->policy, device)->endpoint, &bypass,
                            note_baseline, &note);
 }
 
@@ -245,13 +253,13 @@ static void take_baseline(struct lab *lab, unsigned device)
  * what lies in the buffers, and lets the unit fill them again. The unit keeps records, its
  * device has one in hand, and the buffers may be full.
  */
-static unsigned looks_for_all(const struct lab *lab)
+static unsigned looks_for_all(const struct harness *harness)
 {
     unsigned waiting;
 
-    if (!lab->iommu)
+    if (!harness->iommu)
         return 1;
-    waiting = iommu_config(lab->iommu)->faults_max + 1 + EVENTS;
+    waiting = iommu_config(harness->iommu)->faults_max + 1 + EVENTS;
     return (waiting + EVENTS - 1) / EVENTS;
 }
 
@@ -259,97 +267,97 @@ static unsigned looks_for_all(const struct lab *lab)
  * Whoever asks for faults makes the kernel look for them, and act. A device that it has taken
  * off its domain for that comes back; nothing happens to the others.
  */
-static int let_guest_act(struct lab *lab)
+static int let_guest_act(struct harness *harness)
 {
-    struct abi_lab_command commands[ABI_LAB_COMMANDS];
-    unsigned n = 0, looks = looks_for_all(lab);
+    struct abi_harness_command commands[ABI_HARNESS_COMMANDS];
+    unsigned n = 0, looks = looks_for_all(harness);
     int err;
 
-    for (; looks > ABI_LAB_COMMANDS - ABI_POLICY_DEVICES_MAX; looks -= n) {
-        for (n = 0; n < looks && n < ABI_LAB_COMMANDS; n++)
-            commands[n] = lab_command(0, ABI_DMA_FAULT);
-        err = lab_call(lab, commands, n);
+    for (; looks > ABI_HARNESS_COMMANDS - ABI_POLICY_DEVICES_MAX; looks -= n) {
+        for (n = 0; n < looks && n < ABI_HARNESS_COMMANDS; n++)
+            commands[n] = harness_command(0, ABI_DMA_FAULT);
+        err = harness_call(harness, commands, n);
         if (err)
             return err;
     }
     for (n = 0; n < looks; n++)
-        commands[n] = lab_command(0, ABI_DMA_FAULT);
-    for (unsigned device = 0; device < lab->policy->guest.ndevices; device++) {
-        if (rules_device(lab->policy, device)->fault_action != ABI_FAULT_REPORT)
-            commands[n++] = lab_command(device, ABI_DMA_ATTACH);
+        commands[n] = harness_command(0, ABI_DMA_FAULT);
+    for (unsigned device = 0; device < harness->policy->guest.ndevices; device++) {
+        if (rules_device(harness->policy, device)->fault_action != ABI_FAULT_REPORT)
+            commands[n++] = harness_command(device, ABI_DMA_ATTACH);
     }
-    return lab_call(lab, commands, n);
+    return harness_call(harness, commands, n);
 }
 
-int lab_set_up(struct lab *lab)
+int harness_set_up(struct harness *harness)
 {
     struct batch batch = { .n = 0 };
     int err = 0;
 
-    for (unsigned device = 0; device < lab->policy->guest.ndevices && !err; device++)
-        err = add(lab, &batch, lab_command(device, ABI_DMA_ATTACH), NULL);
+    for (unsigned device = 0; device < harness->policy->guest.ndevices && !err; device++)
+        err = add(harness, &batch, harness_command(device, ABI_DMA_ATTACH), NULL);
     if (!err)
-        err = flush(lab, &batch);
+        err = flush(harness, &batch);
     /* The device may have faulted before. */
     if (!err)
-        err = let_guest_act(lab);
-    for (unsigned device = 0; device < lab->policy->guest.ndevices && !err; device++)
-        take_baseline(lab, device);
-    for (unsigned device = 0; device < lab->policy->guest.ndevices && !err; device++)
-        err = add_device(lab, &batch, device);
-    return err ? err : flush(lab, &batch);
+        err = let_guest_act(harness);
+    for (unsigned device = 0; device < harness->policy->guest.ndevices && !err; device++)
+        take_baseline(harness, device);
+    for (unsigned device = 0; device < harness->policy->guest.ndevices && !err; device++)
+        err = add_device(harness, &batch, device);
+    return err ? err : flush(harness, &batch);
 }
 
-static int set_up_device(struct lab *lab, unsigned device)
+static int set_up_device(struct harness *harness, unsigned device)
 {
     struct batch batch = { .n = 0 };
-    int err = add(lab, &batch, lab_command(device, ABI_DMA_RESET), NULL);
+    int err = add(harness, &batch, harness_command(device, ABI_DMA_RESET), NULL);
 
-    memset(lab->iova[device], 0, sizeof(lab->iova[device]));
+    memset(harness->iova[device], 0, sizeof(harness->iova[device]));
     if (!err)
-        err = add_device(lab, &batch, device);
-    return err ? err : flush(lab, &batch);
+        err = add_device(harness, &batch, device);
+    return err ? err : flush(harness, &batch);
 }
 
-int lab_set_up_device(struct lab *lab, unsigned device)
+int harness_set_up_device(struct harness *harness, unsigned device)
 {
-    bool reports = rules_device(lab->policy, device)->fault_action == ABI_FAULT_REPORT;
-    int err = reports ? 0 : let_guest_act(lab);
+    bool reports = rules_device(harness->policy, device)->fault_action == ABI_FAULT_REPORT;
+    int err = reports ? 0 : let_guest_act(harness);
 
     if (!err)
-        err = set_up_device(lab, device);
+        err = set_up_device(harness, device);
     /* The guest may still be acting upon an earlier fault. */
     for (unsigned i = 0; i < SET_UP_TRIES && err == -EIO && !reports; i++) {
-        lab->guest.failure[0] = 0;
-        err = let_guest_act(lab);
+        harness->guest.failure[0] = 0;
+        err = let_guest_act(harness);
         if (!err)
-            err = set_up_device(lab, device);
+            err = set_up_device(harness, device);
     }
     return err;
 }
 
-static bool intact(struct lab *lab, unsigned device)
+static bool intact(struct harness *harness, unsigned device)
 {
-    const struct abi_policy_device *d = rules_device(lab->policy, device);
+    const struct abi_policy_device *d = rules_device(harness->policy, device);
 
     for (unsigned use = 0; use < d->nuses; use++) {
         for (unsigned k = 0; k < RULES_REGION_PAGES; k++) {
-            uint64_t iova = lab->iova[device][use][k];
+            uint64_t iova = harness->iova[device][use][k];
 
-            if (iova && !lab_mapped(lab, device, iova))
+            if (iova && !harness_mapped(harness, device, iova))
                 return false;
         }
     }
     return true;
 }
 
-int lab_settle(struct lab *lab)
+int harness_settle(struct harness *harness)
 {
-    int err = let_guest_act(lab);
+    int err = let_guest_act(harness);
 
-    for (unsigned device = 0; device < lab->policy->guest.ndevices && !err; device++) {
-        if (!rules_untranslated(lab->policy, device) && !intact(lab, device))
-            err = lab_set_up_device(lab, device);
+    for (unsigned device = 0; device < harness->policy->guest.ndevices && !err; device++) {
+        if (!rules_untranslated(harness->policy, device) && !intact(harness, device))
+            err = harness_set_up_device(harness, device);
     }
     return err;
 }

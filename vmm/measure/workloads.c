@@ -172,7 +172,7 @@ static void look_at_pages(struct work *w, struct place *place)
 }
 
 /* Whether they are what the place is named for. */
-static void judge_pages(struct place *place)
+static void check_outcome_pages(struct place *place)
 {
     bool host_2m = place->host == HOST_2M;
     const char *side = NULL, *why;
@@ -205,7 +205,7 @@ static void report_pages(struct work *w)
         if (place->why[0])
             continue;
         look_at_pages(w, place);
-        judge_pages(place);
+        check_outcome_pages(place);
         if (!place->native)
             measure_value(w->run, place->guest_huge, NAN, NAN, 1,
                           "workloads/pages/%s/guest-2m/percent", place->name);

@@ -40,7 +40,7 @@ static bool spins(const struct vcpu_sample *now, const struct vcpu_sample *befor
            now->rdi == before->rdi;
 }
 
-bool watchdog_judge(struct watchdog *watchdog, const struct vcpu_sample *cpus)
+bool watchdog_verdict(struct watchdog *watchdog, const struct vcpu_sample *cpus)
 {
     unsigned started = 0, dead = 0;
     bool hung = false;
@@ -86,5 +86,5 @@ bool watchdog_check(struct watchdog *watchdog)
     for (unsigned i = 0; i < watchdog->ncpus && !err; i++)
         err = vcpu_sample(&watchdog->vm->vcpus[i], &cpus[i]);
     vm_resume(watchdog->vm, NULL);
-    return !err && watchdog_judge(watchdog, cpus);
+    return !err && watchdog_verdict(watchdog, cpus);
 }

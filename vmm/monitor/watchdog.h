@@ -47,6 +47,6 @@ void watchdog_destroy(struct watchdog *watchdog);
 bool watchdog_check(struct watchdog *watchdog);
 
 /* What follows from a look at all vCPUs. */
-bool watchdog_judge(struct watchdog *watchdog, const struct vcpu_sample *cpus);
+bool watchdog_verdict(struct watchdog *watchdog, const struct vcpu_sample *cpus);
 
 #endif

@@ -30,15 +30,15 @@ static const char *word_of(enum dma_verdict verdict)
     }
 }
 
-static void print_square(FILE *out, const struct dma_square *square, unsigned device,
-                         unsigned attack)
+static void print_matrix_cell(FILE *out, const struct dma_matrix_cell *matrix_cell, unsigned device,
+                              unsigned attack)
 {
-    fprintf(out, "<td class=\"%s\" title=\"", class_of(square->observed, square->ok));
-    html_text(out, square->because);
+    fprintf(out, "<td class=\"%s\" title=\"", class_of(matrix_cell->observed, matrix_cell->ok));
+    html_text(out, matrix_cell->because);
     fprintf(out, "\"><a href=\"#c%u-%u\">%s</a>", device, attack,
-            dma_square_untried(square) ? "not tried" : word_of(square->observed));
-    if (!square->ok)
-        fprintf(out, "<br>expected: %s", word_of(square->expected));
+            dma_matrix_cell_untried(matrix_cell) ? "not tried" : word_of(matrix_cell->observed));
+    if (!matrix_cell->ok)
+        fprintf(out, "<br>expected: %s", word_of(matrix_cell->expected));
     fputs("</td>", out);
 }
 
@@ -73,10 +73,10 @@ static void print_matrix(FILE *out, const struct dma_report *report)
         html_text(out, attack_table[attack]->mechanism);
         fputs("</small></th>", out);
         for (unsigned d = 0; d < policy->ndevices; d++) {
-            struct dma_square square;
+            struct dma_matrix_cell matrix_cell;
 
-            dma_square(report->result, d, attack, &square);
-            print_square(out, &square, d, attack);
+            dma_matrix_cell(report->result, d, attack, &matrix_cell);
+            print_matrix_cell(out, &matrix_cell, d, attack);
         }
         fputs("</tr>\n", out);
     }
@@ -101,7 +101,7 @@ static void print_bar(FILE *out, uint64_t bytes, uint64_t needed, uint64_t most)
             (double)(needed < bytes ? needed : bytes) * scale);
 }
 
-static void print_exposure(FILE *out, const struct lab_result *result)
+static void print_exposure(FILE *out, const struct harness_result *result)
 {
     const struct abi_policy *policy = &result->policy->guest;
     uint64_t most = 0;
@@ -122,7 +122,7 @@ static void print_exposure(FILE *out, const struct lab_result *result)
           "write</th></tr>\n",
           out);
     for (unsigned d = 0; d < policy->ndevices; d++) {
-        const struct lab_exposure *exposure = &result->exposure[d];
+        const struct harness_exposure *exposure = &result->exposure[d];
 
         fputs("<tr><th>", out);
         html_text(out, policy->device[d].name);
@@ -134,7 +134,7 @@ static void print_exposure(FILE *out, const struct lab_result *result)
     html_table_end(out);
 }
 
-static void print_windows(FILE *out, const struct lab_result *result)
+static void print_windows(FILE *out, const struct harness_result *result)
 {
     html_section(out, "windows", "After an unmap");
     fputs("<p><small>For how long a device still reaches a buffer that its driver has unmapped: "
@@ -144,7 +144,7 @@ static void print_windows(FILE *out, const struct lab_result *result)
           "<th>max ns</th><th>accesses, median</th><th>accesses, max</th><th>samples</th></tr>\n",
           out);
     for (unsigned d = 0; d < result->policy->guest.ndevices; d++) {
-        const struct lab_window *window = &result->window[d];
+        const struct harness_window *window = &result->window[d];
 
         fputs("<tr><th>", out);
         html_text(out, result->policy->guest.device[d].name);
@@ -162,7 +162,7 @@ static void print_windows(FILE *out, const struct lab_result *result)
     html_table_end(out);
 }
 
-static void print_effect(FILE *out, const struct lab_effect *effect, bool ok)
+static void print_effect(FILE *out, const struct harness_effect *effect, bool ok)
 {
     char readable[16], writable[16];
 
@@ -175,7 +175,7 @@ static void print_effect(FILE *out, const struct lab_effect *effect, bool ok)
                 size_long(effect->read_bytes, readable), size_long(effect->write_bytes, writable));
 }
 
-static void print_cells(FILE *out, const struct lab_result *result)
+static void print_cells(FILE *out, const struct harness_result *result)
 {
     uint64_t seen[ABI_POLICY_DEVICES_MAX] = { 0 };
 
@@ -186,7 +186,7 @@ static void print_cells(FILE *out, const struct lab_result *result)
         "<th>observed</th><th>because</th><th>checks</th></tr>\n",
         out);
     for (size_t i = 0; i < result->ncells; i++) {
-        const struct lab_cell *cell = &result->cells[i];
+        const struct matrix_cell *cell = &result->cells[i];
 
         /* The matrix leads to the first of a square. */
         if (seen[cell->device] >> cell->attack & 1)
@@ -218,9 +218,9 @@ static void print_cells(FILE *out, const struct lab_result *result)
     html_table_end(out);
 }
 
-static void print_verdict(FILE *out, const struct lab_result *result)
+static void print_verdict(FILE *out, const struct harness_result *result)
 {
-    bool ok = lab_ok(result);
+    bool ok = harness_ok(result);
 
     fprintf(out, "<p class=\"%s\">", ok ? "ok" : "failed");
     if (ok)

@@ -5,7 +5,7 @@
 #include "vmm/dma/attacks/attack.h"
 #include "vmm/report/json.h"
 
-static json_t *describe_effect(const struct lab_effect *effect)
+static json_t *describe_effect(const struct harness_effect *effect)
 {
     return json_pack("{s:b, s:b, s:I, s:I}", "applies", effect->applies, "succeeds",
                      effect->succeeds, "read_bytes", (json_int_t)effect->read_bytes, "write_bytes",
@@ -94,12 +94,12 @@ static json_t *describe_attacks(const struct dma_report *report)
     return attacks;
 }
 
-static json_t *describe_cells(const struct lab_result *result)
+static json_t *describe_cells(const struct harness_result *result)
 {
     json_t *cells = json_array();
 
     for (size_t i = 0; i < result->ncells; i++) {
-        const struct lab_cell *cell = &result->cells[i];
+        const struct matrix_cell *cell = &result->cells[i];
 
         json_array_append_new(
             cells, json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:s, s:i, s:i, s:s}", "device",
@@ -113,12 +113,12 @@ static json_t *describe_cells(const struct lab_result *result)
     return cells;
 }
 
-static json_t *describe_exposure(const struct lab_result *result)
+static json_t *describe_exposure(const struct harness_result *result)
 {
     json_t *all = json_array();
 
     for (unsigned d = 0; d < result->policy->guest.ndevices; d++) {
-        const struct lab_exposure *exposure = &result->exposure[d];
+        const struct harness_exposure *exposure = &result->exposure[d];
 
         json_array_append_new(all,
                               json_pack("{s:s, s:I, s:I, s:I, s:I}", "device",
@@ -131,12 +131,12 @@ static json_t *describe_exposure(const struct lab_result *result)
     return all;
 }
 
-static json_t *describe_windows(const struct lab_result *result)
+static json_t *describe_windows(const struct harness_result *result)
 {
     json_t *all = json_array();
 
     for (unsigned d = 0; d < result->policy->guest.ndevices; d++) {
-        const struct lab_window *window = &result->window[d];
+        const struct harness_window *window = &result->window[d];
         const char *name = result->policy->guest.device[d].name;
 
         if (window->measured)
@@ -154,7 +154,7 @@ static json_t *describe_windows(const struct lab_result *result)
 
 json_t *dma_json(const struct dma_report *report)
 {
-    const struct lab_result *result = report->result;
+    const struct harness_result *result = report->result;
     json_t *json = json_result("strata.dma-test", 1);
 
     /* A full set of members or none: json_object_update fails if one could not be made. */
@@ -162,8 +162,8 @@ json_t *dma_json(const struct dma_report *report)
             json, json_pack("{s:o, s:s, s:I, s:b, s:i, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:s}, "
                             "s:{s:b, s:s}, s:I}",
                             "policy", describe_policy(result->policy, report->path), "kvm",
-                            report->backend, "seed", (json_int_t)result->seed, "ok", lab_ok(result),
-                            "differing", (int)result->differing, "attacks",
+                            report->backend, "seed", (json_int_t)result->seed, "ok",
+                            harness_ok(result), "differing", (int)result->differing, "attacks",
                             describe_attacks(report), "cells", describe_cells(result), "exposure",
                             describe_exposure(result), "unmap_windows", describe_windows(result),
                             "random", "steps", (json_int_t)result->random_steps, "failures",

@@ -9,44 +9,44 @@ static enum dma_verdict verdict_of(unsigned applying, unsigned open)
     return open == applying ? DMA_OPEN : DMA_PARTLY;
 }
 
-void dma_square(const struct lab_result *result, unsigned device, unsigned attack,
-                struct dma_square *square)
+void dma_matrix_cell(const struct harness_result *result, unsigned device, unsigned attack,
+                     struct dma_matrix_cell *matrix_cell)
 {
     unsigned expected = 0, observed = 0, expected_open = 0, observed_open = 0;
     bool explained = false;
 
-    *square = (struct dma_square){ .ok = true, .because = "" };
+    *matrix_cell = (struct dma_matrix_cell){ .ok = true, .because = "" };
     for (size_t i = 0; i < result->ncells; i++) {
-        const struct lab_cell *cell = &result->cells[i];
+        const struct matrix_cell *cell = &result->cells[i];
 
         if (cell->device != device || cell->attack != attack)
             continue;
-        square->cells++;
-        square->ok = square->ok && cell->ok;
+        matrix_cell->cells++;
+        matrix_cell->ok = matrix_cell->ok && cell->ok;
         expected += cell->expected.applies;
         observed += cell->observed.applies;
         expected_open += cell->expected.applies && cell->expected.succeeds;
         observed_open += cell->observed.applies && cell->observed.succeeds;
         if (cell->expected.applies || cell->observed.applies || !cell->ok)
-            square->applying++;
-        square->read_bytes += cell->observed.read_bytes;
-        square->write_bytes += cell->observed.write_bytes;
-        if (square->cells == 1 || (!explained && cell->observed.succeeds))
-            square->because = cell->because;
+            matrix_cell->applying++;
+        matrix_cell->read_bytes += cell->observed.read_bytes;
+        matrix_cell->write_bytes += cell->observed.write_bytes;
+        if (matrix_cell->cells == 1 || (!explained && cell->observed.succeeds))
+            matrix_cell->because = cell->because;
         explained = explained || cell->observed.succeeds;
     }
-    square->expected = verdict_of(expected, expected_open);
-    square->observed = verdict_of(observed, observed_open);
+    matrix_cell->expected = verdict_of(expected, expected_open);
+    matrix_cell->observed = verdict_of(observed, observed_open);
 }
 
-bool dma_untried(const struct lab_cell *cell)
+bool dma_untried(const struct matrix_cell *cell)
 {
     return cell->expected.applies && !cell->observed.applies;
 }
 
-bool dma_square_untried(const struct dma_square *square)
+bool dma_matrix_cell_untried(const struct dma_matrix_cell *matrix_cell)
 {
-    return square->expected != DMA_NONE && square->observed == DMA_NONE;
+    return matrix_cell->expected != DMA_NONE && matrix_cell->observed == DMA_NONE;
 }
 
 bool dma_attack_wanted(const struct dma_report *report, unsigned attack)

@@ -1,6 +1,6 @@
 /*
  * What `strata dma test` found, summed up for the reports on it (dma_text.h, dma_json.h,
- * dma_html.h). Each writes what a struct lab_result holds and adds nothing to it.
+ * dma_html.h). Each writes what a struct harness_result holds and adds nothing to it.
  */
 #ifndef STRATA_REPORT_DMA_SUMMARY_H
 #define STRATA_REPORT_DMA_SUMMARY_H
@@ -8,13 +8,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "vmm/dma/lab.h"
+#include "vmm/dma/harness.h"
 
 struct dma_report {
-    const struct lab_result *result;
+    const struct harness_result *result;
     const char *path;    /* of the policy, as given */
     const char *backend; /* kvm_backend_name */
-    uint32_t attacks;    /* as lab_options */
+    uint32_t attacks;    /* as harness_options */
 };
 
 /* All cells of one device and one attack. */
@@ -25,7 +25,7 @@ enum dma_verdict {
     DMA_OPEN, /* in every region it can be tried on */
 };
 
-struct dma_square {
+struct dma_matrix_cell {
     unsigned cells, applying; /* cells that are not ok count as applying */
     enum dma_verdict expected, observed;
     bool ok;
@@ -33,12 +33,12 @@ struct dma_square {
     const char *because;              /* of the first cell that succeeds, else the first */
 };
 
-void dma_square(const struct lab_result *result, unsigned device, unsigned attack,
-                struct dma_square *square);
+void dma_matrix_cell(const struct harness_result *result, unsigned device, unsigned attack,
+                     struct dma_matrix_cell *matrix_cell);
 
 /* The attack was to be made, and the test ended before; the same of all of a square's cells. */
-bool dma_untried(const struct lab_cell *cell);
-bool dma_square_untried(const struct dma_square *square);
+bool dma_untried(const struct matrix_cell *cell);
+bool dma_matrix_cell_untried(const struct dma_matrix_cell *matrix_cell);
 
 bool dma_attack_wanted(const struct dma_report *report, unsigned attack);
 

@@ -15,7 +15,7 @@
 struct page {
     FILE *out;
     const struct dma_report *report;
-    const struct lab_result *result;
+    const struct harness_result *result;
     const struct abi_policy *policy;
     bool colour;
     int column; /* width of a device's column, with the space before it */
@@ -36,13 +36,13 @@ static const char *word_of(enum dma_verdict verdict)
     }
 }
 
-static const char *colour_of(const struct dma_square *square)
+static const char *colour_of(const struct dma_matrix_cell *matrix_cell)
 {
-    if (!square->ok)
+    if (!matrix_cell->ok)
         return "\033[1;31m";
-    if (square->observed == DMA_STOPPED)
+    if (matrix_cell->observed == DMA_STOPPED)
         return "\033[32m";
-    return square->observed == DMA_NONE ? "\033[2m" : "\033[33m";
+    return matrix_cell->observed == DMA_NONE ? "\033[2m" : "\033[33m";
 }
 
 static void print_heading(const struct page *page)
@@ -73,21 +73,22 @@ static void print_columns(const struct page *page)
     fputc('\n', page->out);
 }
 
-static const char *observed_word(const struct dma_square *square)
+static const char *observed_word(const struct dma_matrix_cell *matrix_cell)
 {
-    return dma_square_untried(square) ? "?" : word_of(square->observed);
+    return dma_matrix_cell_untried(matrix_cell) ? "?" : word_of(matrix_cell->observed);
 }
 
 static void print_row(const struct page *page, unsigned attack)
 {
     fprintf(page->out, "%-*s", NAME_COLUMNS, attack_table[attack]->name);
     for (unsigned d = 0; d < page->policy->ndevices; d++) {
-        struct dma_square square;
+        struct dma_matrix_cell matrix_cell;
         char text[16];
 
-        dma_square(page->result, d, attack, &square);
-        snprintf(text, sizeof(text), "%-4s %s", word_of(square.expected), observed_word(&square));
-        fprintf(page->out, " %s%s%s%*s", paint(page, colour_of(&square)), text,
+        dma_matrix_cell(page->result, d, attack, &matrix_cell);
+        snprintf(text, sizeof(text), "%-4s %s", word_of(matrix_cell.expected),
+                 observed_word(&matrix_cell));
+        fprintf(page->out, " %s%s%s%*s", paint(page, colour_of(&matrix_cell)), text,
                 paint(page, "\033[0m"), padding(page, d, page->column - 1 - (int)strlen(text)), "");
     }
     fputc('\n', page->out);
@@ -123,20 +124,20 @@ static void print_open(const struct page *page)
         for (unsigned d = 0; d < page->policy->ndevices; d++) {
             uint64_t read_bytes = 0, write_bytes = 0;
             char devices[LINE_COLUMNS] = "", readable[16], writable[16];
-            struct dma_square first, square;
+            struct dma_matrix_cell first, matrix_cell;
 
-            dma_square(page->result, d, attack, &first);
+            dma_matrix_cell(page->result, d, attack, &first);
             if (told >> d & 1 || first.observed < DMA_PARTLY)
                 continue;
             for (unsigned other = d; other < page->policy->ndevices; other++) {
                 size_t n = strlen(devices);
 
-                dma_square(page->result, other, attack, &square);
-                if (square.observed < DMA_PARTLY || strcmp(square.because, first.because))
+                dma_matrix_cell(page->result, other, attack, &matrix_cell);
+                if (matrix_cell.observed < DMA_PARTLY || strcmp(matrix_cell.because, first.because))
                     continue;
                 told |= 1u << other;
-                read_bytes += square.read_bytes;
-                write_bytes += square.write_bytes;
+                read_bytes += matrix_cell.read_bytes;
+                write_bytes += matrix_cell.write_bytes;
                 snprintf(devices + n, sizeof(devices) - n, "%s%s", n ? ", " : "",
                          page->policy->device[other].name);
             }
@@ -150,7 +151,7 @@ static void print_open(const struct page *page)
     }
 }
 
-static const char *effect_words(const struct lab_effect *effect, char text[96])
+static const char *effect_words(const struct harness_effect *effect, char text[96])
 {
     char readable[16], writable[16];
 
@@ -163,7 +164,7 @@ static const char *effect_words(const struct lab_effect *effect, char text[96])
     return text;
 }
 
-static const char *observed_words(const struct lab_cell *cell, char text[96])
+static const char *observed_words(const struct matrix_cell *cell, char text[96])
 {
     return dma_untried(cell) ? "not tried" : effect_words(&cell->observed, text);
 }
@@ -171,7 +172,7 @@ static const char *observed_words(const struct lab_cell *cell, char text[96])
 static void print_differences(const struct page *page)
 {
     for (size_t i = 0; i < page->result->ncells; i++) {
-        const struct lab_cell *cell = &page->result->cells[i];
+        const struct matrix_cell *cell = &page->result->cells[i];
         char expected[96], observed[96];
 
         if (cell->ok || dma_untried(cell) || cell->device >= page->policy->ndevices ||
@@ -194,7 +195,7 @@ static void print_exposure(const struct page *page)
     fprintf(page->out, "\n%-24s %10s %12s %12s %12s\n", "exposure", "can read", "of it needed",
             "can write", "of it needed");
     for (unsigned d = 0; d < page->policy->ndevices; d++) {
-        const struct lab_exposure *exposure = &page->result->exposure[d];
+        const struct harness_exposure *exposure = &page->result->exposure[d];
         char text[4][16];
 
         fprintf(page->out, "%-24s %10s %12s %12s %12s\n", page->policy->device[d].name,
@@ -214,7 +215,7 @@ static void print_windows(const struct page *page)
     fprintf(page->out, "\n%-24s %12s %12s %12s %12s %12s %8s\n", "after unmap", "median ns",
             "p99 ns", "max ns", "median acc.", "max acc.", "samples");
     for (unsigned d = 0; d < page->policy->ndevices; d++) {
-        const struct lab_window *window = &page->result->window[d];
+        const struct harness_window *window = &page->result->window[d];
 
         if (!window->measured)
             fprintf(page->out, "%-24s %12s\n", page->policy->device[d].name, "not measured");
@@ -230,9 +231,9 @@ static void print_windows(const struct page *page)
 
 static void print_sum(const struct page *page)
 {
-    const struct lab_result *result = page->result;
+    const struct harness_result *result = page->result;
     unsigned stopped = 0, open = 0, checks = 0, untried = 0;
-    bool ok = lab_ok(result);
+    bool ok = harness_ok(result);
 
     for (size_t i = 0; i < result->ncells; i++) {
         checks += result->cells[i].checks;
@@ -283,12 +284,12 @@ void dma_text_print(FILE *out, const struct dma_report *report, bool colour)
 
 void dma_text_print_tap(FILE *out, const struct dma_report *report)
 {
-    const struct lab_result *result = report->result;
+    const struct harness_result *result = report->result;
     const struct abi_policy *policy = &result->policy->guest;
     size_t n = 0;
 
     for (size_t i = 0; i < result->ncells; i++) {
-        const struct lab_cell *cell = &result->cells[i];
+        const struct matrix_cell *cell = &result->cells[i];
         char expected[96], observed[96];
 
         /* What does not apply to a device is no test. */

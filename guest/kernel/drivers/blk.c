@@ -159,7 +159,7 @@ static int judge(const struct blk_request *request, uint8_t status, uint32_t wri
     }
 }
 
-static int judge_trusting(uint8_t status)
+static int check_outcome_trusting(uint8_t status)
 {
     return status == STATUS_IOERR || status == STATUS_UNSUPP ? -ABI_EIO : 0;
 }
@@ -277,7 +277,7 @@ static bool take_completions_trusting(struct blk *blk)
 
     while (virtq_pop_trusting(&blk->queue, &token, &written)) {
         request = token;
-        blk_job_ended(blk, request, judge_trusting(*request->status),
+        blk_job_ended(blk, request, check_outcome_trusting(*request->status),
                       request->type == BLK_IN && written ? written - 1 : 0);
     }
     return true;

@@ -18,38 +18,40 @@ static bool alias_expect(const struct policy *policy, unsigned device, unsigned 
     return expect_page(policy, device, n, &page, plan);
 }
 
-static void alias_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void alias_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    struct lab_page *page = lab_page(lab, LAB_PAGE_SCRATCH);
-    struct lab_request request = { .device = cell->device, .gate = LAB_ANY };
-    struct abi_lab_command commands[2] = {
-        lab_map_command(lab, cell->device, (unsigned)(page - lab->arena), RULES_BOTH),
-        lab_map_command(lab, cell->device, (unsigned)(page - lab->arena), RULES_BOTH),
+    struct harness_page *page = harness_page(harness, HARNESS_PAGE_SCRATCH);
+    struct harness_request request = { .device = cell->device, .expect = HARNESS_EXPECT_ANY };
+    struct abi_harness_command commands[2] = {
+        harness_map_command(harness, cell->device, (unsigned)(page - harness->test_pages),
+                            RULES_BOTH),
+        harness_map_command(harness, cell->device, (unsigned)(page - harness->test_pages),
+                            RULES_BOTH),
     };
-    struct lab_victim victim;
+    struct harness_victim victim;
     uint64_t alias;
 
     (void)n;
-    lab_renew(lab, page);
+    harness_renew(harness, page);
     commands[1].operation = ABI_DMA_ALIAS;
-    if (lab_call(lab, commands, 2))
+    if (harness_call(harness, commands, 2))
         return;
-    if (!lab_check(cell, !commands[0].result && !commands[1].result,
-                   "map a page twice: expected 0 and 0, observed %lld and %lld",
-                   (long long)commands[0].result, (long long)commands[1].result))
+    if (!harness_check(cell, !commands[0].result && !commands[1].result,
+                       "map a page twice: expected 0 and 0, observed %lld and %lld",
+                       (long long)commands[0].result, (long long)commands[1].result))
         return;
     alias = commands[1].dma.iova;
-    buffer_unmap(lab, cell, commands[0].dma.iova);
-    lab_victim_page(&victim, page);
-    if (!rules_untranslated(lab->policy, cell->device)) {
+    buffer_unmap(harness, cell, commands[0].dma.iova);
+    harness_victim_page(&victim, page);
+    if (!rules_untranslated(harness->policy, cell->device)) {
         victim.naddresses = 0;
-        request.gate = cell->expected.succeeds ? LAB_OPEN : LAB_SHUT;
+        request.expect = cell->expected.succeeds ? HARNESS_EXPECT_ALLOW : HARNESS_EXPECT_DENY;
     }
-    lab_victim_add(&victim, alias, LAB_NOBODY);
-    lab_attack(lab, cell, &request, &victim, RULES_BOTH);
+    harness_victim_add(&victim, alias, HARNESS_NOBODY);
+    harness_attack(harness, cell, &request, &victim, RULES_BOTH);
     /* Where it was revoked with the other one, there is nothing left to unmap. */
-    lab_dma(lab, cell->device, ABI_DMA_UNMAP, &(struct abi_dma){ .iova = alias });
-    lab_dma(lab, cell->device, ABI_DMA_FLUSH, &(struct abi_dma){ .iova = alias });
+    harness_dma(harness, cell->device, ABI_DMA_UNMAP, &(struct abi_dma){ .iova = alias });
+    harness_dma(harness, cell->device, ABI_DMA_FLUSH, &(struct abi_dma){ .iova = alias });
 }
 
 const struct attack attack_alias = {

@@ -32,19 +32,20 @@ static bool arithmetic_expect(const struct policy *policy, unsigned device, unsi
 }
 
 /* A mapping that cannot be: refused, and nothing of it is there. */
-static void arithmetic_map(struct lab *lab, struct lab_cell *cell, uint64_t first, uint64_t last,
-                           uint64_t gpa)
+static void arithmetic_map(struct harness *harness, struct matrix_cell *cell, uint64_t first,
+                           uint64_t last, uint64_t gpa)
 {
     struct abi_dma map = { .iova = first, .last = last, .gpa = gpa, .rights = RULES_BOTH };
-    int64_t result = lab_dma(lab, cell->device, ABI_DMA_RAW_MAP, &map);
+    int64_t result = harness_dma(harness, cell->device, ABI_DMA_RAW_MAP, &map);
     const uint64_t points[] = { first, last / ATTACK_PAGE_BYTES * ATTACK_PAGE_BYTES,
-                                LAB_HIGH_IOVA };
+                                HARNESS_HIGH_IOVA };
 
-    lab_check(cell, result == 0 && map.value != VIRTIO_IOMMU_S_OK,
-              "map 0x%llx to 0x%llx at 0x%llx: expected a refusal, observed result %lld, status "
-              "%llu",
-              (unsigned long long)first, (unsigned long long)last, (unsigned long long)gpa,
-              (long long)result, (unsigned long long)map.value);
+    harness_check(
+        cell, result == 0 && map.value != VIRTIO_IOMMU_S_OK,
+        "map 0x%llx to 0x%llx at 0x%llx: expected a refusal, observed result %lld, status "
+        "%llu",
+        (unsigned long long)first, (unsigned long long)last, (unsigned long long)gpa,
+        (long long)result, (unsigned long long)map.value);
     for (unsigned i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
         uint64_t word = 0;
         const struct dma_request request = {
@@ -52,76 +53,78 @@ static void arithmetic_map(struct lab *lab, struct lab_cell *cell, uint64_t firs
         };
         struct dma_outcome outcome;
 
-        dma_perform(lab->dma[cell->device], &request, &outcome);
+        dma_perform(harness->dma[cell->device], &request, &outcome);
         if (!outcome.error)
             cell->observed.read_bytes = sizeof(word);
     }
 }
 
 /* Half of a mapping is unmapped: all of it stays, or none of it would be known to be there. */
-static void arithmetic_unmap_part(struct lab *lab, struct lab_cell *cell)
+static void arithmetic_unmap_part(struct harness *harness, struct matrix_cell *cell)
 {
-    struct lab_page *page = lab_page(lab, LAB_PAGE_SCRATCH);
+    struct harness_page *page = harness_page(harness, HARNESS_PAGE_SCRATCH);
     uint64_t two_pages = page->gpa / (2 * ATTACK_PAGE_BYTES) * (2 * ATTACK_PAGE_BYTES);
-    struct abi_dma map = { .iova = LAB_HIGH_IOVA,
-                           .last = LAB_HIGH_IOVA + 2 * ATTACK_PAGE_BYTES - 1,
+    struct abi_dma map = { .iova = HARNESS_HIGH_IOVA,
+                           .last = HARNESS_HIGH_IOVA + 2 * ATTACK_PAGE_BYTES - 1,
                            .gpa = two_pages,
                            .rights = RULES_BOTH };
-    int64_t result = lab_dma(lab, cell->device, ABI_DMA_RAW_MAP, &map);
+    int64_t result = harness_dma(harness, cell->device, ABI_DMA_RAW_MAP, &map);
 
-    lab_check(cell, !result && map.value == VIRTIO_IOMMU_S_OK,
-              "map two pages: expected OK, observed %lld, status %llu", (long long)result,
-              (unsigned long long)map.value);
-    map.last = LAB_HIGH_IOVA + ATTACK_PAGE_BYTES - 1;
-    result = lab_dma(lab, cell->device, ABI_DMA_RAW_UNMAP, &map);
-    lab_check(cell, !result && map.value == VIRTIO_IOMMU_S_RANGE,
-              "unmap one of them: expected status %d, observed %lld, status %llu",
-              VIRTIO_IOMMU_S_RANGE, (long long)result, (unsigned long long)map.value);
-    lab_check(cell,
-              lab_mapped(lab, cell->device, LAB_HIGH_IOVA) &&
-                  lab_mapped(lab, cell->device, LAB_HIGH_IOVA + ATTACK_PAGE_BYTES),
-              "after that: expected both pages to be mapped, observed that one is not");
-    map.last = LAB_HIGH_IOVA + 2 * ATTACK_PAGE_BYTES - 1;
-    lab_dma(lab, cell->device, ABI_DMA_RAW_UNMAP, &map);
+    harness_check(cell, !result && map.value == VIRTIO_IOMMU_S_OK,
+                  "map two pages: expected OK, observed %lld, status %llu", (long long)result,
+                  (unsigned long long)map.value);
+    map.last = HARNESS_HIGH_IOVA + ATTACK_PAGE_BYTES - 1;
+    result = harness_dma(harness, cell->device, ABI_DMA_RAW_UNMAP, &map);
+    harness_check(cell, !result && map.value == VIRTIO_IOMMU_S_RANGE,
+                  "unmap one of them: expected status %d, observed %lld, status %llu",
+                  VIRTIO_IOMMU_S_RANGE, (long long)result, (unsigned long long)map.value);
+    harness_check(cell,
+                  harness_mapped(harness, cell->device, HARNESS_HIGH_IOVA) &&
+                      harness_mapped(harness, cell->device, HARNESS_HIGH_IOVA + ATTACK_PAGE_BYTES),
+                  "after that: expected both pages to be mapped, observed that one is not");
+    map.last = HARNESS_HIGH_IOVA + 2 * ATTACK_PAGE_BYTES - 1;
+    harness_dma(harness, cell->device, ABI_DMA_RAW_UNMAP, &map);
 }
 
 /* A request whose end is past 2^64: what comes after is not what lies at 0. */
-static void arithmetic_wrap(struct lab *lab, struct lab_cell *cell)
+static void arithmetic_wrap(struct harness *harness, struct matrix_cell *cell)
 {
-    uint8_t data[16], *zero = memory_at(lab->memory, 0, 8), before[8];
+    uint8_t data[16], *zero = memory_at(harness->memory, 0, 8), before[8];
     const struct dma_request request = {
         .iova = 0ull - 8, .len = sizeof(data), .direction = DMA_READ, .data = data
     };
     struct dma_outcome outcome;
 
     memcpy(before, zero, sizeof(before));
-    lab_random_fill(lab, zero, sizeof(before));
+    harness_random_fill(harness, zero, sizeof(before));
     for (unsigned i = 0; i < 8; i++)
         data[8 + i] = (uint8_t)~zero[i];
-    dma_perform(lab->dma[cell->device], &request, &outcome);
+    dma_perform(harness->dma[cell->device], &request, &outcome);
     if (!memcmp(data + 8, zero, 8))
         cell->observed.read_bytes = 8;
     memcpy(zero, before, sizeof(before));
-    lab_check(cell, outcome.error < 0, "the device must see an error, observed %d", -outcome.error);
+    harness_check(cell, outcome.error < 0, "the device must see an error, observed %d",
+                  -outcome.error);
 }
 
-static void arithmetic_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void arithmetic_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
     uint64_t last = ~0ull;
 
     switch (n) {
-    case 0: arithmetic_map(lab, cell, LAB_HIGH_IOVA, last, 0); break;
+    case 0: arithmetic_map(harness, cell, HARNESS_HIGH_IOVA, last, 0); break;
     case 1:
-        arithmetic_map(lab, cell, LAB_HIGH_IOVA, LAB_HIGH_IOVA + 2 * ATTACK_PAGE_BYTES - 1,
-                       0ull - ATTACK_PAGE_BYTES);
-        lab_settle(lab);
-        arithmetic_map(lab, cell, LAB_HIGH_IOVA, LAB_HIGH_IOVA + 2 * ATTACK_PAGE_BYTES - 1,
-                       (lab->memory->bytes - ATTACK_PAGE_BYTES));
+        arithmetic_map(harness, cell, HARNESS_HIGH_IOVA,
+                       HARNESS_HIGH_IOVA + 2 * ATTACK_PAGE_BYTES - 1, 0ull - ATTACK_PAGE_BYTES);
+        harness_settle(harness);
+        arithmetic_map(harness, cell, HARNESS_HIGH_IOVA,
+                       HARNESS_HIGH_IOVA + 2 * ATTACK_PAGE_BYTES - 1,
+                       (harness->memory->bytes - ATTACK_PAGE_BYTES));
         break;
-    case 2: arithmetic_unmap_part(lab, cell); break;
-    default: arithmetic_wrap(lab, cell); break;
+    case 2: arithmetic_unmap_part(harness, cell); break;
+    default: arithmetic_wrap(harness, cell); break;
     }
-    lab_conclude(cell);
+    harness_conclude(cell);
 }
 
 const struct attack attack_arithmetic = {

@@ -19,16 +19,18 @@ static bool ats_expect(const struct policy *policy, unsigned device, unsigned n,
     return true;
 }
 
-static void ats_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void ats_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    const struct lab_request request = { .device = cell->device,
-                                         .translated = true,
-                                         .gate = cell->expected.succeeds ? LAB_OPEN : LAB_SHUT };
-    struct lab_victim victim;
+    const struct harness_request request = { .device = cell->device,
+                                             .translated = true,
+                                             .expect = cell->expected.succeeds
+                                                           ? HARNESS_EXPECT_ALLOW
+                                                           : HARNESS_EXPECT_DENY };
+    struct harness_victim victim;
 
     (void)n;
-    lab_victim_page(&victim, lab_page(lab, LAB_PAGE_SECRET));
-    lab_attack(lab, cell, &request, &victim, RULES_BOTH);
+    harness_victim_page(&victim, harness_page(harness, HARNESS_PAGE_SECRET));
+    harness_attack(harness, cell, &request, &victim, RULES_BOTH);
 }
 
 const struct attack attack_ats = {

@@ -7,18 +7,18 @@
 #define STRATA_DMA_ATTACKS_ATTACK_H
 
 #include "vmm/dma/attacks/attacks.h"
-#include "vmm/dma/lab.h"
+#include "vmm/dma/harness.h"
 #include "vmm/dma/policy/policy.h"
 
 #define ATTACK_PAGE_BYTES 4096u
 
-struct lab;
+struct harness;
 
 /* One target of an attack, and what the policy lets become of it. */
 struct attack_plan {
     char target[ABI_POLICY_NAME_BYTES]; /* a region's name, or what else is attacked */
-    struct lab_effect effect;
-    char because[LAB_REASON_BYTES];
+    struct harness_effect effect;
+    char because[HARNESS_REASON_BYTES];
 };
 
 struct attack {
@@ -35,16 +35,16 @@ struct attack {
      * Attacks the n-th target of cell->device, whose plan is in the cell already: fills in
      * cell->observed and adds checks.
      */
-    void (*run)(struct lab *lab, struct lab_cell *cell, unsigned n);
+    void (*run)(struct harness *harness, struct matrix_cell *cell, unsigned n);
 
     /* Once, with everything set up, before the first cell of any attack. NULL: nothing. */
-    void (*prepare)(struct lab *lab);
+    void (*prepare)(struct harness *harness);
 
     /*
      * While no driver has attached the device, with a page of the guest's: before the guest
      * starts, or when its kernel has come up (booted). NULL: nothing.
      */
-    void (*before_attach)(struct lab *lab, unsigned device, uint64_t gpa, bool booted);
+    void (*before_attach)(struct harness *harness, unsigned device, uint64_t gpa, bool booted);
 };
 
 #define ATTACK_DECLARATION(constant, file) extern const struct attack attack_##file;

@@ -6,5 +6,5 @@
 
 const struct attack *const attack_table[ATTACK_COUNT] = { ATTACKS(ATTACK_ROW) };
 
-/* struct lab_options has a bit for each. */
+/* struct harness_options has a bit for each. */
 _Static_assert(ATTACK_COUNT <= 32, "attacks");

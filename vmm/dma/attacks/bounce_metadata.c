@@ -26,53 +26,57 @@ static bool bounce_metadata_expect(const struct policy *policy, unsigned device,
 }
 
 /* From where on the device has the pool. */
-static bool bounce_metadata_pool(struct lab *lab, unsigned device, uint64_t *iova)
+static bool bounce_metadata_pool(struct harness *harness, unsigned device, uint64_t *iova)
 {
-    uint64_t gpa = lab->region_gpa[rules_device(lab->policy, device)->pool];
+    uint64_t gpa = harness->region_gpa[rules_device(harness->policy, device)->pool];
 
     *iova = gpa;
-    return gpa && (rules_untranslated(lab->policy, device) || lab_iova_of(lab, device, gpa, iova));
+    return gpa && (rules_untranslated(harness->policy, device) ||
+                   harness_iova_of(harness, device, gpa, iova));
 }
 
-static void bounce_metadata_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void bounce_metadata_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    struct lab_page *page = lab_page(lab, LAB_PAGE_SCRATCH);
-    struct lab_page *secret = lab_page(lab, LAB_PAGE_SECRET);
-    struct abi_lab_command map = lab_map_command(lab, cell->device, (unsigned)(page - lab->arena),
-                                                 RULES_BOTH);
-    struct abi_bounce_slot forged = { .gpa = secret->gpa,
-                                      .bytes = ABI_BOUNCE_BYTES,
-                                      .in_use = RULES_BOTH + 4 };
-    struct dma_request request = { .len = sizeof(forged), .direction = DMA_WRITE, .data = &forged };
+    struct harness_page *page = harness_page(harness, HARNESS_PAGE_SCRATCH);
+    struct harness_page *secret = harness_page(harness, HARNESS_PAGE_SECRET);
+    struct abi_harness_command map = harness_map_command(
+        harness, cell->device, (unsigned)(page - harness->test_pages), RULES_BOTH);
+    struct abi_bounce_slot spoofed = { .gpa = secret->gpa,
+                                       .bytes = ABI_BOUNCE_BYTES,
+                                       .in_use = RULES_BOTH + 4 };
+    struct dma_request request = { .len = sizeof(spoofed),
+                                   .direction = DMA_WRITE,
+                                   .data = &spoofed };
     struct dma_outcome outcome;
     uint64_t pool = 0, slot;
-    uint8_t before[sizeof(forged)] = { 0 }, *host;
+    uint8_t before[sizeof(spoofed)] = { 0 }, *host;
 
     (void)n;
-    if (lab_call(lab, &map, 1))
+    if (harness_call(harness, &map, 1))
         return;
-    if (!lab_check(cell,
-                   !map.result && bounce_metadata_pool(lab, cell->device, &pool) &&
-                       map.dma.iova >= pool,
-                   "map a buffer: expected it in the pool, observed result %lld, address 0x%llx",
-                   (long long)map.result, (unsigned long long)map.dma.iova))
+    if (!harness_check(
+            cell,
+            !map.result && bounce_metadata_pool(harness, cell->device, &pool) &&
+                map.dma.iova >= pool,
+            "map a buffer: expected it in the pool, observed result %lld, address 0x%llx",
+            (long long)map.result, (unsigned long long)map.dma.iova))
         return;
     slot = (map.dma.iova - pool) / ABI_BOUNCE_BYTES;
-    request.iova = pool + slot * sizeof(forged);
-    host = lab_host(lab, cell->device, request.iova, sizeof(forged));
+    request.iova = pool + slot * sizeof(spoofed);
+    host = harness_host(harness, cell->device, request.iova, sizeof(spoofed));
     if (host)
         memcpy(before, host, sizeof(before));
-    dma_perform(lab->dma[cell->device], &request, &outcome);
-    lab_check(cell, outcome.done == sizeof(forged),
-              "write into the pool: expected %zu bytes done, observed %llu", sizeof(forged),
-              (unsigned long long)outcome.done);
-    lab_dma(lab, cell->device, ABI_DMA_UNMAP, &(struct abi_dma){ .iova = map.dma.iova });
-    cell->observed.succeeds = memcmp(secret->host, secret->truth, ATTACK_PAGE_BYTES) != 0;
+    dma_perform(harness->dma[cell->device], &request, &outcome);
+    harness_check(cell, outcome.done == sizeof(spoofed),
+                  "write into the pool: expected %zu bytes done, observed %llu", sizeof(spoofed),
+                  (unsigned long long)outcome.done);
+    harness_dma(harness, cell->device, ABI_DMA_UNMAP, &(struct abi_dma){ .iova = map.dma.iova });
+    cell->observed.succeeds = memcmp(secret->host, secret->expected_bytes, ATTACK_PAGE_BYTES) != 0;
     /* Where it was no book-keeping, it was somebody's data. */
     if (host && !cell->observed.succeeds)
         memcpy(host, before, sizeof(before));
-    lab_restore(secret);
-    lab_restore(page);
+    harness_restore(secret);
+    harness_restore(page);
 }
 
 const struct attack attack_bounce_metadata = {

@@ -17,21 +17,21 @@ static bool co_location_expect(const struct policy *policy, unsigned device, uns
     return true;
 }
 
-static void co_location_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void co_location_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    const struct lab_request request = { .device = cell->device, .gate = LAB_ANY };
-    struct lab_page *page = lab_page(lab, LAB_PAGE_SHARED);
-    struct lab_victim victim;
+    const struct harness_request request = { .device = cell->device, .expect = HARNESS_EXPECT_ANY };
+    struct harness_page *page = harness_page(harness, HARNESS_PAGE_SHARED);
+    struct harness_victim victim;
     uint64_t iova;
 
     (void)n;
-    lab_renew(lab, page);
-    iova = buffer_map(lab, cell, page);
+    harness_renew(harness, page);
+    iova = buffer_map(harness, cell, page);
     if (!iova)
         return;
     victim = buffer_neighbour(page, iova, DATA_AT, DATA_BYTES);
-    lab_attack(lab, cell, &request, &victim, RULES_BOTH);
-    buffer_unmap(lab, cell, iova);
+    harness_attack(harness, cell, &request, &victim, RULES_BOTH);
+    buffer_unmap(harness, cell, iova);
 }
 
 const struct attack attack_co_location = {

@@ -25,19 +25,19 @@ static bool deferred_invalidation_expect(const struct policy *policy, unsigned d
     return expect_page(policy, device, n, &page, plan);
 }
 
-static void deferred_invalidation_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void deferred_invalidation_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    struct lab_page *page = lab_page(lab, LAB_PAGE_SCRATCH);
-    bool lazy = rules_device(lab->policy, cell->device)->mode == ABI_DMA_LAZY;
+    struct harness_page *page = harness_page(harness, HARNESS_PAGE_SCRATCH);
+    bool lazy = rules_device(harness->policy, cell->device)->mode == ABI_DMA_LAZY;
     unsigned tries = cell->expected.succeeds ? LAZY_TRIES : 1;
 
     (void)n;
-    lab_merge(cell, &lab->unmapping[cell->device]);
+    harness_merge(cell, &harness->unmapping[cell->device]);
     for (unsigned i = 0; i < tries && !cell->observed.succeeds; i++) {
-        struct lab_request request = { .device = cell->device, .gate = LAB_OPEN };
+        struct harness_request request = { .device = cell->device, .expect = HARNESS_EXPECT_ALLOW };
         uint8_t old[ATTACK_PAGE_BYTES];
-        struct lab_victim victim;
-        uint64_t iova = scratch_map(lab, cell, page);
+        struct harness_victim victim;
+        uint64_t iova = scratch_map(harness, cell, page);
         int64_t result;
 
         if (!iova)
@@ -45,23 +45,25 @@ static void deferred_invalidation_run(struct lab *lab, struct lab_cell *cell, un
         /* Legitimate, and now whoever caches translations has this one. */
         request.iova = iova;
         request.len = ATTACK_PAGE_BYTES;
-        memcpy(old, page->truth, sizeof(old));
-        lab_check(cell, lab_read(lab, cell, &request, old) == sizeof(old),
-                  "read while mapped: expected the page, observed something else");
-        result = lab_dma(lab, cell->device, ABI_DMA_UNMAP, &(struct abi_dma){ .iova = iova });
-        lab_check(cell, result == 0, "unmap: expected 0, observed %lld", (long long)result);
+        memcpy(old, page->expected_bytes, sizeof(old));
+        harness_check(cell, harness_read(harness, cell, &request, old) == sizeof(old),
+                      "read while mapped: expected the page, observed something else");
+        result = harness_dma(harness, cell->device, ABI_DMA_UNMAP,
+                             &(struct abi_dma){ .iova = iova });
+        harness_check(cell, result == 0, "unmap: expected 0, observed %lld", (long long)result);
         /* The driver has the page back and uses it for something else. */
-        lab_renew(lab, page);
-        victim = scratch_victim(lab, cell->device, page, iova);
-        request.gate = lazy ? LAB_ANY : scratch_gate_after_unmap(lab, cell->device);
-        lab_attack(lab, cell, &request, &victim, RULES_BOTH);
-        lab_dma(lab, cell->device, ABI_DMA_FLUSH, &(struct abi_dma){ .iova = iova });
-        if (rules_untranslated(lab->policy, cell->device))
+        harness_renew(harness, page);
+        victim = scratch_victim(harness, cell->device, page, iova);
+        request.expect = lazy ? HARNESS_EXPECT_ANY
+                              : scratch_gate_after_unmap(harness, cell->device);
+        harness_attack(harness, cell, &request, &victim, RULES_BOTH);
+        harness_dma(harness, cell->device, ABI_DMA_FLUSH, &(struct abi_dma){ .iova = iova });
+        if (rules_untranslated(harness->policy, cell->device))
             continue;
         /* After the flush nothing is left, however lazy. */
-        request.gate = scratch_gate_after_unmap(lab, cell->device);
-        lab_check(cell, lab_read(lab, cell, &request, page->truth) == 0,
-                  "read after the flush: expected nothing, observed the page");
+        request.expect = scratch_gate_after_unmap(harness, cell->device);
+        harness_check(cell, harness_read(harness, cell, &request, page->expected_bytes) == 0,
+                      "read after the flush: expected nothing, observed the page");
     }
 }
 

@@ -23,12 +23,12 @@ static bool descriptor_loop_expect(const struct policy *policy, unsigned device,
     return true;
 }
 
-static void descriptor_loop_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void descriptor_loop_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
     struct ring ring;
     int taken;
 
-    if (!ring_make(lab, cell, &ring))
+    if (!ring_make(harness, cell, &ring))
         return;
     for (unsigned i = 0; i < RING_SIZE; i++)
         ring.descriptor[i] = (struct vring_desc){ .addr = ring.data_iova,
@@ -43,23 +43,23 @@ static void descriptor_loop_run(struct lab *lab, struct lab_cell *cell, unsigned
     } else if (n == 2) {
         ring.descriptor[0].next = RING_SIZE + 8;
     }
-    if (rules_naive_queue(lab->policy, cell->device)) {
+    if (rules_naive_queue(harness->policy, cell->device)) {
         const struct naive_queue_plan plan = { .queue = ring_state(&ring),
                                                .len_max = CHECKED_BYTES };
         struct naive_queue_walk walk;
 
-        naive_queue_walk(lab->dma[cell->device], &plan, &walk);
+        naive_queue_walk(harness->dma[cell->device], &plan, &walk);
         cell->observed.succeeds = walk.watchdog || walk.nested || walk.left_table;
     } else {
         struct virtqueue_chain chain;
         struct virtqueue queue;
 
-        taken = ring_take(lab, cell->device, &ring, &queue, &chain);
+        taken = ring_take(harness, cell->device, &ring, &queue, &chain);
         cell->observed.succeeds = taken > 0;
-        lab_check(cell, taken == -EINVAL && queue.broken,
-                  "the queue: expected it to be given up as broken, observed %d", taken);
+        harness_check(cell, taken == -EINVAL && queue.broken,
+                      "the queue: expected it to be given up as broken, observed %d", taken);
     }
-    ring_drop(lab, cell, &ring);
+    ring_drop(harness, cell, &ring);
 }
 
 const struct attack attack_descriptor_loop = {

@@ -30,13 +30,13 @@ static void descriptor_toctou_edit(void *owner, uint64_t step)
     ring->descriptor[0].len = EDITED_BYTES;
 }
 
-static void descriptor_toctou_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void descriptor_toctou_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
     uint8_t before[EDITED_BYTES], fill[EDITED_BYTES];
     struct ring ring;
 
     (void)n;
-    if (!ring_make(lab, cell, &ring))
+    if (!ring_make(harness, cell, &ring))
         return;
     ring.descriptor[0] = (struct vring_desc){ .addr = ring.data_iova,
                                               .len = CHECKED_BYTES,
@@ -45,7 +45,7 @@ static void descriptor_toctou_run(struct lab *lab, struct lab_cell *cell, unsign
     for (unsigned i = 0; i < sizeof(fill); i++)
         fill[i] = 0x5a;
     memset(ring.data, 0xa5, sizeof(before));
-    if (rules_naive_queue(lab->policy, cell->device)) {
+    if (rules_naive_queue(harness->policy, cell->device)) {
         const struct naive_queue_plan plan = { .queue = ring_state(&ring),
                                                .len_max = CHECKED_BYTES,
                                                .fill = fill[0],
@@ -53,26 +53,26 @@ static void descriptor_toctou_run(struct lab *lab, struct lab_cell *cell, unsign
                                                .owner = &ring };
         struct naive_queue_walk walk;
 
-        naive_queue_walk(lab->dma[cell->device], &plan, &walk);
+        naive_queue_walk(harness->dma[cell->device], &plan, &walk);
     } else {
         struct virtqueue_chain chain;
         struct virtqueue queue;
-        int taken = ring_take(lab, cell->device, &ring, &queue, &chain);
+        int taken = ring_take(harness, cell->device, &ring, &queue, &chain);
 
-        lab_check(cell, taken == 1, "a sound chain: expected 1, observed %d", taken);
+        harness_check(cell, taken == 1, "a sound chain: expected 1, observed %d", taken);
         descriptor_toctou_edit(&ring, 0);
-        dma_lock(lab->dma[cell->device]);
+        dma_lock(harness->dma[cell->device]);
         if (taken == 1)
             virtqueue_write(&queue, &chain, 0, fill, sizeof(fill));
-        dma_unlock(lab->dma[cell->device]);
+        dma_unlock(harness->dma[cell->device]);
     }
-    lab_check(cell, !memcmp(ring.data, fill, CHECKED_BYTES),
-              "what was checked: expected it to be written, observed that it was not");
+    harness_check(cell, !memcmp(ring.data, fill, CHECKED_BYTES),
+                  "what was checked: expected it to be written, observed that it was not");
     for (unsigned i = CHECKED_BYTES; i < EDITED_BYTES; i++)
         cell->observed.write_bytes += ring.data[i] != 0xa5;
-    lab_conclude(cell);
+    harness_conclude(cell);
     memcpy(ring.data, before, sizeof(before));
-    ring_drop(lab, cell, &ring);
+    ring_drop(harness, cell, &ring);
 }
 
 const struct attack attack_descriptor_toctou = {

@@ -55,79 +55,82 @@ static bool exhaustion_expect(const struct policy *policy, unsigned device, unsi
 }
 
 /* Every mapping that the unit will give this device's domain. */
-static uint64_t exhaustion_map_all(struct lab *lab, unsigned device, int *refusal)
+static uint64_t exhaustion_map_all(struct harness *harness, unsigned device, int *refusal)
 {
-    uint32_t domain = rules_device(lab->policy, device)->domain;
-    uint64_t gpa = lab_page(lab, LAB_PAGE_SCRATCH)->gpa, count = 0;
+    uint32_t domain = rules_device(harness->policy, device)->domain;
+    uint64_t gpa = harness_page(harness, HARNESS_PAGE_SCRATCH)->gpa, count = 0;
 
     *refusal = 0;
     while (count < MAPPINGS_MAX && !*refusal) {
-        uint64_t at = LAB_HIGH_IOVA + count * 2 * ATTACK_PAGE_BYTES;
+        uint64_t at = HARNESS_HIGH_IOVA + count * 2 * ATTACK_PAGE_BYTES;
 
-        *refusal = iommu_map(lab->iommu, domain, at, at + ATTACK_PAGE_BYTES - 1, gpa, IOMMU_READ);
+        *refusal = iommu_map(harness->iommu, domain, at, at + ATTACK_PAGE_BYTES - 1, gpa,
+                             IOMMU_READ);
         count += !*refusal;
     }
     return count;
 }
 
-static void exhaustion_starve(struct lab *lab, struct lab_cell *cell)
+static void exhaustion_starve(struct harness *harness, struct matrix_cell *cell)
 {
-    unsigned other = (unsigned)exhaustion_victim(lab->policy, cell->device);
-    uint32_t domain = rules_device(lab->policy, cell->device)->domain;
-    struct lab_page *page = lab_page(lab, LAB_PAGE_SCRATCH2);
+    unsigned other = (unsigned)exhaustion_victim(harness->policy, cell->device);
+    uint32_t domain = rules_device(harness->policy, cell->device)->domain;
+    struct harness_page *page = harness_page(harness, HARNESS_PAGE_SCRATCH2);
     struct abi_dma map = { .rights = RULES_BOTH,
-                           .iova = 2 * LAB_HIGH_IOVA,
-                           .last = 2 * LAB_HIGH_IOVA + ATTACK_PAGE_BYTES - 1,
+                           .iova = 2 * HARNESS_HIGH_IOVA,
+                           .last = 2 * HARNESS_HIGH_IOVA + ATTACK_PAGE_BYTES - 1,
                            .gpa = page->gpa };
     int refusal;
-    uint64_t count = exhaustion_map_all(lab, cell->device, &refusal);
+    uint64_t count = exhaustion_map_all(harness, cell->device, &refusal);
     int64_t result;
 
-    lab_check(cell, refusal == -ENOMEM,
-              "mappings without end: expected a refusal, observed %d after %llu", -refusal,
-              (unsigned long long)count);
-    result = lab_dma(lab, other, ABI_DMA_RAW_MAP, &map);
+    harness_check(cell, refusal == -ENOMEM,
+                  "mappings without end: expected a refusal, observed %d after %llu", -refusal,
+                  (unsigned long long)count);
+    result = harness_dma(harness, other, ABI_DMA_RAW_MAP, &map);
     cell->observed.succeeds = result != 0 || map.value != VIRTIO_IOMMU_S_OK;
     if (count)
-        iommu_unmap(lab->iommu, domain, LAB_HIGH_IOVA,
-                    LAB_HIGH_IOVA + count * 2 * ATTACK_PAGE_BYTES - 1);
+        iommu_unmap(harness->iommu, domain, HARNESS_HIGH_IOVA,
+                    HARNESS_HIGH_IOVA + count * 2 * ATTACK_PAGE_BYTES - 1);
     if (!cell->observed.succeeds)
-        lab_dma(lab, other, ABI_DMA_RAW_UNMAP, &map);
+        harness_dma(harness, other, ABI_DMA_RAW_UNMAP, &map);
 }
 
-static void exhaustion_flood(struct lab *lab, struct lab_cell *cell)
+static void exhaustion_flood(struct harness *harness, struct matrix_cell *cell)
 {
     struct iommu_counts before, after;
-    uint64_t seen = lab_faults(lab, NULL), word;
+    uint64_t seen = harness_faults(harness, NULL), word;
     struct dma_outcome outcome;
 
-    iommu_count(lab->iommu, &before);
+    iommu_count(harness->iommu, &before);
     for (unsigned i = 0; i < FLOOD; i++) {
-        const struct dma_request request = { .iova = LAB_HIGH_IOVA + i * ATTACK_PAGE_BYTES,
+        const struct dma_request request = { .iova = HARNESS_HIGH_IOVA + i * ATTACK_PAGE_BYTES,
                                              .len = sizeof(word),
                                              .direction = DMA_READ,
                                              .data = &word };
 
-        dma_perform(lab->dma[cell->device], &request, &outcome);
+        dma_perform(harness->dma[cell->device], &request, &outcome);
     }
-    iommu_count(lab->iommu, &after);
-    lab_check(cell, lab_faults(lab, NULL) - seen == FLOOD && after.faults - before.faults == FLOOD,
-              "a flood: expected %u faults counted, observed %llu", FLOOD,
-              (unsigned long long)(after.faults - before.faults));
-    lab_check(cell, after.faults_dropped > before.faults_dropped,
-              "a flood: expected records to be dropped and counted, observed %llu drops",
-              (unsigned long long)(after.faults_dropped - before.faults_dropped));
+    iommu_count(harness->iommu, &after);
+    harness_check(cell,
+                  harness_faults(harness, NULL) - seen == FLOOD &&
+                      after.faults - before.faults == FLOOD,
+                  "a flood: expected %u faults counted, observed %llu", FLOOD,
+                  (unsigned long long)(after.faults - before.faults));
+    harness_check(cell, after.faults_dropped > before.faults_dropped,
+                  "a flood: expected records to be dropped and counted, observed %llu drops",
+                  (unsigned long long)(after.faults_dropped - before.faults_dropped));
     /* And the guest has to live with it. */
-    lab_settle(lab);
-    cell->observed.succeeds = lab->guest.failure[0] != 0;
+    harness_settle(harness);
+    cell->observed.succeeds = harness->guest.failure[0] != 0;
 }
 
-static void exhaustion_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void exhaustion_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
     if (n == 0)
-        exhaustion_starve(lab, cell);
+        exhaustion_starve(harness, cell);
     else
-        exhaustion_flood(lab, cell);
+        exhaustion_flood(harness, cell);
 }
 
 const struct attack attack_exhaustion = {

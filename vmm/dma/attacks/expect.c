@@ -7,7 +7,7 @@ void expect_effect(struct attack_plan *plan, const char *target, uint32_t rights
 {
     snprintf(plan->target, sizeof(plan->target), "%s", target);
     snprintf(plan->because, sizeof(plan->because), "%s", because);
-    plan->effect = (struct lab_effect){
+    plan->effect = (struct harness_effect){
         .applies = true,
         .succeeds = rights != 0,
         .read_bytes = rights & RULES_READ ? bytes : 0,

@@ -31,20 +31,21 @@ static bool identity_hole_expect(const struct policy *policy, unsigned device, u
     return true;
 }
 
-static void identity_hole_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void identity_hole_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    const struct lab_request request = { .device = cell->device, .gate = LAB_SHUT };
-    struct lab_victim victim;
+    const struct harness_request request = { .device = cell->device,
+                                             .expect = HARNESS_EXPECT_DENY };
+    struct harness_victim victim;
     unsigned seen_holes = 0;
 
-    for (unsigned region = 0; region < lab->policy->guest.nregions; region++) {
-        if (lab->policy->guest.region[region].kind == ABI_REGION_HOLE && seen_holes++ == n) {
-            region_attack(lab, cell, region, RULES_BOTH, false);
+    for (unsigned region = 0; region < harness->policy->guest.nregions; region++) {
+        if (harness->policy->guest.region[region].kind == ABI_REGION_HOLE && seen_holes++ == n) {
+            region_attack(harness, cell, region, RULES_BOTH, false);
             return;
         }
     }
-    lab_victim_page(&victim, lab_page(lab, LAB_PAGE_SECRET));
-    lab_attack(lab, cell, &request, &victim, RULES_BOTH);
+    harness_victim_page(&victim, harness_page(harness, HARNESS_PAGE_SECRET));
+    harness_attack(harness, cell, &request, &victim, RULES_BOTH);
 }
 
 const struct attack attack_identity_hole = {

@@ -20,26 +20,26 @@ static bool kernel_pointer_expect(const struct policy *policy, unsigned device, 
 }
 
 /* Lets the guest call through the pointer while it is what the device made of it. */
-static uint64_t kernel_pointer_hijack(struct lab *lab, struct lab_cell *cell,
-                                      const struct lab_victim *victim, uint64_t va)
+static uint64_t kernel_pointer_hijack(struct harness *harness, struct matrix_cell *cell,
+                                      const struct harness_victim *victim, uint64_t va)
 {
-    struct abi_lab_command call = { .op = ABI_LAB_CALL, .dma.va = va };
-    uint64_t forged = lab->guest.page->hijacked, before[LAB_ADDRESSES];
-    uint8_t *hit[LAB_ADDRESSES];
+    struct abi_harness_command call = { .op = ABI_HARNESS_CALL, .dma.va = va };
+    uint64_t spoofed = harness->guest.page->hijacked, before[HARNESS_ADDRESSES];
+    uint8_t *hit[HARNESS_ADDRESSES];
 
     for (unsigned i = 0; i < victim->naddresses; i++) {
         const struct dma_request request = { .iova = victim->address[i],
-                                             .len = sizeof(forged),
+                                             .len = sizeof(spoofed),
                                              .direction = DMA_WRITE,
-                                             .data = &forged };
+                                             .data = &spoofed };
         struct dma_outcome outcome;
 
-        hit[i] = lab_host(lab, cell->device, victim->address[i], sizeof(forged));
+        hit[i] = harness_host(harness, cell->device, victim->address[i], sizeof(spoofed));
         if (hit[i])
             memcpy(&before[i], hit[i], sizeof(before[i]));
-        dma_perform(lab->dma[cell->device], &request, &outcome);
+        dma_perform(harness->dma[cell->device], &request, &outcome);
     }
-    if (lab_call(lab, &call, 1))
+    if (harness_call(harness, &call, 1))
         return 0;
     for (unsigned i = victim->naddresses; i-- > 0;) {
         if (hit[i])
@@ -48,31 +48,32 @@ static uint64_t kernel_pointer_hijack(struct lab *lab, struct lab_cell *cell,
     return call.dma.value;
 }
 
-static void kernel_pointer_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void kernel_pointer_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    const struct lab_request request = { .device = cell->device, .gate = LAB_ANY };
-    struct lab_page *page = lab_page(lab, LAB_PAGE_SHARED);
-    uint64_t honest = lab->guest.page->honest, iova, called;
-    struct lab_victim victim;
+    const struct harness_request request = { .device = cell->device, .expect = HARNESS_EXPECT_ANY };
+    struct harness_page *page = harness_page(harness, HARNESS_PAGE_SHARED);
+    uint64_t honest = harness->guest.page->honest, iova, called;
+    struct harness_victim victim;
 
     (void)n;
-    memcpy(lab->truth + (page - lab->arena) * ATTACK_PAGE_BYTES + POINTER_AT, &honest,
-           sizeof(honest));
-    lab_restore(page);
-    iova = buffer_map(lab, cell, page);
+    memcpy(harness->expected_bytes + (page - harness->test_pages) * ATTACK_PAGE_BYTES + POINTER_AT,
+           &honest, sizeof(honest));
+    harness_restore(page);
+    iova = buffer_map(harness, cell, page);
     if (!iova)
         return;
     victim = buffer_neighbour(page, iova, POINTER_AT, POINTER_BYTES);
-    lab_attack(lab, cell, &request, &victim, RULES_BOTH);
-    called = kernel_pointer_hijack(lab, cell, &victim, page->va + POINTER_AT);
-    lab_restore(page);
-    lab_check(cell, called == (cell->expected.write_bytes ? ABI_LAB_HIJACKED : ABI_LAB_HONEST),
-              "the guest calls through the pointer: expected %s function, observed %s",
-              cell->expected.write_bytes ? "the attacker's" : "its own",
-              called == ABI_LAB_HIJACKED ? "the attacker's"
-              : called == ABI_LAB_HONEST ? "its own"
-                                         : "neither");
-    buffer_unmap(lab, cell, iova);
+    harness_attack(harness, cell, &request, &victim, RULES_BOTH);
+    called = kernel_pointer_hijack(harness, cell, &victim, page->va + POINTER_AT);
+    harness_restore(page);
+    harness_check(
+        cell, called == (cell->expected.write_bytes ? ABI_HARNESS_HIJACKED : ABI_HARNESS_HONEST),
+        "the guest calls through the pointer: expected %s function, observed %s",
+        cell->expected.write_bytes ? "the attacker's" : "its own",
+        called == ABI_HARNESS_HIJACKED ? "the attacker's"
+        : called == ABI_HARNESS_HONEST ? "its own"
+                                       : "neither");
+    buffer_unmap(harness, cell, iova);
 }
 
 const struct attack attack_kernel_pointer = {

@@ -38,7 +38,7 @@ static bool msi_spoof_expect(const struct policy *policy, unsigned device, unsig
     return true;
 }
 
-static int msi_spoof_send(struct lab *lab, unsigned device, unsigned vector,
+static int msi_spoof_send(struct harness *harness, unsigned device, unsigned vector,
                           struct dma_outcome *outcome)
 {
     uint32_t data = vector;
@@ -46,7 +46,7 @@ static int msi_spoof_send(struct lab *lab, unsigned device, unsigned vector,
         .iova = IOMMU_MSI_FIRST, .len = sizeof(data), .direction = DMA_WRITE, .data = &data
     };
 
-    dma_perform(lab->dma[device], &request, outcome);
+    dma_perform(harness->dma[device], &request, outcome);
     return outcome->error;
 }
 
@@ -54,18 +54,19 @@ static int msi_spoof_send(struct lab *lab, unsigned device, unsigned vector,
  * Interrupts by stray vectors that came to the guest since it had counted so many; the last
  * one. One that is expected has its time to arrive.
  */
-static uint64_t msi_spoof_strays(struct lab *lab, uint64_t before, bool expected, uint64_t *vector)
+static uint64_t msi_spoof_strays(struct harness *harness, uint64_t before, bool expected,
+                                 uint64_t *vector)
 {
     uint64_t came = 0;
 
     for (unsigned i = 0; i < (expected ? STRAY_TRIES : 1) && !came; i++) {
-        struct abi_lab_command nothing = { .op = ABI_LAB_WAIT, .operation = STRAY_MS };
+        struct abi_harness_command nothing = { .op = ABI_HARNESS_WAIT, .operation = STRAY_MS };
 
-        if (lab_call(lab, &nothing, 1) || harness_guest_read_block(&lab->guest))
+        if (harness_call(harness, &nothing, 1) || harness_guest_read_block(&harness->guest))
             return 0;
-        came = lab->guest.view.kernel.stray_interrupts - before;
+        came = harness->guest.view.kernel.stray_interrupts - before;
     }
-    *vector = lab->guest.view.kernel.stray_vector;
+    *vector = harness->guest.view.kernel.stray_vector;
     return came;
 }
 
@@ -78,58 +79,59 @@ static unsigned msi_spoof_allowed_vector(const struct policy *policy, unsigned d
     return 0;
 }
 
-static void msi_spoof_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void msi_spoof_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    unsigned vector = msi_spoof_forbidden_vector(lab->policy, cell->device);
-    unsigned allowed = msi_spoof_allowed_vector(lab->policy, cell->device);
+    unsigned vector = msi_spoof_forbidden_vector(harness->policy, cell->device);
+    unsigned allowed = msi_spoof_allowed_vector(harness->policy, cell->device);
     struct iommu_fault fault = { 0 };
     struct dma_outcome outcome;
     uint64_t came, last = 0, before, counted;
 
     (void)n;
-    if (harness_guest_read_block(&lab->guest))
+    if (harness_guest_read_block(&harness->guest))
         return;
-    before = lab_faults(lab, NULL);
-    counted = lab->guest.view.kernel.stray_interrupts;
-    msi_spoof_send(lab, cell->device, vector, &outcome);
+    before = harness_faults(harness, NULL);
+    counted = harness->guest.view.kernel.stray_interrupts;
+    msi_spoof_send(harness, cell->device, vector, &outcome);
     if (!cell->expected.succeeds) {
-        lab_check(cell, outcome.error < 0, "the device must see an error, observed %d",
-                  -outcome.error);
-        lab_check(cell,
-                  lab_faults(lab, &fault) == before + 1 && fault.iova == IOMMU_MSI_FIRST &&
-                      fault.access == IOMMU_WRITE &&
-                      fault.endpoint == rules_device(lab->policy, cell->device)->endpoint,
-                  "fault record: expected 1 write at 0x%llx, observed %llu, the last at 0x%llx",
-                  IOMMU_MSI_FIRST, (unsigned long long)(lab_faults(lab, NULL) - before),
-                  (unsigned long long)fault.iova);
+        harness_check(cell, outcome.error < 0, "the device must see an error, observed %d",
+                      -outcome.error);
+        harness_check(cell,
+                      harness_faults(harness, &fault) == before + 1 &&
+                          fault.iova == IOMMU_MSI_FIRST && fault.access == IOMMU_WRITE &&
+                          fault.endpoint == rules_device(harness->policy, cell->device)->endpoint,
+                      "fault record: expected 1 write at 0x%llx, observed %llu, the last at 0x%llx",
+                      IOMMU_MSI_FIRST, (unsigned long long)(harness_faults(harness, NULL) - before),
+                      (unsigned long long)fault.iova);
     }
     /* Nor can the window be covered with memory, for the writes to vanish in. */
-    if (!rules_untranslated(lab->policy, cell->device)) {
+    if (!rules_untranslated(harness->policy, cell->device)) {
         struct abi_dma map = { .iova = IOMMU_MSI_FIRST,
                                .bytes = ATTACK_PAGE_BYTES,
-                               .gpa = lab_page(lab, LAB_PAGE_SCRATCH)->gpa,
+                               .gpa = harness_page(harness, HARNESS_PAGE_SCRATCH)->gpa,
                                .rights = RULES_BOTH };
         int64_t result;
 
-        lab_settle(lab);
-        result = lab_dma(lab, cell->device, ABI_DMA_RAW_MAP, &map);
-        lab_check(cell, !result && map.value != VIRTIO_IOMMU_S_OK,
-                  "map the interrupt window: expected a refusal, observed %lld, status %llu",
-                  (long long)result, (unsigned long long)map.value);
+        harness_settle(harness);
+        result = harness_dma(harness, cell->device, ABI_DMA_RAW_MAP, &map);
+        harness_check(cell, !result && map.value != VIRTIO_IOMMU_S_OK,
+                      "map the interrupt window: expected a refusal, observed %lld, status %llu",
+                      (long long)result, (unsigned long long)map.value);
     }
-    came = msi_spoof_strays(lab, counted, cell->expected.succeeds, &last);
+    came = msi_spoof_strays(harness, counted, cell->expected.succeeds, &last);
     cell->observed.succeeds = came > 0 && last == vector;
     /* What it may signal, it can: the window is open for that. */
     if (allowed >= 0x50 && allowed < 0xf0) {
-        lab_settle(lab);
-        harness_guest_read_block(&lab->guest);
-        counted = lab->guest.view.kernel.stray_interrupts;
-        msi_spoof_send(lab, cell->device, allowed, &outcome);
-        came = msi_spoof_strays(lab, counted, true, &last);
-        lab_check(cell, !outcome.error && came == 1 && last == allowed,
-                  "its own vector 0x%x: expected 1 interrupt, observed error %d, %llu, the last by "
-                  "vector 0x%llx",
-                  allowed, -outcome.error, (unsigned long long)came, (unsigned long long)last);
+        harness_settle(harness);
+        harness_guest_read_block(&harness->guest);
+        counted = harness->guest.view.kernel.stray_interrupts;
+        msi_spoof_send(harness, cell->device, allowed, &outcome);
+        came = msi_spoof_strays(harness, counted, true, &last);
+        harness_check(
+            cell, !outcome.error && came == 1 && last == allowed,
+            "its own vector 0x%x: expected 1 interrupt, observed error %d, %llu, the last by "
+            "vector 0x%llx",
+            allowed, -outcome.error, (unsigned long long)came, (unsigned long long)last);
     }
 }
 

@@ -50,14 +50,15 @@ static bool peer_expect(const struct policy *policy, unsigned device, unsigned n
     return true;
 }
 
-static uint64_t peer_registers(const struct lab *lab, unsigned device)
+static uint64_t peer_registers(const struct harness *harness, unsigned device)
 {
-    return ABI_MMIO_GPA + (device + (lab->iommu ? 1 : 0)) * ABI_MMIO_BYTES;
+    return ABI_MMIO_GPA + (device + (harness->iommu ? 1 : 0)) * ABI_MMIO_BYTES;
 }
 
-static void peer_access(struct lab *lab, struct lab_cell *cell, unsigned peer, uint64_t address)
+static void peer_access(struct harness *harness, struct matrix_cell *cell, unsigned peer,
+                        uint64_t address)
 {
-    bool is_probe = rules_device(lab->policy, peer)->kind == ABI_DEVICE_PROBE;
+    bool is_probe = rules_device(harness->policy, peer)->kind == ABI_DEVICE_PROBE;
     uint32_t expected = is_probe ? ABI_PROBE_ID_VALUE : VIRTIO_MAGIC, word = 0;
     struct dma_request request = {
         .iova = address, .len = sizeof(word), .direction = DMA_READ, .data = &word
@@ -66,33 +67,33 @@ static void peer_access(struct lab *lab, struct lab_cell *cell, unsigned peer, u
     struct dma_outcome outcome;
     uint32_t before;
 
-    dma_perform(lab->dma[cell->device], &request, &outcome);
+    dma_perform(harness->dma[cell->device], &request, &outcome);
     if (outcome.done == sizeof(word) && word == expected)
         cell->observed.read_bytes = sizeof(word);
     if (!is_probe)
         return;
     /* What its own driver reads there tells whether the write arrived. */
-    if (lab_dma(lab, peer, ABI_DMA_REGISTER_READ, &liveness))
+    if (harness_dma(harness, peer, ABI_DMA_REGISTER_READ, &liveness))
         return;
     before = (uint32_t)liveness.value;
     word = LIVENESS_VALUE + cell->device;
     request.iova = address + ABI_PROBE_LIVENESS;
     request.direction = DMA_WRITE;
-    dma_perform(lab->dma[cell->device], &request, &outcome);
-    if (lab_dma(lab, peer, ABI_DMA_REGISTER_READ, &liveness))
+    dma_perform(harness->dma[cell->device], &request, &outcome);
+    if (harness_dma(harness, peer, ABI_DMA_REGISTER_READ, &liveness))
         return;
     if ((uint32_t)liveness.value == ~word && before != ~word)
         cell->observed.write_bytes = sizeof(word);
     liveness.value = ~before;
-    lab_dma(lab, peer, ABI_DMA_REGISTER_WRITE, &liveness);
+    harness_dma(harness, peer, ABI_DMA_REGISTER_WRITE, &liveness);
 }
 
-static void peer_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void peer_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    int peer = peer_choose(lab->policy, cell->device);
-    bool untranslated = rules_untranslated(lab->policy, cell->device);
-    uint64_t gpa = peer_registers(lab, (unsigned)peer), address = gpa;
-    struct abi_dma map = { .iova = LAB_HIGH_IOVA,
+    int peer = peer_choose(harness->policy, cell->device);
+    bool untranslated = rules_untranslated(harness->policy, cell->device);
+    uint64_t gpa = peer_registers(harness, (unsigned)peer), address = gpa;
+    struct abi_dma map = { .iova = HARNESS_HIGH_IOVA,
                            .bytes = ABI_MMIO_BYTES,
                            .gpa = gpa,
                            .rights = RULES_BOTH | IOMMU_MMIO };
@@ -108,25 +109,25 @@ static void peer_run(struct lab *lab, struct lab_cell *cell, unsigned n)
         };
         struct dma_outcome outcome;
 
-        dma_perform(lab->dma[cell->device], &request, &outcome);
-        lab_check(cell, outcome.error < 0 && outcome.done == 0,
-                  "at the registers' own address: expected an error, observed %d, %llu bytes",
-                  -outcome.error, (unsigned long long)outcome.done);
-        lab_settle(lab);
+        dma_perform(harness->dma[cell->device], &request, &outcome);
+        harness_check(cell, outcome.error < 0 && outcome.done == 0,
+                      "at the registers' own address: expected an error, observed %d, %llu bytes",
+                      -outcome.error, (unsigned long long)outcome.done);
+        harness_settle(harness);
         /* Then with a confused operating system's help. */
-        result = lab_dma(lab, cell->device, ABI_DMA_RAW_MAP, &map);
+        result = harness_dma(harness, cell->device, ABI_DMA_RAW_MAP, &map);
         mapped = !result && map.value == VIRTIO_IOMMU_S_OK;
-        lab_check(cell, mapped == cell->expected.succeeds,
-                  "map the peer's registers: expected %s, observed result %lld, status %llu",
-                  cell->expected.succeeds ? "OK" : "a refusal", (long long)result,
-                  (unsigned long long)map.value);
-        address = LAB_HIGH_IOVA;
+        harness_check(cell, mapped == cell->expected.succeeds,
+                      "map the peer's registers: expected %s, observed result %lld, status %llu",
+                      cell->expected.succeeds ? "OK" : "a refusal", (long long)result,
+                      (unsigned long long)map.value);
+        address = HARNESS_HIGH_IOVA;
     }
-    peer_access(lab, cell, (unsigned)peer, address);
-    lab_conclude(cell);
-    map.last = LAB_HIGH_IOVA + ABI_MMIO_BYTES - 1;
+    peer_access(harness, cell, (unsigned)peer, address);
+    harness_conclude(cell);
+    map.last = HARNESS_HIGH_IOVA + ABI_MMIO_BYTES - 1;
     if (mapped)
-        lab_dma(lab, cell->device, ABI_DMA_RAW_UNMAP, &map);
+        harness_dma(harness, cell->device, ABI_DMA_RAW_UNMAP, &map);
 }
 
 const struct attack attack_peer = {

@@ -38,7 +38,7 @@ static bool permission_expect(const struct policy *policy, unsigned device, unsi
 }
 
 /* A request that runs out of its mapping: what lies beyond stays untouched, and says so. */
-static void permission_cross(struct lab *lab, struct lab_cell *cell, uint64_t iova,
+static void permission_cross(struct harness *harness, struct matrix_cell *cell, uint64_t iova,
                              enum dma_direction way)
 {
     uint64_t end = (iova / ATTACK_PAGE_BYTES + 1) * ATTACK_PAGE_BYTES;
@@ -46,17 +46,18 @@ static void permission_cross(struct lab *lab, struct lab_cell *cell, uint64_t io
     const struct dma_request request = {
         .iova = end - CROSSING_BYTES / 2, .len = CROSSING_BYTES, .direction = way, .data = data
     };
-    uint8_t *host = lab_host(lab, cell->device, end - CROSSING_BYTES / 2, CROSSING_BYTES / 2);
+    uint8_t *host = harness_host(harness, cell->device, end - CROSSING_BYTES / 2,
+                                 CROSSING_BYTES / 2);
     struct iommu_fault fault = { 0 };
     struct dma_outcome outcome;
 
-    if (lab_mapped(lab, cell->device, end) || !host)
+    if (harness_mapped(harness, cell->device, end) || !host)
         return;
     if (way == DMA_WRITE)
         memcpy(data, host, CROSSING_BYTES / 2);
-    dma_perform(lab->dma[cell->device], &request, &outcome);
-    lab_faults(lab, &fault);
-    lab_check(
+    dma_perform(harness->dma[cell->device], &request, &outcome);
+    harness_faults(harness, &fault);
+    harness_check(
         cell, outcome.error && outcome.done <= CROSSING_BYTES / 2 && fault.iova == end,
         "%u bytes across the end of a mapping: expected a fault at 0x%llx, observed error %d, "
         "%llu bytes done, the last fault at 0x%llx",
@@ -65,58 +66,60 @@ static void permission_cross(struct lab *lab, struct lab_cell *cell, uint64_t io
 }
 
 /* The direction that is allowed works; the other one is what the cell is about. */
-static void permission_attack_page(struct lab *lab, struct lab_cell *cell, unsigned region,
-                                   unsigned k, uint64_t iova)
+static void permission_attack_page(struct harness *harness, struct matrix_cell *cell,
+                                   unsigned region, unsigned k, uint64_t iova)
 {
-    uint32_t own = rules_own(lab->policy, cell->device, region);
-    bool untranslated = rules_untranslated(lab->policy, cell->device);
-    bool pool = rules_bounces(lab->policy, cell->device);
-    bool unchecked = rules_lacks(lab->policy, IOMMU_WITHOUT_PERMISSION);
-    struct lab_request request = {
-        .device = cell->device, .iova = iova, .len = ATTACK_PAGE_BYTES, .gate = LAB_OPEN
-    };
-    struct lab_page *page = &lab->arena[lab->first_page[region] + k];
-    struct lab_victim victim;
+    uint32_t own = rules_own(harness->policy, cell->device, region);
+    bool untranslated = rules_untranslated(harness->policy, cell->device);
+    bool pool = rules_bounces(harness->policy, cell->device);
+    bool unchecked = rules_lacks(harness->policy, IOMMU_WITHOUT_PERMISSION);
+    struct harness_request request = { .device = cell->device,
+                                       .iova = iova,
+                                       .len = ATTACK_PAGE_BYTES,
+                                       .expect = HARNESS_EXPECT_ALLOW };
+    struct harness_page *page = &harness->test_pages[harness->first_page[region] + k];
+    struct harness_victim victim;
 
-    lab_victim_page(&victim, page);
+    harness_victim_page(&victim, page);
     if (own & RULES_READ)
-        lab_check(cell, lab_read(lab, cell, &request, page->truth) == ATTACK_PAGE_BYTES,
-                  "its own buffer: expected to read it, observed something else");
+        harness_check(
+            cell, harness_read(harness, cell, &request, page->expected_bytes) == ATTACK_PAGE_BYTES,
+            "its own buffer: expected to read it, observed something else");
     if (own & RULES_WRITE)
-        lab_write(lab, cell, &request, &victim);
+        harness_write(harness, cell, &request, &victim);
     if (!untranslated)
-        permission_cross(lab, cell, iova, own & RULES_READ ? DMA_READ : DMA_WRITE);
+        permission_cross(harness, cell, iova, own & RULES_READ ? DMA_READ : DMA_WRITE);
     /* A pool is mapped both ways; which way its slots are copied is the driver's doing. */
-    request.gate = untranslated || pool || unchecked ? LAB_ANY : LAB_SHUT;
+    request.expect = untranslated || pool || unchecked ? HARNESS_EXPECT_ANY : HARNESS_EXPECT_DENY;
     if (own == RULES_WRITE) {
-        uint64_t read = lab_read(lab, cell, &request, page->truth);
+        uint64_t read = harness_read(harness, cell, &request, page->expected_bytes);
 
         if (!read && untranslated) {
             request.iova = page->gpa;
-            read = lab_read(lab, cell, &request, page->truth);
+            read = harness_read(harness, cell, &request, page->expected_bytes);
         }
         cell->observed.read_bytes += read;
     } else {
-        uint64_t written = lab_write(lab, cell, &request, &victim);
+        uint64_t written = harness_write(harness, cell, &request, &victim);
 
         if (!written && untranslated) {
             request.iova = page->gpa;
-            written = lab_write(lab, cell, &request, &victim);
+            written = harness_write(harness, cell, &request, &victim);
         }
         cell->observed.write_bytes += written;
     }
-    lab_conclude(cell);
+    harness_conclude(cell);
 }
 
-static void permission_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void permission_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    const struct abi_policy_device *d = rules_device(lab->policy, cell->device);
+    const struct abi_policy_device *d = rules_device(harness->policy, cell->device);
 
-    for (unsigned k = 0; k < rules_region_bytes(lab->policy, n) / ATTACK_PAGE_BYTES; k++) {
+    for (unsigned k = 0; k < rules_region_bytes(harness->policy, n) / ATTACK_PAGE_BYTES; k++) {
         for (unsigned use = 0; use < d->nuses; use++) {
-            if (d->use[use].region != n || !lab->iova[cell->device][use][k])
+            if (d->use[use].region != n || !harness->iova[cell->device][use][k])
                 continue;
-            permission_attack_page(lab, cell, n, k, lab->iova[cell->device][use][k]);
+            permission_attack_page(harness, cell, n, k, harness->iova[cell->device][use][k]);
             break;
         }
     }

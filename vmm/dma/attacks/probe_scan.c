@@ -42,30 +42,31 @@ static bool probe_scan_expect(const struct policy *policy, unsigned device, unsi
 }
 
 struct probe_scan_sweep {
-    struct lab *lab;
+    struct harness *harness;
     unsigned device;
     uint64_t strays, first_stray; /* answers where nothing is mapped */
 };
 
 static void probe_scan_probe(struct probe_scan_sweep *sweep, uint64_t address)
 {
-    struct lab *lab = sweep->lab;
+    struct harness *harness = sweep->harness;
     uint64_t word = 0;
     const struct dma_request request = {
         .iova = address, .len = sizeof(word), .direction = DMA_READ, .data = &word
     };
     struct dma_outcome outcome;
 
-    dma_perform(lab->dma[sweep->device], &request, &outcome);
-    lab->swept[sweep->device]++;
+    dma_perform(harness->dma[sweep->device], &request, &outcome);
+    harness->swept[sweep->device]++;
     if (outcome.error || !outcome.done)
         return;
-    lab->answered[sweep->device]++;
-    for (unsigned i = 0; i < ABI_LAB_ARENA_PAGES; i++) {
-        if (!memcmp(&word, lab->arena[i].truth, sizeof(word)))
-            lab->seen[sweep->device][i / 64] |= 1ull << i % 64;
+    harness->answered[sweep->device]++;
+    for (unsigned i = 0; i < ABI_HARNESS_TEST_PAGES; i++) {
+        if (!memcmp(&word, harness->test_pages[i].expected_bytes, sizeof(word)))
+            harness->seen[sweep->device][i / 64] |= 1ull << i % 64;
     }
-    if (lab_gate(lab, sweep->device, address) == LAB_SHUT && !sweep->strays++)
+    if (harness_expected(harness, sweep->device, address) == HARNESS_EXPECT_DENY &&
+        !sweep->strays++)
         sweep->first_stray = address;
 }
 
@@ -81,16 +82,16 @@ static void probe_scan_sweep_near(struct probe_scan_sweep *sweep, uint64_t iova)
 /* Every address that some device has for a page or its copy in a pool, and what lies near. */
 static void probe_scan_sweep_region(struct probe_scan_sweep *sweep, unsigned region)
 {
-    const struct policy *policy = sweep->lab->policy;
+    const struct policy *policy = sweep->harness->policy;
 
     if (policy->guest.region[region].kind != ABI_REGION_BUFFER)
         return;
     for (unsigned k = 0; k < rules_region_bytes(policy, region) / ATTACK_PAGE_BYTES; k++) {
-        struct lab_victim victim;
+        struct harness_victim victim;
 
-        lab_victim_region(sweep->lab, &victim, region, k);
+        harness_victim_region(sweep->harness, &victim, region, k);
         for (unsigned i = 0; i < victim.naddresses; i++) {
-            if (victim.owner[i] == LAB_NOBODY)
+            if (victim.owner[i] == HARNESS_NOBODY)
                 continue;
             probe_scan_sweep_near(sweep, victim.address[i]);
             /* A copy may begin in the middle of a page. */
@@ -100,116 +101,120 @@ static void probe_scan_sweep_region(struct probe_scan_sweep *sweep, unsigned reg
     }
 }
 
-static void probe_scan_sweep(struct lab *lab, struct lab_cell *cell)
+static void probe_scan_sweep(struct harness *harness, struct matrix_cell *cell)
 {
-    struct probe_scan_sweep s = { .lab = lab, .device = cell->device };
-    uint64_t pages = lab->memory->bytes / ATTACK_PAGE_BYTES;
+    struct probe_scan_sweep s = { .harness = harness, .device = cell->device };
+    uint64_t pages = harness->memory->bytes / ATTACK_PAGE_BYTES;
     uint64_t stride = pages > SWEEP_PROBES_MAX ? pages / SWEEP_PROBES_MAX : 1;
 
-    if (lab->scanned[cell->device])
+    if (harness->scanned[cell->device])
         return;
-    lab->scanned[cell->device] = true;
+    harness->scanned[cell->device] = true;
     for (uint64_t page = 0; page < pages; page += stride)
         probe_scan_probe(&s, page * ATTACK_PAGE_BYTES);
-    for (unsigned i = 0; i < ABI_LAB_ARENA_PAGES; i++)
-        probe_scan_probe(&s, lab->arena[i].gpa);
-    for (unsigned region = 0; region < lab->policy->guest.nregions; region++)
+    for (unsigned i = 0; i < ABI_HARNESS_TEST_PAGES; i++)
+        probe_scan_probe(&s, harness->test_pages[i].gpa);
+    for (unsigned region = 0; region < harness->policy->guest.nregions; region++)
         probe_scan_sweep_region(&s, region);
-    lab_check(cell, s.strays == 0,
-              "sweep of %llu addresses: expected no answer where nothing is mapped, observed %llu, "
-              "the first at 0x%llx",
-              (unsigned long long)lab->swept[cell->device], (unsigned long long)s.strays,
-              (unsigned long long)s.first_stray);
+    harness_check(
+        cell, s.strays == 0,
+        "sweep of %llu addresses: expected no answer where nothing is mapped, observed %llu, "
+        "the first at 0x%llx",
+        (unsigned long long)harness->swept[cell->device], (unsigned long long)s.strays,
+        (unsigned long long)s.first_stray);
 }
 
-static bool probe_scan_seen(const struct lab *lab, unsigned device, unsigned page)
+static bool probe_scan_seen(const struct harness *harness, unsigned device, unsigned page)
 {
-    return lab->seen[device][page / 64] >> page % 64 & 1;
+    return harness->seen[device][page / 64] >> page % 64 & 1;
 }
 
 /*
  * One forbidden access, and what the guest makes of it: its driver is told of exactly this
  * fault, and does to the device what the policy says.
  */
-static void probe_scan_guests_view(struct lab *lab, unsigned device)
+static void probe_scan_guests_view(struct harness *harness, unsigned device)
 {
-    const struct abi_policy_device *d = rules_device(lab->policy, device);
+    const struct abi_policy_device *d = rules_device(harness->policy, device);
     bool reports = d->fault_action == ABI_FAULT_REPORT, told = false;
-    uint64_t word, address = lab_page(lab, LAB_PAGE_SECRET)->gpa, iova = lab->iova[device][0][0];
-    struct lab_cell *cell = &lab->guests_view[device];
+    uint64_t word, address = harness_page(harness, HARNESS_PAGE_SECRET)->gpa,
+                   iova = harness->iova[device][0][0];
+    struct matrix_cell *cell = &harness->guests_view[device];
     const struct dma_request request = {
         .iova = address, .len = sizeof(word), .direction = DMA_READ, .data = &word
     };
-    struct abi_lab_command faults[ABI_LAB_COMMANDS];
+    struct abi_harness_command faults[ABI_HARNESS_COMMANDS];
     struct dma_outcome outcome;
     unsigned n;
 
-    if (lab_gate(lab, device, address) != LAB_SHUT)
+    if (harness_expected(harness, device, address) != HARNESS_EXPECT_DENY)
         return;
     /* What there was before goes first. */
     do {
-        for (n = 0; n < ABI_LAB_COMMANDS; n++)
-            faults[n] = lab_command(device, ABI_DMA_FAULT);
-        if (lab_call(lab, faults, n))
+        for (n = 0; n < ABI_HARNESS_COMMANDS; n++)
+            faults[n] = harness_command(device, ABI_DMA_FAULT);
+        if (harness_call(harness, faults, n))
             return;
     } while (!faults[n - 1].result);
-    dma_perform(lab->dma[device], &request, &outcome);
+    dma_perform(harness->dma[device], &request, &outcome);
     for (n = 0; n < 2; n++)
-        faults[n] = lab_command(device, ABI_DMA_FAULT);
-    if (lab_call(lab, faults, n))
+        faults[n] = harness_command(device, ABI_DMA_FAULT);
+    if (harness_call(harness, faults, n))
         return;
     told = !faults[0].result && faults[0].dma.endpoint == d->endpoint &&
            faults[0].dma.iova == address && faults[0].dma.rights == RULES_READ;
-    lab_check(cell, told && faults[1].result,
-              "the guest is told: expected 1 fault of endpoint %u at 0x%llx, observed %s of "
-              "endpoint %u at 0x%llx",
-              d->endpoint, (unsigned long long)address,
-              faults[0].result   ? "none"
-              : faults[1].result ? "one"
-                                 : "more",
-              faults[0].dma.endpoint, (unsigned long long)faults[0].dma.iova);
-    if (iova && !rules_bounces(lab->policy, device))
-        lab_check(cell, lab_mapped(lab, device, iova) == reports,
-                  "after a fault: expected the driver to %s, observed the contrary",
-                  reports ? "go on" : "take the device off its domain");
+    harness_check(cell, told && faults[1].result,
+                  "the guest is told: expected 1 fault of endpoint %u at 0x%llx, observed %s of "
+                  "endpoint %u at 0x%llx",
+                  d->endpoint, (unsigned long long)address,
+                  faults[0].result   ? "none"
+                  : faults[1].result ? "one"
+                                     : "more",
+                  faults[0].dma.endpoint, (unsigned long long)faults[0].dma.iova);
+    if (iova && !rules_bounces(harness->policy, device))
+        harness_check(cell, harness_mapped(harness, device, iova) == reports,
+                      "after a fault: expected the driver to %s, observed the contrary",
+                      reports ? "go on" : "take the device off its domain");
 }
 
 /* Here, because the guest has not been told of many faults yet. */
-static void probe_scan_prepare(struct lab *lab)
+static void probe_scan_prepare(struct harness *harness)
 {
-    for (unsigned device = 0; device < lab->policy->guest.ndevices; device++)
-        probe_scan_guests_view(lab, device);
+    for (unsigned device = 0; device < harness->policy->guest.ndevices; device++)
+        probe_scan_guests_view(harness, device);
 }
 
-static void probe_scan_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void probe_scan_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    const struct lab_request request = { .device = cell->device, .gate = LAB_SHUT };
-    struct lab_page *secret = lab_page(lab, LAB_PAGE_SECRET);
-    struct lab_victim victim;
-    unsigned nregions = lab->policy->guest.nregions, page;
+    const struct harness_request request = { .device = cell->device,
+                                             .expect = HARNESS_EXPECT_DENY };
+    struct harness_page *secret = harness_page(harness, HARNESS_PAGE_SECRET);
+    struct harness_victim victim;
+    unsigned nregions = harness->policy->guest.nregions, page;
 
-    probe_scan_sweep(lab, cell);
+    probe_scan_sweep(harness, cell);
     if (n == nregions + TARGET_KERNEL) {
-        uint64_t kernel = lab->guest.record.kernel / ATTACK_PAGE_BYTES * ATTACK_PAGE_BYTES;
+        uint64_t kernel = harness->guest.record.kernel / ATTACK_PAGE_BYTES * ATTACK_PAGE_BYTES;
 
-        region_attack_elsewhere(lab, cell, kernel);
+        region_attack_elsewhere(harness, cell, kernel);
         return;
     }
     if (n == nregions + TARGET_SECRET) {
-        lab_victim_page(&victim, secret);
-        lab_attack(lab, cell, &request, &victim, RULES_BOTH);
-        page = (unsigned)(secret - lab->arena);
-        lab_merge(cell, &lab->guests_view[cell->device]);
+        harness_victim_page(&victim, secret);
+        harness_attack(harness, cell, &request, &victim, RULES_BOTH);
+        page = (unsigned)(secret - harness->test_pages);
+        harness_merge(cell, &harness->guests_view[cell->device]);
     } else {
-        region_attack(lab, cell, n, RULES_BOTH, false);
-        page = lab->first_page[n];
-        if (lab->policy->guest.region[n].kind != ABI_REGION_BUFFER)
+        region_attack(harness, cell, n, RULES_BOTH, false);
+        page = harness->first_page[n];
+        if (harness->policy->guest.region[n].kind != ABI_REGION_BUFFER)
             return;
     }
-    lab_check(cell, probe_scan_seen(lab, cell->device, page) == (cell->expected.read_bytes > 0),
-              "sweep: expected %s the canary, observed that it was%s",
-              cell->expected.read_bytes ? "to see" : "not to see",
-              probe_scan_seen(lab, cell->device, page) ? "" : " not");
+    harness_check(cell,
+                  probe_scan_seen(harness, cell->device, page) == (cell->expected.read_bytes > 0),
+                  "sweep: expected %s the canary, observed that it was%s",
+                  cell->expected.read_bytes ? "to see" : "not to see",
+                  probe_scan_seen(harness, cell->device, page) ? "" : " not");
 }
 
 const struct attack attack_probe_scan = {

@@ -8,13 +8,13 @@
  * Every page of a region, at all addresses that it has for some device. `wanted`:
  * RULES_READ, RULES_WRITE. claims: in the name of the device that has the address.
  */
-void region_attack(struct lab *lab, struct lab_cell *cell, unsigned region, uint32_t wanted,
-                   bool claims);
+void region_attack(struct harness *harness, struct matrix_cell *cell, unsigned region,
+                   uint32_t wanted, bool claims);
 
 /* A page of memory that is not the program's; the world must stand still. */
-void region_attack_elsewhere(struct lab *lab, struct lab_cell *cell, uint64_t gpa);
+void region_attack_elsewhere(struct harness *harness, struct matrix_cell *cell, uint64_t gpa);
 
 /* What the device may not do with the region by its own `memory-region`. */
-uint32_t region_not_its_own(const struct lab *lab, unsigned device, unsigned region);
+uint32_t region_not_its_own(const struct harness *harness, unsigned device, unsigned region);
 
 #endif

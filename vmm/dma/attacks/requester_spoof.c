@@ -35,14 +35,14 @@ static bool requester_spoof_expect(const struct policy *policy, unsigned device,
     return true;
 }
 
-static void requester_spoof_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void requester_spoof_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    region_attack(lab, cell, n, region_not_its_own(lab, cell->device, n), true);
+    region_attack(harness, cell, n, region_not_its_own(harness, cell->device, n), true);
 }
 
 const struct attack attack_requester_spoof = {
     .name = "requester-spoof",
-    .mechanism = "a forged endpoint id in the request",
+    .mechanism = "a spoofed endpoint id in the request",
     .stopped_by = "identity bound by the VMM, not by the request",
     .source = "PCI Express, 6.12 (source validation)",
     .expect = requester_spoof_expect,

@@ -8,23 +8,24 @@
 #define AVAILABLE_AT 0x200u
 #define USED_AT      0x400u
 
-bool ring_make(struct lab *lab, struct lab_cell *cell, struct ring *ring)
+bool ring_make(struct harness *harness, struct matrix_cell *cell, struct ring *ring)
 {
-    unsigned page = lab->first_use + LAB_PAGE_RING, data = lab->first_use + LAB_PAGE_DATA;
-    struct abi_lab_command commands[] = {
-        lab_map_command(lab, cell->device, page, RULES_BOTH),
-        lab_map_command(lab, cell->device, data, RULES_BOTH),
+    unsigned page = harness->first_use + HARNESS_PAGE_RING,
+             data = harness->first_use + HARNESS_PAGE_DATA;
+    struct abi_harness_command commands[] = {
+        harness_map_command(harness, cell->device, page, RULES_BOTH),
+        harness_map_command(harness, cell->device, data, RULES_BOTH),
     };
     uint8_t *host;
 
-    if (lab_call(lab, commands, 2))
+    if (harness_call(harness, commands, 2))
         return false;
     *ring = (struct ring){ .iova = commands[0].dma.iova, .data_iova = commands[1].dma.iova };
-    host = lab_host(lab, cell->device, ring->iova, RING_TABLE_AT + 0x100);
-    ring->data = lab_host(lab, cell->device, ring->data_iova, ATTACK_PAGE_BYTES / 2);
-    if (!lab_check(cell, !commands[0].result && !commands[1].result && host && ring->data,
-                   "map a queue: expected 0 and 0, observed %lld and %lld",
-                   (long long)commands[0].result, (long long)commands[1].result))
+    host = harness_host(harness, cell->device, ring->iova, RING_TABLE_AT + 0x100);
+    ring->data = harness_host(harness, cell->device, ring->data_iova, ATTACK_PAGE_BYTES / 2);
+    if (!harness_check(cell, !commands[0].result && !commands[1].result && host && ring->data,
+                       "map a queue: expected 0 and 0, observed %lld and %lld",
+                       (long long)commands[0].result, (long long)commands[1].result))
         return false;
     memset(host, 0, RING_TABLE_AT + 0x100);
     ring->descriptor = (struct vring_desc *)host;
@@ -34,19 +35,19 @@ bool ring_make(struct lab *lab, struct lab_cell *cell, struct ring *ring)
     return true;
 }
 
-void ring_drop(struct lab *lab, struct lab_cell *cell, const struct ring *ring)
+void ring_drop(struct harness *harness, struct matrix_cell *cell, const struct ring *ring)
 {
-    struct abi_lab_command commands[] = {
-        lab_command(cell->device, ABI_DMA_UNMAP),
-        lab_command(cell->device, ABI_DMA_UNMAP),
-        lab_command(cell->device, ABI_DMA_FLUSH),
+    struct abi_harness_command commands[] = {
+        harness_command(cell->device, ABI_DMA_UNMAP),
+        harness_command(cell->device, ABI_DMA_UNMAP),
+        harness_command(cell->device, ABI_DMA_FLUSH),
     };
 
     commands[0].dma.iova = ring->iova;
     commands[1].dma.iova = ring->data_iova;
-    lab_call(lab, commands, 3);
-    lab_restore(lab_page(lab, LAB_PAGE_RING));
-    lab_restore(lab_page(lab, LAB_PAGE_DATA));
+    harness_call(harness, commands, 3);
+    harness_restore(harness_page(harness, HARNESS_PAGE_RING));
+    harness_restore(harness_page(harness, HARNESS_PAGE_DATA));
 }
 
 struct virtqueue_state ring_state(const struct ring *ring)
@@ -59,19 +60,19 @@ struct virtqueue_state ring_state(const struct ring *ring)
 }
 
 /* Takes the chain as strata's devices do: what virtqueue_pop said. */
-int ring_take(struct lab *lab, unsigned device, const struct ring *ring, struct virtqueue *queue,
-              struct virtqueue_chain *chain)
+int ring_take(struct harness *harness, unsigned device, const struct ring *ring,
+              struct virtqueue *queue, struct virtqueue_chain *chain)
 {
     int result;
 
-    dma_lock(lab->dma[device]);
-    virtqueue_init(queue, lab->dma[device], RING_SIZE);
+    dma_lock(harness->dma[device]);
+    virtqueue_init(queue, harness->dma[device], RING_SIZE);
     queue->state = ring_state(ring);
     queue->indirect = true;
     result = virtqueue_enable(queue);
     queue->state.ready = true;
     if (!result)
         result = virtqueue_pop(queue, chain);
-    dma_unlock(lab->dma[device]);
+    dma_unlock(harness->dma[device]);
     return result;
 }

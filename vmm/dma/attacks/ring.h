@@ -1,4 +1,5 @@
-/* A queue in the guest's memory (LAB_PAGE_RING, LAB_PAGE_DATA), as a hostile driver fills it. */
+/* A queue in the guest's memory (HARNESS_PAGE_RING, HARNESS_PAGE_DATA), as a hostile driver fills
+ * it. */
 #ifndef STRATA_DMA_ATTACKS_RING_H
 #define STRATA_DMA_ATTACKS_RING_H
 
@@ -19,14 +20,14 @@ struct ring {
 };
 
 /* Maps both pages for the cell's device: an empty queue that makes descriptor 0 available. */
-bool ring_make(struct lab *lab, struct lab_cell *cell, struct ring *ring);
-void ring_drop(struct lab *lab, struct lab_cell *cell, const struct ring *ring);
+bool ring_make(struct harness *harness, struct matrix_cell *cell, struct ring *ring);
+void ring_drop(struct harness *harness, struct matrix_cell *cell, const struct ring *ring);
 
 /* As the device has it. */
 struct virtqueue_state ring_state(const struct ring *ring);
 
 /* Takes the chain as strata's devices do: what virtqueue_pop said. */
-int ring_take(struct lab *lab, unsigned device, const struct ring *ring, struct virtqueue *queue,
-              struct virtqueue_chain *chain);
+int ring_take(struct harness *harness, unsigned device, const struct ring *ring,
+              struct virtqueue *queue, struct virtqueue_chain *chain);
 
 #endif

@@ -20,9 +20,9 @@ static bool shared_map_expect(const struct policy *policy, unsigned device, unsi
     return true;
 }
 
-static void shared_map_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void shared_map_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    region_attack(lab, cell, n, region_not_its_own(lab, cell->device, n), false);
+    region_attack(harness, cell, n, region_not_its_own(harness, cell->device, n), false);
 }
 
 const struct attack attack_shared_map = {

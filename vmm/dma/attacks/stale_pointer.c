@@ -36,16 +36,17 @@ static void stale_pointer_cancel(struct dma_transfer *transfer)
 }
 
 /* A transfer in flight while the guest unmaps: the unmap must not return before it ended. */
-static void stale_pointer_in_flight(struct lab *lab, struct lab_cell *cell, struct lab_page *page)
+static void stale_pointer_in_flight(struct harness *harness, struct matrix_cell *cell,
+                                    struct harness_page *page)
 {
-    struct dma *dma = lab->dma[cell->device];
+    struct dma *dma = harness->dma[cell->device];
     struct held held = { .transfer.cancel = stale_pointer_cancel };
-    struct abi_lab_command unmap = lab_command(cell->device, ABI_DMA_UNMAP), flush = unmap;
-    uint64_t iova = scratch_map(lab, cell, page);
+    struct abi_harness_command unmap = harness_command(cell->device, ABI_DMA_UNMAP), flush = unmap;
+    uint64_t iova = scratch_map(harness, cell, page);
     const struct dma_range range = { .iova = iova,
                                      .len = ATTACK_PAGE_BYTES,
                                      .direction = DMA_READ };
-    struct abi_lab_command both[2];
+    struct abi_harness_command both[2];
     struct iovec piece;
     int pieces;
     bool ended;
@@ -55,77 +56,79 @@ static void stale_pointer_in_flight(struct lab *lab, struct lab_cell *cell, stru
     dma_lock(dma);
     pieces = dma_transfer_begin(dma, &held.transfer, &range, 1, &piece, 1);
     dma_unlock(dma);
-    if (!lab_check(cell, pieces == 1, "begin a transfer: expected 1 piece, observed %d", pieces))
+    if (!harness_check(cell, pieces == 1, "begin a transfer: expected 1 piece, observed %d",
+                       pieces))
         return;
     unmap.dma.iova = iova;
     flush.operation = ABI_DMA_FLUSH;
     both[0] = unmap;
     both[1] = flush;
-    ended = lab_guest_post(&lab->guest, both, 2) != 0;
-    for (unsigned waited = 0; !ended && waited < LAB_CALL_MS; waited++) {
+    ended = harness_guest_post(&harness->guest, both, 2) != 0;
+    for (unsigned waited = 0; !ended && waited < HARNESS_CALL_MS; waited++) {
         if (__atomic_load_n(&held.cancelled, __ATOMIC_ACQUIRE))
             break;
-        lab_sleep_ms(1);
-        ended = lab_guest_collect(&lab->guest, both, 2, 0) != -ETIMEDOUT;
+        harness_sleep_ms(1);
+        ended = harness_guest_collect(&harness->guest, both, 2, 0) != -ETIMEDOUT;
     }
-    lab_check(cell, __atomic_load_n(&held.cancelled, __ATOMIC_ACQUIRE),
-              "unmap while a transfer is in flight: expected it to be cancelled, observed nothing");
-    ended = ended || lab_guest_collect(&lab->guest, both, 2, HELD_MS) != -ETIMEDOUT;
-    lab_check(cell, !ended,
-              "unmap while a transfer is in flight: expected it to wait, observed its return");
+    harness_check(
+        cell, __atomic_load_n(&held.cancelled, __ATOMIC_ACQUIRE),
+        "unmap while a transfer is in flight: expected it to be cancelled, observed nothing");
+    ended = ended || harness_guest_collect(&harness->guest, both, 2, HELD_MS) != -ETIMEDOUT;
+    harness_check(cell, !ended,
+                  "unmap while a transfer is in flight: expected it to wait, observed its return");
     dma_transfer_end(&held.transfer);
-    if (!ended && lab_guest_collect(&lab->guest, both, 2, LAB_CALL_MS))
-        snprintf(lab->guest.failure, sizeof(lab->guest.failure),
+    if (!ended && harness_guest_collect(&harness->guest, both, 2, HARNESS_CALL_MS))
+        snprintf(harness->guest.failure, sizeof(harness->guest.failure),
                  "unmap does not come back though the transfer in flight has ended");
 }
 
 /* The probe keeps what the page translates to, for writing. */
-static void stale_pointer_remember(struct lab *lab, struct lab_cell *cell, struct probe *probe,
-                                   uint64_t iova)
+static void stale_pointer_remember(struct harness *harness, struct matrix_cell *cell,
+                                   struct probe *probe, uint64_t iova)
 {
-    dma_lock(lab->dma[cell->device]);
+    dma_lock(harness->dma[cell->device]);
     probe->state.address = iova;
     probe->state.length = ATTACK_PAGE_BYTES;
     probe->state.flags = ABI_PROBE_FLAG_WRITE;
-    dma_unlock(lab->dma[cell->device]);
+    dma_unlock(harness->dma[cell->device]);
     probe_attack(probe, ABI_PROBE_REMEMBER);
-    lab_check(cell, probe->state.result == ATTACK_PAGE_BYTES,
-              "the probe remembers: expected a page, observed %llu bytes",
-              (unsigned long long)probe->state.result);
+    harness_check(cell, probe->state.result == ATTACK_PAGE_BYTES,
+                  "the probe remembers: expected a page, observed %llu bytes",
+                  (unsigned long long)probe->state.result);
 }
 
 /* And writes there once more, when the page is somebody else's: whether it changed. */
-static bool stale_pointer_replay(struct lab *lab, struct lab_cell *cell, struct probe *probe,
-                                 struct lab_page *page)
+static bool stale_pointer_replay(struct harness *harness, struct matrix_cell *cell,
+                                 struct probe *probe, struct harness_page *page)
 {
     bool changed;
 
-    dma_lock(lab->dma[cell->device]);
+    dma_lock(harness->dma[cell->device]);
     for (unsigned i = 0; i < ATTACK_PAGE_BYTES; i++)
-        probe->state.buffer[i] = (uint8_t)~page->truth[i];
-    dma_unlock(lab->dma[cell->device]);
+        probe->state.buffer[i] = (uint8_t)~page->expected_bytes[i];
+    dma_unlock(harness->dma[cell->device]);
     probe_attack(probe, ABI_PROBE_REPLAY);
-    changed = memcmp(page->host, page->truth, ATTACK_PAGE_BYTES) != 0;
-    lab_check(cell, changed == (probe->state.error == 0),
-              "the probe replays: expected %s, observed error %llu", changed ? "none" : "an error",
-              (unsigned long long)probe->state.error);
-    lab_restore(page);
+    changed = memcmp(page->host, page->expected_bytes, ATTACK_PAGE_BYTES) != 0;
+    harness_check(cell, changed == (probe->state.error == 0),
+                  "the probe replays: expected %s, observed error %llu",
+                  changed ? "none" : "an error", (unsigned long long)probe->state.error);
+    harness_restore(page);
     return changed;
 }
 
-static void stale_pointer_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void stale_pointer_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    bool pool = rules_bounces(lab->policy, cell->device);
-    bool untranslated = rules_untranslated(lab->policy, cell->device);
-    struct lab_page *page = lab_page(lab, LAB_PAGE_SCRATCH);
-    struct probe *probe = board_probe(lab->board, cell->device);
-    struct dma *dma = lab->dma[cell->device];
-    struct lab_request request = { .device = cell->device,
-                                   .gate = scratch_gate_after_unmap(lab, cell->device) };
+    bool pool = rules_bounces(harness->policy, cell->device);
+    bool untranslated = rules_untranslated(harness->policy, cell->device);
+    struct harness_page *page = harness_page(harness, HARNESS_PAGE_SCRATCH);
+    struct probe *probe = board_probe(harness->board, cell->device);
+    struct dma *dma = harness->dma[cell->device];
+    struct harness_request request = { .device = cell->device,
+                                       .expect = scratch_gate_after_unmap(harness, cell->device) };
     struct dma_window window = { 0 };
-    struct lab_victim victim;
+    struct harness_victim victim;
     uint8_t *kept, *again;
-    uint64_t iova = scratch_map(lab, cell, page);
+    uint64_t iova = scratch_map(harness, cell, page);
     bool fault = false;
 
     (void)n;
@@ -134,35 +137,36 @@ static void stale_pointer_run(struct lab *lab, struct lab_cell *cell, unsigned n
     dma_lock(dma);
     kept = dma_window(dma, &window, iova, ATTACK_PAGE_BYTES, DMA_READ, &fault);
     dma_unlock(dma);
-    lab_check(cell, kept && !memcmp(kept, page->truth, ATTACK_PAGE_BYTES),
-              "a window while mapped: expected the page, observed %s",
-              kept ? "something else" : "none");
+    harness_check(cell, kept && !memcmp(kept, page->expected_bytes, ATTACK_PAGE_BYTES),
+                  "a window while mapped: expected the page, observed %s",
+                  kept ? "something else" : "none");
     if (probe)
-        stale_pointer_remember(lab, cell, probe, iova);
-    lab_dma(lab, cell->device, ABI_DMA_UNMAP, &(struct abi_dma){ .iova = iova });
-    lab_dma(lab, cell->device, ABI_DMA_FLUSH, &(struct abi_dma){ .iova = iova });
-    lab_renew(lab, page);
+        stale_pointer_remember(harness, cell, probe, iova);
+    harness_dma(harness, cell->device, ABI_DMA_UNMAP, &(struct abi_dma){ .iova = iova });
+    harness_dma(harness, cell->device, ABI_DMA_FLUSH, &(struct abi_dma){ .iova = iova });
+    harness_renew(harness, page);
     dma_lock(dma);
     again = dma_window(dma, &window, iova, ATTACK_PAGE_BYTES, DMA_READ, &fault);
-    if (again && !memcmp(again, page->truth, ATTACK_PAGE_BYTES))
+    if (again && !memcmp(again, page->expected_bytes, ATTACK_PAGE_BYTES))
         cell->observed.read_bytes = ATTACK_PAGE_BYTES;
     dma_unlock(dma);
-    lab_check(cell, untranslated || pool ? again != NULL : !again && fault,
-              "the window after the unmap: expected %s, observed %s",
-              untranslated || pool ? "it as before" : "a fault", again ? "it as before" : "none");
+    harness_check(cell, untranslated || pool ? again != NULL : !again && fault,
+                  "the window after the unmap: expected %s, observed %s",
+                  untranslated || pool ? "it as before" : "a fault",
+                  again ? "it as before" : "none");
     /* A slot is there for good, and for others by now. */
     if (probe && !pool)
-        lab_check(cell, stale_pointer_replay(lab, cell, probe, page) == untranslated,
-                  "the probe replays: expected the page %s, observed the contrary",
-                  untranslated ? "to change" : "not to change");
-    victim = scratch_victim(lab, cell->device, page, iova);
+        harness_check(cell, stale_pointer_replay(harness, cell, probe, page) == untranslated,
+                      "the probe replays: expected the page %s, observed the contrary",
+                      untranslated ? "to change" : "not to change");
+    victim = scratch_victim(harness, cell->device, page, iova);
     cell->observed.read_bytes = 0;
-    lab_attack(lab, cell, &request, &victim, RULES_BOTH);
+    harness_attack(harness, cell, &request, &victim, RULES_BOTH);
     if (again && !cell->observed.read_bytes && !untranslated && !pool)
         cell->observed.read_bytes = ATTACK_PAGE_BYTES;
-    lab_conclude(cell);
-    if (!untranslated && !pool && !lab_settle(lab))
-        stale_pointer_in_flight(lab, cell, page);
+    harness_conclude(cell);
+    if (!untranslated && !pool && !harness_settle(harness))
+        stale_pointer_in_flight(harness, cell, page);
 }
 
 const struct attack attack_stale_pointer = {

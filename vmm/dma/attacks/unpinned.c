@@ -30,79 +30,82 @@ static bool unpinned_expect(const struct policy *policy, unsigned device, unsign
  * What the program's next pages hold is nobody's business; one of them may well be in the
  * very frame that was given away.
  */
-static void unpinned_attack_reused(struct lab *lab, struct lab_cell *cell, uint64_t freed,
-                                   uint64_t iova, uint64_t fresh_va)
+static void unpinned_attack_reused(struct harness *harness, struct matrix_cell *cell,
+                                   uint64_t freed, uint64_t iova, uint64_t fresh_va)
 {
-    const struct lab_request request = { .device = cell->device, .gate = LAB_ANY };
-    uint8_t truth[ATTACK_PAGE_BYTES];
+    const struct harness_request request = { .device = cell->device, .expect = HARNESS_EXPECT_ANY };
+    uint8_t expected_bytes[ATTACK_PAGE_BYTES];
     uint64_t victim_gpa = 0;
-    struct lab_victim victim = { .truth = truth, .len = ATTACK_PAGE_BYTES, .nplaces = 1 };
+    struct harness_victim victim = { .expected_bytes = expected_bytes,
+                                     .len = ATTACK_PAGE_BYTES,
+                                     .nplaces = 1 };
 
     for (unsigned i = 0; i < FRESH_PAGES; i++) {
-        uint64_t gpa = lab_guest_gpa(&lab->guest, fresh_va + i * ATTACK_PAGE_BYTES);
+        uint64_t gpa = harness_guest_gpa(&harness->guest, fresh_va + i * ATTACK_PAGE_BYTES);
 
         if (gpa && victim_gpa != freed)
             victim_gpa = gpa;
     }
-    victim.place[0] = memory_at(lab->memory, victim_gpa, ATTACK_PAGE_BYTES);
-    if (!lab_check(cell, victim_gpa && victim.place[0], "expected fresh pages, observed none"))
+    victim.place[0] = memory_at(harness->memory, victim_gpa, ATTACK_PAGE_BYTES);
+    if (!harness_check(cell, victim_gpa && victim.place[0], "expected fresh pages, observed none"))
         return;
-    lab_random_fill(lab, truth, sizeof(truth));
-    memcpy(victim.place[0], truth, sizeof(truth));
-    lab_victim_add(&victim, iova, LAB_NOBODY);
-    if (rules_untranslated(lab->policy, cell->device))
-        lab_victim_add(&victim, victim_gpa, LAB_NOBODY);
-    lab_attack(lab, cell, &request, &victim, RULES_BOTH);
+    harness_random_fill(harness, expected_bytes, sizeof(expected_bytes));
+    memcpy(victim.place[0], expected_bytes, sizeof(expected_bytes));
+    harness_victim_add(&victim, iova, HARNESS_NOBODY);
+    if (rules_untranslated(harness->policy, cell->device))
+        harness_victim_add(&victim, victim_gpa, HARNESS_NOBODY);
+    harness_attack(harness, cell, &request, &victim, RULES_BOTH);
 }
 
-static struct abi_lab_command unpinned_pages_command(enum abi_lab_op op, uint64_t va,
-                                                     uint64_t pages)
+static struct abi_harness_command unpinned_pages_command(enum abi_harness_op op, uint64_t va,
+                                                         uint64_t pages)
 {
-    return (
-        struct abi_lab_command){ .op = op, .dma.va = va, .dma.bytes = pages * ATTACK_PAGE_BYTES };
+    return (struct abi_harness_command){ .op = op,
+                                         .dma.va = va,
+                                         .dma.bytes = pages * ATTACK_PAGE_BYTES };
 }
 
-static void unpinned_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void unpinned_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    struct abi_lab_command pages[] = {
-        unpinned_pages_command(ABI_LAB_MAP_PAGE, 0, 1),
-        unpinned_pages_command(ABI_LAB_MAP_PAGE, 0, COVER_PAGES),
-        unpinned_pages_command(ABI_LAB_MAP_PAGE, 0, FRESH_PAGES),
+    struct abi_harness_command pages[] = {
+        unpinned_pages_command(ABI_HARNESS_MAP_PAGE, 0, 1),
+        unpinned_pages_command(ABI_HARNESS_MAP_PAGE, 0, COVER_PAGES),
+        unpinned_pages_command(ABI_HARNESS_MAP_PAGE, 0, FRESH_PAGES),
     };
-    struct abi_lab_command map = lab_command(cell->device, ABI_DMA_MAP), reuse[3];
-    bool copies = rules_bounces(lab->policy, cell->device);
+    struct abi_harness_command map = harness_command(cell->device, ABI_DMA_MAP), reuse[3];
+    bool copies = rules_bounces(harness->policy, cell->device);
     uint64_t gpa;
 
     (void)n;
-    if (lab_call(lab, pages, 3))
+    if (harness_call(harness, pages, 3))
         return;
-    gpa = lab_guest_gpa(&lab->guest, pages[0].dma.va);
+    gpa = harness_guest_gpa(&harness->guest, pages[0].dma.va);
     map.dma.va = pages[0].dma.va;
     map.dma.bytes = ATTACK_PAGE_BYTES;
     map.dma.rights = RULES_BOTH;
-    if (lab_call(lab, &map, 1) ||
-        !lab_check(cell, !map.result && gpa, "map a fresh page: expected 0, observed %lld",
-                   (long long)map.result))
+    if (harness_call(harness, &map, 1) ||
+        !harness_check(cell, !map.result && gpa, "map a fresh page: expected 0, observed %lld",
+                       (long long)map.result))
         return;
-    if (lab->iommu && !copies && !rules_untranslated(lab->policy, cell->device))
-        lab_check(cell,
-                  iommu_pinned(lab->iommu, gpa, ATTACK_PAGE_BYTES) ==
-                      !rules_lacks(lab->policy, IOMMU_WITHOUT_PIN),
-                  "a mapped page: expected the IOMMU %s it, observed the contrary",
-                  rules_lacks(lab->policy, IOMMU_WITHOUT_PIN) ? "not to pin" : "to pin");
+    if (harness->iommu && !copies && !rules_untranslated(harness->policy, cell->device))
+        harness_check(cell,
+                      iommu_pinned(harness->iommu, gpa, ATTACK_PAGE_BYTES) ==
+                          !rules_lacks(harness->policy, IOMMU_WITHOUT_PIN),
+                      "a mapped page: expected the IOMMU %s it, observed the contrary",
+                      rules_lacks(harness->policy, IOMMU_WITHOUT_PIN) ? "not to pin" : "to pin");
     /*
      * Frames are given out again last in, first out: those on top of the one that matters
      * are for the stack and other pages that move too.
      */
-    reuse[0] = unpinned_pages_command(ABI_LAB_UNMAP_PAGE, pages[0].dma.va, 1);
-    reuse[1] = unpinned_pages_command(ABI_LAB_UNMAP_PAGE, pages[1].dma.va, COVER_PAGES);
-    reuse[2] = unpinned_pages_command(ABI_LAB_COPY_PAGES, pages[2].dma.va, FRESH_PAGES);
-    if (lab_call(lab, reuse, 3))
+    reuse[0] = unpinned_pages_command(ABI_HARNESS_UNMAP_PAGE, pages[0].dma.va, 1);
+    reuse[1] = unpinned_pages_command(ABI_HARNESS_UNMAP_PAGE, pages[1].dma.va, COVER_PAGES);
+    reuse[2] = unpinned_pages_command(ABI_HARNESS_COPY_PAGES, pages[2].dma.va, FRESH_PAGES);
+    if (harness_call(harness, reuse, 3))
         return;
-    unpinned_attack_reused(lab, cell, gpa, map.dma.iova, pages[2].dma.va);
-    buffer_unmap(lab, cell, map.dma.iova);
-    pages[2].op = ABI_LAB_UNMAP_PAGE;
-    lab_call(lab, &pages[2], 1);
+    unpinned_attack_reused(harness, cell, gpa, map.dma.iova, pages[2].dma.va);
+    buffer_unmap(harness, cell, map.dma.iova);
+    pages[2].op = ABI_HARNESS_UNMAP_PAGE;
+    harness_call(harness, &pages[2], 1);
 }
 
 const struct attack attack_unpinned = {

@@ -45,99 +45,100 @@ static bool used_ring_expect(const struct policy *policy, unsigned device, unsig
 }
 
 /* Which disk of the guest's this device is. */
-static uint32_t used_ring_disk(const struct lab *lab, unsigned device)
+static uint32_t used_ring_disk(const struct harness *harness, unsigned device)
 {
     uint32_t disk = 0;
 
     for (unsigned other = 0; other < device; other++)
-        disk += rules_device(lab->policy, other)->kind == ABI_DEVICE_BLK;
+        disk += rules_device(harness->policy, other)->kind == ABI_DEVICE_BLK;
     return disk;
 }
 
-static struct abi_lab_command used_ring_read_command(struct lab *lab, unsigned device)
+static struct abi_harness_command used_ring_read_command(struct harness *harness, unsigned device)
 {
-    return (struct abi_lab_command){
-        .op = ABI_LAB_BLOCK,
+    return (struct abi_harness_command){
+        .op = ABI_HARNESS_BLOCK,
         .operation = ABI_BLOCK_READ,
-        .block.device = used_ring_disk(lab, device),
-        .block.va = lab_page(lab, LAB_PAGE_BLOCK)->va + SECTOR_AT,
+        .block.device = used_ring_disk(harness, device),
+        .block.va = harness_page(harness, HARNESS_PAGE_BLOCK)->va + SECTOR_AT,
         .block.bytes = SECTOR_BYTES,
     };
 }
 
 /* An honest read gets what is on the disk, which is zeroes. */
-static void used_ring_read_honestly(struct lab *lab, struct lab_cell *cell, const char *when)
+static void used_ring_read_honestly(struct harness *harness, struct matrix_cell *cell,
+                                    const char *when)
 {
-    struct abi_lab_command command = used_ring_read_command(lab, cell->device);
-    struct lab_page *page = lab_page(lab, LAB_PAGE_BLOCK);
+    struct abi_harness_command command = used_ring_read_command(harness, cell->device);
+    struct harness_page *page = harness_page(harness, HARNESS_PAGE_BLOCK);
     uint8_t zeroes[SECTOR_BYTES] = { 0 };
 
-    lab_restore(page);
-    if (lab_call(lab, &command, 1))
+    harness_restore(page);
+    if (harness_call(harness, &command, 1))
         return;
-    lab_check(cell,
-              command.result == SECTOR_BYTES &&
-                  !memcmp(page->host + SECTOR_AT, zeroes, sizeof(zeroes)),
-              "an honest read %s: expected %d and the sector, observed %lld", when, SECTOR_BYTES,
-              (long long)command.result);
-    lab_restore(page);
+    harness_check(cell,
+                  command.result == SECTOR_BYTES &&
+                      !memcmp(page->host + SECTOR_AT, zeroes, sizeof(zeroes)),
+                  "an honest read %s: expected %d and the sector, observed %lld", when,
+                  SECTOR_BYTES, (long long)command.result);
+    harness_restore(page);
 }
 
-static void used_ring_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void used_ring_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    struct virtio_blk *blk = board_blk(lab->board, cell->device);
+    struct virtio_blk *blk = board_blk(harness->board, cell->device);
     const bool twice = used_ring_lies[n].mode == HOSTILE_BLK_ID_TWICE;
     const struct hostile_blk_plan lie = { .mode = used_ring_lies[n].mode,
                                           .skip = twice,
                                           .acts = 1 };
     const struct hostile_blk_plan honest = { .mode = HOSTILE_BLK_HONEST };
-    struct abi_lab_command command = used_ring_read_command(lab, cell->device);
+    struct abi_harness_command command = used_ring_read_command(harness, cell->device);
     struct hostile_blk_outcome outcome;
     uint64_t errors_before;
     int err;
 
-    if (!lab_check(cell, blk != NULL, "expected a disk, observed none"))
+    if (!harness_check(cell, blk != NULL, "expected a disk, observed none"))
         return;
-    used_ring_read_honestly(lab, cell, "before");
+    used_ring_read_honestly(harness, cell, "before");
     /* Something to be twice: requests that are under way together. */
     if (twice) {
         command.operation = ABI_BLOCK_MANY;
-        command.block.va = lab_page(lab, LAB_PAGE_BLOCK)->va;
+        command.block.va = harness_page(harness, HARNESS_PAGE_BLOCK)->va;
         command.block.count = 2;
         command.block.depth = 2;
         command.block.step = 1;
     }
     command.block.protocol_errors = 0;
     {
-        struct abi_lab_command info = command;
+        struct abi_harness_command info = command;
 
         info.operation = ABI_BLOCK_INFO;
-        if (lab_call(lab, &info, 1))
+        if (harness_call(harness, &info, 1))
             return;
         errors_before = info.block.protocol_errors;
     }
     if (virtio_blk_turn_hostile(blk, &lie))
         return;
-    err = lab_guest_post(&lab->guest, &command, 1);
+    err = harness_guest_post(&harness->guest, &command, 1);
     if (!err)
-        err = lab_guest_collect(&lab->guest, &command, 1,
-                                cell->expected.succeeds ? LIE_MS : LAB_CALL_MS);
+        err = harness_guest_collect(&harness->guest, &command, 1,
+                                    cell->expected.succeeds ? LIE_MS : HARNESS_CALL_MS);
     hostile_blk_outcome(blk, &outcome);
     virtio_blk_turn_hostile(blk, &honest);
     if (err == -ETIMEDOUT) {
         /* Deceived, and it waits for a completion that went to somebody else: let it go. */
-        dma_lock(lab->dma[cell->device]);
-        virtio_broken(&blk->device, "the lab ends a wait");
-        dma_unlock(lab->dma[cell->device]);
-        lab_guest_collect(&lab->guest, &command, 1, LAB_CALL_MS);
+        dma_lock(harness->dma[cell->device]);
+        virtio_broken(&blk->device, "the test harness ends a wait");
+        dma_unlock(harness->dma[cell->device]);
+        harness_guest_collect(&harness->guest, &command, 1, HARNESS_CALL_MS);
         cell->observed.succeeds = true;
     } else if (!err) {
         cell->observed.succeeds = outcome.acts && command.result != -ABI_EPROTO &&
                                   command.block.protocol_errors == errors_before;
     }
-    lab_check(cell, outcome.acts > 0, "expected the device to lie, observed that it did not");
-    lab_settle(lab);
-    used_ring_read_honestly(lab, cell, "after");
+    harness_check(cell, outcome.acts > 0, "expected the device to lie, observed that it did not");
+    harness_settle(harness);
+    used_ring_read_honestly(harness, cell, "after");
 }
 
 const struct attack attack_used_ring = {

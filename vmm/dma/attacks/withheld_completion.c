@@ -37,14 +37,14 @@ static bool withheld_completion_expect(const struct policy *policy, unsigned dev
     return expect_page(policy, device, n, &page, plan);
 }
 
-static bool withheld_completion_is_withheld(struct lab *lab, unsigned device,
+static bool withheld_completion_is_withheld(struct harness *harness, unsigned device,
                                             const struct probe *probe)
 {
     bool withheld;
 
-    dma_lock(lab->dma[device]);
+    dma_lock(harness->dma[device]);
     withheld = probe->state.withheld;
-    dma_unlock(lab->dma[device]);
+    dma_unlock(harness->dma[device]);
     return withheld;
 }
 
@@ -52,115 +52,120 @@ static bool withheld_completion_is_withheld(struct lab *lab, unsigned device,
  * A transfer that is completed at the end of a time in which no CPU has run, longer than the
  * driver waits: before the CPUs run again, or a little after.
  */
-static long long withheld_completion_transfer(struct lab *lab, struct lab_cell *cell, bool before)
+static long long withheld_completion_transfer(struct harness *harness, struct matrix_cell *cell,
+                                              bool before)
 {
-    struct probe *probe = board_probe(lab->board, cell->device);
-    struct lab_page *page = lab_page(lab, LAB_PAGE_SCRATCH);
-    unsigned timeout_ms = rules_device(lab->policy, cell->device)->timeout_ms;
-    struct abi_lab_command transfer = lab_command(cell->device, ABI_DMA_TRANSFER);
+    struct probe *probe = board_probe(harness->board, cell->device);
+    struct harness_page *page = harness_page(harness, HARNESS_PAGE_SCRATCH);
+    unsigned timeout_ms = rules_device(harness->policy, cell->device)->timeout_ms;
+    struct abi_harness_command transfer = harness_command(cell->device, ABI_DMA_TRANSFER);
     int err;
 
-    transfer.dma.iova = scratch_map(lab, cell, page);
+    transfer.dma.iova = scratch_map(harness, cell, page);
     transfer.dma.bytes = WITHHELD_BYTES;
     transfer.dma.rights = RULES_READ;
     if (!transfer.dma.iova)
         return -ABI_ENOMEM;
     probe_attack(probe, ABI_PROBE_WITHHOLD);
-    err = lab_guest_post(&lab->guest, &transfer, 1);
+    err = harness_guest_post(&harness->guest, &transfer, 1);
     err = err ? err : -ETIMEDOUT;
-    for (unsigned waited = 0; err == -ETIMEDOUT && waited < LAB_CALL_MS; waited++) {
-        if (withheld_completion_is_withheld(lab, cell->device, probe))
+    for (unsigned waited = 0; err == -ETIMEDOUT && waited < HARNESS_CALL_MS; waited++) {
+        if (withheld_completion_is_withheld(harness, cell->device, probe))
             break;
-        lab_sleep_ms(1);
-        err = lab_guest_collect(&lab->guest, &transfer, 1, 0);
+        harness_sleep_ms(1);
+        err = harness_guest_collect(&harness->guest, &transfer, 1, 0);
     }
     if (err == -ETIMEDOUT) {
-        vm_pause(lab->vm, NULL);
-        lab_sleep_ms(3 * timeout_ms);
+        vm_pause(harness->vm, NULL);
+        harness_sleep_ms(3 * timeout_ms);
         if (before)
             probe_attack(probe, ABI_PROBE_RELEASE);
-        vm_resume(lab->vm, NULL);
+        vm_resume(harness->vm, NULL);
         if (!before)
-            lab_sleep_ms(timeout_ms / 4);
+            harness_sleep_ms(timeout_ms / 4);
     }
     probe_attack(probe, ABI_PROBE_RELEASE);
     if (err == -ETIMEDOUT)
-        err = lab_guest_collect(&lab->guest, &transfer, 1, LAB_CALL_MS);
-    lab_dma(lab, cell->device, ABI_DMA_UNMAP, &(struct abi_dma){ .iova = transfer.dma.iova });
-    lab_dma(lab, cell->device, ABI_DMA_FLUSH, &(struct abi_dma){ .iova = transfer.dma.iova });
+        err = harness_guest_collect(&harness->guest, &transfer, 1, HARNESS_CALL_MS);
+    harness_dma(harness, cell->device, ABI_DMA_UNMAP,
+                &(struct abi_dma){ .iova = transfer.dma.iova });
+    harness_dma(harness, cell->device, ABI_DMA_FLUSH,
+                &(struct abi_dma){ .iova = transfer.dma.iova });
     return err ? err : transfer.result;
 }
 
 /* A driver's patience is with the device: while no CPU runs none of it goes. */
-static void withheld_completion_stand_still(struct lab *lab, struct lab_cell *cell, bool before)
+static void withheld_completion_stand_still(struct harness *harness, struct matrix_cell *cell,
+                                            bool before)
 {
     long long result = -1;
 
     /* On a busy host it may have given up just before the CPUs stopped. */
     for (unsigned tries = 0; result != 0 && tries < STILL_TRIES; tries++) {
         if (tries)
-            lab_set_up_device(lab, cell->device);
-        result = withheld_completion_transfer(lab, cell, before);
+            harness_set_up_device(harness, cell->device);
+        result = withheld_completion_transfer(harness, cell, before);
     }
-    lab_check(cell, result == 0, "transfer completed %s no CPU ran: expected 0, observed %lld",
-              before ? "while" : "soon after", result);
+    harness_check(cell, result == 0, "transfer completed %s no CPU ran: expected 0, observed %lld",
+                  before ? "while" : "soon after", result);
 }
 
-static void withheld_completion_run(struct lab *lab, struct lab_cell *cell, unsigned n)
+static void withheld_completion_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    struct probe *probe = board_probe(lab->board, cell->device);
-    struct lab_page *page = lab_page(lab, LAB_PAGE_SCRATCH);
-    uint32_t timeout_ms = rules_device(lab->policy, cell->device)->timeout_ms;
-    struct lab_request request = { .device = cell->device, .gate = LAB_ANY };
-    struct abi_lab_command transfer = lab_command(cell->device, ABI_DMA_TRANSFER);
-    struct lab_victim victim;
+    struct probe *probe = board_probe(harness->board, cell->device);
+    struct harness_page *page = harness_page(harness, HARNESS_PAGE_SCRATCH);
+    uint32_t timeout_ms = rules_device(harness->policy, cell->device)->timeout_ms;
+    struct harness_request request = { .device = cell->device, .expect = HARNESS_EXPECT_ANY };
+    struct abi_harness_command transfer = harness_command(cell->device, ABI_DMA_TRANSFER);
+    struct harness_victim victim;
     uint64_t iova;
     int err;
 
     (void)n;
-    if (!lab_check(cell, probe != NULL, "expected a probe, observed none"))
+    if (!harness_check(cell, probe != NULL, "expected a probe, observed none"))
         return;
-    iova = scratch_map(lab, cell, page);
+    iova = scratch_map(harness, cell, page);
     if (!iova)
         return;
     probe_attack(probe, ABI_PROBE_WITHHOLD);
     transfer.dma.iova = iova;
     transfer.dma.bytes = WITHHELD_BYTES;
     transfer.dma.rights = RULES_READ;
-    err = lab_guest_post(&lab->guest, &transfer, 1);
+    err = harness_guest_post(&harness->guest, &transfer, 1);
     if (!err)
-        err = lab_guest_collect(&lab->guest, &transfer, 1,
-                                timeout_ms ? timeout_ms + LAB_CALL_MS : WAITED_MS);
-    lab_check(cell, (err == 0) == (timeout_ms != 0),
-              "the driver's wait: expected %s, observed that it %s", timeout_ms ? "an end" : "none",
-              err ? "goes on" : "ended");
+        err = harness_guest_collect(&harness->guest, &transfer, 1,
+                                    timeout_ms ? timeout_ms + HARNESS_CALL_MS : WAITED_MS);
+    harness_check(cell, (err == 0) == (timeout_ms != 0),
+                  "the driver's wait: expected %s, observed that it %s",
+                  timeout_ms ? "an end" : "none", err ? "goes on" : "ended");
     if (!err) {
-        lab_check(cell, transfer.result == -ABI_ETIMEDOUT, "transfer: expected %d, observed %lld",
-                  -ABI_ETIMEDOUT, (long long)transfer.result);
-        request.gate = scratch_gate_after_unmap(lab, cell->device);
+        harness_check(cell, transfer.result == -ABI_ETIMEDOUT,
+                      "transfer: expected %d, observed %lld", -ABI_ETIMEDOUT,
+                      (long long)transfer.result);
+        request.expect = scratch_gate_after_unmap(harness, cell->device);
     }
     /* The page has other contents by now. While the driver waits, the world goes on. */
     if (err)
-        vm_pause(lab->vm, NULL);
-    lab_renew(lab, page);
-    victim = scratch_victim(lab, cell->device, page, iova);
-    lab_attack(lab, cell, &request, &victim, RULES_BOTH);
+        vm_pause(harness->vm, NULL);
+    harness_renew(harness, page);
+    victim = scratch_victim(harness, cell->device, page, iova);
+    harness_attack(harness, cell, &request, &victim, RULES_BOTH);
     if (err)
-        vm_resume(lab->vm, NULL);
+        vm_resume(harness->vm, NULL);
     probe_attack(probe, ABI_PROBE_RELEASE);
-    if (err && lab_guest_collect(&lab->guest, &transfer, 1, LAB_CALL_MS))
-        snprintf(lab->guest.failure, sizeof(lab->guest.failure),
+    if (err && harness_guest_collect(&harness->guest, &transfer, 1, HARNESS_CALL_MS))
+        snprintf(harness->guest.failure, sizeof(harness->guest.failure),
                  "the guest's driver never came back from a completion that was withheld");
     /* Gone already, where the driver took it away. */
-    lab_dma(lab, cell->device, ABI_DMA_UNMAP, &(struct abi_dma){ .iova = iova });
-    lab_dma(lab, cell->device, ABI_DMA_FLUSH, &(struct abi_dma){ .iova = iova });
+    harness_dma(harness, cell->device, ABI_DMA_UNMAP, &(struct abi_dma){ .iova = iova });
+    harness_dma(harness, cell->device, ABI_DMA_FLUSH, &(struct abi_dma){ .iova = iova });
     /* A copy goes back to the page, which had other contents meanwhile. */
-    if (rules_bounces(lab->policy, cell->device))
-        lab_restore(page);
-    lab_set_up_device(lab, cell->device);
+    if (rules_bounces(harness->policy, cell->device))
+        harness_restore(page);
+    harness_set_up_device(harness, cell->device);
     if (timeout_ms && timeout_ms <= SHORT_MS) {
-        withheld_completion_stand_still(lab, cell, false);
-        withheld_completion_stand_still(lab, cell, true);
+        withheld_completion_stand_still(harness, cell, false);
+        withheld_completion_stand_still(harness, cell, true);
     }
 }
 

@@ -479,7 +479,7 @@ static int node_read_endpoint(struct policy_reader *reader, unsigned n)
         found = node_read_iommu_map(reader, n);
     if (found < 0)
         return found;
-    /* The lab means nobody by that. */
+    /* The test harness means nobody by that. */
     if (found && reader->policy->guest.device[n].endpoint == ~0u)
         return policy_complain(reader, reader->device[n], "iommus",
                                "endpoint 0xffffffff cannot be told from none; give a lower id");

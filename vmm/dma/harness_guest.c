@@ -1,4 +1,4 @@
-#include "vmm/dma/lab_guest.h"
+#include "vmm/dma/harness_guest.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -11,11 +11,11 @@
 
 #define POLL_MS 20 /* how often a waiting caller looks whether the machine has ended */
 
-void lab_guest_init(struct lab_guest *guest, struct vm *vm)
+void harness_guest_init(struct harness_guest *guest, struct vm *vm)
 {
     pthread_condattr_t attributes;
 
-    *guest = (struct lab_guest){ .vm = vm };
+    *guest = (struct harness_guest){ .vm = vm };
     pthread_mutex_init(&guest->lock, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -23,34 +23,34 @@ void lab_guest_init(struct lab_guest *guest, struct vm *vm)
     pthread_condattr_destroy(&attributes);
 }
 
-void lab_guest_destroy(struct lab_guest *guest)
+void harness_guest_destroy(struct harness_guest *guest)
 {
     pthread_cond_destroy(&guest->changed);
     pthread_mutex_destroy(&guest->lock);
 }
 
 /* The program's page and page tables, from what it said and from a walk of the tables. */
-static int recognise(struct lab_guest *guest)
+static int recognise(struct harness_guest *guest)
 {
     const struct memory *memory = &guest->vm->memory;
     struct abi_process process;
     uint64_t gpa;
 
-    if (guest->record.exercise != ABI_DMA_LAB || guest->record.step != ABI_LAB_STEP ||
-        guest->record.nargs < ABI_LAB_NARGS)
+    if (guest->record.exercise != ABI_DMA_LAB || guest->record.step != ABI_HARNESS_STEP ||
+        guest->record.nargs < ABI_HARNESS_NARGS)
         return -EINVAL;
     if (guest_view_open(&guest->view, memory, guest->record.kernel) ||
         guest_process(&guest->view, guest->record.pid, &process))
         return -EINVAL;
     guest->root = process.root;
-    gpa = lab_guest_gpa(guest, guest->record.arg[ABI_LAB_VA]);
+    gpa = harness_guest_gpa(guest, guest->record.arg[ABI_HARNESS_VA]);
     guest->page = gpa % ABI_PAGE_BYTES ? NULL : memory_at(memory, gpa, sizeof(*guest->page));
-    return guest->page && guest->page->magic == ABI_LAB_MAGIC ? 0 : -EINVAL;
+    return guest->page && guest->page->magic == ABI_HARNESS_MAGIC ? 0 : -EINVAL;
 }
 
-int lab_guest_checkpoint(void *owner, struct vcpu *vcpu, uint32_t frame)
+int harness_guest_checkpoint(void *owner, struct vcpu *vcpu, uint32_t frame)
 {
-    struct lab_guest *guest = owner;
+    struct harness_guest *guest = owner;
     uint8_t *record;
     int err;
 
@@ -75,7 +75,7 @@ int lab_guest_checkpoint(void *owner, struct vcpu *vcpu, uint32_t frame)
     return err;
 }
 
-static bool machine_ended(const struct lab_guest *guest)
+static bool machine_ended(const struct harness_guest *guest)
 {
     struct pollfd end = { .fd = guest->vm->end_fd, .events = POLLIN };
 
@@ -83,7 +83,7 @@ static bool machine_ended(const struct lab_guest *guest)
 }
 
 /* Waits until the program rings. With the lock. */
-static int wait_for_ring(struct lab_guest *guest, unsigned timeout_ms)
+static int wait_for_ring(struct harness_guest *guest, unsigned timeout_ms)
 {
     for (unsigned waited = 0; !guest->rung; waited += POLL_MS) {
         struct timespec until;
@@ -104,7 +104,7 @@ static int wait_for_ring(struct lab_guest *guest, unsigned timeout_ms)
     return 0;
 }
 
-int lab_guest_meet(struct lab_guest *guest, unsigned timeout_ms)
+int harness_guest_wait_ready(struct harness_guest *guest, unsigned timeout_ms)
 {
     int err;
 
@@ -117,9 +117,10 @@ int lab_guest_meet(struct lab_guest *guest, unsigned timeout_ms)
     return err;
 }
 
-int lab_guest_post(struct lab_guest *guest, const struct abi_lab_command *commands, unsigned n)
+int harness_guest_post(struct harness_guest *guest, const struct abi_harness_command *commands,
+                       unsigned n)
 {
-    if (guest->failure[0] || n > ABI_LAB_COMMANDS)
+    if (guest->failure[0] || n > ABI_HARNESS_COMMANDS)
         return guest->failure[0] ? -ESHUTDOWN : -E2BIG;
     pthread_mutex_lock(&guest->lock);
     if (!guest->rung) {
@@ -129,7 +130,7 @@ int lab_guest_post(struct lab_guest *guest, const struct abi_lab_command *comman
     memcpy(guest->page->command, commands, n * sizeof(commands[0]));
     guest->page->ncommands = n;
     guest->page->tsc_hz = vcpu_tsc_hz(&guest->vm->vcpus[0]);
-    guest->page->flag = ABI_LAB_IDLE;
+    guest->page->flag = ABI_HARNESS_IDLE;
     guest->page->challenge = ++guest->challenge;
     guest->calls++;
     guest->rung = false;
@@ -138,8 +139,8 @@ int lab_guest_post(struct lab_guest *guest, const struct abi_lab_command *comman
     return 0;
 }
 
-int lab_guest_collect(struct lab_guest *guest, struct abi_lab_command *commands, unsigned n,
-                      unsigned timeout_ms)
+int harness_guest_collect(struct harness_guest *guest, struct abi_harness_command *commands,
+                          unsigned n, unsigned timeout_ms)
 {
     int err;
 
@@ -147,10 +148,10 @@ int lab_guest_collect(struct lab_guest *guest, struct abi_lab_command *commands,
         return -ESHUTDOWN;
     pthread_mutex_lock(&guest->lock);
     err = wait_for_ring(guest, timeout_ms);
-    if (!err && guest->page->answer != ABI_LAB_ANSWER(guest->challenge)) {
+    if (!err && guest->page->answer != ABI_HARNESS_ANSWER(guest->challenge)) {
         snprintf(guest->failure, sizeof(guest->failure),
                  "the guest's program answers wrongly: expected 0x%llx, observed 0x%llx",
-                 (unsigned long long)ABI_LAB_ANSWER(guest->challenge),
+                 (unsigned long long)ABI_HARNESS_ANSWER(guest->challenge),
                  (unsigned long long)guest->page->answer);
         err = -EPROTO;
     }
@@ -160,29 +161,29 @@ int lab_guest_collect(struct lab_guest *guest, struct abi_lab_command *commands,
     return err;
 }
 
-uint64_t lab_guest_flag(const struct lab_guest *guest)
+uint64_t harness_guest_flag(const struct harness_guest *guest)
 {
     return __atomic_load_n(&guest->page->flag, __ATOMIC_ACQUIRE);
 }
 
-void lab_guest_set_flag(struct lab_guest *guest, uint64_t flag)
+void harness_guest_set_flag(struct harness_guest *guest, uint64_t flag)
 {
     __atomic_store_n(&guest->page->flag, flag, __ATOMIC_RELEASE);
 }
 
-int harness_guest_read_block(struct lab_guest *guest)
+int harness_guest_read_block(struct harness_guest *guest)
 {
     return guest_view_open(&guest->view, &guest->vm->memory, guest->record.kernel);
 }
 
-uint64_t lab_guest_gpa(const struct lab_guest *guest, uint64_t va)
+uint64_t harness_guest_gpa(const struct harness_guest *guest, uint64_t va)
 {
     struct paging_walk walk;
 
     return guest_walk(&guest->view, guest->root, va, &walk) ? 0 : walk.gpa;
 }
 
-void lab_guest_release(struct lab_guest *guest)
+void harness_guest_release(struct harness_guest *guest)
 {
     pthread_mutex_lock(&guest->lock);
     guest->quit = true;

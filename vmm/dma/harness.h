@@ -1,9 +1,9 @@
 /*
- * The lab: sets a policy up on the bundled guest, attacks it from every device in every
+ * The test harness: sets a policy up on the bundled guest, attacks it from every device in every
  * way there is, and compares what happened in memory with what the policy promises.
  */
-#ifndef STRATA_DMA_LAB_H
-#define STRATA_DMA_LAB_H
+#ifndef STRATA_DMA_HARNESS_H
+#define STRATA_DMA_HARNESS_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,10 +13,10 @@
 #include "vmm/dma/policy/policy.h"
 #include "vmm/machine/kvm.h"
 
-#define LAB_REASON_BYTES 200
+#define HARNESS_REASON_BYTES 200
 
 /* What an attack got, or is expected to get. */
-struct lab_effect {
+struct harness_effect {
     bool applies;         /* false: this device cannot be used for it, or there is no target */
     bool succeeds;        /* the attack reached its goal */
     uint64_t read_bytes;  /* bytes the device should not know and does */
@@ -24,46 +24,47 @@ struct lab_effect {
 };
 
 /* One device, one attack, one region (or the machine as a whole). */
-struct lab_cell {
+struct matrix_cell {
     unsigned device, attack;
     char region[ABI_POLICY_NAME_BYTES]; /* what was attacked */
-    struct lab_effect expected, observed;
-    bool ok;                        /* they agree, and every check passed */
-    unsigned checks, failed;        /* in memory, of fault records, of what the device saw */
-    char because[LAB_REASON_BYTES]; /* the rule of the policy that the expectation follows from */
-    char failure[LAB_REASON_BYTES]; /* the first check that failed: expected, observed */
+    struct harness_effect expected, observed;
+    bool ok;                            /* they agree, and every check passed */
+    unsigned checks, failed;            /* in memory, of fault records, of what the device saw */
+    char because[HARNESS_REASON_BYTES]; /* the rule of the policy that the expectation follows from
+                                         */
+    char failure[HARNESS_REASON_BYTES]; /* the first check that failed: expected, observed */
 };
 
 /* What a device can reach with everything set up, against what its `memory-region` needs. */
-struct lab_exposure {
+struct harness_exposure {
     uint64_t read_bytes, write_bytes;
     uint64_t needed_read_bytes, needed_write_bytes;
 };
 
 /* From the driver's unmap (its return) to the first access that failed. */
-struct lab_window {
+struct harness_window {
     bool measured;
     unsigned samples;
     uint64_t accesses_median, accesses_max; /* device accesses that still got through */
     double ns_median, ns_p99, ns_max;
 };
 
-struct lab_result {
+struct harness_result {
     const struct policy *policy;
     uint64_t seed;
     size_t ncells;
-    struct lab_cell *cells; /* owned: lab_result_free */
-    struct lab_exposure exposure[ABI_POLICY_DEVICES_MAX];
-    struct lab_window window[ABI_POLICY_DEVICES_MAX];
+    struct matrix_cell *cells; /* owned: harness_result_free */
+    struct harness_exposure exposure[ABI_POLICY_DEVICES_MAX];
+    struct harness_window window[ABI_POLICY_DEVICES_MAX];
     unsigned differing; /* cells that are not ok */
     uint64_t random_steps, random_failures;
-    char random_failure[LAB_REASON_BYTES];
+    char random_failure[HARNESS_REASON_BYTES];
     bool guest_lives;
-    char guest_failure[LAB_REASON_BYTES]; /* where it does not */
+    char guest_failure[HARNESS_REASON_BYTES]; /* where it does not */
     uint64_t elapsed_ns;
 };
 
-struct lab_options {
+struct harness_options {
     const struct kvm_host *kvm;
     uint64_t seed;
     uint32_t attacks;        /* bit n: attack n; 0: all */
@@ -74,11 +75,11 @@ struct lab_options {
 };
 
 /* 0 when it could be carried out, whatever came of it; or -errno and one line. */
-int lab_run(struct lab_result *result, const struct policy *policy,
-            const struct lab_options *options, char *error, size_t error_bytes);
-void lab_result_free(struct lab_result *result);
+int harness_run(struct harness_result *result, const struct policy *policy,
+                const struct harness_options *options, char *error, size_t error_bytes);
+void harness_result_free(struct harness_result *result);
 
 /* Everything is as the policy promises. */
-bool lab_ok(const struct lab_result *result);
+bool harness_ok(const struct harness_result *result);
 
 #endif

@@ -260,77 +260,77 @@ END_TEST
 #define IOVA      0x100000ull
 
 static struct memory memory;
-static struct policy policy_of_lab;
-static struct lab *lab;
+static struct policy policy_of_harness;
+static struct harness *harness;
 static struct dma dma;
-static uint8_t truth[ATTACK_PAGE_BYTES];
-static struct lab_page victim_page;
+static uint8_t expected_bytes[ATTACK_PAGE_BYTES];
+static struct harness_page victim_page;
 
 static void note(void *owner, const struct iommu_fault *fault)
 {
-    struct lab *l = owner;
+    struct harness *l = owner;
 
-    l->faults[l->nfaults++ % LAB_FAULTS_MAX] = *fault;
+    l->faults[l->nfaults++ % HARNESS_FAULTS_MAX] = *fault;
 }
 
 static void setup(void)
 {
     const struct iommu_config config = { 0 };
 
-    make_strong(&policy_of_lab);
-    policy_of_lab.guest.ndevices = 1;
-    lab = calloc(1, sizeof(*lab));
-    ck_assert_ptr_nonnull(lab);
+    make_strong(&policy_of_harness);
+    policy_of_harness.guest.ndevices = 1;
+    harness = calloc(1, sizeof(*harness));
+    ck_assert_ptr_nonnull(harness);
     ck_assert_int_eq(memory_create(&memory, -1, RAM_BYTES, MEMORY_4K), 0);
-    ck_assert_int_eq(iommu_create(&lab->iommu, &memory, &config), 0);
-    ck_assert_int_eq(dma_create(&dma, &memory, lab->iommu, 1), 0);
-    lab->policy = &policy_of_lab;
-    lab->memory = &memory;
-    lab->dma[0] = &dma;
-    pthread_mutex_init(&lab->faults_lock, NULL);
-    iommu_watch_faults(lab->iommu, note, lab);
-    lab_random_fill(lab, truth, sizeof(truth));
-    victim_page = (struct lab_page){ .gpa = VICTIM,
-                                     .host = memory_at(&memory, VICTIM, ATTACK_PAGE_BYTES),
-                                     .truth = truth };
-    lab_restore(&victim_page);
-    ck_assert_int_eq(iommu_attach(lab->iommu, 1, 1, false), 0);
+    ck_assert_int_eq(iommu_create(&harness->iommu, &memory, &config), 0);
+    ck_assert_int_eq(dma_create(&dma, &memory, harness->iommu, 1), 0);
+    harness->policy = &policy_of_harness;
+    harness->memory = &memory;
+    harness->dma[0] = &dma;
+    pthread_mutex_init(&harness->faults_lock, NULL);
+    iommu_watch_faults(harness->iommu, note, harness);
+    harness_random_fill(harness, expected_bytes, sizeof(expected_bytes));
+    victim_page = (struct harness_page){ .gpa = VICTIM,
+                                         .host = memory_at(&memory, VICTIM, ATTACK_PAGE_BYTES),
+                                         .expected_bytes = expected_bytes };
+    harness_restore(&victim_page);
+    ck_assert_int_eq(iommu_attach(harness->iommu, 1, 1, false), 0);
 }
 
 static void teardown(void)
 {
     dma_destroy(&dma);
-    iommu_destroy(lab->iommu);
+    iommu_destroy(harness->iommu);
     memory_destroy(&memory);
-    pthread_mutex_destroy(&lab->faults_lock);
-    free(lab);
+    pthread_mutex_destroy(&harness->faults_lock);
+    free(harness);
 }
 
 static void map(uint32_t rights)
 {
-    ck_assert_int_eq(iommu_map(lab->iommu, 1, IOVA, IOVA + ATTACK_PAGE_BYTES - 1, VICTIM, rights),
-                     0);
-    lab->iova[0][0][0] = IOVA;
+    ck_assert_int_eq(
+        iommu_map(harness->iommu, 1, IOVA, IOVA + ATTACK_PAGE_BYTES - 1, VICTIM, rights), 0);
+    harness->iova[0][0][0] = IOVA;
 }
 
-static struct lab_cell attack(enum lab_gate gate)
+static struct matrix_cell attack(enum harness_expect expected_gate)
 {
-    const struct lab_request request = { .gate = gate };
-    struct lab_cell cell = { 0 };
-    struct lab_victim victim;
+    const struct harness_request request = { .expect = expected_gate };
+    struct matrix_cell cell = { 0 };
+    struct harness_victim victim;
 
-    lab_victim_page(&victim, &victim_page);
+    harness_victim_page(&victim, &victim_page);
     victim.naddresses = 0;
-    lab_victim_add(&victim, IOVA, LAB_NOBODY);
-    lab_attack(lab, &cell, &request, &victim, RULES_READ | RULES_WRITE);
+    harness_victim_add(&victim, IOVA, HARNESS_NOBODY);
+    harness_attack(harness, &cell, &request, &victim, RULES_READ | RULES_WRITE);
     /* Whatever came of it, the victim is whole again. */
-    ck_assert_mem_eq(victim_page.host, truth, sizeof(truth));
+    ck_assert_mem_eq(victim_page.host, expected_bytes, sizeof(expected_bytes));
     return cell;
 }
 
 START_TEST(blocked)
 {
-    struct lab_cell cell = attack(LAB_SHUT);
+    struct matrix_cell cell = attack(HARNESS_EXPECT_DENY);
 
     ck_assert_msg(cell.failed == 0, "%s", cell.failure);
     ck_assert_uint_eq(cell.checks, 4);
@@ -341,10 +341,10 @@ END_TEST
 
 START_TEST(open)
 {
-    struct lab_cell cell;
+    struct matrix_cell cell;
 
     map(IOMMU_READ | IOMMU_WRITE);
-    cell = attack(LAB_OPEN);
+    cell = attack(HARNESS_EXPECT_ALLOW);
     ck_assert_msg(cell.failed == 0, "%s", cell.failure);
     ck_assert(cell.observed.succeeds);
     ck_assert_uint_eq(cell.observed.read_bytes, ATTACK_PAGE_BYTES);
@@ -354,10 +354,10 @@ END_TEST
 
 START_TEST(one_way)
 {
-    struct lab_cell cell;
+    struct matrix_cell cell;
 
     map(IOMMU_READ);
-    cell = attack(LAB_ANY);
+    cell = attack(HARNESS_EXPECT_ANY);
     ck_assert_uint_eq(cell.failed, 0);
     ck_assert_uint_eq(cell.observed.read_bytes, ATTACK_PAGE_BYTES);
     ck_assert_uint_eq(cell.observed.write_bytes, 0);
@@ -367,13 +367,13 @@ END_TEST
 /* What should be shut and is open fails checks, and the other way round. */
 START_TEST(judges)
 {
-    struct lab_cell cell = attack(LAB_OPEN);
+    struct matrix_cell cell = attack(HARNESS_EXPECT_ALLOW);
 
     ck_assert_uint_gt(cell.failed, 0);
     map(IOMMU_READ | IOMMU_WRITE);
     /* The guest did not tell of that one. */
-    lab->iova[0][0][0] = 0;
-    cell = attack(LAB_SHUT);
+    harness->iova[0][0][0] = 0;
+    cell = attack(HARNESS_EXPECT_DENY);
     ck_assert_uint_gt(cell.failed, 0);
     ck_assert(cell.observed.succeeds);
 }
@@ -382,23 +382,23 @@ END_TEST
 /* A record of another address is no record of this fault. */
 START_TEST(judges_the_record)
 {
-    struct lab_cell cell;
+    struct matrix_cell cell;
 
-    iommu_watch_faults(lab->iommu, NULL, NULL);
-    cell = attack(LAB_SHUT);
+    iommu_watch_faults(harness->iommu, NULL, NULL);
+    cell = attack(HARNESS_EXPECT_DENY);
     ck_assert_uint_eq(cell.failed, 2);
     ck_assert_ptr_nonnull(strstr(cell.failure, "fault record"));
 }
 END_TEST
 
-START_TEST(gate)
+START_TEST(expected_gate)
 {
-    ck_assert_int_eq(lab_gate(lab, 0, IOVA), LAB_SHUT);
+    ck_assert_int_eq(harness_expected(harness, 0, IOVA), HARNESS_EXPECT_DENY);
     map(IOMMU_READ);
-    ck_assert_int_eq(lab_gate(lab, 0, IOVA), LAB_ANY);
-    ck_assert_int_eq(lab_gate(lab, 0, IOVA + ATTACK_PAGE_BYTES), LAB_SHUT);
-    policy_of_lab.guest.device[0].mode = ABI_DMA_IDENTITY;
-    ck_assert_int_eq(lab_gate(lab, 0, IOVA + ATTACK_PAGE_BYTES), LAB_ANY);
+    ck_assert_int_eq(harness_expected(harness, 0, IOVA), HARNESS_EXPECT_ANY);
+    ck_assert_int_eq(harness_expected(harness, 0, IOVA + ATTACK_PAGE_BYTES), HARNESS_EXPECT_DENY);
+    policy_of_harness.guest.device[0].mode = ABI_DMA_IDENTITY;
+    ck_assert_int_eq(harness_expected(harness, 0, IOVA + ATTACK_PAGE_BYTES), HARNESS_EXPECT_ANY);
 }
 END_TEST
 
@@ -406,47 +406,47 @@ START_TEST(both_ways_through_the_tables)
 {
     uint64_t iova = 0;
 
-    ck_assert_ptr_null(lab_host(lab, 0, IOVA, 1));
-    ck_assert(!lab_iova_of(lab, 0, VICTIM, &iova));
+    ck_assert_ptr_null(harness_host(harness, 0, IOVA, 1));
+    ck_assert(!harness_iova_of(harness, 0, VICTIM, &iova));
     map(IOMMU_READ);
-    ck_assert_ptr_eq(lab_host(lab, 0, IOVA + 8, 8), victim_page.host + 8);
-    ck_assert_ptr_null(lab_host(lab, 0, IOVA + 8, ATTACK_PAGE_BYTES));
-    ck_assert(lab_iova_of(lab, 0, VICTIM + 16, &iova));
+    ck_assert_ptr_eq(harness_host(harness, 0, IOVA + 8, 8), victim_page.host + 8);
+    ck_assert_ptr_null(harness_host(harness, 0, IOVA + 8, ATTACK_PAGE_BYTES));
+    ck_assert(harness_iova_of(harness, 0, VICTIM + 16, &iova));
     ck_assert_uint_eq(iova, IOVA + 16);
-    ck_assert(lab_mapped(lab, 0, IOVA) && !lab_mapped(lab, 0, IOVA - 1));
+    ck_assert(harness_mapped(harness, 0, IOVA) && !harness_mapped(harness, 0, IOVA - 1));
 }
 END_TEST
 
 START_TEST(same_seed_same_canaries)
 {
-    struct lab *other = calloc(1, sizeof(*other));
+    struct harness *other = calloc(1, sizeof(*other));
     uint8_t bytes[ATTACK_PAGE_BYTES];
 
     ck_assert_ptr_nonnull(other);
-    lab_random_fill(other, bytes, sizeof(bytes));
-    ck_assert_mem_eq(bytes, truth, sizeof(bytes));
-    lab_random_fill(other, bytes, sizeof(bytes));
-    ck_assert_mem_ne(bytes, truth, sizeof(bytes));
+    harness_random_fill(other, bytes, sizeof(bytes));
+    ck_assert_mem_eq(bytes, expected_bytes, sizeof(bytes));
+    harness_random_fill(other, bytes, sizeof(bytes));
+    ck_assert_mem_ne(bytes, expected_bytes, sizeof(bytes));
     free(other);
 }
 END_TEST
 
 START_TEST(first_failure_is_kept)
 {
-    struct lab_cell cell = { 0 };
+    struct matrix_cell cell = { 0 };
 
-    ck_assert(lab_check(&cell, true, "fine"));
-    ck_assert(!lab_check(&cell, false, "expected %d", 1));
-    ck_assert(!lab_check(&cell, false, "expected %d", 2));
+    ck_assert(harness_check(&cell, true, "fine"));
+    ck_assert(!harness_check(&cell, false, "expected %d", 1));
+    ck_assert(!harness_check(&cell, false, "expected %d", 2));
     ck_assert_uint_eq(cell.checks, 3);
     ck_assert_uint_eq(cell.failed, 2);
     ck_assert_str_eq(cell.failure, "expected 1");
 }
 END_TEST
 
-Suite *lab_suite(void)
+Suite *harness_suite(void)
 {
-    Suite *suite = suite_create("lab");
+    Suite *suite = suite_create("harness");
     TCase *expect = tcase_create("expect"), *engine = tcase_create("engine");
 
     tcase_add_test(expect, strong_policy_stops_all);
@@ -464,7 +464,7 @@ Suite *lab_suite(void)
     tcase_add_test(engine, one_way);
     tcase_add_test(engine, judges);
     tcase_add_test(engine, judges_the_record);
-    tcase_add_test(engine, gate);
+    tcase_add_test(engine, expected_gate);
     tcase_add_test(engine, both_ways_through_the_tables);
     tcase_add_test(engine, same_seed_same_canaries);
     tcase_add_test(engine, first_failure_is_kept);
