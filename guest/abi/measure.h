@@ -1,8 +1,8 @@
 /*
- * Orders to the measuring program, which runs in ring 3 of the bundled guest and, the same
+ * Commands to the measuring program, which runs in ring 3 of the bundled guest and, the same
  * source (guest/measure/), in a process of the host: what to do, and what came of it.
  *
- * The guest's program rings the checkpoint ABI_MEASURE with its mailbox's address, finds an
+ * The guest's program rings the checkpoint ABI_MEASURE with its shared page's address, finds an
  * order there when the call returns, carries it out and rings again with the answer; a
  * reply other than 0 ends it. All times are ticks of the time stamp counter.
  */
@@ -58,41 +58,41 @@ static inline void abi_histogram_add(struct abi_histogram *histogram, uint64_t v
     histogram->bucket[abi_histogram_bucket(value)]++;
 }
 
-enum abi_order_kind {
-    ABI_ORDER_CLOCK = 1, /* time nothing, `count` times: what a measurement costs */
-    ABI_ORDER_MAP,       /* map `bytes` of fresh memory by `page`; value[0]: va */
-    ABI_ORDER_UNMAP,     /* [va, va + bytes) */
-    ABI_ORDER_TOUCH,     /* one access, by ABI_TOUCH_*, to every stride of [va, va + bytes) */
+enum abi_command_kind {
+    ABI_COMMAND_CLOCK = 1, /* time nothing, `count` times: what a measurement costs */
+    ABI_COMMAND_MAP,       /* map `bytes` of fresh memory by `page`; value[0]: va */
+    ABI_COMMAND_UNMAP,     /* [va, va + bytes) */
+    ABI_COMMAND_TOUCH,     /* one access, by ABI_TOUCH_*, to every stride of [va, va + bytes) */
 
     /* exits, workloads */
-    ABI_ORDER_KERNEL,   /* SYS_MEASURE (arg[0], count, arg[1]); value[0]: what it returned */
-    ABI_ORDER_WAIT,     /* until the word at va is not 0, `count` ticks at most; value[0]: it */
-    ABI_ORDER_WORKLOAD, /* arg[0] of them, ABI_WORKLOAD_* in flags, in [va, va + bytes): below */
+    ABI_COMMAND_KERNEL,   /* SYS_MEASURE (arg[0], count, arg[1]); value[0]: what it returned */
+    ABI_COMMAND_WAIT,     /* until the word at va is not 0, `count` ticks at most; value[0]: it */
+    ABI_COMMAND_WORKLOAD, /* arg[0] of them, ABI_WORKLOAD_* in flags, in [va, va + bytes): below */
     /* guest/measure/chain.h: */
-    ABI_ORDER_CHAIN_MAKE, /* of `count` nodes, in [va, va + bytes), its order by the seed */
+    ABI_COMMAND_CHAIN_MAKE, /* of `count` nodes, in [va, va + bytes), its order by the seed */
     /*
      * Two, from the node at va and the one at arg[0]: each arg[1] nodes untimed, then `count`.
      * value[0], [2]: ticks; value[1], [3]: where it ended.
      */
-    ABI_ORDER_CHAIN_FOLLOW,
+    ABI_COMMAND_CHAIN_FOLLOW,
 
     /* Faults, copies and forgotten translations. */
-    ABI_ORDER_DISCARD = 32, /* [va, va + bytes) stays mapped, what it held is given back */
-    ABI_ORDER_ZEROING, /* by enum abi_zeroing `count` from now on; value[0]: before. Guest only */
-    ABI_ORDER_COPY,    /* by pages of `stride`, [arg[0], + bytes) to va; value[0]: ticks in all */
+    ABI_COMMAND_DISCARD = 32, /* [va, va + bytes) stays mapped, what it held is given back */
+    ABI_COMMAND_ZEROING, /* by enum abi_zeroing `count` from now on; value[0]: before. Guest only */
+    ABI_COMMAND_COPY,    /* by pages of `stride`, [arg[0], + bytes) to va; value[0]: ticks in all */
     /*
      * Forks, and the child stores to `count` pages of `stride` bytes, spread over all of
      * [va, va + bytes), a power of two of them; timed each with ABI_TOUCH_TIMED. Then the
      * parent stores to all. value[ABI_FORK_*]: ticks.
      */
-    ABI_ORDER_FORK,
+    ABI_COMMAND_FORK,
     /*
      * `count` times: stores to a page (of its own making, by `page`), then, timed, takes the
      * right to write to it, or (arg[0]) unmaps it, while arg[1] other CPUs spin in the same
      * address space. value[0]: ticks that making them start and stop took.
      */
-    ABI_ORDER_CHANGE,
-    ABI_ORDER_KINDS,
+    ABI_COMMAND_CHANGE,
+    ABI_COMMAND_KINDS,
 };
 
 /* The pages of a mapping; in a process of the host, 2M are transparent huge pages. */
@@ -167,31 +167,31 @@ struct abi_measure_area {
 
 #define ABI_CHAIN_PACKED 1u /* the nodes side by side; else one in each 4K */
 
-/* Of ABI_ORDER_FORK: until fork is back, for all stores, until the child is reaped. */
+/* Of ABI_COMMAND_FORK: until fork is back, for all stores, until the child is reaped. */
 enum { ABI_FORK_TICKS, ABI_FORK_STORES_TICKS, ABI_FORK_ALL_TICKS };
 
-#define ABI_ORDER_ARGS    8
+#define ABI_COMMAND_ARGS  8
 #define ABI_ANSWER_VALUES 16
 
-struct abi_order {
-    uint32_t kind; /* enum abi_order_kind */
+struct abi_command {
+    uint32_t kind; /* enum abi_command_kind */
     uint32_t page; /* enum abi_page_kind */
     uint64_t va, bytes, stride;
     uint64_t count; /* repetitions */
     uint64_t seed;
     uint32_t flags, reserved;
-    uint64_t arg[ABI_ORDER_ARGS]; /* whatever else the kind needs */
+    uint64_t arg[ABI_COMMAND_ARGS]; /* whatever else the kind needs */
 };
 
-struct abi_answer {
-    int64_t status; /* 0, or -ABI_E*: -ABI_ENOSYS an order that is not known here */
+struct abi_reply {
+    int64_t status; /* 0, or -ABI_E*: -ABI_ENOSYS a command that is not known here */
     uint64_t value[ABI_ANSWER_VALUES];
     struct abi_histogram histogram;
 };
 
-struct abi_mailbox {
-    struct abi_order order;
-    struct abi_answer answer;
+struct abi_shared_page {
+    struct abi_command command;
+    struct abi_reply reply;
 };
 
 #endif

@@ -1,18 +1,18 @@
 #include "guest/measure/chain.h"
 
-#include "guest/measure/order.h"
+#include "guest/measure/command.h"
 
 /*
  * A cycle through all nodes, each as likely as any other (Sattolo 1986): shuffled as by
  * Fisher and Yates, but nothing is ever swapped with itself. It is made where it lies.
  */
-int order_chain_make(const struct abi_order *order, struct abi_answer *answer)
+int command_chain_make(const struct abi_command *command, struct abi_reply *reply)
 {
-    uint64_t base = order->va, n = order->count, state = order->seed;
-    bool packed = order->flags & ABI_CHAIN_PACKED;
+    uint64_t base = command->va, n = command->count, state = command->seed;
+    bool packed = command->flags & ABI_CHAIN_PACKED;
 
-    (void)answer;
-    if (!n || n & (n - 1) || !state || chain_bytes(n, packed) > order->bytes)
+    (void)reply;
+    if (!n || n & (n - 1) || !state || chain_bytes(n, packed) > command->bytes)
         return -ABI_EINVAL;
     for (uint64_t i = 0; i < n; i++) {
         uint64_t node = base + chain_place(i, n, packed);
@@ -37,17 +37,17 @@ static uint64_t follow(uint64_t node, uint64_t count)
     return node;
 }
 
-int order_chain_follow(const struct abi_order *order, struct abi_answer *answer)
+int command_chain_follow(const struct abi_command *command, struct abi_reply *reply)
 {
-    const uint64_t start[2] = { order->va, order->arg[0] };
-    uint64_t warm = order->arg[1];
+    const uint64_t start[2] = { command->va, command->arg[0] };
+    uint64_t warm = command->arg[1];
 
     for (unsigned i = 0; i < 2; i++) {
         uint64_t node = follow(start[i], warm), begin = clock_begin();
 
-        node = follow(node, order->count);
-        answer->value[2 * i] = clock_end() - begin;
-        answer->value[2 * i + 1] = node;
+        node = follow(node, command->count);
+        reply->value[2 * i] = clock_end() - begin;
+        reply->value[2 * i + 1] = node;
     }
     return 0;
 }

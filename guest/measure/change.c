@@ -1,26 +1,26 @@
 #include <stdbool.h>
 
-#include "guest/measure/order.h"
+#include "guest/measure/command.h"
 
 static uint64_t bytes_of(uint32_t page)
 {
     return page == ABI_PAGE_2M ? 2ull << 20 : 4096;
 }
 
-static int change_each(const struct platform *platform, const struct abi_order *order, char *base,
-                       struct abi_answer *answer)
+static int change_each(const struct platform *platform, const struct abi_command *command,
+                       char *base, struct abi_reply *reply)
 {
-    uint64_t page = bytes_of(order->page), begin;
-    bool unmaps = order->arg[0];
+    uint64_t page = bytes_of(command->page), begin;
+    bool unmaps = command->arg[0];
     int err = 0;
 
-    for (uint64_t i = 0; i < order->count && !err; i++) {
+    for (uint64_t i = 0; i < command->count && !err; i++) {
         char *at = base + i * page;
 
         *(volatile uint64_t *)at = i;
         begin = clock_begin();
         err = unmaps ? platform->unmap(at, page) : platform->read_only(at, page);
-        abi_histogram_add(&answer->histogram, clock_end() - begin);
+        abi_histogram_add(&reply->histogram, clock_end() - begin);
     }
     return err;
 }
@@ -29,29 +29,29 @@ static int change_each(const struct platform *platform, const struct abi_order *
  * One page more than is changed: its table stays, so that no change has the table's end to pay
  * for. The pages go in ascending order, so that what is left is always one range.
  */
-int order_change(const struct platform *platform, const struct abi_order *order,
-                 struct abi_answer *answer)
+int command_change(const struct platform *platform, const struct abi_command *command,
+                   struct abi_reply *reply)
 {
-    uint64_t page = bytes_of(order->page), bytes = (order->count + 1) * page, start, done;
+    uint64_t page = bytes_of(command->page), bytes = (command->count + 1) * page, start, done;
     char *base;
     int err, stopped;
 
-    if (order->count > 1u << 20)
+    if (command->count > 1u << 20)
         return -ABI_EINVAL;
-    base = platform->map(bytes, order->page);
+    base = platform->map(bytes, command->page);
     if (!base)
         return -ABI_ENOMEM;
     *(volatile uint64_t *)(base + bytes - page) = 1;
     start = clock_begin();
-    err = platform->companions((unsigned)order->arg[1]);
-    answer->value[0] = clock_end() - start;
+    err = platform->companions((unsigned)command->arg[1]);
+    reply->value[0] = clock_end() - start;
     if (!err)
-        err = change_each(platform, order, base, answer);
+        err = change_each(platform, command, base, reply);
     start = clock_begin();
     stopped = platform->companions(0);
-    answer->value[0] += clock_end() - start;
+    reply->value[0] += clock_end() - start;
     /* Whatever is left of it. */
-    done = order->arg[0] ? answer->histogram.count * page : 0;
+    done = command->arg[0] ? reply->histogram.count * page : 0;
     platform->unmap(base + done, bytes - done);
     return err ? err : stopped;
 }

@@ -1,44 +1,44 @@
 #include <stdbool.h>
 
-#include "guest/measure/order.h"
+#include "guest/measure/command.h"
 
 /* Odd, so that i times it meets every one of 2^n pages once, far from the one before. */
 #define SPREAD 0x9e3779b1u
 
-static volatile uint64_t *page_at(const struct abi_order *order, uint64_t i)
+static volatile uint64_t *page_at(const struct abi_command *command, uint64_t i)
 {
-    uint64_t pages = order->bytes / order->stride;
+    uint64_t pages = command->bytes / command->stride;
 
-    return (volatile uint64_t *)(order->va + (i * SPREAD & (pages - 1)) * order->stride);
+    return (volatile uint64_t *)(command->va + (i * SPREAD & (pages - 1)) * command->stride);
 }
 
 /* The child's part; its answer lies where the parent sees it. */
-static void store(const struct abi_order *order, struct abi_answer *answer)
+static void store(const struct abi_command *command, struct abi_reply *reply)
 {
-    bool timed = order->flags & ABI_TOUCH_TIMED;
+    bool timed = command->flags & ABI_TOUCH_TIMED;
     uint64_t start = clock_begin();
 
-    for (uint64_t i = 0; i < order->count; i++) {
-        volatile uint64_t *word = page_at(order, i);
+    for (uint64_t i = 0; i < command->count; i++) {
+        volatile uint64_t *word = page_at(command, i);
         uint64_t begin = timed ? clock_begin() : 0;
 
         *word = i;
         if (timed)
-            abi_histogram_add(&answer->histogram, clock_end() - begin);
+            abi_histogram_add(&reply->histogram, clock_end() - begin);
     }
-    answer->value[ABI_FORK_STORES_TICKS] = clock_end() - start;
-    answer->status = 0;
+    reply->value[ABI_FORK_STORES_TICKS] = clock_end() - start;
+    reply->status = 0;
 }
 
-int order_fork(const struct platform *platform, const struct abi_order *order,
-               struct abi_answer *answer)
+int command_fork(const struct platform *platform, const struct abi_command *command,
+                 struct abi_reply *reply)
 {
-    uint64_t pages = order->stride ? order->bytes / order->stride : 0, start, forked;
-    struct abi_answer *shared = pages ? platform->shared() : NULL;
+    uint64_t pages = command->stride ? command->bytes / command->stride : 0, start, forked;
+    struct abi_reply *shared = pages ? platform->shared() : NULL;
     int64_t child;
     int err;
 
-    if (!pages || pages & (pages - 1) || order->count > pages)
+    if (!pages || pages & (pages - 1) || command->count > pages)
         return -ABI_EINVAL;
     if (!shared)
         return -ABI_ENOMEM;
@@ -46,20 +46,20 @@ int order_fork(const struct platform *platform, const struct abi_order *order,
     __builtin_memset(shared, 0, sizeof(*shared));
     shared->status = -ABI_EAGAIN;
     start = clock_begin();
-    child = platform->fork((uint32_t)order->arg[0]);
+    child = platform->fork((uint32_t)command->arg[0]);
     forked = clock_end();
     if (child < 0)
         return (int)child;
     if (child == 0) {
-        store(order, shared);
+        store(command, shared);
         platform->leave();
     }
     err = platform->reap(child);
-    __builtin_memcpy(answer, shared, sizeof(*answer));
-    answer->value[ABI_FORK_TICKS] = forked - start;
-    answer->value[ABI_FORK_ALL_TICKS] = clock_end() - start;
+    __builtin_memcpy(reply, shared, sizeof(*reply));
+    reply->value[ABI_FORK_TICKS] = forked - start;
+    reply->value[ABI_FORK_ALL_TICKS] = clock_end() - start;
     /* Writable again for the parent, so that each time begins alike. */
     for (uint64_t i = 0; i < pages; i++)
-        *page_at(order, i) = i;
-    return err ? err : (int)answer->status;
+        *page_at(command, i) = i;
+    return err ? err : (int)reply->status;
 }

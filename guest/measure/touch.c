@@ -1,13 +1,13 @@
 #include <stdbool.h>
 
-#include "guest/measure/order.h"
+#include "guest/measure/command.h"
 
-int order_clock(const struct abi_order *order, struct abi_answer *answer)
+int command_clock(const struct abi_command *command, struct abi_reply *reply)
 {
-    for (uint64_t i = 0; i < order->count; i++) {
+    for (uint64_t i = 0; i < command->count; i++) {
         uint64_t begin = clock_begin();
 
-        abi_histogram_add(&answer->histogram, clock_end() - begin);
+        abi_histogram_add(&reply->histogram, clock_end() - begin);
     }
     return 0;
 }
@@ -21,21 +21,21 @@ static void touch(volatile uint64_t *word, bool write)
         (void)*word;
 }
 
-int order_touch(const struct abi_order *order, struct abi_answer *answer)
+int command_touch(const struct abi_command *command, struct abi_reply *reply)
 {
-    bool write = order->flags & ABI_TOUCH_WRITE, timed = order->flags & ABI_TOUCH_TIMED;
+    bool write = command->flags & ABI_TOUCH_WRITE, timed = command->flags & ABI_TOUCH_TIMED;
     uint64_t start = clock_begin();
 
-    if (!order->stride)
+    if (!command->stride)
         return -ABI_EINVAL;
-    for (uint64_t at = 0; at + sizeof(uint64_t) <= order->bytes; at += order->stride) {
-        volatile uint64_t *word = (volatile uint64_t *)(order->va + at);
+    for (uint64_t at = 0; at + sizeof(uint64_t) <= command->bytes; at += command->stride) {
+        volatile uint64_t *word = (volatile uint64_t *)(command->va + at);
         uint64_t begin = timed ? clock_begin() : 0;
 
         touch(word, write);
         if (timed)
-            abi_histogram_add(&answer->histogram, clock_end() - begin);
+            abi_histogram_add(&reply->histogram, clock_end() - begin);
     }
-    answer->value[0] = clock_end() - start;
+    reply->value[0] = clock_end() - start;
     return 0;
 }

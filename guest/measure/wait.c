@@ -1,12 +1,12 @@
-#include "guest/measure/order.h"
+#include "guest/measure/command.h"
 
-int order_wait(const struct abi_order *order, struct abi_answer *answer)
+int command_wait(const struct abi_command *command, struct abi_reply *reply)
 {
-    const volatile uint64_t *word = (const volatile uint64_t *)order->va;
-    uint64_t until = clock_begin() + order->count;
+    const volatile uint64_t *word = (const volatile uint64_t *)command->va;
+    uint64_t until = clock_begin() + command->count;
 
     while (!*word && clock_begin() < until)
         ;
-    answer->value[0] = *word;
+    reply->value[0] = *word;
     return 0;
 }

@@ -14,25 +14,25 @@ static const struct {
     [ABI_WORKLOAD_BFS] = { bfs_build, bfs_clear, bfs_run },
 };
 
-int order_workload(const struct abi_order *order, struct abi_answer *answer)
+int command_workload(const struct abi_command *command, struct abi_reply *reply)
 {
-    void *memory = (void *)order->va;
+    void *memory = (void *)command->va;
     struct workload_run run;
     uint64_t begin;
 
-    if (order->arg[0] >= ABI_WORKLOADS || !order->seed || order->bytes < BYTES_MIN ||
-        order->bytes > BYTES_MAX || order->bytes & (order->bytes - 1))
+    if (command->arg[0] >= ABI_WORKLOADS || !command->seed || command->bytes < BYTES_MIN ||
+        command->bytes > BYTES_MAX || command->bytes & (command->bytes - 1))
         return -ABI_EINVAL;
-    if (order->flags & ABI_WORKLOAD_BUILD) {
-        workloads[order->arg[0]].build(memory, order->bytes, order->seed);
+    if (command->flags & ABI_WORKLOAD_BUILD) {
+        workloads[command->arg[0]].build(memory, command->bytes, command->seed);
         return 0;
     }
-    if (workloads[order->arg[0]].clear)
-        workloads[order->arg[0]].clear(memory, order->bytes);
+    if (workloads[command->arg[0]].clear)
+        workloads[command->arg[0]].clear(memory, command->bytes);
     begin = clock_begin();
-    run = workloads[order->arg[0]].run(memory, order->bytes, order->seed, order->count);
-    answer->value[0] = clock_end() - begin;
-    answer->value[1] = run.result;
-    answer->value[2] = run.operations;
+    run = workloads[command->arg[0]].run(memory, command->bytes, command->seed, command->count);
+    reply->value[0] = clock_end() - begin;
+    reply->value[1] = run.result;
+    reply->value[2] = run.operations;
     return 0;
 }

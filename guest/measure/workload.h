@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "guest/measure/order.h"
+#include "guest/measure/command.h"
 
 struct workload_run {
     uint64_t result, operations;

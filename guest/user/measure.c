@@ -1,8 +1,8 @@
-/* The measuring program: carries out what the host orders (guest/abi/measure.h). */
+/* The measuring program: carries out what the host commands (guest/abi/measure.h). */
 #include "guest/lib/lib.h"
-#include "guest/measure/order.h"
+#include "guest/measure/command.h"
 
-static struct abi_mailbox mailbox __attribute__((aligned(4096)));
+static struct abi_shared_page shared_page __attribute__((aligned(4096)));
 
 static void *map_pages(size_t bytes, enum abi_page_kind page)
 {
@@ -141,13 +141,13 @@ int main(int argc, char **argv)
                                               .reap = reap,
                                               .shared = shared_memory,
                                               .companions = set_companions };
-    const uint64_t arg[1] = { (uint64_t)&mailbox };
+    const uint64_t arg[1] = { (uint64_t)&shared_page };
 
     (void)argc;
     (void)argv;
     /* The host reads and writes it where it lies: it must be there. */
-    memset(&mailbox, 0, sizeof(mailbox));
+    memset(&shared_page, 0, sizeof(shared_page));
     while (!checkpoint(ABI_MEASURE, 1, arg, 1))
-        order_run(&platform, &mailbox.order, &mailbox.answer);
+        command_run(&platform, &shared_page.command, &shared_page.reply);
     return 0;
 }

@@ -177,12 +177,12 @@ static void lookups(void)
     static double hit[ROUNDS], walk[ROUNDS], array[ROUNDS], gtree[ROUNDS], gtree_hot[ROUNDS];
     struct iopt_budget budget = { .tables_max = 1000 };
     uint64_t all_sum = 0, hot_sum = 0;
-    unsigned order[MAPPINGS];
+    unsigned command[MAPPINGS];
 
     must(iopt_create(&iopt, (1ull << 48) - 1, PAGE, &budget), "iopt");
     tree = g_tree_new_full(by_interval, NULL, NULL, NULL);
     for (unsigned i = 0; i < MAPPINGS; i++) {
-        order[i] = i;
+        command[i] = i;
         mapping[i] = (struct mapping){ .low = FIRST + i * PAGE,
                                        .high = FIRST + i * PAGE + PAGE - 1,
                                        .target = PAGE + (i * 7919ull % MAPPINGS) * PAGE,
@@ -190,15 +190,15 @@ static void lookups(void)
     }
     /* Made in random order, as buffers come and go. */
     for (unsigned i = MAPPINGS - 1; i; i--) {
-        unsigned k = (unsigned)rnd(i + 1), swap = order[i];
+        unsigned k = (unsigned)rnd(i + 1), swap = command[i];
 
-        order[i] = order[k];
-        order[k] = swap;
+        command[i] = command[k];
+        command[k] = swap;
     }
     for (unsigned i = 0; i < MAPPINGS; i++) {
         struct mapping *m = g_malloc(sizeof(*m));
 
-        *m = mapping[order[i]];
+        *m = mapping[command[i]];
         g_tree_insert(tree, m, m);
         must(iopt_map(&iopt, m->low, m->high, m->target, m->rights), "map");
     }

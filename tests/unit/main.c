@@ -16,7 +16,7 @@ static const struct {
 } suites[] = {
     { "measure", measure_suite },
     { "walks", walks_suite },
-    { "room", room_suite },
+    { "room", available_memory_suite },
     { "tables", tables_suite },
     { "compare", compare_suite },
     { "measure_files", measure_files_suite },

@@ -45,7 +45,7 @@ Suite *json_suite(void);
 Suite *harness_suite(void);
 Suite *measure_suite(void);
 Suite *walks_suite(void);
-Suite *room_suite(void);
+Suite *available_memory_suite(void);
 Suite *tables_suite(void);
 Suite *compare_suite(void);
 Suite *measure_files_suite(void);

@@ -84,11 +84,13 @@ static void open_session(unsigned cpus, bool device)
 /* What the kernel says to an operation. */
 static int64_t ask(uint64_t op, uint64_t count, uint64_t arg)
 {
-    const struct abi_order order = { .kind = ABI_ORDER_KERNEL, .count = count, .arg = { op, arg } };
-    struct abi_answer answer;
+    const struct abi_command command = { .kind = ABI_COMMAND_KERNEL,
+                                         .count = count,
+                                         .arg = { op, arg } };
+    struct abi_reply reply;
 
-    ck_assert_msg(session_order(&session, &order, &answer) == 0, "%s", session.failure);
-    return answer.status < 0 ? answer.status : (int64_t)answer.value[0];
+    ck_assert_msg(session_command(&session, &command, &reply) == 0, "%s", session.failure);
+    return reply.status < 0 ? reply.status : (int64_t)reply.value[0];
 }
 
 static struct abi_measure_area *find_area(void)
@@ -136,8 +138,8 @@ END_TEST
 
 START_TEST(without_what_it_takes)
 {
-    const struct abi_order order = { .kind = ABI_ORDER_KERNEL, .arg = { ABI_MEASURE_EMPTY } };
-    struct abi_answer answer;
+    const struct abi_command command = { .kind = ABI_COMMAND_KERNEL, .arg = { ABI_MEASURE_EMPTY } };
+    struct abi_reply reply;
 
     open_session(1, false);
     ck_assert_int_eq(ask(ABI_MEASURE_MMIO, 1, 0), -ABI_ENODEV);
@@ -145,17 +147,17 @@ START_TEST(without_what_it_takes)
     ck_assert_int_eq(ask(ABI_MEASURE_EMPTY, 1, 0), 1);
     session_close(&session);
     /* There is no kernel of the guest's in this process. */
-    native_order(&order, &answer);
-    ck_assert_int_eq(answer.status, -ABI_ENOSYS);
+    native_command(&command, &reply);
+    ck_assert_int_eq(reply.status, -ABI_ENOSYS);
 }
 END_TEST
 
 /* An eventfd interrupts the guest's program, as soon as it runs. */
 START_TEST(irqfd)
 {
-    const struct abi_order nothing = { .kind = ABI_ORDER_CLOCK };
+    const struct abi_command nothing = { .kind = ABI_COMMAND_CLOCK };
     struct abi_measure_area *area;
-    struct abi_answer answer;
+    struct abi_reply reply;
     const uint64_t one = 1;
     uint32_t before;
     int fd = eventfd(0, EFD_CLOEXEC);
@@ -166,7 +168,7 @@ START_TEST(irqfd)
     ck_assert_int_eq(irqfd_add_msi(&session.vm, fd, ABI_LAPIC_GPA, ABI_MEASURE_VECTOR), 0);
     before = area->rung;
     ck_assert_int_eq(write(fd, &one, sizeof(one)), sizeof(one));
-    ck_assert_int_eq(session_order(&session, &nothing, &answer), 0);
+    ck_assert_int_eq(session_command(&session, &nothing, &reply), 0);
     ck_assert_uint_eq(area->rung, before + 1);
     ck_assert_uint_gt(area->stamp, 0);
     ck_assert_int_eq(irqfd_add_msi(&session.vm, -1, ABI_LAPIC_GPA, ABI_MEASURE_VECTOR), -EBADF);

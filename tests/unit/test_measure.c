@@ -1,4 +1,4 @@
-/* Measuring: histograms, medians, figures; orders in the guest and in this process. */
+/* Measuring: histograms, medians, figures; commands in the guest and in this process. */
 #include <check.h>
 #include <errno.h>
 #include <math.h>
@@ -115,7 +115,7 @@ START_TEST(figures)
     measure_distribution(&run, &histogram, 1, 1000, "x/below/ns");
     measure_value(&run, 2, 1, 3, 9, "x/ratio");
     measure_count(&run, 24, "x/references");
-    measure_lack(&run, "no such pages", "x/%dg", 1);
+    measure_unavailable(&run, "no such pages", "x/%dg", 1);
     ck_assert_uint_eq(run.nfigures, 5);
     ck_assert_double_eq(measure_figure(&run, "x/a/ns")->value, (54 - 40) * 0.5);
     ck_assert_double_eq(measure_figure(&run, "x/a/ns")->max, (59 - 40) * 0.5);
@@ -159,141 +159,145 @@ END_TEST
 
 START_TEST(sentences)
 {
-    measure_say(&run, "One %s.", "thing");
-    measure_say(&run, "Another.");
+    measure_remark(&run, "One %s.", "thing");
+    measure_remark(&run, "Another.");
     ck_assert_str_eq(run.meaning, "One thing. Another.");
     for (unsigned i = 0; i < 1000; i++)
-        measure_say(&run, "More and more.");
+        measure_remark(&run, "More and more.");
     ck_assert_uint_lt(strlen(run.meaning), sizeof(run.meaning));
 }
 END_TEST
 
 START_TEST(native_orders)
 {
-    struct abi_order order = { .kind = ABI_ORDER_CLOCK, .count = 1000 };
-    struct abi_answer answer;
+    struct abi_command command = { .kind = ABI_COMMAND_CLOCK, .count = 1000 };
+    struct abi_reply reply;
 
-    native_order(&order, &answer);
-    ck_assert_int_eq(answer.status, 0);
-    ck_assert_uint_eq(answer.histogram.count, 1000);
-    ck_assert_uint_gt(answer.histogram.min, 0);
-    order = (struct abi_order){ .kind = ABI_ORDER_KINDS };
-    native_order(&order, &answer);
-    ck_assert_int_eq(answer.status, -ABI_ENOSYS);
-    order = (struct abi_order){ .kind = ABI_ORDER_MAP, .bytes = 64 * 4096, .page = ABI_PAGE_4K };
-    native_order(&order, &answer);
-    ck_assert_int_eq(answer.status, 0);
-    order = (struct abi_order){ .kind = ABI_ORDER_TOUCH,
-                                .va = answer.value[0],
-                                .bytes = 64 * 4096,
-                                .stride = 4096,
-                                .flags = ABI_TOUCH_WRITE | ABI_TOUCH_TIMED };
-    native_order(&order, &answer);
-    ck_assert_uint_eq(answer.histogram.count, 64);
-    order.kind = ABI_ORDER_UNMAP;
-    native_order(&order, &answer);
-    ck_assert_int_eq(answer.status, 0);
+    native_command(&command, &reply);
+    ck_assert_int_eq(reply.status, 0);
+    ck_assert_uint_eq(reply.histogram.count, 1000);
+    ck_assert_uint_gt(reply.histogram.min, 0);
+    command = (struct abi_command){ .kind = ABI_COMMAND_KINDS };
+    native_command(&command, &reply);
+    ck_assert_int_eq(reply.status, -ABI_ENOSYS);
+    command = (struct abi_command){ .kind = ABI_COMMAND_MAP,
+                                    .bytes = 64 * 4096,
+                                    .page = ABI_PAGE_4K };
+    native_command(&command, &reply);
+    ck_assert_int_eq(reply.status, 0);
+    command = (struct abi_command){ .kind = ABI_COMMAND_TOUCH,
+                                    .va = reply.value[0],
+                                    .bytes = 64 * 4096,
+                                    .stride = 4096,
+                                    .flags = ABI_TOUCH_WRITE | ABI_TOUCH_TIMED };
+    native_command(&command, &reply);
+    ck_assert_uint_eq(reply.histogram.count, 64);
+    command.kind = ABI_COMMAND_UNMAP;
+    native_command(&command, &reply);
+    ck_assert_int_eq(reply.status, 0);
 }
 END_TEST
 
 START_TEST(guest_orders)
 {
     const struct session_shape shape = { .memory_bytes = 64ull << 20, .cpus = 2 };
-    struct abi_order order = { .kind = ABI_ORDER_CLOCK, .count = 100 };
+    struct abi_command command = { .kind = ABI_COMMAND_CLOCK, .count = 100 };
     struct kvm_host host;
     static struct session session;
-    struct abi_answer answer;
+    struct abi_reply reply;
     struct paging_walk walk;
     char error[256];
     uint64_t va;
 
     ck_assert_int_eq(kvm_open(&host), 0);
     ck_assert_msg(session_open(&session, &host, &shape, error, sizeof(error)) == 0, "%s", error);
-    ck_assert_int_eq(session_order(&session, &order, &answer), 0);
-    ck_assert_int_eq(answer.status, 0);
-    ck_assert_uint_eq(answer.histogram.count, 100);
-    order = (struct abi_order){ .kind = ABI_ORDER_MAP, .bytes = 16 * 4096 };
-    ck_assert_int_eq(session_order(&session, &order, &answer), 0);
-    ck_assert_int_eq(answer.status, 0);
-    va = answer.value[0];
+    ck_assert_int_eq(session_command(&session, &command, &reply), 0);
+    ck_assert_int_eq(reply.status, 0);
+    ck_assert_uint_eq(reply.histogram.count, 100);
+    command = (struct abi_command){ .kind = ABI_COMMAND_MAP, .bytes = 16 * 4096 };
+    ck_assert_int_eq(session_command(&session, &command, &reply), 0);
+    ck_assert_int_eq(reply.status, 0);
+    va = reply.value[0];
     /* Mapped, but nothing is there before it is touched. */
     ck_assert_int_eq(session_walk(&session, va, &walk), -EFAULT);
     ck_assert_ptr_null(session_hva(&session, va));
-    order = (struct abi_order){ .kind = ABI_ORDER_TOUCH,
-                                .va = va,
-                                .bytes = 16 * 4096,
-                                .stride = 4096,
-                                .flags = ABI_TOUCH_TIMED };
-    ck_assert_int_eq(session_order(&session, &order, &answer), 0);
-    ck_assert_uint_eq(answer.histogram.count, 16);
+    command = (struct abi_command){ .kind = ABI_COMMAND_TOUCH,
+                                    .va = va,
+                                    .bytes = 16 * 4096,
+                                    .stride = 4096,
+                                    .flags = ABI_TOUCH_TIMED };
+    ck_assert_int_eq(session_command(&session, &command, &reply), 0);
+    ck_assert_uint_eq(reply.histogram.count, 16);
     for (unsigned i = 0; i < 16; i++)
         ck_assert_ptr_nonnull(session_hva(&session, va + i * 4096));
-    order = (struct abi_order){ .kind = ABI_ORDER_MAP, .bytes = 2 << 20, .page = ABI_PAGE_1G };
-    ck_assert_int_eq(session_order(&session, &order, &answer), 0);
-    ck_assert_int_eq(answer.status, -ABI_ENOMEM);
+    command = (struct abi_command){ .kind = ABI_COMMAND_MAP,
+                                    .bytes = 2 << 20,
+                                    .page = ABI_PAGE_1G };
+    ck_assert_int_eq(session_command(&session, &command, &reply), 0);
+    ck_assert_int_eq(reply.status, -ABI_ENOMEM);
     session_close(&session);
     kvm_close(&host);
 }
 END_TEST
 
-/* The same orders in this process and in the guest: what they count is the same. */
-static void changes_and_forks(int (*carry_out)(const struct abi_order *, struct abi_answer *),
+/* The same commands in this process and in the guest: what they count is the same. */
+static void changes_and_forks(int (*carry_out)(const struct abi_command *, struct abi_reply *),
                               unsigned others)
 {
-    struct abi_order order = { .kind = ABI_ORDER_MAP, .bytes = 16 * 4096 };
-    struct abi_answer answer;
+    struct abi_command command = { .kind = ABI_COMMAND_MAP, .bytes = 16 * 4096 };
+    struct abi_reply reply;
     uint64_t va;
 
-    ck_assert_int_eq(carry_out(&order, &answer), 0);
-    va = answer.value[0];
-    order = (struct abi_order){ .kind = ABI_ORDER_FORK,
-                                .va = va,
-                                .bytes = 16 * 4096,
-                                .stride = 4096,
-                                .count = 5,
-                                .flags = ABI_TOUCH_TIMED };
-    ck_assert_int_eq(carry_out(&order, &answer), 0);
-    ck_assert_uint_eq(answer.histogram.count, 5);
-    ck_assert_uint_gt(answer.value[ABI_FORK_TICKS], 0);
-    ck_assert_uint_gt(answer.value[ABI_FORK_ALL_TICKS], answer.value[ABI_FORK_TICKS]);
-    order.count = 17;
-    ck_assert_int_eq(carry_out(&order, &answer), -ABI_EINVAL);
-    order.count = 5;
-    order.bytes = 15 * 4096;
-    ck_assert_int_eq(carry_out(&order, &answer), -ABI_EINVAL);
-    order = (struct abi_order){ .kind = ABI_ORDER_COPY,
-                                .va = va,
-                                .bytes = 8 * 4096,
-                                .stride = 4096,
-                                .arg = { va + 8 * 4096 } };
-    ck_assert_int_eq(carry_out(&order, &answer), 0);
-    ck_assert_uint_gt(answer.value[0], 0);
-    order = (struct abi_order){ .kind = ABI_ORDER_DISCARD, .va = va, .bytes = 16 * 4096 };
-    ck_assert_int_eq(carry_out(&order, &answer), 0);
+    ck_assert_int_eq(carry_out(&command, &reply), 0);
+    va = reply.value[0];
+    command = (struct abi_command){ .kind = ABI_COMMAND_FORK,
+                                    .va = va,
+                                    .bytes = 16 * 4096,
+                                    .stride = 4096,
+                                    .count = 5,
+                                    .flags = ABI_TOUCH_TIMED };
+    ck_assert_int_eq(carry_out(&command, &reply), 0);
+    ck_assert_uint_eq(reply.histogram.count, 5);
+    ck_assert_uint_gt(reply.value[ABI_FORK_TICKS], 0);
+    ck_assert_uint_gt(reply.value[ABI_FORK_ALL_TICKS], reply.value[ABI_FORK_TICKS]);
+    command.count = 17;
+    ck_assert_int_eq(carry_out(&command, &reply), -ABI_EINVAL);
+    command.count = 5;
+    command.bytes = 15 * 4096;
+    ck_assert_int_eq(carry_out(&command, &reply), -ABI_EINVAL);
+    command = (struct abi_command){ .kind = ABI_COMMAND_COPY,
+                                    .va = va,
+                                    .bytes = 8 * 4096,
+                                    .stride = 4096,
+                                    .arg = { va + 8 * 4096 } };
+    ck_assert_int_eq(carry_out(&command, &reply), 0);
+    ck_assert_uint_gt(reply.value[0], 0);
+    command = (struct abi_command){ .kind = ABI_COMMAND_DISCARD, .va = va, .bytes = 16 * 4096 };
+    ck_assert_int_eq(carry_out(&command, &reply), 0);
     for (unsigned i = 0; i < 4; i++) {
-        order = (struct abi_order){ .kind = ABI_ORDER_CHANGE,
-                                    .count = 8,
-                                    .arg = { i & 1, i & 2 ? others : 0 } };
-        ck_assert_int_eq(carry_out(&order, &answer), 0);
-        ck_assert_uint_eq(answer.histogram.count, 8);
+        command = (struct abi_command){ .kind = ABI_COMMAND_CHANGE,
+                                        .count = 8,
+                                        .arg = { i & 1, i & 2 ? others : 0 } };
+        ck_assert_int_eq(carry_out(&command, &reply), 0);
+        ck_assert_uint_eq(reply.histogram.count, 8);
     }
-    order.arg[1] = 1000;
-    ck_assert_int_eq(carry_out(&order, &answer), -ABI_EINVAL);
+    command.arg[1] = 1000;
+    ck_assert_int_eq(carry_out(&command, &reply), -ABI_EINVAL);
 }
 
-static int in_this_process(const struct abi_order *order, struct abi_answer *answer)
+static int in_this_process(const struct abi_command *command, struct abi_reply *reply)
 {
-    native_order(order, answer);
-    return (int)answer->status;
+    native_command(command, reply);
+    return (int)reply->status;
 }
 
 static struct session guest_session;
 
-static int in_guest(const struct abi_order *order, struct abi_answer *answer)
+static int in_guest(const struct abi_command *command, struct abi_reply *reply)
 {
-    int err = session_order(&guest_session, order, answer);
+    int err = session_command(&guest_session, command, reply);
 
-    return err ? err : (int)answer->status;
+    return err ? err : (int)reply->status;
 }
 
 START_TEST(natively_changed_and_forked)
@@ -306,8 +310,8 @@ END_TEST
 START_TEST(in_guest_changed_and_forked)
 {
     const struct session_shape shape = { .memory_bytes = 64ull << 20, .cpus = 3 };
-    struct abi_order order = { .kind = ABI_ORDER_CHANGE, .count = 8, .arg = { 1, 2 } };
-    struct abi_answer answer;
+    struct abi_command command = { .kind = ABI_COMMAND_CHANGE, .count = 8, .arg = { 1, 2 } };
+    struct abi_reply reply;
     struct kvm_host host;
     char error[256];
 
@@ -316,13 +320,13 @@ START_TEST(in_guest_changed_and_forked)
                   error);
     changes_and_forks(in_guest, 2);
     ck_assert_uint_eq(guest_session.view.kernel.shootdowns, 2 * 8 * 2);
-    ck_assert_int_eq(in_guest(&order, &answer), 0);
+    ck_assert_int_eq(in_guest(&command, &reply), 0);
     ck_assert_uint_eq(guest_session.view.kernel.shootdowns, 3 * 8 * 2);
     /* More companions than CPUs. */
-    order.arg[1] = 3;
-    ck_assert_int_eq(in_guest(&order, &answer), -ABI_EINVAL);
-    order.arg[1] = 0;
-    ck_assert_int_eq(in_guest(&order, &answer), 0);
+    command.arg[1] = 3;
+    ck_assert_int_eq(in_guest(&command, &reply), -ABI_EINVAL);
+    command.arg[1] = 0;
+    ck_assert_int_eq(in_guest(&command, &reply), 0);
     ck_assert_uint_eq(guest_session.view.kernel.shootdowns, 3 * 8 * 2);
     session_close(&guest_session);
     kvm_close(&host);
@@ -333,17 +337,19 @@ END_TEST
 START_TEST(a_program_that_dies)
 {
     const struct session_shape shape = { .memory_bytes = 64ull << 20, .cpus = 1, .timeout_s = 20 };
-    struct abi_order order = { .kind = ABI_ORDER_TOUCH, .va = 0x1000, .bytes = 4096, .stride = 64 };
+    struct abi_command command = {
+        .kind = ABI_COMMAND_TOUCH, .va = 0x1000, .bytes = 4096, .stride = 64
+    };
     struct kvm_host host;
     static struct session session;
-    struct abi_answer answer;
+    struct abi_reply reply;
     char error[256];
 
     ck_assert_int_eq(kvm_open(&host), 0);
     ck_assert_msg(session_open(&session, &host, &shape, error, sizeof(error)) == 0, "%s", error);
-    ck_assert_int_eq(session_order(&session, &order, &answer), -ESHUTDOWN);
+    ck_assert_int_eq(session_command(&session, &command, &reply), -ESHUTDOWN);
     ck_assert_ptr_nonnull(strstr(session.failure, "the guest ended"));
-    ck_assert_int_eq(session_order(&session, &order, &answer), -ESHUTDOWN);
+    ck_assert_int_eq(session_command(&session, &command, &reply), -ESHUTDOWN);
     session_close(&session);
     kvm_close(&host);
 }
@@ -352,8 +358,8 @@ END_TEST
 Suite *measure_suite(void)
 {
     Suite *suite = suite_create("measure");
-    TCase *plain = tcase_create("plain"), *orders = tcase_create("orders");
-    TCase *guest = tcase_create("orders in a guest");
+    TCase *plain = tcase_create("plain"), *commands = tcase_create("commands");
+    TCase *guest = tcase_create("commands in a guest");
 
     tcase_add_checked_fixture(plain, setup, teardown);
     tcase_add_test(plain, buckets);
@@ -365,10 +371,10 @@ Suite *measure_suite(void)
     tcase_add_test(plain, crossovers);
     tcase_add_test(plain, sentences);
     suite_add_tcase(suite, plain);
-    tcase_set_timeout(orders, 60);
-    tcase_add_test(orders, native_orders);
-    tcase_add_test(orders, natively_changed_and_forked);
-    suite_add_tcase(suite, orders);
+    tcase_set_timeout(commands, 60);
+    tcase_add_test(commands, native_orders);
+    tcase_add_test(commands, natively_changed_and_forked);
+    suite_add_tcase(suite, commands);
     tcase_set_tags(guest, NEEDS_KVM);
     tcase_set_timeout(guest, 60);
     tcase_add_test(guest, guest_orders);

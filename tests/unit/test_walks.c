@@ -94,13 +94,13 @@ END_TEST
 #define NODES 4096
 
 /* The order of the pages that a chain visits; how long until it is back. */
-static unsigned follow(uint64_t start, unsigned order[NODES])
+static unsigned follow(uint64_t start, unsigned command[NODES])
 {
     uint64_t at = start;
     unsigned n = 0;
 
     do {
-        order[n++] = (unsigned)((at - start) / CHAIN_PAGE_BYTES);
+        command[n++] = (unsigned)((at - start) / CHAIN_PAGE_BYTES);
         at = *(uint64_t *)at;
     } while (at != start && n < NODES);
     return at == start ? n : 0;
@@ -112,18 +112,18 @@ static unsigned follow(uint64_t start, unsigned order[NODES])
  * deviations; neighbours follow each other about twice (Poisson), and the
  * bits of the steps say nothing.
  */
-static bool looks_random(const unsigned order[NODES])
+static bool looks_random(const unsigned command[NODES])
 {
     double runs = 1, expected = (2.0 * NODES - 1) / 3, deviation = (16.0 * NODES - 29) / 90;
     unsigned neighbours = 0, odd = 0;
 
     for (unsigned i = 1; i < NODES; i++) {
-        int step = (int)order[i] - (int)order[i - 1];
+        int step = (int)command[i] - (int)command[i - 1];
 
         neighbours += step == 1 || step == -1;
         odd += step & 1;
         if (i > 1)
-            runs += (step > 0) != (order[i - 1] > order[i - 2]);
+            runs += (step > 0) != (command[i - 1] > command[i - 2]);
     }
     return (runs - expected) * (runs - expected) < 25 * deviation && neighbours < 15 &&
            odd > NODES / 2 - 200 && odd < NODES / 2 + 200;
@@ -131,7 +131,7 @@ static bool looks_random(const unsigned order[NODES])
 
 START_TEST(random_cycle)
 {
-    static unsigned order[NODES], again[NODES];
+    static unsigned command[NODES], again[NODES];
     static bool seen[NODES];
     struct chain_place place = { .bytes = NODES * CHAIN_PAGE_BYTES,
                                  .packed_bytes = NODES * CHAIN_NODE_BYTES };
@@ -142,22 +142,22 @@ START_TEST(random_cycle)
         ck_assert_int_eq(chain_make(&place, place.bytes, seed), 0);
         ck_assert_uint_eq(follow(place.spread, again), NODES);
         ck_assert(looks_random(again));
-        ck_assert_mem_ne(order, again, sizeof(order));
-        memcpy(order, again, sizeof(order));
+        ck_assert_mem_ne(command, again, sizeof(command));
+        memcpy(command, again, sizeof(command));
     }
     memset(seen, 0, sizeof(seen));
     for (unsigned i = 0; i < NODES; i++) {
-        ck_assert(!seen[order[i]]);
-        seen[order[i]] = true;
+        ck_assert(!seen[command[i]]);
+        seen[command[i]] = true;
     }
     /* The same seed gives the same order. */
     ck_assert_int_eq(chain_make(&place, place.bytes, 20), 0);
     ck_assert_uint_eq(follow(place.spread, again), NODES);
-    ck_assert_mem_eq(order, again, sizeof(order));
+    ck_assert_mem_eq(command, again, sizeof(command));
     /* And what is not random does not look so: in order, and by a fixed step. */
     for (unsigned i = 0; i < NODES; i++)
-        order[i] = i, again[i] = i * 1663 % NODES;
-    ck_assert(!looks_random(order));
+        command[i] = i, again[i] = i * 1663 % NODES;
+    ck_assert(!looks_random(command));
     ck_assert(!looks_random(again));
 }
 END_TEST
@@ -166,20 +166,22 @@ START_TEST(chain_orders)
 {
     struct chain_place place = { .bytes = MIB, .packed_bytes = 64 << 10 };
     static struct chain_series series;
-    struct abi_order order = { .kind = ABI_ORDER_CHAIN_MAKE, .bytes = MIB, .count = 3, .seed = 1 };
-    struct abi_answer answer;
+    struct abi_command command = {
+        .kind = ABI_COMMAND_CHAIN_MAKE, .bytes = MIB, .count = 3, .seed = 1
+    };
+    struct abi_reply reply;
 
     ck_assert_int_eq(chain_map(&place, ABI_PAGE_4K, MIB, &place.spread), 0);
     ck_assert_int_eq(chain_map(&place, ABI_PAGE_4K, 64 << 10, &place.packed), 0);
-    order.va = place.spread;
-    ck_assert_int_lt(chain_order(&place, &order, &answer), 0);
-    order.count = 512;
-    ck_assert_int_lt(chain_order(&place, &order, &answer), 0);
-    order.count = 256;
-    order.seed = 0;
-    ck_assert_int_lt(chain_order(&place, &order, &answer), 0);
-    order.seed = 1;
-    ck_assert_int_eq(chain_order(&place, &order, &answer), 0);
+    command.va = place.spread;
+    ck_assert_int_lt(chain_order(&place, &command, &reply), 0);
+    command.count = 512;
+    ck_assert_int_lt(chain_order(&place, &command, &reply), 0);
+    command.count = 256;
+    command.seed = 0;
+    ck_assert_int_lt(chain_order(&place, &command, &reply), 0);
+    command.seed = 1;
+    ck_assert_int_eq(chain_order(&place, &command, &reply), 0);
     ck_assert_int_eq(chain_make(&place, MIB, 7), 0);
     for (unsigned i = 0; i < CHAIN_SAMPLES + 2; i++)
         ck_assert_int_eq(chain_follow(&place, MIB, 1, &series), 0);

@@ -11,46 +11,46 @@
 #define BYTES (2ull << 20)
 #define COUNT 3000
 
-static struct abi_order work(unsigned workload, uint64_t va, uint64_t seed)
+static struct abi_command work(unsigned workload, uint64_t va, uint64_t seed)
 {
-    return (struct abi_order){ .kind = ABI_ORDER_WORKLOAD,
-                               .va = va,
-                               .bytes = BYTES,
-                               .count = COUNT,
-                               .seed = seed,
-                               .arg = { workload } };
+    return (struct abi_command){ .kind = ABI_COMMAND_WORKLOAD,
+                                 .va = va,
+                                 .bytes = BYTES,
+                                 .count = COUNT,
+                                 .seed = seed,
+                                 .arg = { workload } };
 }
 
 static void *map_native(enum abi_page_kind page)
 {
-    const struct abi_order order = { .kind = ABI_ORDER_MAP, .bytes = BYTES, .page = page };
-    struct abi_answer answer;
+    const struct abi_command command = { .kind = ABI_COMMAND_MAP, .bytes = BYTES, .page = page };
+    struct abi_reply reply;
 
-    native_order(&order, &answer);
-    ck_assert_int_eq(answer.status, 0);
-    return (void *)answer.value[0];
+    native_command(&command, &reply);
+    ck_assert_int_eq(reply.status, 0);
+    return (void *)reply.value[0];
 }
 
 static void build_native(unsigned workload, void *memory, uint64_t seed)
 {
-    struct abi_order order = work(workload, (uint64_t)memory, seed);
-    struct abi_answer answer;
+    struct abi_command command = work(workload, (uint64_t)memory, seed);
+    struct abi_reply reply;
 
-    order.flags = ABI_WORKLOAD_BUILD;
-    native_order(&order, &answer);
-    ck_assert_int_eq(answer.status, 0);
+    command.flags = ABI_WORKLOAD_BUILD;
+    native_command(&command, &reply);
+    ck_assert_int_eq(reply.status, 0);
 }
 
-static struct abi_answer run_native(unsigned workload, void *memory, uint64_t seed)
+static struct abi_reply run_native(unsigned workload, void *memory, uint64_t seed)
 {
-    const struct abi_order order = work(workload, (uint64_t)memory, seed);
-    struct abi_answer answer;
+    const struct abi_command command = work(workload, (uint64_t)memory, seed);
+    struct abi_reply reply;
 
-    native_order(&order, &answer);
-    ck_assert_int_eq(answer.status, 0);
-    ck_assert_uint_gt(answer.value[0], 0);
-    ck_assert_uint_ge(answer.value[2], COUNT);
-    return answer;
+    native_command(&command, &reply);
+    ck_assert_int_eq(reply.status, 0);
+    ck_assert_uint_gt(reply.value[0], 0);
+    ck_assert_uint_ge(reply.value[2], COUNT);
+    return reply;
 }
 
 /* Each number comes exactly once, whatever the width. */
@@ -76,7 +76,7 @@ END_TEST
 START_TEST(of_the_same_work)
 {
     void *small = map_native(ABI_PAGE_4K), *large = map_native(ABI_PAGE_2M);
-    struct abi_answer a, b;
+    struct abi_reply a, b;
 
     build_native((unsigned)_i, small, 1);
     build_native((unsigned)_i, large, 1);
@@ -116,49 +116,49 @@ END_TEST
 
 START_TEST(that_cannot_be)
 {
-    struct abi_order order = work(ABI_WORKLOADS, 0x1000, 1);
-    struct abi_answer answer;
+    struct abi_command command = work(ABI_WORKLOADS, 0x1000, 1);
+    struct abi_reply reply;
 
-    native_order(&order, &answer);
-    ck_assert_int_eq(answer.status, -ABI_EINVAL);
-    order = work(ABI_WORKLOAD_GUPS, 0x1000, 0);
-    native_order(&order, &answer);
-    ck_assert_int_eq(answer.status, -ABI_EINVAL);
-    order = work(ABI_WORKLOAD_GUPS, 0x1000, 1);
-    order.bytes = 3 << 20;
-    native_order(&order, &answer);
-    ck_assert_int_eq(answer.status, -ABI_EINVAL);
-    order.bytes = 1 << 19;
-    native_order(&order, &answer);
-    ck_assert_int_eq(answer.status, -ABI_EINVAL);
+    native_command(&command, &reply);
+    ck_assert_int_eq(reply.status, -ABI_EINVAL);
+    command = work(ABI_WORKLOAD_GUPS, 0x1000, 0);
+    native_command(&command, &reply);
+    ck_assert_int_eq(reply.status, -ABI_EINVAL);
+    command = work(ABI_WORKLOAD_GUPS, 0x1000, 1);
+    command.bytes = 3 << 20;
+    native_command(&command, &reply);
+    ck_assert_int_eq(reply.status, -ABI_EINVAL);
+    command.bytes = 1 << 19;
+    native_command(&command, &reply);
+    ck_assert_int_eq(reply.status, -ABI_EINVAL);
 }
 END_TEST
 
 START_TEST(in_a_guest)
 {
     const struct session_shape shape = { .memory_bytes = 64ull << 20, .cpus = 1 };
-    struct abi_order order = { .kind = ABI_ORDER_MAP, .bytes = BYTES };
+    struct abi_command command = { .kind = ABI_COMMAND_MAP, .bytes = BYTES };
     void *memory = map_native(ABI_PAGE_4K);
     static struct session session;
-    struct abi_answer answer;
+    struct abi_reply reply;
     struct kvm_host host;
     char error[256];
     uint64_t va;
 
     ck_assert_int_eq(kvm_open(&host), 0);
     ck_assert_msg(session_open(&session, &host, &shape, error, sizeof(error)) == 0, "%s", error);
-    ck_assert_int_eq(session_order(&session, &order, &answer), 0);
-    va = answer.value[0];
+    ck_assert_int_eq(session_command(&session, &command, &reply), 0);
+    va = reply.value[0];
     for (unsigned i = 0; i < ABI_WORKLOADS; i++) {
         build_native(i, memory, 3);
-        order = work(i, va, 3);
-        order.flags = ABI_WORKLOAD_BUILD;
-        ck_assert_int_eq(session_order(&session, &order, &answer), 0);
-        ck_assert_int_eq(answer.status, 0);
-        order = work(i, va, 8);
-        ck_assert_int_eq(session_order(&session, &order, &answer), 0);
-        ck_assert_int_eq(answer.status, 0);
-        ck_assert_uint_eq(answer.value[1], run_native(i, memory, 8).value[1]);
+        command = work(i, va, 3);
+        command.flags = ABI_WORKLOAD_BUILD;
+        ck_assert_int_eq(session_command(&session, &command, &reply), 0);
+        ck_assert_int_eq(reply.status, 0);
+        command = work(i, va, 8);
+        ck_assert_int_eq(session_command(&session, &command, &reply), 0);
+        ck_assert_int_eq(reply.status, 0);
+        ck_assert_uint_eq(reply.value[1], run_native(i, memory, 8).value[1]);
     }
     session_close(&session);
     kvm_close(&host);

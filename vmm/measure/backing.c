@@ -88,7 +88,7 @@ const char *backing_shortage(enum memory_backing backing)
     return why[backing];
 }
 
-static uint64_t room_for(uint64_t bytes)
+static uint64_t available_for(uint64_t bytes)
 {
     return KERNEL_BYTES + 2 * bytes + bytes / 32 + 2 * MEMORY_HUGE_BYTES;
 }
@@ -100,12 +100,12 @@ bool backing_shape(const struct measure_host *host, enum memory_backing backing,
 
     if (!available)
         return false;
-    memory = room_for(*bytes) + (host->interprets ? 0 : 2 * MEMORY_GIANT_BYTES);
+    memory = available_for(*bytes) + (host->interprets ? 0 : 2 * MEMORY_GIANT_BYTES);
     memory = (memory + MIB - 1) & ~(MIB - 1);
     memory = (memory + unit - 1) / unit * unit;
     if (memory > available)
         memory = available / unit * unit;
-    while (*bytes >= BYTES_LEAST && room_for(*bytes) > memory)
+    while (*bytes >= BYTES_LEAST && available_for(*bytes) > memory)
         *bytes /= 2;
     *shape = (struct session_shape){
         .memory_bytes = memory, .cpus = 1, .backing = backing, .timeout_s = 240

@@ -207,7 +207,7 @@ static int start_at(const struct bare *bare, enum bare_event event)
 int bare_run(struct bare *bare, enum bare_event event, uint64_t ticks[BARE_SAMPLES],
              uint64_t *exits)
 {
-    const uint32_t answer = EVENT_ANSWER;
+    const uint32_t reply = EVENT_ANSWER;
     struct kvm_run *run = bare->run;
     int err = start_at(bare, event);
 
@@ -221,9 +221,9 @@ int bare_run(struct bare *bare, enum bare_event event, uint64_t ticks[BARE_SAMPL
             break;
         ++*exits;
         if (run->exit_reason == KVM_EXIT_IO && run->io.port == EVENT_PORT)
-            memcpy((char *)run + run->io.data_offset, &answer, sizeof(answer));
+            memcpy((char *)run + run->io.data_offset, &reply, sizeof(reply));
         else if (run->exit_reason == KVM_EXIT_MMIO && run->mmio.phys_addr == DEVICE_GPA)
-            memcpy(run->mmio.data, &answer, sizeof(answer));
+            memcpy(run->mmio.data, &reply, sizeof(reply));
         else
             err = -EPROTO;
     }

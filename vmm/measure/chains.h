@@ -25,9 +25,9 @@ struct chain_series {
     double spread[CHAIN_SAMPLES], packed[CHAIN_SAMPLES];
 };
 
-/* An order at a place, in the guest or here: 0, its own -ABI_E*, or session_order's -errno. */
-int chain_order(const struct chain_place *place, const struct abi_order *order,
-                struct abi_answer *answer);
+/* A command at a place, in the guest or here: 0, its own -ABI_E*, or session_command's -errno. */
+int chain_order(const struct chain_place *place, const struct abi_command *command,
+                struct abi_reply *reply);
 
 /* Maps memory there by pages of that kind, as many as it takes, and touches `bytes` of it.
  * As chain_order. */

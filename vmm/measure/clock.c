@@ -12,50 +12,50 @@
 
 #define FLOOR_PAIRS 2000
 
-static struct abi_order pairs(uint64_t count)
+static struct abi_command pairs(uint64_t count)
 {
-    return (struct abi_order){ .kind = ABI_ORDER_CLOCK, .count = count };
+    return (struct abi_command){ .kind = ABI_COMMAND_CLOCK, .count = count };
 }
 
 int clock_floor(struct session *session, double *ticks)
 {
-    const struct abi_order order = pairs(FLOOR_PAIRS);
-    struct abi_answer answer;
-    int err = session_order(session, &order, &answer);
+    const struct abi_command command = pairs(FLOOR_PAIRS);
+    struct abi_reply reply;
+    int err = session_command(session, &command, &reply);
 
-    *ticks = (double)answer.histogram.min;
+    *ticks = (double)reply.histogram.min;
     return err;
 }
 
 double clock_floor_native(void)
 {
-    const struct abi_order order = pairs(FLOOR_PAIRS);
-    struct abi_answer answer;
+    const struct abi_command command = pairs(FLOOR_PAIRS);
+    struct abi_reply reply;
 
-    native_order(&order, &answer);
-    return (double)answer.histogram.min;
+    native_command(&command, &reply);
+    return (double)reply.histogram.min;
 }
 
 /* Turn by turn in the guest and here, so that what else the machine does meets both. */
 static int take_turns(struct measure_run *run, struct session *session, unsigned turns,
                       uint64_t each, struct abi_histogram both[2])
 {
-    const struct abi_order order = pairs(each), nothing = pairs(0);
+    const struct abi_command command = pairs(each), nothing = pairs(0);
     double trips[64], low, high, median;
-    struct abi_answer answer;
+    struct abi_reply reply;
 
     for (unsigned i = 0; i < turns; i++) {
         uint64_t start = monotonic_ns();
-        int err = session_order(session, &nothing, &answer);
+        int err = session_command(session, &nothing, &reply);
 
         trips[i] = (double)(monotonic_ns() - start);
         measure_progress(run, (double)i / turns, "empty pairs");
-        err = err ? err : session_order(session, &order, &answer);
+        err = err ? err : session_command(session, &command, &reply);
         if (err)
             return err;
-        histogram_merge(&both[0], &answer.histogram);
-        native_order(&order, &answer);
-        histogram_merge(&both[1], &answer.histogram);
+        histogram_merge(&both[0], &reply.histogram);
+        native_command(&command, &reply);
+        histogram_merge(&both[1], &reply.histogram);
     }
     median = measure_median(trips, turns, &low, &high);
     measure_value(run, median, low, high, turns, "clock/vm/order-round-trip/ns");
@@ -72,15 +72,16 @@ static void report(struct measure_run *run, double tsc_hz, const struct abi_hist
     measure_value(run, native > 0 ? vm / native : NAN, NAN, NAN, 1, "clock/vm-vs-native/ratio");
     measure_value(run, tsc_hz, NAN, NAN, 1, "clock/tsc/hz");
     measure_count(run, both[0].count, "clock/vm/pairs");
-    measure_say(run,
-                "Measuring nothing takes %.0f ns in the guest and %.0f ns natively; the least of "
-                "it is subtracted from every single measurement below.",
-                vm * ns_per_tick, native * ns_per_tick);
+    measure_remark(
+        run,
+        "Measuring nothing takes %.0f ns in the guest and %.0f ns natively; the least of "
+        "it is subtracted from every single measurement below.",
+        vm * ns_per_tick, native * ns_per_tick);
     if (vm > 3 * native)
-        measure_say(run, "The guest pays much more: reading its clock leaves the guest here, or "
-                         "is emulated. Figures of single events are less certain for it.");
+        measure_remark(run, "The guest pays much more: reading its clock leaves the guest here, or "
+                            "is emulated. Figures of single events are less certain for it.");
     else
-        measure_say(run, "The two are alike: reading the clock does not leave the guest.");
+        measure_remark(run, "The two are alike: reading the clock does not leave the guest.");
 }
 
 static int run_clock(struct measure_run *run)
@@ -109,6 +110,6 @@ const struct measure_experiment measure_clock = {
         "A pair of looks at the time stamp counter with nothing between them (lfence, rdtsc, "
         "lfence; then rdtscp, lfence), in ring 3 of the guest and, the same code, in this "
         "process, in batches by turns: 16 of 250 pairs when quick, else 64 of 5000. One batch of "
-        "no pairs gives the round trip of an order: host, guest, and back with the world at rest.",
+        "no pairs gives the round trip of a command: host, guest, and back with the world at rest.",
     .run = run_clock,
 };

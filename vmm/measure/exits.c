@@ -58,14 +58,16 @@ static int prepare(void *owner, struct session *session)
     return bus_add(&vm->pio, &x->stamp_port);
 }
 
-int exits_order(struct exits *x, enum abi_measure_op op, uint64_t count, uint64_t arg)
+int exits_command(struct exits *x, enum abi_measure_op op, uint64_t count, uint64_t arg)
 {
-    const struct abi_order order = { .kind = ABI_ORDER_KERNEL, .count = count, .arg = { op, arg } };
-    struct abi_answer answer;
-    int err = session_order(&x->session, &order, &answer);
+    const struct abi_command command = { .kind = ABI_COMMAND_KERNEL,
+                                         .count = count,
+                                         .arg = { op, arg } };
+    struct abi_reply reply;
+    int err = session_command(&x->session, &command, &reply);
 
     if (!err)
-        x->status = answer.status < 0 ? answer.status : (int64_t)answer.value[0];
+        x->status = reply.status < 0 ? reply.status : (int64_t)reply.value[0];
     return err;
 }
 
@@ -94,7 +96,7 @@ static int open_machine(struct exits *x)
     if (err)
         return err;
     x->ns_per_tick = 1e9 / (double)x->session.tsc_hz;
-    err = exits_order(x, ABI_MEASURE_AREA, 0, 0);
+    err = exits_command(x, ABI_MEASURE_AREA, 0, 0);
     x->area = err || x->status < 0
                   ? NULL
                   : memory_at(&x->session.vm.memory, (uint64_t)x->status, sizeof(*x->area));
@@ -112,12 +114,12 @@ static int wait_figure(struct exits *x, enum abi_measure_op op, unsigned count, 
                        const char *name)
 {
     struct abi_histogram histogram = { 0 };
-    int err = exits_order(x, op, count, arg);
+    int err = exits_command(x, op, count, arg);
 
     if (err)
         return err;
     if (x->status < 0) {
-        measure_lack(x->run, exits_why(x->status), "exits/%s/ns", name);
+        measure_unavailable(x->run, exits_why(x->status), "exits/%s/ns", name);
         return 0;
     }
     for (unsigned i = 0; i < count; i++) {
@@ -150,7 +152,7 @@ static void lack_interrupts(struct exits *x, const char *why)
                                          "hlt/kick-to-after-hlt" };
 
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        measure_lack(x->run, why, "exits/%s/ns", names[i]);
+        measure_unavailable(x->run, why, "exits/%s/ns", names[i]);
 }
 
 static int signal_figures(struct exits *x, unsigned count)
@@ -163,14 +165,14 @@ static int signal_figures(struct exits *x, unsigned count)
     if (!together) {
         const char *why = "the guest's and the host's time stamp counters do not run together here";
 
-        measure_lack(x->run, why, "exits/ioeventfd/to-thread/ns");
+        measure_unavailable(x->run, why, "exits/ioeventfd/to-thread/ns");
         lack_interrupts(x, why);
         return 0;
     }
     measure_value(x->run, x->offset_slack * x->ns_per_tick, NAN, NAN, 1,
                   "exits/clock-offset-slack/ns");
     if (x->store_error)
-        measure_lack(x->run, EXITS_NO_STORE, "exits/ioeventfd/to-thread/ns");
+        measure_unavailable(x->run, EXITS_NO_STORE, "exits/ioeventfd/to-thread/ns");
     else
         err = exits_signals_store_to_thread(x, count);
     if (err)
@@ -204,24 +206,28 @@ static void say(const struct exits *x)
     double pio = ns_of(run, "exits/pio/ns"), cpuid = ns_of(run, "exits/cpuid/ns");
     double ratio = ns_of(run, "exits/pio/vs-bare/ratio");
 
-    measure_say(run,
-                "A port read that strata answers takes the guest %.0f ns, %.2f times that of a "
-                "bare KVM_RUN loop; what KVM answers by itself (CPUID) takes %.0f ns.",
-                pio, ratio, cpuid);
+    measure_remark(run,
+                   "A port read that strata answers takes the guest %.0f ns, %.2f times that of a "
+                   "bare KVM_RUN loop; what KVM answers by itself (CPUID) takes %.0f ns.",
+                   pio, ratio, cpuid);
     if (apart(run, "exits/pio/vs-bare/ratio") || apart(run, "exits/mmio/vs-bare/ratio") ||
         apart(run, "exits/cpuid/vs-bare/ratio"))
-        measure_say(run, "Not all of the three ratios to the bare loop are within 15 %% of 1: too "
-                         "much else went on, measure again.");
+        measure_remark(run,
+                       "Not all of the three ratios to the bare loop are within 15 %% of 1: too "
+                       "much else went on, measure again.");
     if (run->host->interprets)
-        measure_say(run, "Here KVM interprets the guest's kernel code, at about 1 us an "
-                         "instruction: CPUID and MSR reads are interpreted like all else and exit "
-                         "nowhere, and handlers and waits of the kernel pay the same.");
+        measure_remark(run,
+                       "Here KVM interprets the guest's kernel code, at about 1 us an "
+                       "instruction: CPUID and MSR reads are interpreted like all else and exit "
+                       "nowhere, and handlers and waits of the kernel pay the same.");
     else if (run->host->virtual_machine)
-        measure_say(run, "This machine is itself virtual: each exit of its guests may be several "
-                         "of its own.");
+        measure_remark(run,
+                       "This machine is itself virtual: each exit of its guests may be several "
+                       "of its own.");
     if (run->host->cpus < 2)
-        measure_say(run, "With one host CPU, what goes from one thread or vCPU to another includes "
-                         "the change between them.");
+        measure_remark(run,
+                       "With one host CPU, what goes from one thread or vCPU to another includes "
+                       "the change between them.");
 }
 
 static int measure_all(struct exits *x)

@@ -51,7 +51,7 @@ struct exits {
  * One operation of the guest's kernel; its samples are in the area. 0, with x->status; or
  * -errno: the machine is gone, and x->session.failure says why.
  */
-int exits_order(struct exits *x, enum abi_measure_op op, uint64_t count, uint64_t arg);
+int exits_command(struct exits *x, enum abi_measure_op op, uint64_t count, uint64_t arg);
 
 /* The host's time stamp counter, everything before it done. */
 static inline uint64_t exits_clock(void)
@@ -62,7 +62,7 @@ static inline uint64_t exits_clock(void)
     return (uint64_t)hi << 32 | lo;
 }
 
-/* What the status of an order means, for a figure that is not there. */
+/* What the status of a command means, for a figure that is not there. */
 const char *exits_why(int64_t status);
 
 #endif

@@ -27,9 +27,9 @@ struct event {
     enum abi_measure_op op;
     uint64_t arg;
     enum side answers;
-    uint32_t answer; /* THIS_VALUE: what the guest must have got */
-    int bare;        /* the same in the bare machine; < 0: not there */
-    unsigned times;  /* it happens in each pair */
+    uint32_t reply; /* THIS_VALUE: what the guest must have got */
+    int bare;       /* the same in the bare machine; < 0: not there */
+    unsigned times; /* it happens in each pair */
 };
 
 enum {
@@ -83,7 +83,7 @@ static int do_event(struct exits *x, unsigned event)
     /* KVM's module knows which of the two the CPU has. */
     if (event == EVENT_HYPERCALL && !strcmp(x->run->host->kvm->module, "kvm_amd"))
         op = ABI_MEASURE_VMMCALL;
-    return exits_order(x, op, ABI_MEASURE_SAMPLES, events[event].arg);
+    return exits_command(x, op, ABI_MEASURE_SAMPLES, events[event].arg);
 }
 
 static int by_ticks(const void *a, const void *b)
@@ -124,9 +124,9 @@ static int guest_batch(struct exits *x, unsigned event, struct timing *t, double
                  exits_why(x->status));
         return -EIO;
     }
-    if (events[event].answers == THIS_VALUE && x->area->result != events[event].answer) {
+    if (events[event].answers == THIS_VALUE && x->area->result != events[event].reply) {
         snprintf(x->run->error, sizeof(x->run->error), "%s: the guest got 0x%x, not 0x%x",
-                 events[event].name, x->area->result, events[event].answer);
+                 events[event].name, x->area->result, events[event].reply);
         return -EPROTO;
     }
     for (unsigned i = 0; i < ABI_MEASURE_SAMPLES; i++)
@@ -198,7 +198,7 @@ static void report_turns(struct exits *x, struct timing *t)
         int b = events[i].bare;
 
         if (why)
-            measure_lack(x->run, why, "exits/%s/ns", name);
+            measure_unavailable(x->run, why, "exits/%s/ns", name);
         else
             measure_distribution(x->run, &t->guest[i], ns, floor, "exits/%s/ns", name);
         if (b < 0)
@@ -215,7 +215,7 @@ struct served {
     uint64_t io, mmio, rdmsr, hypercalls;
 };
 
-/* Between orders. Rings and yields are exits by ports, too. */
+/* Between commands. Rings and yields are exits by ports, too. */
 static struct served count_served(struct exits *x)
 {
     static const char *const names[] = { "hypercalls" };

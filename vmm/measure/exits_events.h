@@ -4,7 +4,7 @@
 
 #include "vmm/measure/exits.h"
 
-/* All figures of these events. 0; -errno as exits_order, or with run->error set. */
+/* All figures of these events. 0; -errno as exits_command, or with run->error set. */
 int exits_events(struct exits *x);
 
 #endif

@@ -61,11 +61,11 @@ static int signal_fd(int fd)
     return write(fd, &one, sizeof(one)) == sizeof(one) ? 0 : -errno;
 }
 
-/* An order with a thread beside it, which ends with it. */
+/* A command with a thread beside it, which ends with it. */
 static int with_thread(struct exits *x, struct beside *b, void *(*body)(void *), int wake_fd,
-                       const struct abi_order *order)
+                       const struct abi_command *command)
 {
-    struct abi_answer answer;
+    struct abi_reply reply;
     pthread_t thread;
     int err;
 
@@ -76,8 +76,8 @@ static int with_thread(struct exits *x, struct beside *b, void *(*body)(void *),
                  strerror(-err));
         return err;
     }
-    err = session_order(&x->session, order, &answer);
-    x->status = err ? err : answer.status;
+    err = session_command(&x->session, command, &reply);
+    x->status = err ? err : reply.status;
     if (x->status < 0) {
         __atomic_store_n(&b->giving_up, true, __ATOMIC_RELEASE);
         if (wake_fd >= 0)
@@ -87,9 +87,9 @@ static int with_thread(struct exits *x, struct beside *b, void *(*body)(void *),
     return err;
 }
 
-static struct abi_order kernel_order(enum abi_measure_op op, uint64_t count, uint64_t arg)
+static struct abi_command kernel_command(enum abi_measure_op op, uint64_t count, uint64_t arg)
 {
-    return (struct abi_order){ .kind = ABI_ORDER_KERNEL, .count = count, .arg = { op, arg } };
+    return (struct abi_command){ .kind = ABI_COMMAND_KERNEL, .count = count, .arg = { op, arg } };
 }
 
 /* Ticks from `begin` to `end`, at least 0: clocks are compared to so much only. */
@@ -121,7 +121,7 @@ int exits_signals_compare_clocks(struct exits *x, bool *together)
 
     *together = false;
     x->nstamps = 0;
-    err = exits_order(x, ABI_MEASURE_PIO, ABI_MEASURE_SAMPLES, EXITS_STAMP_PORT);
+    err = exits_command(x, ABI_MEASURE_PIO, ABI_MEASURE_SAMPLES, EXITS_STAMP_PORT);
     if (err || x->status < 0)
         return err;
     /* Between its two looks the guest was here: each time says where the offset must lie. */
@@ -161,15 +161,16 @@ static void *listen_to_stores(void *arg)
 
 int exits_signals_store_to_thread(struct exits *x, unsigned count)
 {
-    const struct abi_order order = kernel_order(ABI_MEASURE_STORE_TURN, count, EXITS_STORE_OFFSET);
+    const struct abi_command command = kernel_command(ABI_MEASURE_STORE_TURN, count,
+                                                      EXITS_STORE_OFFSET);
     struct beside b = { .x = x, .count = count };
     struct abi_histogram histogram = { 0 };
-    int err = with_thread(x, &b, listen_to_stores, x->store_fd, &order);
+    int err = with_thread(x, &b, listen_to_stores, x->store_fd, &command);
 
     if (err)
         return err;
     if (x->status < 0) {
-        measure_lack(x->run, exits_why(x->status), "exits/ioeventfd/to-thread/ns");
+        measure_unavailable(x->run, exits_why(x->status), "exits/ioeventfd/to-thread/ns");
         return 0;
     }
     for (unsigned i = 0; i < b.done; i++)
@@ -203,20 +204,20 @@ static void *interrupt_running(void *arg)
 /* A word of the guest program's memory that both sides see. */
 static int share_word(struct exits *x, struct beside *b)
 {
-    struct abi_order order = { .kind = ABI_ORDER_MAP, .bytes = 4096 };
-    struct abi_answer answer;
-    int err = session_order(&x->session, &order, &answer);
+    struct abi_command command = { .kind = ABI_COMMAND_MAP, .bytes = 4096 };
+    struct abi_reply reply;
+    int err = session_command(&x->session, &command, &reply);
 
-    if (err || answer.status)
+    if (err || reply.status)
         return err ? err : -ENOMEM;
-    b->word_va = answer.value[0];
-    order = (struct abi_order){ .kind = ABI_ORDER_TOUCH,
-                                .va = b->word_va,
-                                .bytes = 4096,
-                                .stride = 4096,
-                                .flags = ABI_TOUCH_WRITE };
-    err = session_order(&x->session, &order, &answer);
-    if (err || answer.status)
+    b->word_va = reply.value[0];
+    command = (struct abi_command){ .kind = ABI_COMMAND_TOUCH,
+                                    .va = b->word_va,
+                                    .bytes = 4096,
+                                    .stride = 4096,
+                                    .flags = ABI_TOUCH_WRITE };
+    err = session_command(&x->session, &command, &reply);
+    if (err || reply.status)
         return err ? err : -ENOMEM;
     b->word = session_hva(&x->session, b->word_va);
     return b->word ? 0 : -EFAULT;
@@ -224,24 +225,26 @@ static int share_word(struct exits *x, struct beside *b)
 
 static int drop_word(struct exits *x, const struct beside *b)
 {
-    const struct abi_order order = { .kind = ABI_ORDER_UNMAP, .va = b->word_va, .bytes = 4096 };
-    struct abi_answer answer;
+    const struct abi_command command = { .kind = ABI_COMMAND_UNMAP,
+                                         .va = b->word_va,
+                                         .bytes = 4096 };
+    struct abi_reply reply;
 
-    return session_order(&x->session, &order, &answer);
+    return session_command(&x->session, &command, &reply);
 }
 
 int exits_signals_irqfd_running(struct exits *x, unsigned count)
 {
     struct beside b = { .x = x, .count = count };
     struct abi_histogram histogram = { 0 };
-    struct abi_order order = { .kind = ABI_ORDER_WAIT };
+    struct abi_command command = { .kind = ABI_COMMAND_WAIT };
     int err = share_word(x, &b);
 
     if (err)
         return err;
-    order.va = b.word_va;
-    order.count = 20 * x->session.tsc_hz;
-    err = with_thread(x, &b, interrupt_running, -1, &order);
+    command.va = b.word_va;
+    command.count = 20 * x->session.tsc_hz;
+    err = with_thread(x, &b, interrupt_running, -1, &command);
     if (!err)
         err = drop_word(x, &b);
     if (err)
@@ -272,16 +275,16 @@ static void *interrupt_halted(void *arg)
 
 int exits_signals_irqfd_halted(struct exits *x, unsigned count)
 {
-    const struct abi_order order = kernel_order(ABI_MEASURE_HALT, count, 0);
+    const struct abi_command command = kernel_command(ABI_MEASURE_HALT, count, 0);
     struct beside b = { .x = x, .count = count };
     struct abi_histogram handler = { 0 }, after = { 0 };
-    int err = with_thread(x, &b, interrupt_halted, -1, &order);
+    int err = with_thread(x, &b, interrupt_halted, -1, &command);
 
     if (err)
         return err;
     if (x->status < 0) {
-        measure_lack(x->run, exits_why(x->status), "exits/irqfd/halted/to-handler/ns");
-        measure_lack(x->run, exits_why(x->status), "exits/hlt/kick-to-after-hlt/ns");
+        measure_unavailable(x->run, exits_why(x->status), "exits/irqfd/halted/to-handler/ns");
+        measure_unavailable(x->run, exits_why(x->status), "exits/hlt/kick-to-after-hlt/ns");
         return 0;
     }
     for (unsigned i = 0; i < b.done; i++) {

@@ -1,6 +1,6 @@
 /*
  * The experiment `exits`: what goes between the guest and threads of the host. Each function
- * makes its figures and returns 0, or -errno as exits_order.
+ * makes its figures and returns 0, or -errno as exits_command.
  */
 #ifndef STRATA_MEASURE_EXITS_SIGNALS_H
 #define STRATA_MEASURE_EXITS_SIGNALS_H

@@ -20,13 +20,13 @@ static uint64_t repetitions(const struct faults *faults, bool huge)
     return huge ? 4 : faults->run->quick ? 24 : 400;
 }
 
-static struct abi_order order_of(const struct faults *faults, const struct change *change,
-                                 bool huge, unsigned others)
+static struct abi_command command_of(const struct faults *faults, const struct change *change,
+                                     bool huge, unsigned others)
 {
-    return (struct abi_order){ .kind = ABI_ORDER_CHANGE,
-                               .page = huge ? ABI_PAGE_2M : ABI_PAGE_4K,
-                               .count = repetitions(faults, huge),
-                               .arg = { change->unmaps, others } };
+    return (struct abi_command){ .kind = ABI_COMMAND_CHANGE,
+                                 .page = huge ? ABI_PAGE_2M : ABI_PAGE_4K,
+                                 .count = repetitions(faults, huge),
+                                 .arg = { change->unmaps, others } };
 }
 
 /* With the other vCPUs idle, or (shared) spinning in the same address space. */
@@ -34,18 +34,18 @@ static int on_guest(struct faults *faults, struct session *session, const struct
                     bool huge, bool shared)
 {
     unsigned cpus = session->vm.ncpus;
-    const struct abi_order order = order_of(faults, change, huge, shared ? cpus - 1 : 0);
+    const struct abi_command command = command_of(faults, change, huge, shared ? cpus - 1 : 0);
     uint64_t before = session->view.kernel.shootdowns;
     char prefix[MEASURE_NAME_BYTES / 2];
-    struct abi_answer answer;
-    int err = field_order(session, &order, &answer, "change its memory");
+    struct abi_reply reply;
+    int err = test_region_command(session, &command, &reply, "change its memory");
 
     if (err)
         return err;
     snprintf(prefix, sizeof(prefix), "faults/vm/guest-%s/cpus-%u/%s-%s",
              fault_kinds_page_name(huge), cpus, change->name, shared ? "shared" : "alone");
-    measure_distribution(faults->run, &answer.histogram, faults->ns_per_tick, faults->floor,
-                         "%s/ns", prefix);
+    measure_distribution(faults->run, &reply.histogram, faults->ns_per_tick, faults->floor, "%s/ns",
+                         prefix);
     measure_count(faults->run, session->view.kernel.shootdowns - before, "%s/shootdowns", prefix);
     return 0;
 }
@@ -80,10 +80,11 @@ int fault_changes(struct faults *faults)
         err = on_guest_of(faults, cpu_counts[i]);
     }
     if (!err && faults->run->host->cpus < 4)
-        measure_say(faults->run,
-                    "Where there are more vCPUs than host CPUs (%u), a shootdown also waits until "
-                    "the host runs the vCPU that must forget: that is the host's scheduler.",
-                    faults->run->host->cpus);
+        measure_remark(
+            faults->run,
+            "Where there are more vCPUs than host CPUs (%u), a shootdown also waits until "
+            "the host runs the vCPU that must forget: that is the host's scheduler.",
+            faults->run->host->cpus);
     return err;
 }
 
@@ -91,13 +92,13 @@ int fault_changes_native(struct faults *faults)
 {
     for (unsigned i = 0; i < sizeof(cpu_counts) / sizeof(cpu_counts[0]); i++) {
         for (unsigned j = 0; j < 2; j++) {
-            struct abi_order order = order_of(faults, &changes[j], false, cpu_counts[i] - 1);
-            struct abi_answer answer;
+            struct abi_command command = command_of(faults, &changes[j], false, cpu_counts[i] - 1);
+            struct abi_reply reply;
 
-            native_order(&order, &answer);
-            if (answer.status)
+            native_command(&command, &reply);
+            if (reply.status)
                 return -EIO;
-            measure_distribution(faults->run, &answer.histogram, faults->ns_per_tick,
+            measure_distribution(faults->run, &reply.histogram, faults->ns_per_tick,
                                  faults->native_floor, "faults/native/host-4k/threads-%u/%s/ns",
                                  cpu_counts[i], changes[j].name);
         }

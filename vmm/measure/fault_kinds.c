@@ -11,7 +11,7 @@
 
 #define PAGE_BYTES 4096ull
 
-/* What is made of a field before it is touched. */
+/* What is made of a test region before it is touched. */
 static const struct kind {
     const char *name;
     bool guest; /* its pages are given back to the guest's kernel */
@@ -33,21 +33,21 @@ const char *fault_kinds_page_name(bool huge)
     return huge ? "2m" : "4k";
 }
 
-int fault_kinds_touch(struct field *field, uint64_t stride, uint32_t flags,
+int fault_kinds_touch(struct test_region *region, uint64_t stride, uint32_t flags,
                       struct fault_case *result)
 {
-    uint64_t before[FIELD_COUNTS], after[FIELD_COUNTS];
-    struct abi_answer answer;
-    int err = field_counts(field->session, before);
+    uint64_t before[TEST_REGION_COUNTS], after[TEST_REGION_COUNTS];
+    struct abi_reply reply;
+    int err = test_region_counts(region->session, before);
 
     if (!err)
-        err = field_touch(field, stride, flags | ABI_TOUCH_TIMED, &answer);
+        err = test_region_touch(region, stride, flags | ABI_TOUCH_TIMED, &reply);
     if (!err)
-        err = field_counts(field->session, after);
+        err = test_region_counts(region->session, after);
     if (err)
         return err;
-    histogram_merge(&result->histogram, &answer.histogram);
-    for (unsigned i = 0; i < FIELD_COUNTS; i++) {
+    histogram_merge(&result->histogram, &reply.histogram);
+    for (unsigned i = 0; i < TEST_REGION_COUNTS; i++) {
         bool known = after[i] != UINT64_MAX && result->counts[i] != UINT64_MAX;
 
         result->counts[i] = known ? result->counts[i] + after[i] - before[i] : UINT64_MAX;
@@ -67,52 +67,52 @@ void fault_kinds_report(const struct faults *faults, const struct fault_case *re
     va_end(arguments);
     measure_distribution(run, &result->histogram, faults->ns_per_tick, faults->floor, "%s/ns",
                          prefix);
-    measure_count(run, result->counts[FIELD_GUEST_FAULTS], "%s/guest-faults", prefix);
-    if (result->counts[FIELD_KVM_FIXED] == UINT64_MAX)
-        measure_lack(run, "this KVM has no statistic pf_fixed (Linux 5.19 has)", "%s/kvm-faults",
-                     prefix);
+    measure_count(run, result->counts[TEST_REGION_GUEST_FAULTS], "%s/guest-faults", prefix);
+    if (result->counts[TEST_REGION_KVM_FIXED] == UINT64_MAX)
+        measure_unavailable(run, "this KVM has no statistic pf_fixed (Linux 5.19 has)",
+                            "%s/kvm-faults", prefix);
     else
-        measure_count(run, result->counts[FIELD_KVM_FIXED], "%s/kvm-faults", prefix);
+        measure_count(run, result->counts[TEST_REGION_KVM_FIXED], "%s/kvm-faults", prefix);
 }
 
 /* As far apart as touches must be for each to fault anew. */
-static uint64_t stride_of(const struct faults *faults, const struct field *field,
+static uint64_t stride_of(const struct faults *faults, const struct test_region *region,
                           const struct kind *kind)
 {
-    uint64_t guest = field->guest == ABI_PAGE_2M ? FIELD_BLOCK_BYTES : PAGE_BYTES;
-    uint64_t host = field->huge_host ? FIELD_BLOCK_BYTES : PAGE_BYTES;
+    uint64_t guest = region->guest == ABI_PAGE_2M ? TEST_REGION_BLOCK_BYTES : PAGE_BYTES;
+    uint64_t host = region->huge_host ? TEST_REGION_BLOCK_BYTES : PAGE_BYTES;
 
     if (!kind->kvm)
         return kind->guest ? guest : PAGE_BYTES;
     if (kind->guest)
         return guest > host ? guest : host;
     /* Shadow paging has an entry as small as the smaller page, and fills in seven around it. */
-    if (faults->shadow && !kind->host && guest + host < 2 * FIELD_BLOCK_BYTES)
+    if (faults->shadow && !kind->host && guest + host < 2 * TEST_REGION_BLOCK_BYTES)
         return 8 * PAGE_BYTES;
     return host;
 }
 
-static int one_batch(const struct faults *faults, struct field *field, const struct kind *kind,
-                     struct fault_case *result)
+static int one_batch(const struct faults *faults, struct test_region *region,
+                     const struct kind *kind, struct fault_case *result)
 {
-    struct abi_answer answer;
-    int err = field_touch(field, PAGE_BYTES, ABI_TOUCH_WRITE, &answer);
+    struct abi_reply reply;
+    int err = test_region_touch(region, PAGE_BYTES, ABI_TOUCH_WRITE, &reply);
 
     if (!err && kind->guest)
-        err = field_drop(field);
+        err = test_region_drop(region);
     if (!err && kind->kvm)
-        err = kind->host ? field_discard(field) : field_zap(field);
+        err = kind->host ? test_region_discard(region) : test_region_zap(region);
     if (err)
         return err;
-    return fault_kinds_touch(field, stride_of(faults, field, kind), ABI_TOUCH_WRITE, result);
+    return fault_kinds_touch(region, stride_of(faults, region, kind), ABI_TOUCH_WRITE, result);
 }
 
 /* Whether the counters say that exactly those sides faulted that were to. */
 static bool separated(const struct faults *faults, const struct kind *kind,
                       const struct fault_case *result)
 {
-    uint64_t touches = result->histogram.count, guest = result->counts[FIELD_GUEST_FAULTS];
-    uint64_t kvm = result->counts[FIELD_KVM_FIXED];
+    uint64_t touches = result->histogram.count, guest = result->counts[TEST_REGION_GUEST_FAULTS];
+    uint64_t kvm = result->counts[TEST_REGION_KVM_FIXED];
 
     if (guest != (kind->guest ? touches : 0))
         return false;
@@ -122,22 +122,24 @@ static bool separated(const struct faults *faults, const struct kind *kind,
     return kvm == (kind->kvm ? touches : 0);
 }
 
-/* All pages of the field in order, as a program goes through memory: how often KVM is needed. */
-static int sweep(struct faults *faults, struct field *field, const char *prefix)
+/* All pages of the test region in order, as a program goes through memory: how often KVM is needed.
+ */
+static int sweep(struct faults *faults, struct test_region *region, const char *prefix)
 {
     struct fault_case result = { 0 };
-    struct abi_answer answer;
-    int err = field_touch(field, PAGE_BYTES, ABI_TOUCH_WRITE, &answer);
+    struct abi_reply reply;
+    int err = test_region_touch(region, PAGE_BYTES, ABI_TOUCH_WRITE, &reply);
 
     if (!err)
-        err = field_discard(field);
+        err = test_region_discard(region);
     if (!err)
-        err = fault_kinds_touch(field, PAGE_BYTES, ABI_TOUCH_WRITE, &result);
+        err = fault_kinds_touch(region, PAGE_BYTES, ABI_TOUCH_WRITE, &result);
     if (err)
         return err;
     measure_count(faults->run, result.histogram.count, "%s/sweep/pages", prefix);
-    if (result.counts[FIELD_KVM_FIXED] != UINT64_MAX)
-        measure_count(faults->run, result.counts[FIELD_KVM_FIXED], "%s/sweep/kvm-faults", prefix);
+    if (result.counts[TEST_REGION_KVM_FIXED] != UINT64_MAX)
+        measure_count(faults->run, result.counts[TEST_REGION_KVM_FIXED], "%s/sweep/kvm-faults",
+                      prefix);
     measure_value(faults->run,
                   (double)result.histogram.sum / (double)result.histogram.count *
                       faults->ns_per_tick,
@@ -145,7 +147,8 @@ static int sweep(struct faults *faults, struct field *field, const char *prefix)
     return 0;
 }
 
-static int one_field(struct faults *faults, struct field *field, bool huge_host, unsigned *mixed)
+static int one_field(struct faults *faults, struct test_region *region, bool huge_host,
+                     unsigned *mixed)
 {
     static struct fault_case results[KINDS];
     char prefix[MEASURE_NAME_BYTES / 2];
@@ -153,35 +156,35 @@ static int one_field(struct faults *faults, struct field *field, bool huge_host,
     int err;
 
     snprintf(prefix, sizeof(prefix), "faults/vm/guest-%s/host-%s",
-             fault_kinds_page_name(field->guest == ABI_PAGE_2M), fault_kinds_page_name(huge_host));
-    measure_progress(faults->run, 0.1 + 0.15 * field->guest + 0.075 * huge_host, prefix);
-    err = field_host(field, huge_host, &found);
+             fault_kinds_page_name(region->guest == ABI_PAGE_2M), fault_kinds_page_name(huge_host));
+    measure_progress(faults->run, 0.1 + 0.15 * region->guest + 0.075 * huge_host, prefix);
+    err = test_region_host(region, huge_host, &found);
     if (err)
         return err;
-    if (huge_host && found < FIELD_BLOCK_BYTES) {
-        measure_lack(faults->run,
-                     found ? "the host had no 2M page free, or gives none (THP)"
-                           : FAULT_SIZE_UNKNOWN,
-                     "%s", prefix);
+    if (huge_host && found < TEST_REGION_BLOCK_BYTES) {
+        measure_unavailable(faults->run,
+                            found ? "the host had no 2M page free, or gives none (THP)"
+                                  : FAULT_SIZE_UNKNOWN,
+                            "%s", prefix);
         return 0;
     }
     if (found)
         measure_count(faults->run, found, "%s/found-page/bytes", prefix);
     else
-        measure_lack(faults->run, FAULT_SIZE_UNKNOWN, "%s/found-page/bytes", prefix);
+        measure_unavailable(faults->run, FAULT_SIZE_UNKNOWN, "%s/found-page/bytes", prefix);
     memset(results, 0, sizeof(results));
     /* The first is to warm up. By turns, so that other load meets all kinds alike. */
     for (unsigned batch = 0; batch < faults->warm_up + faults->batches; batch++) {
         if (batch == faults->warm_up)
             memset(results, 0, sizeof(results));
         for (unsigned i = 0; i < KINDS && !err; i++)
-            err = one_batch(faults, field, &kinds[i], &results[i]);
+            err = one_batch(faults, region, &kinds[i], &results[i]);
     }
     for (unsigned i = 0; i < KINDS && !err; i++) {
         fault_kinds_report(faults, &results[i], "%s/%s", prefix, kinds[i].name);
         *mixed += !separated(faults, &kinds[i], &results[i]);
     }
-    return err ? err : sweep(faults, field, prefix);
+    return err ? err : sweep(faults, region, prefix);
 }
 
 static void say_separated(const struct faults *faults, unsigned mixed)
@@ -189,19 +192,21 @@ static void say_separated(const struct faults *faults, unsigned mixed)
     struct measure_run *run = faults->run;
 
     if (mixed)
-        measure_say(run,
-                    "In %u cases other sides faulted than were to, or not only those: see "
-                    "guest-faults and kvm-faults.",
-                    mixed);
+        measure_remark(run,
+                       "In %u cases other sides faulted than were to, or not only those: see "
+                       "guest-faults and kvm-faults.",
+                       mixed);
     else if (faults->shadow)
-        measure_say(run, "Each fault is where it was to be, by the guest's own count. KVM keeps "
-                         "the guest's tables in shadow here, so there is no second stage: every "
-                         "guest fault is seen, and most are mended, by KVM too; `kvm` alone is a "
-                         "shadow entry that is filled in anew.");
+        measure_remark(run,
+                       "Each fault is where it was to be, by the guest's own count. KVM keeps "
+                       "the guest's tables in shadow here, so there is no second stage: every "
+                       "guest fault is seen, and most are mended, by KVM too; `kvm` alone is a "
+                       "shadow entry that is filled in anew.");
     else
-        measure_say(run, "Each side faulted exactly where it was to: in the guest by its own "
-                         "count, in the second stage by KVM's pf_fixed. A guest fault alone never "
-                         "leaves the guest here.");
+        measure_remark(run,
+                       "Each side faulted exactly where it was to: in the guest by its own "
+                       "count, in the second stage by KVM's pf_fixed. A guest fault alone never "
+                       "leaves the guest here.");
 }
 
 int fault_kinds(struct faults *faults)
@@ -211,7 +216,7 @@ int fault_kinds(struct faults *faults)
 
     for (unsigned huge = 0; huge < 2 && !err; huge++) {
         for (unsigned host = 0; host < 2 && !err; host++)
-            err = one_field(faults, &faults->field[huge], host, &mixed);
+            err = one_field(faults, &faults->region[huge], host, &mixed);
     }
     if (!err)
         say_separated(faults, mixed);
@@ -221,29 +226,29 @@ int fault_kinds(struct faults *faults)
 int fault_kinds_native(struct faults *faults)
 {
     for (unsigned huge = 0; huge < 2; huge++) {
-        uint64_t page = huge ? FIELD_BLOCK_BYTES : PAGE_BYTES;
-        struct abi_order order = { .kind = ABI_ORDER_MAP,
-                                   .page = huge ? ABI_PAGE_2M : ABI_PAGE_4K,
-                                   .bytes = faults->pages[huge] * page,
-                                   .stride = page,
-                                   .flags = ABI_TOUCH_WRITE | ABI_TOUCH_TIMED };
+        uint64_t page = huge ? TEST_REGION_BLOCK_BYTES : PAGE_BYTES;
+        struct abi_command command = { .kind = ABI_COMMAND_MAP,
+                                       .page = huge ? ABI_PAGE_2M : ABI_PAGE_4K,
+                                       .bytes = faults->pages[huge] * page,
+                                       .stride = page,
+                                       .flags = ABI_TOUCH_WRITE | ABI_TOUCH_TIMED };
         struct abi_histogram all = { 0 };
-        struct abi_answer answer;
+        struct abi_reply reply;
 
-        native_order(&order, &answer);
-        if (answer.status)
+        native_command(&command, &reply);
+        if (reply.status)
             return -ENOMEM;
-        order.va = answer.value[0];
+        command.va = reply.value[0];
         for (unsigned batch = 0; batch <= faults->batches; batch++) {
-            order.kind = ABI_ORDER_TOUCH;
-            native_order(&order, &answer);
+            command.kind = ABI_COMMAND_TOUCH;
+            native_command(&command, &reply);
             if (batch)
-                histogram_merge(&all, &answer.histogram);
-            order.kind = ABI_ORDER_DISCARD;
-            native_order(&order, &answer);
+                histogram_merge(&all, &reply.histogram);
+            command.kind = ABI_COMMAND_DISCARD;
+            native_command(&command, &reply);
         }
-        order.kind = ABI_ORDER_UNMAP;
-        native_order(&order, &answer);
+        command.kind = ABI_COMMAND_UNMAP;
+        native_command(&command, &reply);
         measure_distribution(faults->run, &all, faults->ns_per_tick, faults->native_floor,
                              "faults/native/host-%s/host/ns", fault_kinds_page_name(huge));
     }

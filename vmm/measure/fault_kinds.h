@@ -7,11 +7,11 @@
 /* One distribution, and what guest and KVM counted meanwhile. */
 struct fault_case {
     struct abi_histogram histogram;
-    uint64_t counts[FIELD_COUNTS];
+    uint64_t counts[TEST_REGION_COUNTS];
 };
 
-/* Orders timed touches of a field, and adds what came of them. */
-int fault_kinds_touch(struct field *field, uint64_t stride, uint32_t flags,
+/* Commands timed touches of a test region, and adds what came of them. */
+int fault_kinds_touch(struct test_region *region, uint64_t stride, uint32_t flags,
                       struct fault_case *result);
 
 /* PREFIX/ns, PREFIX/guest-faults and PREFIX/kvm-faults. */

@@ -17,38 +17,38 @@
 #define RAM_SLOT 0
 
 struct log {
-    struct field *field;
+    struct test_region *region;
     struct dirty_ring *ring; /* NULL: the bitmap */
 };
 
-/* How many pages of the field have been written; they are protected again. */
+/* How many pages of the test region have been written; they are protected again. */
 static int fetch(const struct log *log, uint64_t *pages)
 {
-    struct vm *vm = &log->field->session->vm;
+    struct vm *vm = &log->region->session->vm;
 
     if (log->ring)
-        return dirty_ring_harvest(log->ring, vm, RAM_SLOT, log->field->gpa, log->field->bytes,
+        return dirty_ring_harvest(log->ring, vm, RAM_SLOT, log->region->gpa, log->region->bytes,
                                   pages);
-    return dirty_bitmap(&vm->memory, RAM_SLOT, log->field->gpa, log->field->bytes, pages);
+    return dirty_bitmap(&vm->memory, RAM_SLOT, log->region->gpa, log->region->bytes, pages);
 }
 
 static int one_log(struct faults *faults, const struct log *log, bool huge)
 {
-    struct memory *memory = &log->field->session->vm.memory;
+    struct memory *memory = &log->region->session->vm.memory;
     const char *kind = log->ring ? "ring" : "bitmap";
     uint64_t pages = 0, logged = 0, found;
     char prefix[MEASURE_NAME_BYTES / 2];
     struct fault_case result = { 0 };
-    struct abi_answer answer;
-    int err = field_host(log->field, huge, &found);
+    struct abi_reply reply;
+    int err = test_region_host(log->region, huge, &found);
 
     if (!err && huge && !found) {
-        measure_lack(faults->run, FAULT_SIZE_UNKNOWN, "faults/vm/guest-2m/host-2m/logged-%s/ns",
-                     kind);
+        measure_unavailable(faults->run, FAULT_SIZE_UNKNOWN,
+                            "faults/vm/guest-2m/host-2m/logged-%s/ns", kind);
         return 0;
     }
     if (!err)
-        err = field_touch(log->field, PAGE_BYTES, ABI_TOUCH_WRITE, &answer);
+        err = test_region_touch(log->region, PAGE_BYTES, ABI_TOUCH_WRITE, &reply);
     if (!err)
         err = dirty_log(memory, RAM_SLOT, true);
     for (unsigned i = 0; i < faults->warm_up + faults->batches && !err; i++) {
@@ -56,7 +56,7 @@ static int one_log(struct faults *faults, const struct log *log, bool huge)
             memset(&result, 0, sizeof(result));
             logged = 0;
         }
-        err = fault_kinds_touch(log->field, PAGE_BYTES, ABI_TOUCH_WRITE, &result);
+        err = fault_kinds_touch(log->region, PAGE_BYTES, ABI_TOUCH_WRITE, &result);
         if (!err)
             err = fetch(log, &pages);
         logged += pages;
@@ -66,23 +66,24 @@ static int one_log(struct faults *faults, const struct log *log, bool huge)
     if (err)
         return err;
     snprintf(prefix, sizeof(prefix), "faults/vm/guest-%s/host-%s/logged-%s",
-             fault_kinds_page_name(huge), fault_kinds_page_name(found == FIELD_BLOCK_BYTES), kind);
+             fault_kinds_page_name(huge), fault_kinds_page_name(found == TEST_REGION_BLOCK_BYTES),
+             kind);
     measure_distribution(faults->run, &result.histogram, faults->ns_per_tick, faults->floor,
                          "%s/ns", prefix);
     measure_count(faults->run, logged, "%s/pages-in-log", prefix);
     /* Pages of the program that an answer is written to are protected, too. */
-    if (result.counts[FIELD_KVM_FIXED] != UINT64_MAX)
-        measure_value(faults->run, (double)result.counts[FIELD_KVM_FIXED], NAN, NAN, 1,
+    if (result.counts[TEST_REGION_KVM_FIXED] != UINT64_MAX)
+        measure_value(faults->run, (double)result.counts[TEST_REGION_KVM_FIXED], NAN, NAN, 1,
                       "%s/kvm-faults", prefix);
     return 0;
 }
 
-static int both_sizes(struct faults *faults, struct field *fields, struct dirty_ring *ring)
+static int both_sizes(struct faults *faults, struct test_region *region, struct dirty_ring *ring)
 {
     int err = 0;
 
     for (unsigned huge = 0; huge < 2 && !err; huge++) {
-        const struct log log = { .field = &fields[huge], .ring = ring };
+        const struct log log = { .region = &region[huge], .ring = ring };
 
         err = one_log(faults, &log, huge);
     }
@@ -91,17 +92,17 @@ static int both_sizes(struct faults *faults, struct field *fields, struct dirty_
 
 static int with_ring(struct faults *faults, struct session *session)
 {
-    struct field fields[2];
+    struct test_region region[2];
     struct dirty_ring ring;
     int err = dirty_ring_open(&ring, &session->vm.vcpus[0], RING_BYTES);
 
     if (err)
         return err;
     for (unsigned huge = 0; huge < 2 && !err; huge++)
-        err = field_open(&fields[huge], session, huge ? ABI_PAGE_2M : ABI_PAGE_4K,
-                         faults->pages[huge], faults->run->error, sizeof(faults->run->error));
+        err = test_region_open(&region[huge], session, huge ? ABI_PAGE_2M : ABI_PAGE_4K,
+                               faults->pages[huge], faults->run->error, sizeof(faults->run->error));
     if (!err)
-        err = both_sizes(faults, fields, &ring);
+        err = both_sizes(faults, region, &ring);
     dirty_ring_close(&ring);
     return err;
 }
@@ -117,8 +118,8 @@ static int by_ring(struct faults *faults)
     int err;
 
     if (kvm_capability(run->host->kvm, KVM_CAP_DIRTY_LOG_RING) < (int)RING_BYTES) {
-        measure_lack(run, "this KVM has no dirty rings (KVM_CAP_DIRTY_LOG_RING, Linux 5.11)",
-                     "faults/vm/guest-4k/host-4k/logged-ring/ns");
+        measure_unavailable(run, "this KVM has no dirty rings (KVM_CAP_DIRTY_LOG_RING, Linux 5.11)",
+                            "faults/vm/guest-4k/host-4k/logged-ring/ns");
         return 0;
     }
     err = session_open(&session, run->host->kvm, &shape, run->error, sizeof(run->error));
@@ -137,6 +138,6 @@ int fault_logged(struct faults *faults)
     int err;
 
     measure_progress(faults->run, 0.6, "dirty logging");
-    err = both_sizes(faults, faults->field, NULL);
+    err = both_sizes(faults, faults->region, NULL);
     return err ? err : by_ring(faults);
 }

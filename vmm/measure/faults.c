@@ -16,10 +16,10 @@
 /* Frames are zeroed when they are freed, so that no fault has to: all use the same ones. */
 static int zero_on_free(struct session *session)
 {
-    const struct abi_order order = { .kind = ABI_ORDER_ZEROING, .count = ABI_ZERO_ON_FREE };
-    struct abi_answer answer;
+    const struct abi_command command = { .kind = ABI_COMMAND_ZEROING, .count = ABI_ZERO_ON_FREE };
+    struct abi_reply reply;
 
-    return field_order(session, &order, &answer, "choose when frames are zeroed");
+    return test_region_command(session, &command, &reply, "choose when frames are zeroed");
 }
 
 static void choose_counts(struct faults *faults)
@@ -43,8 +43,9 @@ static int in_session(struct faults *faults)
     if (!err)
         err = zero_on_free(faults->session);
     for (unsigned huge = 0; huge < 2 && !err; huge++)
-        err = field_open(&faults->field[huge], faults->session, huge ? ABI_PAGE_2M : ABI_PAGE_4K,
-                         faults->pages[huge], faults->run->error, sizeof(faults->run->error));
+        err = test_region_open(&faults->region[huge], faults->session,
+                               huge ? ABI_PAGE_2M : ABI_PAGE_4K, faults->pages[huge],
+                               faults->run->error, sizeof(faults->run->error));
     for (unsigned i = 0; i < sizeof(parts) / sizeof(parts[0]) && !err; i++)
         err = parts[i](faults);
     return err;
@@ -73,17 +74,18 @@ static void say_numbers(const struct faults *faults)
     double guest = p50(faults, "faults/vm/guest-4k/host-4k/guest/ns");
     double host = p50(faults, "faults/vm/guest-4k/host-4k/kvm+host/ns");
 
-    measure_say(faults->run,
-                "With 4K pages on both sides a fault takes (median) %.3g us in the guest alone, "
-                "%.3g us where only KVM's entry is missing, %.3g us where the host's page is, too "
-                "(discarded and touched again), and %.3g us where all is missing (%.3g us if it "
-                "were the sum); natively %.3g us.",
-                guest, p50(faults, "faults/vm/guest-4k/host-4k/kvm/ns"), host,
-                p50(faults, "faults/vm/guest-4k/host-4k/guest+kvm+host/ns"), guest + host,
-                p50(faults, "faults/native/host-4k/host/ns"));
+    measure_remark(
+        faults->run,
+        "With 4K pages on both sides a fault takes (median) %.3g us in the guest alone, "
+        "%.3g us where only KVM's entry is missing, %.3g us where the host's page is, too "
+        "(discarded and touched again), and %.3g us where all is missing (%.3g us if it "
+        "were the sum); natively %.3g us.",
+        guest, p50(faults, "faults/vm/guest-4k/host-4k/kvm/ns"), host,
+        p50(faults, "faults/vm/guest-4k/host-4k/guest+kvm+host/ns"), guest + host,
+        p50(faults, "faults/native/host-4k/host/ns"));
     if (faults->run->host->interprets)
-        measure_say(faults->run, "The guest's part is its kernel's code, which is interpreted "
-                                 "here: it says nothing of other hosts.");
+        measure_remark(faults->run, "The guest's part is its kernel's code, which is interpreted "
+                                    "here: it says nothing of other hosts.");
 }
 
 static int run_faults(struct measure_run *run)

@@ -6,10 +6,10 @@
 
 #include "guest/abi/syscall.h"
 #include "vmm/measure/experiments.h"
-#include "vmm/measure/field.h"
 #include "vmm/measure/fork_model.h"
 #include "vmm/measure/fork_side.h"
 #include "vmm/measure/session.h"
+#include "vmm/measure/test_region.h"
 
 static const char *const cost_names[FORK_COSTS] = { "share", "allocate", "copy", "copy-on-write",
                                                     "fork-that-copies" };
@@ -112,25 +112,25 @@ static void say(struct measure_run *run, const struct fork_side *side, enum fork
     const char *where = side->session ? "In the guest" : "On the host";
 
     if (width > 1)
-        measure_say(run,
-                    "%s rounds differ too much to tell when copy on write pays against %s "
-                    "(crossover %.2f, by the formula %.2f): a quieter machine would.",
-                    where, what, at->found, at->predicted);
+        measure_remark(run,
+                       "%s rounds differ too much to tell when copy on write pays against %s "
+                       "(crossover %.2f, by the formula %.2f): a quieter machine would.",
+                       where, what, at->found, at->predicted);
     else if (at->found <= 0)
-        measure_say(run,
-                    "%s copy on write does not pay against %s, whatever is written "
-                    "(crossover %.2f, by the formula %.2f).",
-                    where, what, at->found, at->predicted);
+        measure_remark(run,
+                       "%s copy on write does not pay against %s, whatever is written "
+                       "(crossover %.2f, by the formula %.2f).",
+                       where, what, at->found, at->predicted);
     else if (at->found >= 1)
-        measure_say(run,
-                    "%s copy on write pays against %s even if every page is written "
-                    "(crossover %.2f, by the formula %.2f).",
-                    where, what, at->found, at->predicted);
+        measure_remark(run,
+                       "%s copy on write pays against %s even if every page is written "
+                       "(crossover %.2f, by the formula %.2f).",
+                       where, what, at->found, at->predicted);
     else
-        measure_say(run,
-                    "%s copy on write pays against %s until %.0f %% of the pages are written "
-                    "(by the formula %.0f %%).",
-                    where, what, 100 * at->found, 100 * at->predicted);
+        measure_remark(run,
+                       "%s copy on write pays against %s until %.0f %% of the pages are written "
+                       "(by the formula %.0f %%).",
+                       where, what, 100 * at->found, 100 * at->predicted);
 }
 
 static void report_way(struct measure_run *run, const struct fork_side *side, enum fork_way way)
@@ -162,8 +162,8 @@ static void report(struct measure_run *run, struct fork_side *side)
     if (side->eager)
         report_way(run, side, FORK_WAY_EAGER);
     else
-        measure_lack(run, "Linux's fork never copies memory at once",
-                     "fork/%s/eager-fork/crossover/share", side->name);
+        measure_unavailable(run, "Linux's fork never copies memory at once",
+                            "fork/%s/eager-fork/crossover/share", side->name);
     for (unsigned i = 0; i < FORK_COSTS; i++) {
         if (i != FORK_COST_EAGER || side->eager)
             median_value(run, side->cost[i], side->batches, ns, "fork/%s/page/%s/ns", side->name,
@@ -186,10 +186,10 @@ static void report(struct measure_run *run, struct fork_side *side)
 
 static int zero_on_free(struct session *session)
 {
-    const struct abi_order order = { .kind = ABI_ORDER_ZEROING, .count = ABI_ZERO_ON_FREE };
-    struct abi_answer answer;
+    const struct abi_command command = { .kind = ABI_COMMAND_ZEROING, .count = ABI_ZERO_ON_FREE };
+    struct abi_reply reply;
 
-    return field_order(session, &order, &answer, "choose when frames are zeroed");
+    return test_region_command(session, &command, &reply, "choose when frames are zeroed");
 }
 
 static int in_guest(struct measure_run *run, struct fork_side *side)

@@ -3,17 +3,17 @@
 #include <errno.h>
 
 #include "guest/abi/syscall.h"
-#include "vmm/measure/field.h"
+#include "vmm/measure/test_region.h"
 
 #define PAGE_BYTES 4096ull
 
-static int carry_out(struct fork_side *side, const struct abi_order *order,
-                     struct abi_answer *answer)
+static int carry_out(struct fork_side *side, const struct abi_command *command,
+                     struct abi_reply *reply)
 {
     if (side->session)
-        return field_order(side->session, order, answer, "fork or copy");
-    native_order(order, answer);
-    return answer->status ? -EIO : 0;
+        return test_region_command(side->session, command, reply, "fork or copy");
+    native_command(command, reply);
+    return reply->status ? -EIO : 0;
 }
 
 static uint64_t bytes_of(const struct fork_side *side)
@@ -23,57 +23,59 @@ static uint64_t bytes_of(const struct fork_side *side)
 
 static int map(struct fork_side *side, uint64_t *va)
 {
-    const struct abi_order order = { .kind = ABI_ORDER_MAP, .bytes = bytes_of(side) };
-    struct abi_answer answer;
-    int err = carry_out(side, &order, &answer);
+    const struct abi_command command = { .kind = ABI_COMMAND_MAP, .bytes = bytes_of(side) };
+    struct abi_reply reply;
+    int err = carry_out(side, &command, &reply);
 
-    *va = answer.value[0];
+    *va = reply.value[0];
     return err;
 }
 
 static int unmap(struct fork_side *side, uint64_t va)
 {
-    const struct abi_order order = { .kind = ABI_ORDER_UNMAP, .va = va, .bytes = bytes_of(side) };
-    struct abi_answer answer;
+    const struct abi_command command = { .kind = ABI_COMMAND_UNMAP,
+                                         .va = va,
+                                         .bytes = bytes_of(side) };
+    struct abi_reply reply;
 
-    return carry_out(side, &order, &answer);
+    return carry_out(side, &command, &reply);
 }
 
 static int drop_copy(struct fork_side *side)
 {
-    const struct abi_order order = { .kind = ABI_ORDER_DISCARD,
-                                     .va = side->to,
-                                     .bytes = bytes_of(side) };
-    struct abi_answer answer;
+    const struct abi_command command = { .kind = ABI_COMMAND_DISCARD,
+                                         .va = side->to,
+                                         .bytes = bytes_of(side) };
+    struct abi_reply reply;
 
-    return carry_out(side, &order, &answer);
+    return carry_out(side, &command, &reply);
 }
 
 static int touch(struct fork_side *side, uint64_t va, uint64_t pages, double *ticks)
 {
-    const struct abi_order order = { .kind = ABI_ORDER_TOUCH,
-                                     .va = va,
-                                     .bytes = pages * PAGE_BYTES,
-                                     .stride = PAGE_BYTES,
-                                     .flags = ABI_TOUCH_WRITE };
-    struct abi_answer answer;
-    int err = carry_out(side, &order, &answer);
+    const struct abi_command command = { .kind = ABI_COMMAND_TOUCH,
+                                         .va = va,
+                                         .bytes = pages * PAGE_BYTES,
+                                         .stride = PAGE_BYTES,
+                                         .flags = ABI_TOUCH_WRITE };
+    struct abi_reply reply;
+    int err = carry_out(side, &command, &reply);
 
-    *ticks = (double)answer.value[0];
+    *ticks = (double)reply.value[0];
     return err;
 }
 
 static int copy(struct fork_side *side, double *ticks)
 {
-    const struct abi_order order = { .kind = ABI_ORDER_COPY,
-                                     .va = side->to,
-                                     .bytes = bytes_of(side),
-                                     .stride = PAGE_BYTES,
-                                     .arg = { side->from } };
-    struct abi_answer answer;
-    int err = carry_out(side, &order, &answer);
+    const struct abi_command command = { .kind = ABI_COMMAND_COPY,
+                                         .va = side->to,
+                                         .bytes = bytes_of(side),
+                                         .stride = PAGE_BYTES,
+                                         .arg = { side->from } };
+    struct abi_reply reply;
+    int err = carry_out(side, &command, &reply);
 
-    *ticks = (double)answer.value[0];
+    *ticks = (double)reply.value[0];
     return err;
 }
 
@@ -81,17 +83,17 @@ static int copy(struct fork_side *side, double *ticks)
 static int fork_and_store(struct fork_side *side, uint32_t flags, uint64_t pages,
                           double *fork_ticks, double *store_ticks)
 {
-    const struct abi_order order = { .kind = ABI_ORDER_FORK,
-                                     .va = side->from,
-                                     .bytes = bytes_of(side),
-                                     .stride = PAGE_BYTES,
-                                     .count = pages,
-                                     .arg = { flags } };
-    struct abi_answer answer;
-    int err = carry_out(side, &order, &answer);
+    const struct abi_command command = { .kind = ABI_COMMAND_FORK,
+                                         .va = side->from,
+                                         .bytes = bytes_of(side),
+                                         .stride = PAGE_BYTES,
+                                         .count = pages,
+                                         .arg = { flags } };
+    struct abi_reply reply;
+    int err = carry_out(side, &command, &reply);
 
-    *fork_ticks = (double)answer.value[ABI_FORK_TICKS];
-    *store_ticks = (double)answer.value[ABI_FORK_STORES_TICKS];
+    *fork_ticks = (double)reply.value[ABI_FORK_TICKS];
+    *store_ticks = (double)reply.value[ABI_FORK_STORES_TICKS];
     return err;
 }
 

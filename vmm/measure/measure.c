@@ -12,8 +12,8 @@
 #include "vmm/base/host_cpus.h"
 #include "vmm/base/monotonic.h"
 #include "vmm/machine/cpuid.h"
+#include "vmm/measure/available_memory.h"
 #include "vmm/measure/histogram.h"
-#include "vmm/measure/room.h"
 
 #define MEDIAN_LEAST 6 /* of fewer, no ranks give an interval of 95 % */
 
@@ -39,7 +39,7 @@ void measure_host_describe(struct measure_host *host, const struct kvm_host *kvm
 
     *host = (struct measure_host){ .kvm = kvm,
                                    .cpus = host_cpus(),
-                                   .memory_bytes = room_bytes() / 4 * 3,
+                                   .memory_bytes = available_bytes() / 4 * 3,
                                    .virtual_machine = is_virtual_machine(),
                                    .interprets = kvm_interprets_kernel_code(kvm) };
     cpuid_brand(host->cpu);
@@ -176,7 +176,7 @@ void measure_count(struct measure_run *run, uint64_t value, const char *name, ..
         figure->value = (double)value;
 }
 
-void measure_lack(struct measure_run *run, const char *why, const char *name, ...)
+void measure_unavailable(struct measure_run *run, const char *why, const char *name, ...)
 {
     struct measure_figure *figure;
     va_list arguments;
@@ -188,7 +188,7 @@ void measure_lack(struct measure_run *run, const char *why, const char *name, ..
         snprintf(figure->text, sizeof(figure->text), "%s", why);
 }
 
-void measure_say(struct measure_run *run, const char *format, ...)
+void measure_remark(struct measure_run *run, const char *format, ...)
 {
     size_t used = strlen(run->meaning);
     va_list arguments;

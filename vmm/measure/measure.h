@@ -119,11 +119,11 @@ void measure_value(struct measure_run *run, double value, double low, double hig
                    const char *name, ...) __attribute__((format(printf, 6, 7)));
 void measure_count(struct measure_run *run, uint64_t value, const char *name, ...)
     __attribute__((format(printf, 3, 4)));
-void measure_lack(struct measure_run *run, const char *why, const char *name, ...)
+void measure_unavailable(struct measure_run *run, const char *why, const char *name, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Adds a sentence to run->meaning. */
-void measure_say(struct measure_run *run, const char *format, ...)
+void measure_remark(struct measure_run *run, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /*

@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "guest/measure/order.h"
+#include "guest/measure/command.h"
 #include "vmm/measure/session.h"
 
 #define HUGE_BYTES (2ull << 20)
@@ -143,7 +143,7 @@ static int set_companions(unsigned count)
     return count ? -ABI_ENOMEM : 0;
 }
 
-void native_order(const struct abi_order *order, struct abi_answer *answer)
+void native_command(const struct abi_command *command, struct abi_reply *reply)
 {
     static const struct platform platform = { .map = map_pages,
                                               .unmap = unmap_pages,
@@ -155,5 +155,5 @@ void native_order(const struct abi_order *order, struct abi_answer *answer)
                                               .shared = shared_memory,
                                               .companions = set_companions };
 
-    order_run(&platform, order, answer);
+    command_run(&platform, command, reply);
 }

@@ -11,9 +11,9 @@
 #define TIMEOUT_S 60
 #define POLL_MS   20 /* how often a waiting caller looks whether the machine has ended */
 
-/* Copies between the program's mailbox, from byte `offset` of it on, and the host. */
-static int copy_mailbox(struct session *session, size_t offset, void *to, const void *from,
-                        size_t bytes)
+/* Copies between the program's shared page, from byte `offset` of it on, and the host. */
+static int copy_shared_page(struct session *session, size_t offset, void *to, const void *from,
+                            size_t bytes)
 {
     uint64_t va = session->record.arg[0] + offset;
     size_t done = 0;
@@ -53,7 +53,7 @@ static int recognise(struct session *session)
     return 0;
 }
 
-/* The program rang: the world rests until there is an order, or an end. */
+/* The program rang: the world rests until there is a command, or an end. */
 static int on_checkpoint(void *owner, struct vcpu *vcpu, uint32_t frame)
 {
     struct session *session = owner;
@@ -207,25 +207,27 @@ void session_close(struct session *session)
     destroy_lock(session);
 }
 
-int session_order(struct session *session, const struct abi_order *order, struct abi_answer *answer)
+int session_command(struct session *session, const struct abi_command *command,
+                    struct abi_reply *reply)
 {
     int err;
 
     if (session->failure[0])
         return -ESHUTDOWN;
     pthread_mutex_lock(&session->lock);
-    err = copy_mailbox(session, offsetof(struct abi_mailbox, order), NULL, order, sizeof(*order));
+    err = copy_shared_page(session, offsetof(struct abi_shared_page, command), NULL, command,
+                           sizeof(*command));
     if (!err) {
         session->rung = false;
         pthread_cond_broadcast(&session->changed);
         err = wait_for_ring(session);
     }
     if (!err)
-        err = copy_mailbox(session, offsetof(struct abi_mailbox, answer), answer, NULL,
-                           sizeof(*answer));
+        err = copy_shared_page(session, offsetof(struct abi_shared_page, reply), reply, NULL,
+                               sizeof(*reply));
     pthread_mutex_unlock(&session->lock);
     if (err && !session->failure[0])
-        snprintf(session->failure, sizeof(session->failure), "the program's mailbox is gone");
+        snprintf(session->failure, sizeof(session->failure), "the program's shared page is gone");
     return err;
 }
 

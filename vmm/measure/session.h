@@ -1,5 +1,5 @@
 /*
- * Where orders are carried out (guest/abi/measure.h): in ring 3 of the bundled guest, on a
+ * Where commands are carried out (guest/abi/measure.h): in ring 3 of the bundled guest, on a
  * machine of its own, or in this process, by the same source.
  *
  * While no order is out the guest's world is at rest, and the host may do with its memory
@@ -25,7 +25,7 @@ struct session_shape {
     unsigned cpus;
     enum memory_backing backing;
     uint32_t dirty_ring_bytes;          /* as in struct vm_shape */
-    unsigned timeout_s;                 /* for the start, and for one order; 0: 60 */
+    unsigned timeout_s;                 /* for the start, and for one command; 0: 60 */
     const struct board_device *devices; /* NULL: none */
     unsigned ndevices;
     /* What else the machine is to have, before it starts: 0 or -errno. NULL: nothing. */
@@ -43,7 +43,7 @@ struct session {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* Under the lock. */
-    bool rung;   /* the program waits for an order, the world at rest */
+    bool rung;   /* the program waits for a command, the world at rest */
     bool ending; /* nobody will order any more */
     struct abi_checkpoint record;
     struct guest_view view;
@@ -51,7 +51,7 @@ struct session {
 };
 
 /*
- * Starts a machine with the measuring program in it, which waits for orders. 0; or -errno
+ * Starts a machine with the measuring program in it, which waits for commands. 0; or -errno
  * and one line, with nothing left behind.
  */
 int session_open(struct session *session, const struct kvm_host *host,
@@ -59,20 +59,20 @@ int session_open(struct session *session, const struct kvm_host *host,
 void session_close(struct session *session);
 
 /*
- * Has an order carried out and waits for the answer, whose status is the order's own. -errno
+ * Has a command carried out and waits for the answer, whose status is the command's own. -errno
  * where there is none: the guest ended, or took too long; session->failure says it, and no
  * later order is taken.
  */
-int session_order(struct session *session, const struct abi_order *order,
-                  struct abi_answer *answer);
+int session_command(struct session *session, const struct abi_command *command,
+                    struct abi_reply *reply);
 
-/* Between orders: walks an address of the program. As paging_walk. */
+/* Between commands: walks an address of the program. As paging_walk. */
 int session_walk(const struct session *session, uint64_t va, struct paging_walk *walk);
 
-/* Between orders: the host's address of a mapped one; NULL: it is not mapped to RAM. */
+/* Between commands: the host's address of a mapped one; NULL: it is not mapped to RAM. */
 void *session_hva(const struct session *session, uint64_t va);
 
-/* Carries an order out in this process, on the calling thread. */
-void native_order(const struct abi_order *order, struct abi_answer *answer);
+/* Carries a command out in this process, on the calling thread. */
+void native_command(const struct abi_command *command, struct abi_reply *reply);
 
 #endif

@@ -74,8 +74,8 @@ static double report_second(struct tables *t, const char *path, uint64_t range,
     t->moved |= bytes != 0;
     /* They never shrink while more is mapped: those of other machines went. */
     if (bytes < 0) {
-        measure_lack(t->run, "other machines of this host gave tables back meanwhile",
-                     "%s/second-stage/bytes", path);
+        measure_unavailable(t->run, "other machines of this host gave tables back meanwhile",
+                            "%s/second-stage/bytes", path);
         return NAN;
     }
     measure_value(t->run, bytes, NAN, NAN, 1, "%s/second-stage/bytes", path);
@@ -139,28 +139,28 @@ static int measure_range(struct tables *t, enum abi_page_kind page, uint64_t *va
 static int touch(struct tables *t, uint64_t va, uint64_t stride)
 {
     const struct chain_place place = { .session = t->session };
-    const struct abi_order order = { .kind = ABI_ORDER_TOUCH,
-                                     .va = va,
-                                     .bytes = t->bytes,
-                                     .stride = stride,
-                                     .flags = ABI_TOUCH_WRITE };
-    struct abi_answer answer;
+    const struct abi_command command = { .kind = ABI_COMMAND_TOUCH,
+                                         .va = va,
+                                         .bytes = t->bytes,
+                                         .stride = stride,
+                                         .flags = ABI_TOUCH_WRITE };
+    struct abi_reply reply;
 
-    return chain_order(&place, &order, &answer);
+    return chain_order(&place, &command, &reply);
 }
 
 /* The guest's side: one 4K page in every 2M of a range, and a table for each. */
 static int measure_sparse(struct tables *t)
 {
     const struct chain_place place = { .session = t->session };
-    const struct abi_order order = { .kind = ABI_ORDER_MAP, .bytes = t->bytes };
-    struct abi_answer answer;
-    int err = chain_order(&place, &order, &answer);
+    const struct abi_command command = { .kind = ABI_COMMAND_MAP, .bytes = t->bytes };
+    struct abi_reply reply;
+    int err = chain_order(&place, &command, &reply);
 
-    err = err ? err : touch(t, answer.value[0], MEMORY_HUGE_BYTES);
+    err = err ? err : touch(t, reply.value[0], MEMORY_HUGE_BYTES);
     if (err)
         return failed(t, "touching a page in every 2M", err);
-    t->sparse = report_guest(t, "tables/apart/one-4k-in-2m", answer.value[0],
+    t->sparse = report_guest(t, "tables/apart/one-4k-in-2m", reply.value[0],
                              t->bytes / MEMORY_HUGE_BYTES * MEMORY_PAGE_BYTES, ABI_PAGE_4K);
     return t->sparse < 0 ? failed(t, "walking the guest's tables", (int)t->sparse) : 0;
 }
@@ -224,8 +224,8 @@ static int measure_logged(struct tables *t, uint64_t va)
 
 static void lack_page(struct tables *t, enum abi_page_kind page, const char *why)
 {
-    measure_lack(t->run, why, "tables/guest-%s/host-%s", backing_guest_name(page),
-                 backing_name(t->backing));
+    measure_unavailable(t->run, why, "tables/guest-%s/host-%s", backing_guest_name(page),
+                        backing_name(t->backing));
 }
 
 static int measure_machine(struct tables *t)
@@ -270,7 +270,7 @@ static int measure_backing(struct tables *t)
 
     if (!backing_shape(t->run->host, t->backing, &shape, &t->bytes, &why) ||
         t->bytes < MEMORY_HUGE_BYTES) {
-        measure_lack(t->run, why, "tables/host-%s", backing_name(t->backing));
+        measure_unavailable(t->run, why, "tables/host-%s", backing_name(t->backing));
         t->bytes = all;
         return 0;
     }
@@ -281,7 +281,7 @@ static int measure_backing(struct tables *t)
     } else if (t->backing == MEMORY_4K) {
         snprintf(t->run->error, sizeof(t->run->error), "%s", error);
     } else {
-        measure_lack(t->run, error, "tables/host-%s", backing_name(t->backing));
+        measure_unavailable(t->run, error, "tables/host-%s", backing_name(t->backing));
         err = 0;
     }
     t->bytes = all;
@@ -313,11 +313,12 @@ static void explain(const struct tables *t)
     char size[16], text[4][32];
 
     size_short(t->bytes, size);
-    measure_say(run,
-                "%s in 4K pages take %" PRId64 " guest tables of 4 KiB, in 2M pages %" PRId64
-                "; one 4K page in every 2M of it takes %" PRId64
-                ". A GiB in 4K takes 2 MiB + 4 KiB in each dimension, in 2M 4 KiB, in 1G 8 bytes.",
-                size, t->guest[ABI_PAGE_4K], t->guest[ABI_PAGE_2M], t->sparse);
+    measure_remark(
+        run,
+        "%s in 4K pages take %" PRId64 " guest tables of 4 KiB, in 2M pages %" PRId64
+        "; one 4K page in every 2M of it takes %" PRId64
+        ". A GiB in 4K takes 2 MiB + 4 KiB in each dimension, in 2M 4 KiB, in 1G 8 bytes.",
+        size, t->guest[ABI_PAGE_4K], t->guest[ABI_PAGE_2M], t->sparse);
     if (!t->moved) {
         static const char *const why[] = {
             [TABLES_OF_CGROUP] = "this KVM does not count its tables: nothing moves",
@@ -326,21 +327,22 @@ static void explain(const struct tables *t)
             [TABLES_UNKNOWN] = "neither memory.stat nor /proc/meminfo has it (Linux 6.1 and later)",
         };
 
-        measure_say(run, "The host's kernel does not tell what %s take here.", stage);
-        measure_lack(run, why[t->source], "tables/second-stage");
+        measure_remark(run, "The host's kernel does not tell what %s take here.", stage);
+        measure_unavailable(run, why[t->source], "tables/second-stage");
         return;
     }
-    measure_say(run,
-                "The %s grew for it by %s on 4K host pages, by %s with 2M on both sides; by %s "
-                "more when that memory came apart on the host's side, and by %s while dirty pages "
-                "were logged, which is for all of the machine's memory",
-                stage, kib(t->second[MEMORY_4K][ABI_PAGE_4K], text[0]),
-                kib(t->second[MEMORY_THP][ABI_PAGE_2M], text[1]), kib(t->apart, text[2]),
-                kib(t->logged, text[3]));
-    measure_say(run, "(by %s).",
-                t->source == TABLES_OF_CGROUP
-                    ? "sec_pagetables of this control group"
-                    : "SecPageTables, which counts all machines of the host: others disturb it");
+    measure_remark(
+        run,
+        "The %s grew for it by %s on 4K host pages, by %s with 2M on both sides; by %s "
+        "more when that memory came apart on the host's side, and by %s while dirty pages "
+        "were logged, which is for all of the machine's memory",
+        stage, kib(t->second[MEMORY_4K][ABI_PAGE_4K], text[0]),
+        kib(t->second[MEMORY_THP][ABI_PAGE_2M], text[1]), kib(t->apart, text[2]),
+        kib(t->logged, text[3]));
+    measure_remark(run, "(by %s).",
+                   t->source == TABLES_OF_CGROUP
+                       ? "sec_pagetables of this control group"
+                       : "SecPageTables, which counts all machines of the host: others disturb it");
 }
 
 static int run_tables(struct measure_run *run)

@@ -192,7 +192,7 @@ static int measure_page(struct walks *w, const struct chain_place *guest,
         char name_of[MEASURE_NAME_BYTES];
 
         snprintf(name_of, sizeof(name_of), "%s/references", path);
-        measure_lack(w->run, references->unknown, "%s", name_of);
+        measure_unavailable(w->run, references->unknown, "%s", name_of);
     } else if (err) {
         return failed(w, guest->session, "walking the guest's tables", err);
     } else {
@@ -226,11 +226,12 @@ static int measure_page(struct walks *w, const struct chain_place *guest,
     if (result->reach)
         measure_value(w->run, (double)result->reach, NAN, NAN, 1, "%s/tlb-reach/bytes", path);
     else
-        measure_lack(w->run,
-                     size && low > 0
-                         ? "walks of the least size take a quarter of those of the largest, or more"
-                         : "whether walks of the largest size take any time is not certain",
-                     "%s/tlb-reach/bytes", path);
+        measure_unavailable(
+            w->run,
+            size && low > 0
+                ? "walks of the least size take a quarter of those of the largest, or more"
+                : "whether walks of the largest size take any time is not certain",
+            "%s/tlb-reach/bytes", path);
     return 0;
 }
 
@@ -280,8 +281,8 @@ static int map_counted(struct walks *w, const struct chain_place *place,
 static void lack_page(struct walks *w, enum memory_backing backing, enum abi_page_kind page,
                       const char *why)
 {
-    measure_lack(w->run, why, "walks/vm/guest-%s/host-%s", backing_guest_name(page),
-                 backing_name(backing));
+    measure_unavailable(w->run, why, "walks/vm/guest-%s/host-%s", backing_guest_name(page),
+                        backing_name(backing));
 }
 
 /* Largest first: a 1G page needs memory that nothing has been taken from. */
@@ -312,15 +313,15 @@ static int map_all(struct walks *w, struct session *session, enum memory_backing
     }
     err = chain_map(&common, ABI_PAGE_2M, packed_bytes, &packed);
     if (!err && backing == MEMORY_4K) {
-        struct abi_order again = { .kind = ABI_ORDER_TOUCH,
-                                   .va = packed,
-                                   .bytes = packed_bytes,
-                                   .stride = CHAIN_PAGE_BYTES,
-                                   .flags = ABI_TOUCH_WRITE };
-        struct abi_answer answer;
+        struct abi_command again = { .kind = ABI_COMMAND_TOUCH,
+                                     .va = packed,
+                                     .bytes = packed_bytes,
+                                     .stride = CHAIN_PAGE_BYTES,
+                                     .flags = ABI_TOUCH_WRITE };
+        struct abi_reply reply;
 
         prefer_huge(session, packed, packed_bytes);
-        err = chain_order(&common, &again, &answer);
+        err = chain_order(&common, &again, &reply);
     }
     for (unsigned page = 0; page < ABI_PAGE_KINDS; page++) {
         place[page].packed = packed;
@@ -360,7 +361,7 @@ static int measure_backing(struct walks *w, enum memory_backing backing)
     int err;
 
     if (!backing_shape(w->run->host, backing, &shape, &bytes, &why)) {
-        measure_lack(w->run, why, "walks/vm/host-%s", backing_name(backing));
+        measure_unavailable(w->run, why, "walks/vm/host-%s", backing_name(backing));
         return 0;
     }
     session = malloc(sizeof(*session));
@@ -373,7 +374,7 @@ static int measure_backing(struct walks *w, enum memory_backing backing)
     } else if (backing == MEMORY_4K) {
         snprintf(w->run->error, sizeof(w->run->error), "%s", error);
     } else {
-        measure_lack(w->run, error, "walks/vm/host-%s", backing_name(backing));
+        measure_unavailable(w->run, error, "walks/vm/host-%s", backing_name(backing));
         err = 0;
     }
     free(session);
@@ -443,7 +444,7 @@ static int count_native(struct walks *w)
 
         if (references_of_process(references, (const void *)w->native[i].spread, w->native[i].bytes,
                                   &range)) {
-            measure_lack(w->run, references->unknown, "%s/references", paths[i]);
+            measure_unavailable(w->run, references->unknown, "%s/references", paths[i]);
         } else {
             say_references(w->run, &range, i == 0, paths[i]);
             w->native_references[i] = range.most;
@@ -468,11 +469,12 @@ static void explain_pair(const struct walks *w, const struct result *r, const ch
                  r->references, w->native_references[native]);
     if (r->reach)
         snprintf(reach, sizeof(reach), "; up to %s walks cost little", size_short(r->reach, size));
-    measure_say(w->run,
-                "%s: at %s an access takes %.2f times as long as natively; of it %.1f ns are the "
-                "walk (natively %.1f)%s%s.",
-                pages, size_short(r->bytes, size), r->ratio, r->walk_ns, r->native_walk_ns,
-                references, reach);
+    measure_remark(
+        w->run,
+        "%s: at %s an access takes %.2f times as long as natively; of it %.1f ns are the "
+        "walk (natively %.1f)%s%s.",
+        pages, size_short(r->bytes, size), r->ratio, r->walk_ns, r->native_walk_ns, references,
+        reach);
 }
 
 static void explain(const struct walks *w)
@@ -480,21 +482,22 @@ static void explain(const struct walks *w)
     const struct measure_host *host = w->run->host;
 
     if (host->kvm->backend <= KVM_BACKEND_NPT)
-        measure_say(w->run,
-                    "The CPU walks the guest's tables and, for each of them and for the page, "
-                    "%s: a count of references is what a walk takes where no cache of it helps, "
-                    "by the page sizes found on both sides.",
-                    host->kvm->backend == KVM_BACKEND_EPT ? "EPT's" : "the nested ones");
+        measure_remark(w->run,
+                       "The CPU walks the guest's tables and, for each of them and for the page, "
+                       "%s: a count of references is what a walk takes where no cache of it helps, "
+                       "by the page sizes found on both sides.",
+                       host->kvm->backend == KVM_BACKEND_EPT ? "EPT's" : "the nested ones");
     else
-        measure_say(w->run, "KVM shadows the guest's tables: the CPU walks one set, made of both, "
-                            "so a walk has as many references as natively; what shadowing costs "
-                            "is in faults, not here.");
+        measure_remark(w->run,
+                       "KVM shadows the guest's tables: the CPU walks one set, made of both, "
+                       "so a walk has as many references as natively; what shadowing costs "
+                       "is in faults, not here.");
     explain_pair(w, &w->result[MEMORY_4K][ABI_PAGE_4K], "4K pages on 4K", 0);
     explain_pair(w, &w->result[MEMORY_THP][ABI_PAGE_4K], "4K on transparent 2M", 0);
     explain_pair(w, &w->result[MEMORY_THP][ABI_PAGE_2M], "2M on transparent 2M", 1);
     if (host->virtual_machine)
-        measure_say(w->run, "This machine is itself virtual: what is native here is nested "
-                            "already below, and the ratio is of the layer on top.");
+        measure_remark(w->run, "This machine is itself virtual: what is native here is nested "
+                               "already below, and the ratio is of the layer on top.");
 }
 
 /* ---- All of it ---------------------------------------------------------------------- */

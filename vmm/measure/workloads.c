@@ -77,17 +77,17 @@ struct work {
     uint64_t result; /* of the first round */
 };
 
-static int do_order(struct work *w, const struct place *place, const struct abi_order *order,
-                    struct abi_answer *answer)
+static int do_command(struct work *w, const struct place *place, const struct abi_command *command,
+                      struct abi_reply *reply)
 {
     struct session *session = &w->session[place->host];
     int err;
 
     if (place->native) {
-        native_order(order, answer);
+        native_command(command, reply);
         return 0;
     }
-    err = session_order(session, order, answer);
+    err = session_command(session, command, reply);
     if (err)
         snprintf(w->run->error, sizeof(w->run->error), "%s: %s", place->name, session->failure);
     return err;
@@ -115,17 +115,17 @@ static int map_places(struct work *w)
 {
     for (unsigned i = 0; i < PLACES; i++) {
         struct place *place = &w->place[i];
-        const struct abi_order order = { .kind = ABI_ORDER_MAP,
-                                         .bytes = w->bytes,
-                                         .page = place->page };
-        struct abi_answer answer;
-        int err = do_order(w, place, &order, &answer);
+        const struct abi_command command = { .kind = ABI_COMMAND_MAP,
+                                             .bytes = w->bytes,
+                                             .page = place->page };
+        struct abi_reply reply;
+        int err = do_command(w, place, &command, &reply);
 
         if (err)
             return err;
-        if (answer.status)
+        if (reply.status)
             snprintf(place->why, sizeof(place->why), "there is no memory of such pages");
-        place->va = answer.value[0];
+        place->va = reply.value[0];
     }
     return 0;
 }
@@ -133,13 +133,13 @@ static int map_places(struct work *w)
 static int unmap_native(struct work *w)
 {
     for (unsigned i = 0; i < PLACES; i++) {
-        const struct abi_order order = { .kind = ABI_ORDER_UNMAP,
-                                         .va = w->place[i].va,
-                                         .bytes = w->bytes };
-        struct abi_answer answer;
+        const struct abi_command command = { .kind = ABI_COMMAND_UNMAP,
+                                             .va = w->place[i].va,
+                                             .bytes = w->bytes };
+        struct abi_reply reply;
 
         if (w->place[i].native && w->place[i].va)
-            native_order(&order, &answer);
+            native_command(&command, &reply);
     }
     return 0;
 }
@@ -210,8 +210,8 @@ static void report_pages(struct work *w)
             measure_value(w->run, place->guest_huge, NAN, NAN, 1,
                           "workloads/pages/%s/guest-2m/percent", place->name);
         if (isnan(place->host_huge))
-            measure_lack(w->run, "/proc/kpageflags is not ours to read; be root",
-                         "workloads/pages/%s/host-2m/percent", place->name);
+            measure_unavailable(w->run, "/proc/kpageflags is not ours to read; be root",
+                                "workloads/pages/%s/host-2m/percent", place->name);
         else
             measure_value(w->run, place->host_huge, NAN, NAN, 1,
                           "workloads/pages/%s/host-2m/percent", place->name);
@@ -223,14 +223,14 @@ static void report_pages(struct work *w)
 static int build(struct work *w, enum abi_workload workload)
 {
     for (unsigned i = 0; i < PLACES; i++) {
-        const struct abi_order order = { .kind = ABI_ORDER_WORKLOAD,
-                                         .va = w->place[i].va,
-                                         .bytes = w->bytes,
-                                         .seed = w->run->seed,
-                                         .flags = ABI_WORKLOAD_BUILD,
-                                         .arg = { workload } };
-        struct abi_answer answer;
-        int err = w->place[i].why[0] ? 0 : do_order(w, &w->place[i], &order, &answer);
+        const struct abi_command command = { .kind = ABI_COMMAND_WORKLOAD,
+                                             .va = w->place[i].va,
+                                             .bytes = w->bytes,
+                                             .seed = w->run->seed,
+                                             .flags = ABI_WORKLOAD_BUILD,
+                                             .arg = { workload } };
+        struct abi_reply reply;
+        int err = w->place[i].why[0] ? 0 : do_command(w, &w->place[i], &command, &reply);
 
         if (err)
             return err;
@@ -248,34 +248,33 @@ static int take_round(struct work *w, enum abi_workload workload, unsigned round
 
     for (unsigned k = 0; k < PLACES; k++) {
         unsigned i = (k + round) % PLACES;
-        const struct abi_order order = {
-            .kind = ABI_ORDER_WORKLOAD,
+        const struct abi_command command = {
+            .kind = ABI_COMMAND_WORKLOAD,
             .va = w->place[i].va,
             .bytes = w->bytes,
             .count = w->run->quick ? workloads[workload].quick : workloads[workload].full,
             .seed = w->run->seed + round + 1 ? w->run->seed + round + 1 : 1,
             .arg = { workload },
         };
-        struct abi_answer answer;
-        int err = w->place[i].why[0] ? 0 : do_order(w, &w->place[i], &order, &answer);
+        struct abi_reply reply;
+        int err = w->place[i].why[0] ? 0 : do_command(w, &w->place[i], &command, &reply);
 
         if (err)
             return err;
         if (w->place[i].why[0])
             continue;
         if (first)
-            *result = answer.value[1];
+            *result = reply.value[1];
         first = false;
-        if (answer.status || !answer.value[2] || answer.value[1] != *result) {
+        if (reply.status || !reply.value[2] || reply.value[1] != *result) {
             snprintf(w->run->error, sizeof(w->run->error),
                      "%s, %s, round %u: status %lld, result 0x%llx, and 0x%llx elsewhere",
-                     workloads[workload].name, w->place[i].name, round, (long long)answer.status,
-                     (unsigned long long)answer.value[1], (unsigned long long)*result);
+                     workloads[workload].name, w->place[i].name, round, (long long)reply.status,
+                     (unsigned long long)reply.value[1], (unsigned long long)*result);
             return -EIO;
         }
         if (round)
-            w->ns[i][round - 1] = (double)answer.value[0] * w->ns_per_tick /
-                                  (double)answer.value[2];
+            w->ns[i][round - 1] = (double)reply.value[0] * w->ns_per_tick / (double)reply.value[2];
     }
     return 0;
 }
@@ -319,7 +318,7 @@ static void report(struct work *w, enum abi_workload workload)
         const struct place *place = &w->place[i];
 
         if (place->why[0]) {
-            measure_lack(w->run, place->why, "workloads/%s/%s/ns", name, place->name);
+            measure_unavailable(w->run, place->why, "workloads/%s/%s/ns", name, place->name);
             continue;
         }
         memcpy(ns, w->ns[i], sizeof(ns));
@@ -359,26 +358,26 @@ static void say(struct work *w)
 {
     struct measure_run *run = w->run;
 
-    measure_say(run, "Times the native time, by 4K pages on both sides and by 2M:");
+    measure_remark(run, "Times the native time, by 4K pages on both sides and by 2M:");
     for (unsigned i = 0; i < ABI_WORKLOADS; i++) {
         const char *name = workloads[i].name;
         char small[16], huge[16];
 
-        measure_say(run, "%s %s and %s%s", name,
-                    times(value_of(run, name, "vm/guest-4k/host-4k/vs-native/ratio"), small),
-                    times(value_of(run, name, "vm/guest-2m/host-2m/vs-native/ratio"), huge),
-                    i + 1 < ABI_WORKLOADS ? "," : ".");
+        measure_remark(run, "%s %s and %s%s", name,
+                       times(value_of(run, name, "vm/guest-4k/host-4k/vs-native/ratio"), small),
+                       times(value_of(run, name, "vm/guest-2m/host-2m/vs-native/ratio"), huge),
+                       i + 1 < ABI_WORKLOADS ? "," : ".");
     }
     if (run->host->kvm->backend == KVM_BACKEND_SOFTWARE ||
         run->host->kvm->backend == KVM_BACKEND_SHADOW)
-        measure_say(run, "KVM shadows the guest's tables here: a walk has as many steps as a "
-                         "native one, and only pages that are large on both sides are large in "
-                         "the shadow, so differences have other causes than steps.");
+        measure_remark(run, "KVM shadows the guest's tables here: a walk has as many steps as a "
+                            "native one, and only pages that are large on both sides are large in "
+                            "the shadow, so differences have other causes than steps.");
     else
-        measure_say(run, "Each walk that misses all caches has up to six times the steps of a "
-                         "native one here; the experiment walks counts them.");
+        measure_remark(run, "Each walk that misses all caches has up to six times the steps of a "
+                            "native one here; the experiment walks counts them.");
     if (run->host->virtual_machine)
-        measure_say(run, "The native time is itself that of a virtual machine.");
+        measure_remark(run, "The native time is itself that of a virtual machine.");
 }
 
 static int work_all(struct work *w)

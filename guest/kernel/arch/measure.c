@@ -202,7 +202,7 @@ static bool has_deadline_timer(void)
 }
 
 /* What the operation needs and is not here: -ABI_E*, or 0. */
-static int64_t lacks(uint32_t op, const struct cpu *other)
+static int64_t unavailable(uint32_t op, const struct cpu *other)
 {
     bool window = op == ABI_MEASURE_MMIO || op == ABI_MEASURE_STORE || op == ABI_MEASURE_STORE_TURN;
     bool sends = op == ABI_MEASURE_IPI || op == ABI_MEASURE_IPI_ECHO;
@@ -240,7 +240,7 @@ int64_t measure_call(uint32_t op, uint64_t count, uint64_t arg)
 {
     static bool busy; /* under the lock */
     struct cpu *other = other_cpu();
-    int64_t result = lacks(op, other);
+    int64_t result = unavailable(op, other);
 
     if (op == ABI_MEASURE_AREA)
         return (int64_t)((uint64_t)&measure_area - KERNEL_OFFSET);

@@ -1,9 +1,9 @@
 /*
- * The measuring program's orders (guest/abi/measure.h), compiled for ring 3 of the bundled
+ * The measuring program's commands (guest/abi/measure.h), compiled for ring 3 of the bundled
  * guest and for a process of the host: what differs between the two is in struct platform.
  */
-#ifndef STRATA_MEASURE_ORDER_H
-#define STRATA_MEASURE_ORDER_H
+#ifndef STRATA_MEASURE_COMMAND_H
+#define STRATA_MEASURE_COMMAND_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -31,28 +31,28 @@ struct platform {
     int (*companions)(unsigned count);
 };
 
-#define ABI_SHARED_BYTES ((sizeof(struct abi_answer) + 4095) & ~4095ul)
+#define ABI_SHARED_BYTES ((sizeof(struct abi_reply) + 4095) & ~4095ul)
 
-/* Carries one order out; the answer is cleared first. */
-void order_run(const struct platform *platform, const struct abi_order *order,
-               struct abi_answer *answer);
+/* Carries one command out; the answer is cleared first. */
+void command_run(const struct platform *platform, const struct abi_command *command,
+                 struct abi_reply *reply);
 
 /* ---- One function for each kind; 0 or -ABI_E* ---- */
 
-int order_clock(const struct abi_order *order, struct abi_answer *answer);
-int order_touch(const struct abi_order *order, struct abi_answer *answer);
-int order_wait(const struct abi_order *order, struct abi_answer *answer);
-int order_chain_make(const struct abi_order *order, struct abi_answer *answer);
-int order_chain_follow(const struct abi_order *order, struct abi_answer *answer);
-int order_workload(const struct abi_order *order, struct abi_answer *answer);
+int command_clock(const struct abi_command *command, struct abi_reply *reply);
+int command_touch(const struct abi_command *command, struct abi_reply *reply);
+int command_wait(const struct abi_command *command, struct abi_reply *reply);
+int command_chain_make(const struct abi_command *command, struct abi_reply *reply);
+int command_chain_follow(const struct abi_command *command, struct abi_reply *reply);
+int command_workload(const struct abi_command *command, struct abi_reply *reply);
 
 /* Those about faults, copies and forgotten translations (fault.c, fork.c, change.c). */
-int order_fault(const struct platform *platform, const struct abi_order *order,
-                struct abi_answer *answer);
-int order_fork(const struct platform *platform, const struct abi_order *order,
-               struct abi_answer *answer);
-int order_change(const struct platform *platform, const struct abi_order *order,
-                 struct abi_answer *answer);
+int command_fault(const struct platform *platform, const struct abi_command *command,
+                  struct abi_reply *reply);
+int command_fork(const struct platform *platform, const struct abi_command *command,
+                 struct abi_reply *reply);
+int command_change(const struct platform *platform, const struct abi_command *command,
+                   struct abi_reply *reply);
 
 /*
  * The time stamp counter before and after what is measured (Intel SDM vol. 2, RDTSC and

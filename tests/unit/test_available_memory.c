@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "tests/unit/suites.h"
-#include "vmm/measure/room.h"
+#include "vmm/measure/available_memory.h"
 
 static char root[32], names[64];
 
@@ -46,14 +46,14 @@ static void teardown(void)
 
 START_TEST(no_limit)
 {
-    ck_assert_uint_eq(room_in_groups(root, names), UINT64_MAX);
+    ck_assert_uint_eq(available_in_groups(root, names), UINT64_MAX);
     put("names", "0::/a");
-    ck_assert_uint_eq(room_in_groups(root, names), UINT64_MAX);
+    ck_assert_uint_eq(available_in_groups(root, names), UINT64_MAX);
     put("a/memory.max", "max");
     put("a/memory.current", "5");
-    ck_assert_uint_eq(room_in_groups(root, names), UINT64_MAX);
+    ck_assert_uint_eq(available_in_groups(root, names), UINT64_MAX);
     put("names", "not a line of it");
-    ck_assert_uint_eq(room_in_groups(root, names), UINT64_MAX);
+    ck_assert_uint_eq(available_in_groups(root, names), UINT64_MAX);
 }
 END_TEST
 
@@ -65,20 +65,20 @@ START_TEST(second_version)
     put("a/b/memory.current", "100");
     put("a/memory.max", "1000");
     put("a/memory.current", "700");
-    ck_assert_uint_eq(room_in_groups(root, names), 300);
+    ck_assert_uint_eq(available_in_groups(root, names), 300);
     put("a/memory.stat", "anon 500\ninactive_file 200");
-    ck_assert_uint_eq(room_in_groups(root, names), 500);
+    ck_assert_uint_eq(available_in_groups(root, names), 500);
     put("a/b/memory.max", "150");
-    ck_assert_uint_eq(room_in_groups(root, names), 50);
+    ck_assert_uint_eq(available_in_groups(root, names), 50);
     put("a/b/memory.current", "200");
-    ck_assert_uint_eq(room_in_groups(root, names), 0);
+    ck_assert_uint_eq(available_in_groups(root, names), 0);
     /* As a container sees its own. */
     put("names", "0::/");
     put("memory.max", "40");
     put("memory.current", "10");
-    ck_assert_uint_eq(room_in_groups(root, names), 30);
+    ck_assert_uint_eq(available_in_groups(root, names), 30);
     put("names", "0::/gone/since");
-    ck_assert_uint_eq(room_in_groups(root, names), 30);
+    ck_assert_uint_eq(available_in_groups(root, names), 30);
 }
 END_TEST
 
@@ -88,26 +88,26 @@ START_TEST(first_version)
     put("memory/x/memory.limit_in_bytes", "4000");
     put("memory/x/memory.usage_in_bytes", "3000");
     put("memory/x/memory.stat", "inactive_file 1\ntotal_inactive_file 500");
-    ck_assert_uint_eq(room_in_groups(root, names), 1500);
+    ck_assert_uint_eq(available_in_groups(root, names), 1500);
     put("names", "4:memories:/x");
-    ck_assert_uint_eq(room_in_groups(root, names), UINT64_MAX);
+    ck_assert_uint_eq(available_in_groups(root, names), UINT64_MAX);
     put("names", "4:memory:/elsewhere");
     put("memory/memory.limit_in_bytes", "70");
     put("memory/memory.usage_in_bytes", "0");
-    ck_assert_uint_eq(room_in_groups(root, names), 70);
+    ck_assert_uint_eq(available_in_groups(root, names), 70);
 }
 END_TEST
 
 START_TEST(of_this_process)
 {
-    uint64_t bytes = room_bytes();
+    uint64_t bytes = available_bytes();
 
     ck_assert_uint_gt(bytes, 1 << 20);
     ck_assert_uint_lt(bytes, 1ull << 50);
 }
 END_TEST
 
-Suite *room_suite(void)
+Suite *available_memory_suite(void)
 {
     Suite *suite = suite_create("room");
     TCase *tests = tcase_create("room");

@@ -1,4 +1,4 @@
-#include "vmm/measure/room.h"
+#include "vmm/measure/available_memory.h"
 
 #include <inttypes.h>
 #include <stdbool.h>
@@ -20,19 +20,19 @@ static const struct version versions[] = {
     { "/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file" },
 };
 
-/* The number behind a field of a file, or (NULL) the file's first; false: there is none. */
-static bool find_number(const char *path, const char *field, uint64_t *number)
+/* The number behind a test region of a file, or (NULL) the file's first; false: there is none. */
+static bool find_number(const char *path, const char *region, uint64_t *number)
 {
     FILE *file = fopen(path, "re");
     char line[256], name[64];
     bool found = false;
 
     while (file && !found && fgets(line, sizeof(line), file)) {
-        if (!field)
+        if (!region)
             found = sscanf(line, "%" SCNu64, number) == 1;
         else
-            found = sscanf(line, "%63s %" SCNu64, name, number) == 2 && !strcmp(name, field);
-        if (!field)
+            found = sscanf(line, "%63s %" SCNu64, name, number) == 2 && !strcmp(name, region);
+        if (!region)
             break;
     }
     if (file)
@@ -40,13 +40,13 @@ static bool find_number(const char *path, const char *field, uint64_t *number)
     return found;
 }
 
-static bool number_of_group(const char *group, const char *file, const char *field,
+static bool number_of_group(const char *group, const char *file, const char *region,
                             uint64_t *number)
 {
     char path[PATH_BYTES + 64];
 
     snprintf(path, sizeof(path), "%s/%s", group, file);
-    return find_number(path, field, number);
+    return find_number(path, region, number);
 }
 
 static uint64_t left_in_group(const struct version *version, const char *group)
@@ -97,7 +97,7 @@ static const struct version *version_of(const char *controllers, size_t bytes)
     return NULL;
 }
 
-uint64_t room_in_groups(const char *root, const char *names)
+uint64_t available_in_groups(const char *root, const char *names)
 {
     uint64_t least = UINT64_MAX, left;
     FILE *file = fopen(names, "re");
@@ -130,9 +130,10 @@ static uint64_t available(void)
     return sysinfo(&info) == 0 ? (uint64_t)info.freeram * info.mem_unit : 0;
 }
 
-uint64_t room_bytes(void)
+uint64_t available_bytes(void)
 {
-    uint64_t host = available(), groups = room_in_groups("/sys/fs/cgroup", "/proc/self/cgroup");
+    uint64_t host = available(),
+             groups = available_in_groups("/sys/fs/cgroup", "/proc/self/cgroup");
 
     return host < groups ? host : groups;
 }

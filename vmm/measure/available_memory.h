@@ -1,8 +1,8 @@
 /*
  * How much memory an experiment may take without the host's kernel having to end somebody.
  */
-#ifndef STRATA_MEASURE_ROOM_H
-#define STRATA_MEASURE_ROOM_H
+#ifndef STRATA_MEASURE_AVAILABLE_MEMORY_H
+#define STRATA_MEASURE_AVAILABLE_MEMORY_H
 
 #include <stdint.h>
 
@@ -10,13 +10,13 @@
  * Bytes that are free or can be freed at once: MemAvailable of /proc/meminfo, at most what
  * the limits of this process's control groups leave.
  */
-uint64_t room_bytes(void);
+uint64_t available_bytes(void);
 
 /*
  * What they leave: the groups by their names in a file like /proc/self/cgroup, below `root`
  * as /sys/fs/cgroup is, of version 2 (cgroup-v2.rst) or 1 (cgroup-v1/memory.rst). UINT64_MAX:
  * no limit.
  */
-uint64_t room_in_groups(const char *root, const char *names);
+uint64_t available_in_groups(const char *root, const char *names);
 
 #endif
