@@ -13,7 +13,7 @@
 #include "vmm/inspect/maps.h"
 #include "vmm/inspect/shared_list.h"
 #include "vmm/machine/memory.h"
-#include "vmm/report/picture.h"
+#include "vmm/report/memory_map.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -73,13 +73,13 @@ static void check_shared(const struct shared_list *list, const struct spaces *sp
 static void draw(const struct memory *memory, const struct spaces *spaces)
 {
     uint64_t budget = BUDGET, frames = 0;
-    struct picture picture;
+    struct memory_map memory_map;
     json_t *map, *run;
     size_t i;
 
-    must(picture_create(&picture, memory) == 0);
-    must(picture_capture(&picture, spaces, NULL, &budget) == 0);
-    map = picture_map(&picture, spaces);
+    must(memory_map_create(&memory_map, memory) == 0);
+    must(memory_map_capture(&memory_map, spaces, NULL, &budget) == 0);
+    map = memory_map_json(&memory_map, spaces);
     must(map != NULL);
     json_array_foreach (json_object_get(map, "runs"), i, run) {
         must(json_integer_value(json_array_get(run, 0)) == (json_int_t)frames);
@@ -87,7 +87,7 @@ static void draw(const struct memory *memory, const struct spaces *spaces)
     }
     must(frames == RAM_PAGES);
     json_decref(map);
-    picture_destroy(&picture);
+    memory_map_destroy(&memory_map);
 }
 
 static void find_first_bytes(const struct memory *memory, const struct spaces *spaces)

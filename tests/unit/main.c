@@ -72,7 +72,7 @@ static const struct {
     { "size", size_suite },
     { "json", json_suite },
     { "html", html_suite },
-    { "picture", picture_suite },
+    { "picture", memory_map_suite },
     { "control", control_suite },
     { "watchdog", watchdog_suite },
     { "io_thread", io_thread_suite },

@@ -58,7 +58,7 @@ Suite *net_suite(void);
 Suite *multiboot_suite(void);
 Suite *options_suite(void);
 Suite *paging_suite(void);
-Suite *picture_suite(void);
+Suite *memory_map_suite(void);
 Suite *policy_suite(void);
 Suite *probe_suite(void);
 Suite *size_suite(void);

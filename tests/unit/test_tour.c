@@ -7,7 +7,7 @@
 
 #include "tests/unit/suites.h"
 #include "vmm/machine/memory.h"
-#include "vmm/tour/handover.h"
+#include "vmm/tour/frame_reuse.h"
 #include "vmm/tour/tour.h"
 
 static struct tour_run *run;
@@ -95,8 +95,8 @@ END_TEST
 START_TEST(handed_over)
 {
     const uint64_t gpa[] = { 0x3000, 0x1000, 0x800000 /* no RAM */ };
-    struct handover handover;
-    struct handed handed;
+    struct frame_reuse reuse;
+    struct frame_reuse_found handed;
     struct memory memory;
     uint8_t *ram;
 
@@ -104,19 +104,19 @@ START_TEST(handed_over)
     ram = memory_at(&memory, 0, memory.bytes);
     memset(ram + gpa[0], 1, 16);
     memset(ram + gpa[1], 1, 16);
-    handover_note(&handover, &memory, gpa, 3);
-    handover_look(&handover, &memory, &handed);
+    frame_reuse_note(&reuse, &memory, gpa, 3);
+    frame_reuse_find(&reuse, &memory, &handed);
     ck_assert_uint_eq(handed.looked, 64);
     ck_assert_uint_eq(handed.fresh, 62);
     ck_assert_uint_eq(handed.nonzero, 0);
-    if (handover.unknown) {
-        printf("# tour: frames not known again, because %s\n", handover.unknown);
-        ck_assert_uint_eq(handover.n, 0);
+    if (reuse.unknown) {
+        printf("# tour: frames not known again, because %s\n", reuse.unknown);
+        ck_assert_uint_eq(reuse.n, 0);
     } else {
-        ck_assert_uint_eq(handover.n, 2);
-        ck_assert_uint_lt(handover.pfn[0], handover.pfn[1]);
+        ck_assert_uint_eq(reuse.n, 2);
+        ck_assert_uint_lt(reuse.pfn[0], reuse.pfn[1]);
     }
-    ck_assert_uint_eq(handed.seen, handover.n);
+    ck_assert_uint_eq(handed.seen, reuse.n);
     memory_destroy(&memory);
 }
 END_TEST
@@ -148,10 +148,10 @@ START_TEST(exercise)
     ck_assert_int_eq(strncmp(plain, e->name, strlen(e->name)), 0);
     ck_assert_ptr_null(strstr(plain, "break"));
     ck_assert_ptr_nonnull(strstr(control, " break"));
-    ck_assert_uint_gt(e->picture.step, 0);
-    ck_assert_uint_lt(e->picture.step, e->steps);
-    ck_assert_uint_gt(e->picture.ring, 0);
-    ck_assert_ptr_nonnull(e->picture.shows);
+    ck_assert_uint_gt(e->memory_map.step, 0);
+    ck_assert_uint_lt(e->memory_map.step, e->steps);
+    ck_assert_uint_gt(e->memory_map.ring, 0);
+    ck_assert_ptr_nonnull(e->memory_map.shows);
 }
 END_TEST
 

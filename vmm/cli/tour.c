@@ -70,18 +70,18 @@ static struct tour_host describe_host(const struct kvm_host *kvm)
 }
 
 /* The inspector's report of this moment, for the page. */
-static void take_picture(void *owner, const struct tour_run *run)
+static void take_memory_map(void *owner, const struct tour_run *run)
 {
     const struct inspect_request request = { .command = INSPECT_REPORT };
     static const atomic_bool never;
     struct inspector inspector;
     struct tour *tour = owner;
 
-    for (size_t i = 0; i < tour->nstops; i++) {
-        if (run != &tour->stops[i].run || tour->stops[i].picture)
+    for (size_t i = 0; i < tour->nentries; i++) {
+        if (run != &tour->entries[i].run || tour->entries[i].memory_map)
             continue;
         inspector_init(&inspector, run->vm, run->board, true, &never);
-        tour->stops[i].picture = inspector_look(&inspector, &request);
+        tour->entries[i].memory_map = inspector_look(&inspector, &request);
     }
 }
 
@@ -102,8 +102,8 @@ static bool run_all(struct tour *tour)
     bool ok = true;
 
     tour_text_print_heading(tour);
-    for (size_t i = 0; i < tour->nstops; i++) {
-        struct stop *stop = &tour->stops[i];
+    for (size_t i = 0; i < tour->nentries; i++) {
+        struct tour_entry *stop = &tour->entries[i];
 
         stop->has_run = !run_one(tour, &stop->run, stop->exercise, tour->broken);
         if (stop->has_run && !tour->broken)
@@ -111,7 +111,7 @@ static bool run_all(struct tour *tour)
         if (stop->has_run)
             tour_text_print_row(tour, stop);
         fflush(tour->out);
-        ok = ok && stop->has_run && tour_stop_ok(tour, stop);
+        ok = ok && stop->has_run && tour_entry_ok(tour, stop);
     }
     return ok;
 }
@@ -119,16 +119,16 @@ static bool run_all(struct tour *tour)
 /* The exercises named on the command line, or all; NULL entries end the list. */
 static void choose(struct tour *tour, int argc, char **argv, const char *broken)
 {
-    tour->nstops = broken ? 1 : optind < argc ? (size_t)(argc - optind) : tour_exercises_count;
+    tour->nentries = broken ? 1 : optind < argc ? (size_t)(argc - optind) : tour_exercises_count;
     if (broken && optind < argc)
         usage_error(&tour_line, "--break runs one exercise; leave \"%s\" out", argv[optind]);
-    tour->stops = calloc(tour->nstops, sizeof(*tour->stops));
-    if (!tour->stops)
+    tour->entries = calloc(tour->nentries, sizeof(*tour->entries));
+    if (!tour->entries)
         usage_error(&tour_line, "out of memory");
-    for (size_t i = 0; i < tour->nstops; i++)
-        tour->stops[i].exercise = broken          ? find_exercise(broken)
-                                  : optind < argc ? find_exercise(argv[optind + (int)i])
-                                                  : tour_exercises[i];
+    for (size_t i = 0; i < tour->nentries; i++)
+        tour->entries[i].exercise = broken          ? find_exercise(broken)
+                                    : optind < argc ? find_exercise(argv[optind + (int)i])
+                                                    : tour_exercises[i];
 }
 
 int cmd_tour(int argc, char **argv)
@@ -155,8 +155,8 @@ int cmd_tour(int argc, char **argv)
     tour.broken = broken != NULL;
     tour.host = describe_host(&kvm);
     if (results.html_path) {
-        tour.host.picture = take_picture;
-        tour.host.picture_owner = &tour;
+        tour.host.memory_map = take_memory_map;
+        tour.host.memory_map_owner = &tour;
     }
     tour.out = results.out;
     tour.colour = isatty(fileno(tour.out));
@@ -166,8 +166,8 @@ int cmd_tour(int argc, char **argv)
          ok;
     results_close(&results);
     kvm_close(&kvm);
-    for (size_t i = 0; i < tour.nstops; i++)
-        json_decref(tour.stops[i].picture);
-    free(tour.stops);
+    for (size_t i = 0; i < tour.nentries; i++)
+        json_decref(tour.entries[i].memory_map);
+    free(tour.entries);
     return ok ? STATUS_OK : STATUS_FAILED;
 }

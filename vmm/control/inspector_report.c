@@ -8,7 +8,7 @@
 #include "vmm/control/inspect_context.h"
 #include "vmm/control/inspector.h"
 #include "vmm/report/inspect_json.h"
-#include "vmm/report/picture.h"
+#include "vmm/report/memory_map.h"
 
 #define WALKS_MAX 5
 
@@ -21,7 +21,7 @@ struct report_walk {
 };
 
 struct report {
-    struct picture picture;
+    struct memory_map memory_map;
     struct host_pages pages;
     unsigned nwalks;
     struct report_walk walk[WALKS_MAX];
@@ -101,7 +101,7 @@ static void walk_code(struct inspect_context *context, struct report *report)
 static void walk_shared(struct inspect_context *context, struct report *report, bool cow,
                         const char *what)
 {
-    const struct shared_list *list = &report->picture.mapped;
+    const struct shared_list *list = &report->memory_map.mapped;
 
     for (size_t i = 0; i < list->n; i++) {
         const struct shared_run *run = &list->run[i];
@@ -181,18 +181,18 @@ void inspector_report(struct inspect_context *context)
     json_t *walks;
     bool ok;
 
-    if (!report || picture_create(&report->picture, &context->vm->memory)) {
+    if (!report || memory_map_create(&report->memory_map, &context->vm->memory)) {
         inspect_fail(context, "no memory for a table of all frames");
         if (report)
-            picture_destroy(&report->picture);
+            memory_map_destroy(&report->memory_map);
         free(report);
         return;
     }
     host_pages_open(&report->pages);
     ok = inspect_pause(context);
     if (ok) {
-        if (picture_capture(&report->picture, &context->spaces, board_iommu(context->in->board),
-                            &context->budget)) {
+        if (memory_map_capture(&report->memory_map, &context->spaces,
+                               board_iommu(context->in->board), &context->budget)) {
             inspect_fail(context, "no memory for the list of mapped frames");
             ok = false;
         }
@@ -201,13 +201,13 @@ void inspector_report(struct inspect_context *context)
     }
     host_pages_close(&report->pages);
     if (ok) {
-        inspect_set_pages(context, &report->picture.map, &report->picture.totals);
-        inspect_set(context, "map", picture_map(&report->picture, &context->spaces));
+        inspect_set_pages(context, &report->memory_map.map, &report->memory_map.totals);
+        inspect_set(context, "map", memory_map_json(&report->memory_map, &context->spaces));
         walks = json_array();
         for (unsigned i = 0; i < report->nwalks; i++)
             json_array_append_new(walks, describe_walk(context, &report->walk[i]));
         inspect_set(context, "walks", walks);
     }
-    picture_destroy(&report->picture);
+    memory_map_destroy(&report->memory_map);
     free(report);
 }

@@ -107,7 +107,7 @@ struct family {
     double x[POINTS_MAX], y[POINTS_MAX];
 };
 
-struct picture {
+struct memory_map {
     unsigned n;
     struct family family[PLOT_SERIES_MAX];
     size_t nbars;
@@ -116,21 +116,21 @@ struct picture {
     double bar_y[POINTS_MAX];
 };
 
-static struct family *family_of(struct picture *picture, const char *name)
+static struct family *family_of(struct memory_map *memory_map, const char *name)
 {
-    for (unsigned i = 0; i < picture->n; i++) {
-        if (!strcmp(picture->family[i].name, name))
-            return &picture->family[i];
+    for (unsigned i = 0; i < memory_map->n; i++) {
+        if (!strcmp(memory_map->family[i].name, name))
+            return &memory_map->family[i];
     }
-    if (picture->n == PLOT_SERIES_MAX)
+    if (memory_map->n == PLOT_SERIES_MAX)
         return NULL;
-    strcpy(picture->family[picture->n].name, name);
-    return &picture->family[picture->n++];
+    strcpy(memory_map->family[memory_map->n].name, name);
+    return &memory_map->family[memory_map->n++];
 }
 
-static void add_point(struct picture *picture, const char *name, double x, double y)
+static void add_point(struct memory_map *memory_map, const char *name, double x, double y)
 {
-    struct family *family = family_of(picture, name);
+    struct family *family = family_of(memory_map, name);
 
     if (family && family->n < POINTS_MAX) {
         family->x[family->n] = x;
@@ -138,16 +138,16 @@ static void add_point(struct picture *picture, const char *name, double x, doubl
     }
 }
 
-static void add_bar(struct picture *picture, const char *name, double y)
+static void add_bar(struct memory_map *memory_map, const char *name, double y)
 {
-    if (picture->nbars == POINTS_MAX)
+    if (memory_map->nbars == POINTS_MAX)
         return;
-    strcpy(picture->bar_name[picture->nbars], name);
-    picture->bar[picture->nbars] = picture->bar_name[picture->nbars];
-    picture->bar_y[picture->nbars++] = y;
+    strcpy(memory_map->bar_name[memory_map->nbars], name);
+    memory_map->bar[memory_map->nbars] = memory_map->bar_name[memory_map->nbars];
+    memory_map->bar_y[memory_map->nbars++] = y;
 }
 
-static void collect(struct picture *picture, const struct measure_plot *wanted,
+static void collect(struct memory_map *memory_map, const struct measure_plot *wanted,
                     const struct measure_run *run)
 {
     for (size_t i = 0; i < run->nfigures; i++) {
@@ -159,9 +159,9 @@ static void collect(struct picture *picture, const struct measure_plot *wanted,
             !match_any(wanted->patterns, figure->name, series, sizeof(series), &x))
             continue;
         if (wanted->x_label)
-            add_point(picture, series, x, figure->value);
+            add_point(memory_map, series, x, figure->value);
         else
-            add_bar(picture, series, figure->value);
+            add_bar(memory_map, series, figure->value);
     }
 }
 
@@ -177,18 +177,19 @@ static bool spread(double least, double most)
     return least > 0 && most >= MANY * least;
 }
 
-static void draw_lines(FILE *out, const struct measure_plot *wanted, const struct picture *picture)
+static void draw_lines(FILE *out, const struct measure_plot *wanted,
+                       const struct memory_map *memory_map)
 {
     double least_x = INFINITY, most_x = -INFINITY, least_y = INFINITY, most_y = -INFINITY;
     struct plot_series series[PLOT_SERIES_MAX];
     struct plot plot = { .kind = PLOT_LINES,
                          .title = wanted->title,
                          .x_label = wanted->x_label,
-                         .nseries = picture->n,
+                         .nseries = memory_map->n,
                          .series = series };
 
-    for (unsigned i = 0; i < picture->n; i++) {
-        const struct family *family = &picture->family[i];
+    for (unsigned i = 0; i < memory_map->n; i++) {
+        const struct family *family = &memory_map->family[i];
 
         series[i] = (struct plot_series){
             .name = family->name, .n = family->n, .x = family->x, .y = family->y
@@ -203,18 +204,19 @@ static void draw_lines(FILE *out, const struct measure_plot *wanted, const struc
     plot_figure(out, &plot);
 }
 
-static void draw_bars(FILE *out, const struct measure_plot *wanted, const struct picture *picture)
+static void draw_bars(FILE *out, const struct measure_plot *wanted,
+                      const struct memory_map *memory_map)
 {
     double least = INFINITY, most = -INFINITY;
     const struct plot_series series = {
-        .name = "", .n = picture->nbars, .y = picture->bar_y, .bars = picture->bar
+        .name = "", .n = memory_map->nbars, .y = memory_map->bar_y, .bars = memory_map->bar
     };
     struct plot plot = {
         .kind = PLOT_BARS, .title = wanted->title, .nseries = 1, .series = &series
     };
 
-    for (size_t i = 0; i < picture->nbars; i++)
-        widen(picture->bar_y[i], &least, &most);
+    for (size_t i = 0; i < memory_map->nbars; i++)
+        widen(memory_map->bar_y[i], &least, &most);
     plot.log_y = spread(least, most);
     plot_figure(out, &plot);
 }
@@ -222,15 +224,15 @@ static void draw_bars(FILE *out, const struct measure_plot *wanted, const struct
 void measure_plots_html(FILE *out, const struct measure_run *run)
 {
     for (const struct measure_plot *plot = run->experiment->plots; plot && plot->title; plot++) {
-        struct picture *picture = calloc(1, sizeof(*picture));
+        struct memory_map *memory_map = calloc(1, sizeof(*memory_map));
 
-        if (!picture)
+        if (!memory_map)
             return;
-        collect(picture, plot, run);
-        if (picture->n)
-            draw_lines(out, plot, picture);
-        if (picture->nbars)
-            draw_bars(out, plot, picture);
-        free(picture);
+        collect(memory_map, plot, run);
+        if (memory_map->n)
+            draw_lines(out, plot, memory_map);
+        if (memory_map->nbars)
+            draw_bars(out, plot, memory_map);
+        free(memory_map);
     }
 }

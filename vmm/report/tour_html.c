@@ -15,9 +15,9 @@
 
 /* ---- The rows ------------------------------------------------------------- */
 
-static double seconds(const struct stop *stop)
+static double seconds(const struct tour_entry *entry)
 {
-    return (double)(stop->run.elapsed_ns + (stop->has_control ? stop->control.elapsed_ns : 0)) /
+    return (double)(entry->run.elapsed_ns + (entry->has_control ? entry->control.elapsed_ns : 0)) /
            1e9;
 }
 
@@ -27,24 +27,24 @@ static void print_rows(FILE *out, const struct tour *tour)
                                          "control", "shown",    "key figures", NULL };
 
     html_table(out, heads);
-    for (size_t i = 0; i < tour->nstops; i++) {
-        const struct stop *stop = &tour->stops[i];
-        bool ok = stop->has_run && tour_stop_ok(tour, stop);
+    for (size_t i = 0; i < tour->nentries; i++) {
+        const struct tour_entry *entry = &tour->entries[i];
+        bool ok = entry->has_run && tour_entry_ok(tour, entry);
 
         html_row(out);
         html_cell(out, ok ? "ok" : "failed", "%s", ok ? "ok" : "FAILED");
         fprintf(out, "<td><a href=\"#row-%zu\">", i);
-        html_text(out, stop->exercise->name);
+        html_text(out, entry->exercise->name);
         fputs("</a></td>", out);
-        if (!stop->has_run) {
+        if (!entry->has_run) {
             html_cell(out, "none", "did not run");
             continue;
         }
-        html_cell(out, "n", "%zu/%zu", tour_count_passed(&stop->run), stop->run.nchecks);
-        html_cell(out, "n", "%.2f", seconds(stop));
-        html_cell(out, NULL, "%s", tour_control_words(tour, stop));
-        html_cell(out, NULL, "%s", stop->exercise->shows);
-        html_cell(out, NULL, "%s", stop->run.key);
+        html_cell(out, "n", "%zu/%zu", tour_count_passed(&entry->run), entry->run.nchecks);
+        html_cell(out, "n", "%.2f", seconds(entry));
+        html_cell(out, NULL, "%s", tour_control_words(tour, entry));
+        html_cell(out, NULL, "%s", entry->exercise->shows);
+        html_cell(out, NULL, "%s", entry->run.key);
     }
     html_table_end(out);
 }
@@ -101,40 +101,40 @@ static void print_details(FILE *out, const char *heading, const struct tour_run 
 
 static void print_row(FILE *out, const struct tour *tour, size_t i)
 {
-    const struct stop *stop = &tour->stops[i];
-    bool ok = stop->has_run && tour_stop_ok(tour, stop);
+    const struct tour_entry *entry = &tour->entries[i];
+    bool ok = entry->has_run && tour_entry_ok(tour, entry);
 
-    if (!stop->has_run)
+    if (!entry->has_run)
         return;
     fprintf(out, "<details class=\"row\" id=\"row-%zu\"%s><summary><b class=\"%s\">%s</b> <b>", i,
             ok ? "" : " open", ok ? "ok" : "failed", ok ? "ok" : "FAILED");
-    html_text(out, stop->exercise->name);
+    html_text(out, entry->exercise->name);
     fputs("</b> <small>", out);
-    html_text(out, stop->exercise->shows);
+    html_text(out, entry->exercise->shows);
     fputs("</small></summary>\n<p>", out);
-    html_text(out, stop->run.key);
+    html_text(out, entry->run.key);
     fputs("<br><small>", out);
-    html_printf(out, "The guest ran: %s", stop->run.command);
+    html_printf(out, "The guest ran: %s", entry->run.command);
     fputs("</small></p>\n", out);
-    tour_plots_html(out, &stop->run);
-    print_details(out, "The host's checks", &stop->run, true);
-    if (stop->has_control) {
+    tour_plots_html(out, &entry->run);
+    print_details(out, "The host's checks", &entry->run, true);
+    if (entry->has_control) {
         fputs("<p>", out);
-        html_printf(out, "Broken on purpose: %s.", stop->exercise->breaks);
+        html_printf(out, "Broken on purpose: %s.", entry->exercise->breaks);
         fputs("</p>\n", out);
-        print_details(out, "Broken on purpose", &stop->control, false);
+        print_details(out, "Broken on purpose", &entry->control, false);
     }
-    print_figures(out, &stop->run);
-    if (stop->run.console[0]) {
+    print_figures(out, &entry->run);
+    if (entry->run.console[0]) {
         fputs("<p>The guest's last words:</p><pre>", out);
-        html_text(out, stop->run.console);
+        html_text(out, entry->run.console);
         fputs("</pre>\n", out);
     }
-    if (json_object_get(stop->picture, "walks")) {
+    if (json_object_get(entry->memory_map, "walks")) {
         fputs("<h3>", out);
-        html_printf(out, "Through all layers: %s", stop->exercise->picture.shows);
+        html_printf(out, "Through all layers: %s", entry->exercise->memory_map.shows);
         fputs("</h3>\n", out);
-        memory_walks_html(out, stop->picture);
+        memory_walks_html(out, entry->memory_map);
     }
     fputs("</details>\n", out);
 }
@@ -146,9 +146,9 @@ static void print_verdict(FILE *out, const struct tour *tour)
     const struct kvm_host *kvm = tour->host.kvm;
     size_t good = 0, checks = 0;
 
-    for (size_t i = 0; i < tour->nstops; i++) {
-        good += tour->stops[i].has_run && tour_stop_ok(tour, &tour->stops[i]);
-        checks += tour->stops[i].run.nchecks;
+    for (size_t i = 0; i < tour->nentries; i++) {
+        good += tour->entries[i].has_run && tour_entry_ok(tour, &tour->entries[i]);
+        checks += tour->entries[i].run.nchecks;
     }
     fputs("<p>", out);
     html_printf(out, "On KVM backend %s (%s), %u host CPU%s, a guest of %d MiB.%s",
@@ -156,9 +156,9 @@ static void print_verdict(FILE *out, const struct tour *tour)
                 tour->host.cpus == 1 ? "" : "s", (int)(tour->host.memory_bytes >> 20),
                 tour->host.interprets ? " Kernel code is interpreted here, so sizes are smaller."
                                       : "");
-    fprintf(out, "</p>\n<p class=\"%s\">", good == tour->nstops ? "ok" : "failed");
+    fprintf(out, "</p>\n<p class=\"%s\">", good == tour->nentries ? "ok" : "failed");
     html_printf(out, "%zu of %zu exercises are as they should be, %zu checks by the host.", good,
-                tour->nstops, checks);
+                tour->nentries, checks);
     fputs("</p>\n", out);
 }
 
@@ -168,10 +168,10 @@ static json_t *list_captures(const struct tour *tour, unsigned *first)
     json_t *list = json_array();
     uint64_t most = 0;
 
-    for (size_t i = 0; i < tour->nstops; i++) {
-        const struct stop *stop = &tour->stops[i];
-        json_t *map = json_object_get(stop->picture, "map");
-        uint64_t cow = reply_number(stop->picture, "cow_pages");
+    for (size_t i = 0; i < tour->nentries; i++) {
+        const struct tour_entry *entry = &tour->entries[i];
+        json_t *map = json_object_get(entry->memory_map, "map");
+        uint64_t cow = reply_number(entry->memory_map, "cow_pages");
 
         if (!map)
             continue;
@@ -179,8 +179,9 @@ static json_t *list_captures(const struct tour *tour, unsigned *first)
             most = cow;
             *first = (unsigned)json_array_size(list);
         }
-        json_array_append_new(list, json_pack("{s:s, s:s, s:O}", "title", stop->exercise->name,
-                                              "shows", stop->exercise->picture.shows, "map", map));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:O}", "title", entry->exercise->name, "shows",
+                                        entry->exercise->memory_map.shows, "map", map));
     }
     return list;
 }
@@ -200,7 +201,7 @@ void tour_html_print(FILE *out, const void *owner)
     }
     json_decref(captures);
     html_section(out, "rows", "Row by row");
-    for (size_t i = 0; i < tour->nstops; i++)
+    for (size_t i = 0; i < tour->nentries; i++)
         print_row(out, tour, i);
     html_end(out);
 }

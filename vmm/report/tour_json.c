@@ -34,21 +34,22 @@ static json_t *describe_figures(const struct tour_run *run)
     return figures;
 }
 
-static json_t *describe_stop(const struct tour *tour, const struct stop *stop)
+static json_t *describe_stop(const struct tour *tour, const struct tour_entry *entry)
 {
-    json_t *json = json_pack("{s:s, s:b, s:s, s:s, s:o, s:o, s:I}", "name", stop->exercise->name,
-                             "ok", tour_stop_ok(tour, stop), "shows", stop->exercise->shows,
-                             "guest_command", stop->run.command, "checks",
-                             describe_checks(&stop->run), "figures", describe_figures(&stop->run),
-                             "elapsed_ns", (json_int_t)stop->run.elapsed_ns);
+    json_t *json = json_pack("{s:s, s:b, s:s, s:s, s:o, s:o, s:I}", "name", entry->exercise->name,
+                             "ok", tour_entry_ok(tour, entry), "shows", entry->exercise->shows,
+                             "guest_command", entry->run.command, "checks",
+                             describe_checks(&entry->run), "figures", describe_figures(&entry->run),
+                             "elapsed_ns", (json_int_t)entry->run.elapsed_ns);
 
     json_object_set_new(json, "control_failed_as_it_should",
-                        stop->has_control ? json_boolean(tour_control_failed(stop)) : json_null());
-    if (stop->has_control)
+                        entry->has_control ? json_boolean(tour_control_failed(entry))
+                                           : json_null());
+    if (entry->has_control)
         json_object_set_new(json, "control",
-                            json_pack("{s:s, s:o, s:I}", "breaks", stop->exercise->breaks, "checks",
-                                      describe_checks(&stop->control), "elapsed_ns",
-                                      (json_int_t)stop->control.elapsed_ns));
+                            json_pack("{s:s, s:o, s:I}", "breaks", entry->exercise->breaks,
+                                      "checks", describe_checks(&entry->control), "elapsed_ns",
+                                      (json_int_t)entry->control.elapsed_ns));
     return json;
 }
 
@@ -62,9 +63,9 @@ json_t *tour_json(const struct tour *tour)
                                   tour->host.kvm->module, "cpus", (int)tour->host.cpus,
                                   "interprets_kernel_code", tour->host.interprets));
     json_object_set_new(json, "broken", json_boolean(tour->broken));
-    for (size_t i = 0; i < tour->nstops; i++) {
-        if (tour->stops[i].has_run)
-            json_array_append_new(exercises, describe_stop(tour, &tour->stops[i]));
+    for (size_t i = 0; i < tour->nentries; i++) {
+        if (tour->entries[i].has_run)
+            json_array_append_new(exercises, describe_stop(tour, &tour->entries[i]));
     }
     json_object_set_new(json, "exercises", exercises);
     return json;

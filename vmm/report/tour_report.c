@@ -1,13 +1,13 @@
 #include "vmm/report/tour_report.h"
 
-bool tour_control_failed(const struct stop *stop)
+bool tour_control_failed(const struct tour_entry *entry)
 {
-    return stop->has_control && tour_refuted(&stop->control);
+    return entry->has_control && tour_refuted(&entry->control);
 }
 
-bool tour_stop_ok(const struct tour *tour, const struct stop *stop)
+bool tour_entry_ok(const struct tour *tour, const struct tour_entry *entry)
 {
-    return tour_ok(&stop->run) && (tour->broken || tour_control_failed(stop));
+    return tour_ok(&entry->run) && (tour->broken || tour_control_failed(entry));
 }
 
 size_t tour_count_passed(const struct tour_run *run)
@@ -19,9 +19,9 @@ size_t tour_count_passed(const struct tour_run *run)
     return passed;
 }
 
-const char *tour_control_words(const struct tour *tour, const struct stop *stop)
+const char *tour_control_words(const struct tour *tour, const struct tour_entry *entry)
 {
     if (tour->broken)
         return "broken on purpose";
-    return tour_control_failed(stop) ? "control fails, as it should" : "CONTROL DID NOT FAIL";
+    return tour_control_failed(entry) ? "control fails, as it should" : "CONTROL DID NOT FAIL";
 }

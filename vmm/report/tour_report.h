@@ -10,31 +10,31 @@
 #include "vmm/tour/tour.h"
 
 /* An exercise to run, and what came of it. */
-struct stop {
+struct tour_entry {
     const struct tour_exercise *exercise;
     struct tour_run run, control;
     bool has_run, has_control;
-    json_t *picture; /* the inspector's report at exercise->picture; NULL: none. Owned */
+    json_t *memory_map; /* the inspector's report at exercise->picture; NULL: none. Owned */
 };
 
 struct tour {
     struct tour_host host;
     FILE *out; /* for people */
     bool colour;
-    struct stop *stops;
-    size_t nstops;
+    struct tour_entry *entries;
+    size_t nentries;
     bool broken; /* --break: the run itself is the broken one, without a control */
 };
 
 /* The control failed, as it should. */
-bool tour_control_failed(const struct stop *stop);
+bool tour_control_failed(const struct tour_entry *entry);
 
 /* All is as it should be. */
-bool tour_stop_ok(const struct tour *tour, const struct stop *stop);
+bool tour_entry_ok(const struct tour *tour, const struct tour_entry *entry);
 
 size_t tour_count_passed(const struct tour_run *run);
 
 /* "control fails, as it should", … */
-const char *tour_control_words(const struct tour *tour, const struct stop *stop);
+const char *tour_control_words(const struct tour *tour, const struct tour_entry *entry);
 
 #endif

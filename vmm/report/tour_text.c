@@ -23,16 +23,16 @@ static void print_failures(const struct tour *tour, const struct tour_run *run)
         fprintf(tour->out, "        the guest's last words: %s\n", run->console);
 }
 
-void tour_text_print_row(const struct tour *tour, const struct stop *stop)
+void tour_text_print_row(const struct tour *tour, const struct tour_entry *entry)
 {
-    const struct tour_run *run = &stop->run;
-    bool ok = tour_stop_ok(tour, stop);
+    const struct tour_run *run = &entry->run;
+    bool ok = tour_entry_ok(tour, entry);
 
     fprintf(tour->out, "%s%-6s%s  %-20s  %3zu/%-3zu  %6.2f s  %-27s  %-55s  %s\n",
             paint(tour, ok ? "\033[32m" : "\033[31m"), ok ? "ok" : "FAILED", paint(tour, "\033[0m"),
             run->exercise->name, tour_count_passed(run), run->nchecks,
-            (double)(run->elapsed_ns + (stop->has_control ? stop->control.elapsed_ns : 0)) / 1e9,
-            tour_control_words(tour, stop), run->exercise->shows, run->key);
+            (double)(run->elapsed_ns + (entry->has_control ? entry->control.elapsed_ns : 0)) / 1e9,
+            tour_control_words(tour, entry), run->exercise->shows, run->key);
     if (!tour_ok(run))
         print_failures(tour, run);
 }

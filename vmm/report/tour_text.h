@@ -6,6 +6,6 @@
 
 /* On tour->out: what comes before the rows, and the row of an exercise that has run. */
 void tour_text_print_heading(const struct tour *tour);
-void tour_text_print_row(const struct tour *tour, const struct stop *stop);
+void tour_text_print_row(const struct tour *tour, const struct tour_entry *entry);
 
 #endif

@@ -407,7 +407,7 @@ const struct tour_exercise tour_dma = {
     .machine = machine,
     .command = command,
     .checkpoint = checkpoint,
-    .picture = { ABI_TOUR_DMA_MAPPED, 1, "two pages are mapped for a device" },
+    .memory_map = { ABI_TOUR_DMA_MAPPED, 1, "two pages are mapped for a device" },
     .conclude = conclude,
     .state_bytes = sizeof(struct state),
 };

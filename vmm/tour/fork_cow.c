@@ -323,7 +323,7 @@ const struct tour_exercise tour_fork_cow = {
     .steps = ABI_FORK_COW_STEPS,
     .command = command,
     .checkpoint = checkpoint,
-    .picture = { ABI_FORK_COW_WRITTEN, 4, "the child has written half of its pages" },
+    .memory_map = { ABI_FORK_COW_WRITTEN, 4, "the child has written half of its pages" },
     .conclude = conclude,
     .state_bytes = sizeof(struct state),
 };

@@ -228,7 +228,7 @@ const struct tour_exercise tour_leak = {
     .steps = ABI_LEAK_STEPS,
     .command = command,
     .checkpoint = checkpoint,
-    .picture = { ABI_LEAK_TOUCHED, 1, "a process has come to its limit" },
+    .memory_map = { ABI_LEAK_TOUCHED, 1, "a process has come to its limit" },
     .conclude = conclude,
     .state_bytes = sizeof(struct state),
 };

@@ -274,7 +274,7 @@ const struct tour_exercise tour_paging = {
     .steps = ABI_PAGING_STEPS,
     .command = command,
     .checkpoint = checkpoint,
-    .picture = { ABI_PAGING_MAPPED, 1, "all pages mapped and touched" },
+    .memory_map = { ABI_PAGING_MAPPED, 1, "all pages mapped and touched" },
     .conclude = conclude,
     .state_bytes = sizeof(struct state),
 };

@@ -404,7 +404,7 @@ const struct tour_exercise tour_reclaim = {
     .machine = machine,
     .command = command,
     .checkpoint = checkpoint,
-    .picture = { ABI_RECLAIM_GIVEN, 1, "half of the memory was given back" },
+    .memory_map = { ABI_RECLAIM_GIVEN, 1, "half of the memory was given back" },
     .conclude = conclude,
     .state_bytes = sizeof(struct state),
 };

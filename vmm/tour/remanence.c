@@ -21,7 +21,7 @@
 #include "vmm/inspect/find.h"
 #include "vmm/inspect/resident.h"
 #include "vmm/machine/vm.h"
-#include "vmm/tour/handover.h"
+#include "vmm/tour/frame_reuse.h"
 #include "vmm/tour/tour.h"
 
 #define MACHINE_FIRST 0
@@ -35,8 +35,8 @@ _Static_assert(ABI_REMANENCE_STEPS <= TOUR_STEPS_MAX, "steps");
 struct state {
     uint64_t left;                       /* GPA of secret 1 after it was freed */
     uint64_t many[FIND_HITS_MAX], nmany; /* GPAs of the pages with secret 5 */
-    struct handover handover;            /* the host's frames behind them */
-    struct handed handed;
+    struct frame_reuse reuse;            /* the host's frames behind them */
+    struct frame_reuse_found found;
     double ticks[ABI_ZERO_COUNT];
     uint64_t searched;
 };
@@ -204,7 +204,7 @@ static void filled(struct tour_run *run, const struct guest_view *view)
         find_destroy(&find);
     }
     expect_equal(run, ABI_REMANENCE_MANY, state->nmany, "filled: pages that hold secret 5");
-    handover_note(&state->handover, view->memory, state->many, state->nmany);
+    frame_reuse_note(&state->reuse, view->memory, state->many, state->nmany);
 }
 
 /* The page itself: the host has nothing behind it, and who looks at it sees zeroes. */
@@ -242,7 +242,7 @@ static void cost(struct tour_run *run, const uint64_t *arg)
 static void elsewhere(struct tour_run *run, const struct guest_view *view)
 {
     struct state *state = run->state;
-    struct handed *handed = &state->handed;
+    struct frame_reuse_found *found = &state->found;
     char text[96];
 
     for (unsigned secret = 1; secret <= ABI_REMANENCE_SECRETS; secret++)
@@ -250,17 +250,17 @@ static void elsewhere(struct tour_run *run, const struct guest_view *view)
     snprintf(text, sizeof(text), "%" PRIu64 " bytes", state->searched);
     expect_true(run, state->searched >= ABI_REMANENCE_ELSEWHERE_PAGES * ABI_PAGE_BYTES,
                 "what it touched or more", text, "another machine: memory searched");
-    handover_look(&state->handover, view->memory, handed);
-    expect_equal(run, 0, handed->nonzero, "another machine: words not zero in frames it is given");
-    if (state->handover.unknown)
-        snprintf(text, sizeof(text), "not known: %s", state->handover.unknown);
-    else if (handed->seen)
-        snprintf(text, sizeof(text), "%" PRIu64 " of %" PRIu64, handed->seen, state->handover.n);
+    frame_reuse_find(&state->reuse, view->memory, found);
+    expect_equal(run, 0, found->nonzero, "another machine: words not zero in frames it is given");
+    if (state->reuse.unknown)
+        snprintf(text, sizeof(text), "not known: %s", state->reuse.unknown);
+    else if (found->seen)
+        snprintf(text, sizeof(text), "%" PRIu64 " of %" PRIu64, found->seen, state->reuse.n);
     else
         snprintf(text, sizeof(text), "none of %" PRIu64 " in %" PRIu64 " pages; those were checked",
-                 state->handover.n, handed->looked);
+                 state->reuse.n, found->looked);
     /* Which frames the host takes is its own affair. */
-    expect_true(run, handed->fresh > 0, "the host gives it frames", text,
+    expect_true(run, found->fresh > 0, "the host gives it frames", text,
                 "another machine: has frames that held secret 5");
 }
 
@@ -298,17 +298,17 @@ static void conclude(struct tour_run *run, char *key, size_t bytes)
     double needed = state->ticks[ABI_ZERO_NEEDED];
     char again[96];
 
-    add_figure(run, (double)state->handover.n, "given_frames");
-    add_figure(run, (double)state->handed.fresh, "other_machine_frames");
-    add_figure(run, (double)state->handed.seen, "given_frames_seen_again");
-    if (state->handed.seen)
+    add_figure(run, (double)state->reuse.n, "given_frames");
+    add_figure(run, (double)state->found.fresh, "other_machine_frames");
+    add_figure(run, (double)state->found.seen, "given_frames_seen_again");
+    if (state->found.seen)
         snprintf(again, sizeof(again),
                  "%" PRIu64 " frames that held one seen in another machine, zero",
-                 state->handed.seen);
+                 state->found.seen);
     else
         snprintf(again, sizeof(again), "no frame that held one seen in another machine%s%s",
-                 state->handover.unknown ? ": " : "",
-                 state->handover.unknown ? state->handover.unknown : "");
+                 state->reuse.unknown ? ": " : "",
+                 state->reuse.unknown ? state->reuse.unknown : "");
 
     snprintf(key, bytes,
              "zeroing a frame when freed makes its use %.2f x as long, when allocated %.2f x; %s",
@@ -326,9 +326,9 @@ const struct tour_exercise tour_remanence = {
     .machine = machine,
     .command = command,
     .checkpoint = checkpoint,
-    .picture = { ABI_REMANENCE_LEFT, 1,
-                 "the secret was erased and freed, as the program believes: its frame is free, "
-                 "mapped nowhere, and has it still" },
+    .memory_map = { ABI_REMANENCE_LEFT, 1,
+                    "the secret was erased and freed, as the program believes: its frame is free, "
+                    "mapped nowhere, and has it still" },
     .conclude = conclude,
     .state_bytes = sizeof(struct state),
 };

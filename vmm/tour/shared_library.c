@@ -351,7 +351,7 @@ const struct tour_exercise tour_shared_library = {
     .steps = ABI_LIBRARY_STEPS,
     .command = command,
     .checkpoint = checkpoint,
-    .picture = { ABI_LIBRARY_WRITTEN, 1, "three programs have called the library" },
+    .memory_map = { ABI_LIBRARY_WRITTEN, 1, "three programs have called the library" },
     .conclude = conclude,
     .state_bytes = sizeof(struct state),
 };

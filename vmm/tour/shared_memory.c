@@ -180,7 +180,7 @@ const struct tour_exercise tour_shared_memory = {
     .steps = ABI_SHARED_STEPS,
     .command = command,
     .checkpoint = checkpoint,
-    .picture = { ABI_SHARED_MAPPED, 1, "two processes have mapped the object" },
+    .memory_map = { ABI_SHARED_MAPPED, 1, "two processes have mapped the object" },
     .conclude = conclude,
     .state_bytes = sizeof(struct state),
 };

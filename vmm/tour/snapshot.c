@@ -246,8 +246,8 @@ const struct tour_exercise tour_snapshot = {
     .steps = ABI_SNAPSHOT_STEPS,
     .command = command,
     .checkpoint = checkpoint,
-    .picture = { ABI_SNAPSHOT_PREPARED, 1,
-                 "the writer has prepared a version in frames of its own" },
+    .memory_map = { ABI_SNAPSHOT_PREPARED, 1,
+                    "the writer has prepared a version in frames of its own" },
     .conclude = conclude,
     .state_bytes = sizeof(struct state),
 };

@@ -23,13 +23,13 @@ const struct tour_exercise *const tour_exercises[] = {
 };
 const size_t tour_exercises_count = sizeof(tour_exercises) / sizeof(tour_exercises[0]);
 
-static void take_picture(const struct tour_run *run, uint32_t step)
+static void take_memory_map(const struct tour_run *run, uint32_t step)
 {
-    const struct tour_picture *picture = &run->exercise->picture;
+    const struct tour_memory_map *memory_map = &run->exercise->memory_map;
 
-    if (run->host->picture && !run->control && step == picture->step &&
-        run->rung[step] == picture->ring)
-        run->host->picture(run->host->picture_owner, run);
+    if (run->host->memory_map && !run->control && step == memory_map->step &&
+        run->rung[step] == memory_map->ring)
+        run->host->memory_map(run->host->memory_map_owner, run);
 }
 
 /* The guest rang: stop the world, see whose checkpoint it is, look. */
@@ -51,7 +51,7 @@ static int on_checkpoint(void *owner, struct vcpu *vcpu, uint32_t frame)
         run->vcpu = vcpu;
         run->rung[record.step]++;
         run->exercise->checkpoint(run, &record, &view);
-        take_picture(run, record.step);
+        take_memory_map(run, record.step);
     }
     vm_resume(run->vm, vcpu);
     return err;

@@ -50,12 +50,12 @@ struct tour_host {
     uint64_t memory_bytes;
     /* The world is stopped, where the exercise's picture is to be taken; once in a run that
      * is no control. May be NULL. */
-    void (*picture)(void *owner, const struct tour_run *run);
-    void *picture_owner;
+    void (*memory_map)(void *owner, const struct tour_run *run);
+    void *memory_map_owner;
 };
 
 /* The moment of an exercise that is worth a picture: the ring-th time that a step is rung. */
-struct tour_picture {
+struct tour_memory_map {
     uint32_t step; /* 0: none */
     uint64_t ring;
     const char *shows; /* in words that follow a colon */
@@ -79,7 +79,7 @@ struct tour_exercise {
     void (*conclude)(struct tour_run *run, char *key, size_t bytes);
     /* Last: gives back what `machine` took. May be NULL. */
     void (*end)(struct tour_run *run);
-    struct tour_picture picture;
+    struct tour_memory_map memory_map;
     size_t state_bytes; /* of what the exercise remembers from step to step */
 };
 

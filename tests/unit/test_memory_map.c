@@ -5,7 +5,7 @@
 
 #include "tests/unit/suites.h"
 #include "vmm/machine/memory.h"
-#include "vmm/report/picture.h"
+#include "vmm/report/memory_map.h"
 
 #define MIB   (1ull << 20)
 #define PWU   (PAGING_P | PAGING_W | PAGING_U)
@@ -14,7 +14,7 @@
 static struct memory memory;
 static uint64_t next_table;
 static struct spaces spaces;
-static struct picture picture;
+static struct memory_map memory_map;
 static json_t *map;
 
 static uint64_t *entry_at(uint64_t table, uint64_t index)
@@ -59,16 +59,16 @@ static void take(unsigned n)
         };
     spaces_find(&spaces, &memory, cpus, n, 0);
     ck_assert_uint_eq(spaces.n, n);
-    ck_assert_int_eq(picture_create(&picture, &memory), 0);
-    ck_assert_int_eq(picture_capture(&picture, &spaces, NULL, &budget), 0);
-    map = picture_map(&picture, &spaces);
+    ck_assert_int_eq(memory_map_create(&memory_map, &memory), 0);
+    ck_assert_int_eq(memory_map_capture(&memory_map, &spaces, NULL, &budget), 0);
+    map = memory_map_json(&memory_map, &spaces);
     ck_assert_ptr_nonnull(map);
 }
 
 static void teardown(void)
 {
     json_decref(map);
-    picture_destroy(&picture);
+    memory_map_destroy(&memory_map);
     memory_destroy(&memory);
 }
 
@@ -114,17 +114,17 @@ static void check_runs(void)
     json_array_foreach (json_object_get(map, "runs"), i, run) {
         ck_assert_uint_eq(part(run, 0), at);
         for (uint64_t n = 0; n < part(run, 1); n++, at++) {
-            const struct frame *frame = &picture.map.frame[at];
+            const struct frame *frame = &memory_map.map.frame[at];
 
             ck_assert_uint_eq(part(run, 2), frame->kind);
             ck_assert_int_eq((int)part(run, 3), frame->owner - 1);
             ck_assert_uint_eq(part(run, 4), frame->flags);
             ck_assert_uint_eq(part(run, 5), frame->mappings);
             if (frame->mappings)
-                check_places(run, n, frame_map_gpa(&picture.map, at));
+                check_places(run, n, frame_map_gpa(&memory_map.map, at));
         }
     }
-    ck_assert_uint_eq(at, picture.map.n);
+    ck_assert_uint_eq(at, memory_map.map.n);
 }
 
 /* The cells against the table of frames: how many there are of each kind and owner. */
@@ -143,13 +143,13 @@ static void check_cells(void)
                 mapped += part(group, 3) ? part(group, 4) : 0;
             }
             for (uint64_t f = 0; f < frames; f++)
-                really += picture.map.frame[at + f].mappings > 0;
+                really += memory_map.map.frame[at + f].mappings > 0;
             ck_assert_uint_eq(mapped, really);
             at += frames;
-            ck_assert(frames == fold() || at == picture.map.n);
+            ck_assert(frames == fold() || at == memory_map.map.n);
         }
     }
-    ck_assert_uint_eq(at, picture.map.n);
+    ck_assert_uint_eq(at, memory_map.map.n);
 }
 
 static size_t json_bytes(void)
@@ -257,7 +257,7 @@ START_TEST(large)
 }
 END_TEST
 
-Suite *picture_suite(void)
+Suite *memory_map_suite(void)
 {
     Suite *suite = suite_create("picture");
     TCase *tcase = tcase_create("picture");

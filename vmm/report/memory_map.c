@@ -1,4 +1,4 @@
-#include "vmm/report/picture.h"
+#include "vmm/report/memory_map.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,36 +10,38 @@
 /* How many groups of a cell's frames are told apart; the rest counts with the last. */
 #define GROUPS_MAX 6
 
-int picture_create(struct picture *picture, const struct memory *memory)
+int memory_map_create(struct memory_map *memory_map, const struct memory *memory)
 {
     int err;
 
-    *picture = (struct picture){ 0 };
-    err = frame_map_create(&picture->map, memory);
+    *memory_map = (struct memory_map){ 0 };
+    err = frame_map_create(&memory_map->map, memory);
     if (err)
         return err;
-    picture->kernel = calloc(PICTURE_KERNEL_MAX, sizeof(*picture->kernel));
-    return picture->kernel ? 0 : -ENOMEM;
+    memory_map->kernel = calloc(MEMORY_MAP_KERNEL_MAX, sizeof(*memory_map->kernel));
+    return memory_map->kernel ? 0 : -ENOMEM;
 }
 
-void picture_destroy(struct picture *picture)
+void memory_map_destroy(struct memory_map *memory_map)
 {
-    frame_map_destroy(&picture->map);
-    shared_list_destroy(&picture->mapped);
-    free(picture->kernel);
-    picture->kernel = NULL;
+    frame_map_destroy(&memory_map->map);
+    shared_list_destroy(&memory_map->mapped);
+    free(memory_map->kernel);
+    memory_map->kernel = NULL;
 }
 
 /* ---- Capturing ------------------------------------------------------------ */
 
 static int gather_kernel(void *owner, unsigned space, const struct paging_leaf *leaf)
 {
-    struct picture *picture = owner;
-    struct picture_kernel *last = picture->nkernel ? &picture->kernel[picture->nkernel - 1] : NULL;
+    struct memory_map *memory_map = owner;
+    struct memory_map_kernel *last = memory_map->nkernel
+                                         ? &memory_map->kernel[memory_map->nkernel - 1]
+                                         : NULL;
     uint64_t pages = leaf->page_bytes / MEMORY_PAGE_BYTES;
 
     (void)space;
-    if (leaf->user || !frame_map_at(&picture->map, leaf->gpa))
+    if (leaf->user || !frame_map_at(&memory_map->map, leaf->gpa))
         return 0;
     if (last && last->va + last->pages * MEMORY_PAGE_BYTES == leaf->va &&
         last->gpa + last->pages * MEMORY_PAGE_BYTES == leaf->gpa &&
@@ -47,28 +49,29 @@ static int gather_kernel(void *owner, unsigned space, const struct paging_leaf *
         last->pages += pages;
         return 0;
     }
-    if (picture->nkernel == PICTURE_KERNEL_MAX)
+    if (memory_map->nkernel == MEMORY_MAP_KERNEL_MAX)
         return -E2BIG;
-    picture->kernel[picture->nkernel++] = (struct picture_kernel){ leaf->va, leaf->gpa, pages,
-                                                                   leaf->writable, leaf->nx };
+    memory_map->kernel[memory_map->nkernel++] = (struct memory_map_kernel){ leaf->va, leaf->gpa,
+                                                                            pages, leaf->writable,
+                                                                            leaf->nx };
     return 0;
 }
 
-int picture_capture(struct picture *picture, const struct spaces *spaces, const struct iommu *iommu,
-                    uint64_t *budget)
+int memory_map_capture(struct memory_map *memory_map, const struct spaces *spaces,
+                       const struct iommu *iommu, uint64_t *budget)
 {
-    const struct spaces_visitor upper = { .owner = picture, .leaf = gather_kernel };
-    bool folded = picture->map.n > PICTURE_CELLS_MAX;
+    const struct spaces_visitor upper = { .owner = memory_map, .leaf = gather_kernel };
+    bool folded = memory_map->map.n > MEMORY_MAP_CELLS_MAX;
     int err;
 
-    frame_map_count(&picture->map, spaces, iommu, budget);
-    frame_map_total(&picture->map, spaces, &picture->totals);
-    picture->complete = picture->map.complete && !spaces->left_out;
+    frame_map_count(&memory_map->map, spaces, iommu, budget);
+    frame_map_total(&memory_map->map, spaces, &memory_map->totals);
+    memory_map->complete = memory_map->map.complete && !spaces->left_out;
     /* Folded frames are only counted; those that are shared are of interest even so. */
-    err = shared_list_make(&picture->mapped, &picture->map, spaces, folded ? 2 : 1, budget);
-    picture->complete &= folded || picture->mapped.complete;
+    err = shared_list_make(&memory_map->mapped, &memory_map->map, spaces, folded ? 2 : 1, budget);
+    memory_map->complete &= folded || memory_map->mapped.complete;
     if (spaces_each(spaces, SPACES_UPPER, budget, &upper))
-        picture->complete = false;
+        memory_map->complete = false;
     return err;
 }
 
@@ -86,10 +89,10 @@ static bool alike(const struct frame *a, const struct frame *b)
 }
 
 /* The mapped run that frame i begins, or NULL. *next is the first that may come. */
-static const struct shared_run *run_at(const struct picture *picture, size_t i, size_t *next)
+static const struct shared_run *run_at(const struct memory_map *memory_map, size_t i, size_t *next)
 {
-    const struct shared_list *list = &picture->mapped;
-    uint64_t gpa = frame_map_gpa(&picture->map, i);
+    const struct shared_list *list = &memory_map->mapped;
+    uint64_t gpa = frame_map_gpa(&memory_map->map, i);
 
     while (*next < list->n && list->run[*next].gpa < gpa)
         ++*next;
@@ -97,28 +100,28 @@ static const struct shared_run *run_at(const struct picture *picture, size_t i, 
 }
 
 /* How many frames from i on are one run: alike, and mapped side by side. */
-static size_t run_length(const struct picture *picture, size_t i, size_t next)
+static size_t run_length(const struct memory_map *memory_map, size_t i, size_t next)
 {
-    const struct frame_map *map = &picture->map;
-    const struct shared_run *run = run_at(picture, i, &next);
+    const struct frame_map *map = &memory_map->map;
+    const struct shared_run *run = run_at(memory_map, i, &next);
     size_t n = 1;
 
     while (i + n < map->n && alike(&map->frame[i], &map->frame[i + n]) &&
-           (!run || n < run->frames) && (run || !run_at(picture, i + n, &next)))
+           (!run || n < run->frames) && (run || !run_at(memory_map, i + n, &next)))
         n++;
     return n;
 }
 
 /* How much the list of runs would be: each, and each place. */
-static size_t count_runs(const struct picture *picture)
+static size_t count_runs(const struct memory_map *memory_map)
 {
     size_t parts = 0, next = 0;
 
-    for (size_t i = 0; i < picture->map.n;) {
-        const struct shared_run *run = run_at(picture, i, &next);
+    for (size_t i = 0; i < memory_map->map.n;) {
+        const struct shared_run *run = run_at(memory_map, i, &next);
 
         parts += 1 + (run ? run->nsharers : 0);
-        i += run_length(picture, i, next);
+        i += run_length(memory_map, i, next);
     }
     return parts;
 }
@@ -136,15 +139,15 @@ static json_t *places(const struct shared_run *run)
 }
 
 /* [[first frame, frames, kind, space that owns it or -1, flags, mappings, places], …] */
-static json_t *runs(const struct picture *picture)
+static json_t *runs(const struct memory_map *memory_map)
 {
     json_t *list = json_array();
     size_t next = 0;
 
-    for (size_t i = 0; i < picture->map.n;) {
-        const struct frame *frame = &picture->map.frame[i];
-        const struct shared_run *mapped = run_at(picture, i, &next);
-        size_t n = run_length(picture, i, next);
+    for (size_t i = 0; i < memory_map->map.n;) {
+        const struct frame *frame = &memory_map->map.frame[i];
+        const struct shared_run *mapped = run_at(memory_map, i, &next);
+        size_t n = run_length(memory_map, i, next);
         json_t *run = json_pack("[I, I, i, i, i, i]", (json_int_t)i, (json_int_t)n,
                                 (int)frame->kind, frame->owner - 1, (int)frame->flags,
                                 (int)frame->mappings);
@@ -170,12 +173,12 @@ struct cell {
     struct group group[GROUPS_MAX];
 };
 
-static struct cell cell_at(const struct picture *picture, size_t first, size_t fold)
+static struct cell cell_at(const struct memory_map *memory_map, size_t first, size_t fold)
 {
     struct cell cell = { 0 };
 
-    for (size_t i = first; i < first + fold && i < picture->map.n; i++) {
-        struct frame frame = picture->map.frame[i];
+    for (size_t i = first; i < first + fold && i < memory_map->map.n; i++) {
+        struct frame frame = memory_map->map.frame[i];
         size_t g = 0;
 
         frame.mappings = frame.mappings > 2 ? 2 : frame.mappings;
@@ -200,13 +203,13 @@ static bool same_cell(const struct cell *a, const struct cell *b)
     return true;
 }
 
-static size_t count_cells(const struct picture *picture, size_t fold)
+static size_t count_cells(const struct memory_map *memory_map, size_t fold)
 {
     struct cell last = { 0 };
     size_t parts = 0;
 
-    for (size_t i = 0; i < picture->map.n; i += fold) {
-        struct cell cell = cell_at(picture, i, fold);
+    for (size_t i = 0; i < memory_map->map.n; i += fold) {
+        struct cell cell = cell_at(memory_map, i, fold);
 
         parts += same_cell(&last, &cell) ? 0 : 1 + cell.n;
         last = cell;
@@ -215,18 +218,18 @@ static size_t count_cells(const struct picture *picture, size_t fold)
 }
 
 /* [[first cell, cells, [[kind, owner, flags, mappings, frames], …]], …] */
-static json_t *cells(const struct picture *picture, size_t fold)
+static json_t *cells(const struct memory_map *memory_map, size_t fold)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < picture->map.n;) {
-        struct cell cell = cell_at(picture, i, fold), next;
+    for (size_t i = 0; i < memory_map->map.n;) {
+        struct cell cell = cell_at(memory_map, i, fold), next;
         json_t *groups = json_array();
         size_t first = i;
 
         do {
             i += fold;
-            next = i < picture->map.n ? cell_at(picture, i, fold) : (struct cell){ 0 };
+            next = i < memory_map->map.n ? cell_at(memory_map, i, fold) : (struct cell){ 0 };
         } while (same_cell(&cell, &next));
         for (size_t g = 0; g < cell.n; g++) {
             const struct frame *frame = &cell.group[g].frame;
@@ -245,23 +248,23 @@ static json_t *cells(const struct picture *picture, size_t fold)
 /* ---- All of it ------------------------------------------------------------ */
 
 /* How many frames one cell stands for, so that few enough runs of them are different. */
-static size_t choose_fold(const struct picture *picture)
+static size_t choose_fold(const struct memory_map *memory_map)
 {
     size_t fold = 1;
 
-    if (picture->map.n <= PICTURE_CELLS_MAX && count_runs(picture) <= PICTURE_PARTS_MAX)
+    if (memory_map->map.n <= MEMORY_MAP_CELLS_MAX && count_runs(memory_map) <= MEMORY_MAP_PARTS_MAX)
         return fold;
     do
         fold *= 4;
-    while (picture->map.n > fold * PICTURE_CELLS_MAX ||
-           count_cells(picture, fold) > PICTURE_PARTS_MAX);
+    while (memory_map->map.n > fold * MEMORY_MAP_CELLS_MAX ||
+           count_cells(memory_map, fold) > MEMORY_MAP_PARTS_MAX);
     return fold;
 }
 
-json_t *picture_map(const struct picture *picture, const struct spaces *spaces)
+json_t *memory_map_json(const struct memory_map *memory_map, const struct spaces *spaces)
 {
-    const struct memory *memory = picture->map.memory;
-    size_t fold = choose_fold(picture);
+    const struct memory *memory = memory_map->map.memory;
+    size_t fold = choose_fold(memory_map);
     json_t *json = json_object(), *list = json_array();
 
     for (unsigned i = 0; i < memory->nslots; i++)
@@ -280,12 +283,12 @@ json_t *picture_map(const struct picture *picture, const struct spaces *spaces)
     json_object_set_new(json, "bundled", json_boolean(spaces->bundled));
     json_object_set_new(json, "fold", integer(fold));
     if (fold == 1)
-        json_object_set_new(json, "runs", runs(picture));
+        json_object_set_new(json, "runs", runs(memory_map));
     else
-        json_object_set_new(json, "cells", cells(picture, fold));
+        json_object_set_new(json, "cells", cells(memory_map, fold));
     list = json_array();
-    for (size_t i = 0; i < picture->nkernel; i++) {
-        const struct picture_kernel *kernel = &picture->kernel[i];
+    for (size_t i = 0; i < memory_map->nkernel; i++) {
+        const struct memory_map_kernel *kernel = &memory_map->kernel[i];
 
         json_array_append_new(
             list, json_pack("[I, I, I, i]", (json_int_t)(kernel->va / MEMORY_PAGE_BYTES),
@@ -293,6 +296,6 @@ json_t *picture_map(const struct picture *picture, const struct spaces *spaces)
                             (json_int_t)kernel->pages, kernel->writable + 2 * !kernel->nx));
     }
     json_object_set_new(json, "kernel", list);
-    json_object_set_new(json, "complete", json_boolean(picture->complete));
+    json_object_set_new(json, "complete", json_boolean(memory_map->complete));
     return json;
 }

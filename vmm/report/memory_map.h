@@ -1,14 +1,14 @@
 /*
  * What a picture of guest memory needs: every frame with what it is for, whose it is and
- * where it is mapped, at one moment. picture_capture() is for when the world is stopped;
+ * where it is mapped, at one moment. memory_map_capture() is for when the world is stopped;
  * making JSON of it is for afterwards.
  *
  * The JSON (strata(1), CONTROL SOCKET, "map") is small enough to be carried in a page,
  * whatever the guest does: what is alike is one run, and where there are too many frames or
  * too many runs, 4, 16, … neighbours are folded into one cell that only counts them.
  */
-#ifndef STRATA_REPORT_PICTURE_H
-#define STRATA_REPORT_PICTURE_H
+#ifndef STRATA_REPORT_MEMORY_MAP_H
+#define STRATA_REPORT_MEMORY_MAP_H
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -19,33 +19,33 @@
 #include "vmm/inspect/shared_list.h"
 #include "vmm/inspect/spaces.h"
 
-#define PICTURE_CELLS_MAX  65536 /* a square of 256 */
-#define PICTURE_PARTS_MAX  30000 /* some 30 bytes each */
-#define PICTURE_KERNEL_MAX 1024
+#define MEMORY_MAP_CELLS_MAX  65536 /* a square of 256 */
+#define MEMORY_MAP_PARTS_MAX  30000 /* some 30 bytes each */
+#define MEMORY_MAP_KERNEL_MAX 1024
 
 /* Where the kernel's half has consecutive frames at consecutive addresses. */
-struct picture_kernel {
+struct memory_map_kernel {
     uint64_t va, gpa, pages;
     bool writable, nx;
 };
 
-struct picture {
+struct memory_map {
     struct frame_map map;
     struct shared_list
         mapped; /* all mapped frames; the shared ones where frames are folded anyway */
     struct frame_totals totals;
     size_t nkernel;
-    struct picture_kernel *kernel; /* room for PICTURE_KERNEL_MAX */
+    struct memory_map_kernel *kernel; /* room for MEMORY_MAP_KERNEL_MAX */
     bool complete;
 };
 
-/* Room for all; before the world is stopped. 0 or -ENOMEM; picture_destroy either way. */
-int picture_create(struct picture *picture, const struct memory *memory);
-void picture_destroy(struct picture *picture);
+/* Room for all; before the world is stopped. 0 or -ENOMEM; memory_map_destroy either way. */
+int memory_map_create(struct memory_map *memory_map, const struct memory *memory);
+void memory_map_destroy(struct memory_map *memory_map);
 
 /* With the world stopped. `iommu` may be NULL. 0 or -ENOMEM. */
-int picture_capture(struct picture *picture, const struct spaces *spaces, const struct iommu *iommu,
-                    uint64_t *budget);
+int memory_map_capture(struct memory_map *memory_map, const struct spaces *spaces,
+                       const struct iommu *iommu, uint64_t *budget);
 
 /*
  * {"slots": [[page, pages], …], "spaces", "kinds": names by number, "bundled", "fold": frames
@@ -55,6 +55,6 @@ int picture_capture(struct picture *picture, const struct spaces *spaces, const 
  * "kernel": [[page of the VA, page, pages, 1 writable + 2 executable], …]. Pages are addresses
  * divided by 4096. Frames count through all slots.
  */
-json_t *picture_map(const struct picture *picture, const struct spaces *spaces);
+json_t *memory_map_json(const struct memory_map *memory_map, const struct spaces *spaces);
 
 #endif
