@@ -19,7 +19,7 @@ struct queue {
 
 struct file {
     struct block block;
-    struct file_facts facts;
+    struct file_info info;
     char why_not[96];
     struct disk_image image;
     struct poll_thread thread;
@@ -130,7 +130,7 @@ static void run_now(struct file *file)
 static bool goes_through_ring(const struct file *file, const struct block_request *request)
 {
     /* A device's discard is an ioctl, which io_uring does not know. */
-    return file->facts.uring && !(file->image.is_device && request->op == BLOCK_DISCARD);
+    return file->info.uring && !(file->image.is_device && request->op == BLOCK_DISCARD);
 }
 
 /* Queues the request's next step. */
@@ -185,7 +185,7 @@ static void advance_ring(struct file *file)
 /* The kernel had no memory for all steps; the thread tries again. */
 static bool unsubmitted(const struct file *file)
 {
-    return file->facts.uring && io_uring_sq_ready(&file->ring) > 0;
+    return file->info.uring && io_uring_sq_ready(&file->ring) > 0;
 }
 
 static void file_submit(struct block *block, struct block_request *request)
@@ -202,7 +202,7 @@ static void file_kick(struct block *block)
     struct file *file = file_of(block);
 
     run_now(file);
-    if (file->facts.uring)
+    if (file->info.uring)
         advance_ring(file);
     if (file->queue.first || unsubmitted(file) || (file->under_way && !file->watching)) {
         file->watching = true;
@@ -276,7 +276,7 @@ static void *run(void *arg)
         user->enter(user->owner);
         run_cancels(file);
         run_now(file);
-        if (file->facts.uring) {
+        if (file->info.uring) {
             reap(file);
             advance_ring(file);
         }
@@ -294,7 +294,7 @@ static void *run(void *arg)
 static void close_file(struct file *file)
 {
     poll_thread_end(&file->thread);
-    if (file->facts.uring)
+    if (file->info.uring)
         io_uring_queue_exit(&file->ring);
     disk_image_close(&file->image);
     free(file);
@@ -353,9 +353,9 @@ static void choose_way(struct file *file, const struct file_options *options)
     if (options->without_uring)
         snprintf(file->why_not, sizeof(file->why_not), "io_uring: not wanted");
     else
-        file->facts.uring = make_ring(&file->ring, options->depth, file->why_not,
-                                      sizeof(file->why_not));
-    file->facts.why_not = file->facts.uring ? NULL : file->why_not;
+        file->info.uring = make_ring(&file->ring, options->depth, file->why_not,
+                                     sizeof(file->why_not));
+    file->info.why_not = file->info.uring ? NULL : file->why_not;
 }
 
 int file_open(struct block **block, const char *path, const struct file_options *options,
@@ -378,8 +378,8 @@ int file_open(struct block **block, const char *path, const struct file_options 
     file->block = (struct block){ .ops = &file_ops,
                                   .sectors = file->image.bytes / BLOCK_SECTOR_BYTES,
                                   .read_only = options->read_only };
-    file->facts.bytes = file->image.bytes;
-    file->facts.unused_bytes = file->image.bytes % BLOCK_SECTOR_BYTES;
+    file->info.bytes = file->image.bytes;
+    file->info.unused_bytes = file->image.bytes % BLOCK_SECTOR_BYTES;
     queue_init(&file->queue);
     queue_init(&file->now);
     poll_thread_init(&file->thread);
@@ -397,7 +397,7 @@ say:
     return err;
 }
 
-void file_facts(const struct block *block, struct file_facts *facts)
+void file_info(const struct block *block, struct file_info *info)
 {
-    *facts = ((const struct file *)block)->facts;
+    *info = ((const struct file *)block)->info;
 }

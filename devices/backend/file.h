@@ -14,7 +14,7 @@
 
 #include "devices/backend/block.h"
 
-struct file_facts {
+struct file_info {
     bool uring;            /* false: by system calls on the thread, `why_not` says why */
     const char *why_not;   /* "io_uring: not permitted here", …; NULL with io_uring */
     uint64_t bytes;        /* of the file */
@@ -41,6 +41,6 @@ int file_open(struct block **block, const char *path, const struct file_options 
 bool file_has_uring(char *why, size_t why_bytes);
 
 /* What is worth a line in a report. */
-void file_facts(const struct block *block, struct file_facts *facts);
+void file_info(const struct block *block, struct file_info *info);
 
 #endif

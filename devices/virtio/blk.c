@@ -542,13 +542,13 @@ int virtio_blk_create(struct virtio_blk **blk, struct vm *vm, struct dma *dma,
     const struct file_options options = { .read_only = image->read_only,
                                           .depth = VIRTIO_BLK_QUEUE_MAX };
     const char *slash = strrchr(image->path, '/');
-    struct file_facts facts;
+    struct file_info info;
     struct block *block;
     int err = file_open(&block, image->path, &options, error, error_bytes);
 
     if (err)
         return err;
-    file_facts(block, &facts);
+    file_info(block, &info);
     if (image->latency_ns)
         err = delay_create(&block, block, image->latency_ns);
     if (!err)
@@ -558,7 +558,7 @@ int virtio_blk_create(struct virtio_blk **blk, struct vm *vm, struct dma *dma,
         block_destroy(block);
         return err;
     }
-    (*blk)->file = facts;
+    (*blk)->file = info;
     (*blk)->latency_ns = image->latency_ns;
     return 0;
 }

@@ -60,8 +60,8 @@ struct virtio_blk {
     struct virtio_blk_counts counts;
     struct dma *dma;
     struct block *block;
-    struct file_facts file; /* of virtio_blk_create; zero over another store */
-    uint64_t latency_ns;    /* and what it was told; 0: as fast as the file */
+    struct file_info file; /* of virtio_blk_create; zero over another store */
+    uint64_t latency_ns;   /* and what it was told; 0: as fast as the file */
     char id[VIRTIO_BLK_ID_BYTES];
 
     struct blk_request *requests; /* as many as the queue is long */

@@ -35,7 +35,7 @@ static const char *initrd_path(uint32_t bytes)
 static int load(struct memory *memory, const struct image *image, uint32_t initrd_bytes,
                 struct boot_error *error)
 {
-    struct bzimage_facts facts = { .cmdline = "fuzz", .rsdp_gpa = LAYOUT_ACPI_GPA };
+    struct bzimage_info info = { .cmdline = "fuzz", .rsdp_gpa = LAYOUT_ACPI_GPA };
     struct initrd_room room = { .limit = "initrd_addr_max" };
     struct vcpu_entry entry;
     struct bzimage bzimage;
@@ -43,22 +43,22 @@ static int load(struct memory *memory, const struct image *image, uint32_t initr
     int err = bzimage_open(image, &bzimage, error);
 
     if (!err)
-        err = bzimage_load(memory, image, &bzimage, &facts.start, &end, error);
+        err = bzimage_load(memory, image, &bzimage, &info.start, &end, error);
     if (err)
         return err;
-    if (facts.start < LAYOUT_HIGH_MEMORY_GPA || facts.start >= end || end > MEMORY_BYTES ||
-        bzimage.payload_bytes > end - facts.start)
+    if (info.start < LAYOUT_HIGH_MEMORY_GPA || info.start >= end || end > MEMORY_BYTES ||
+        bzimage.payload_bytes > end - info.start)
         abort();
     room.start = end;
     room.end = bzimage_initrd_end(&bzimage);
-    err = initrd_load(memory, initrd_path(initrd_bytes), &room, &facts.initrd, error);
+    err = initrd_load(memory, initrd_path(initrd_bytes), &room, &info.initrd, error);
     if (err)
         return err;
-    if (facts.initrd.gpa < end || facts.initrd.gpa + facts.initrd.bytes > MEMORY_BYTES ||
-        facts.initrd.gpa + facts.initrd.bytes > room.end || facts.initrd.bytes != initrd_bytes)
+    if (info.initrd.gpa < end || info.initrd.gpa + info.initrd.bytes > MEMORY_BYTES ||
+        info.initrd.gpa + info.initrd.bytes > room.end || info.initrd.bytes != initrd_bytes)
         abort();
-    err = bzimage_write(memory, image, &bzimage, &facts, &entry, error);
-    if (!err && (entry.rip < facts.start || entry.rip >= facts.start + bzimage.payload_bytes))
+    err = bzimage_write(memory, image, &bzimage, &info, &entry, error);
+    if (!err && (entry.rip < info.start || entry.rip >= info.start + bzimage.payload_bytes))
         abort();
     return err;
 }

@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!err) {
         if (info.start >= info.end || info.end > MEMORY_BYTES || !info.segments)
             abort();
-        if (pvh_write(&memory, &(struct pvh_facts){ .cmdline = "fuzz" }, &error))
+        if (pvh_write(&memory, &(struct pvh_info){ .cmdline = "fuzz" }, &error))
             abort();
     }
     free(ram);

@@ -79,7 +79,7 @@ static void *fresh_ram(void)
 
 static int start(const struct vm_config *config, struct memory *memory, struct boot_error *error)
 {
-    const struct kernel_facts facts = { .fdt_bytes = 64, .rsdp_gpa = LAYOUT_ACPI_GPA };
+    const struct kernel_info info = { .fdt_bytes = 64, .rsdp_gpa = LAYOUT_ACPI_GPA };
     struct vcpu vcpu = { .vm = &vm, .fd = -1 };
     struct kernel kernel;
     int err = kernel_open(&kernel, config, error);
@@ -90,7 +90,7 @@ static int start(const struct vm_config *config, struct memory *memory, struct b
     if (!err && (kernel.start >= kernel.end || kernel.end > MEMORY_BYTES))
         abort();
     if (!err)
-        err = kernel_start(&kernel, memory, &vcpu, &facts, error);
+        err = kernel_start(&kernel, memory, &vcpu, &info, error);
     if (!err)
         abort();
     kernel_close(&kernel);

@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static int load(struct memory *memory, const struct image *image, struct boot_error *error)
 {
-    const struct multiboot_facts facts = { .kernel_path = "kernel", .cmdline = "fuzz" };
+    const struct multiboot_info info = { .kernel_path = "kernel", .cmdline = "fuzz" };
     struct multiboot_kernel kernel;
     struct multiboot header;
     struct vcpu_entry entry;
@@ -38,7 +38,7 @@ static int load(struct memory *memory, const struct image *image, struct boot_er
         abort();
     if (!is_elf && layout_taken(kernel.start, kernel.end))
         abort();
-    return multiboot_info_write(memory, &kernel, &facts, &entry, error);
+    return multiboot_info_write(memory, &kernel, &info, &entry, error);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

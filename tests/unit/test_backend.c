@@ -73,7 +73,7 @@ static void remove_tree(const char *root)
 START_TEST(test_identify)
 {
     char root[] = "/tmp/strata-unit-XXXXXX", path[256];
-    struct kvm_evidence evidence = { .modules = root, .vmx = cases[_i].vmx, .svm = cases[_i].svm };
+    struct kvm_detection input = { .modules = root, .vmx = cases[_i].vmx, .svm = cases[_i].svm };
     struct kvm_host host = { .fd = -1 };
 
     ck_assert_ptr_nonnull(mkdtemp(root));
@@ -84,7 +84,7 @@ START_TEST(test_identify)
     snprintf(path, sizeof(path), "%s/kvm_pvm", root);
     if (cases[_i].pvm)
         ck_assert_int_eq(mkdir(path, 0755), 0);
-    kvm_identify(&host, &evidence);
+    kvm_identify(&host, &input);
     remove_tree(root);
 
     ck_assert_int_eq(host.backend, cases[_i].backend);

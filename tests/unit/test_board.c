@@ -199,16 +199,16 @@ START_TEST(test_description)
                                          "/dma-probe@d0002000", "/virtio@d0003000",
                                          "/virtio@d0004000" };
     static const struct abi_policy policy = { .magic = ABI_POLICY_MAGIC, .ndevices = 7 };
-    struct fdt_facts facts = { .bootargs = "", .dma_mode = "DMA", .policy = &policy };
+    struct fdt_info info = { .bootargs = "", .dma_mode = "DMA", .policy = &policy };
     size_t room;
     void *fdt;
     int bytes;
     const void *property;
 
     ck_assert_int_eq(create(all, 4, "DMA"), 0);
-    room = fdt_room(&vm, &board, &facts);
+    room = fdt_room(&vm, &board, &info);
     fdt = malloc(room);
-    ck_assert_int_gt(fdt_build(fdt, room, &vm, &board, &facts), 0);
+    ck_assert_int_gt(fdt_build(fdt, room, &vm, &board, &info), 0);
     for (unsigned i = 0; i < 5; i++) {
         ck_assert_str_eq(fdt_getprop(fdt, fdt_path_offset(fdt, paths[i]), "compatible", NULL),
                          i == 2 ? ABI_PROBE_COMPATIBLE : "virtio,mmio");
@@ -239,11 +239,11 @@ END_TEST
 
 START_TEST(test_description_without_iommu)
 {
-    struct fdt_facts facts = { .bootargs = "" };
+    struct fdt_info info = { .bootargs = "" };
     char fdt[8192];
 
     ck_assert_int_eq(create(all, 4, NULL), 0);
-    ck_assert_int_gt(fdt_build(fdt, sizeof(fdt), &vm, &board, &facts), 0);
+    ck_assert_int_gt(fdt_build(fdt, sizeof(fdt), &vm, &board, &info), 0);
     ck_assert_int_ge(fdt_path_offset(fdt, "/virtio@d0000000"), 0);
     ck_assert(!has(fdt, "/virtio@d0000000", "iommus"));
     ck_assert(!has(fdt, "/virtio@d0000000", "#iommu-cells"));
@@ -258,7 +258,7 @@ START_TEST(test_room)
 {
     static const struct abi_policy policy = { .magic = ABI_POLICY_MAGIC };
     static char bootargs[LAYOUT_CMDLINE_BYTES];
-    struct fdt_facts facts = {
+    struct fdt_info info = {
         .bootargs = bootargs, .tsc_hz = 1, .dma_mode = "DMA-FQ", .policy = &policy
     };
     struct board_device devices[ABI_MMIO_DEVICES_MAX - 1];
@@ -270,10 +270,10 @@ START_TEST(test_room)
         devices[i] = (struct board_device){ .kind = BOARD_PROBE, .endpoint = 1000 + i };
     vm.ncpus = VM_CPUS_MAX;
     ck_assert_int_eq(create(devices, ABI_MMIO_DEVICES_MAX - 1, "DMA-FQ"), 0);
-    room = fdt_room(&vm, &board, &facts);
+    room = fdt_room(&vm, &board, &info);
     ck_assert_uint_le(room, LAYOUT_FDT_BYTES);
     fdt = malloc(room);
-    ck_assert_int_gt(fdt_build(fdt, room, &vm, &board, &facts), 0);
+    ck_assert_int_gt(fdt_build(fdt, room, &vm, &board, &info), 0);
     free(fdt);
     board_destroy(&board);
 }

@@ -31,16 +31,16 @@ static uint64_t quad(const struct memory *memory, uint64_t gpa)
 /* Offsets as in Xen's start_info.h, by number: the code under test has the structs. */
 START_TEST(test_start_info)
 {
-    const struct pvh_facts facts = { .cmdline = "hello guest",
-                                     .initrd = { .gpa = 0x5000000, .bytes = 777 },
-                                     .fdt_bytes = 1234,
-                                     .rsdp_gpa = 0xe0010 };
+    const struct pvh_info info = { .cmdline = "hello guest",
+                                   .initrd = { .gpa = 0x5000000, .bytes = 777 },
+                                   .fdt_bytes = 1234,
+                                   .rsdp_gpa = 0xe0010 };
     uint64_t start = LAYOUT_START_INFO_GPA, modules, map;
     struct boot_error error;
     struct memory memory;
 
     ck_assert_int_eq(memory_create(&memory, -1, 4 * GIB, MEMORY_4K), 0);
-    ck_assert_int_eq(pvh_write(&memory, &facts, &error), 0);
+    ck_assert_int_eq(pvh_write(&memory, &info, &error), 0);
     ck_assert_uint_eq(word(&memory, start), 0x336ec578);
     ck_assert_uint_eq(word(&memory, start + 4), 1);
     ck_assert_uint_eq(word(&memory, start + 12), 2);
@@ -72,25 +72,25 @@ END_TEST
 
 START_TEST(test_no_module_no_high_memory)
 {
-    struct pvh_facts facts = { .cmdline = "" };
+    struct pvh_info info = { .cmdline = "" };
     struct boot_error error;
     struct memory memory;
     uint64_t modules;
 
     ck_assert_int_eq(memory_create(&memory, -1, 64 * MIB, MEMORY_4K), 0);
-    ck_assert_int_eq(pvh_write(&memory, &facts, &error), 0);
+    ck_assert_int_eq(pvh_write(&memory, &info, &error), 0);
     ck_assert_uint_eq(word(&memory, LAYOUT_START_INFO_GPA + 12), 0);
     ck_assert_uint_eq(word(&memory, LAYOUT_START_INFO_GPA + 48), 3);
     /* A device tree comes behind the initrd's place, but for the bundled guest. */
-    facts.fdt_bytes = 99;
-    ck_assert_int_eq(pvh_write(&memory, &facts, &error), 0);
+    info.fdt_bytes = 99;
+    ck_assert_int_eq(pvh_write(&memory, &info, &error), 0);
     ck_assert_uint_eq(word(&memory, LAYOUT_START_INFO_GPA + 12), 2);
     modules = quad(&memory, LAYOUT_START_INFO_GPA + 16);
     ck_assert_uint_eq(quad(&memory, modules), 0);
     ck_assert_uint_eq(quad(&memory, modules + 8), 0);
     ck_assert_uint_eq(quad(&memory, modules + 40), 99);
-    facts.fdt_first = true;
-    ck_assert_int_eq(pvh_write(&memory, &facts, &error), 0);
+    info.fdt_first = true;
+    ck_assert_int_eq(pvh_write(&memory, &info, &error), 0);
     ck_assert_uint_eq(word(&memory, LAYOUT_START_INFO_GPA + 12), 1);
     ck_assert_uint_eq(quad(&memory, modules), LAYOUT_FDT_GPA);
     memory_destroy(&memory);
@@ -100,7 +100,7 @@ END_TEST
 START_TEST(test_cmdline_length)
 {
     static char cmdline[LAYOUT_STRINGS_BYTES + 1];
-    struct pvh_facts facts = { .cmdline = cmdline, .cmdline_max = PVH_CMDLINE_MAX };
+    struct pvh_info info = { .cmdline = cmdline, .cmdline_max = PVH_CMDLINE_MAX };
     char *text = cmdline;
     struct boot_error error;
     struct memory memory;
@@ -108,24 +108,24 @@ START_TEST(test_cmdline_length)
     memset(cmdline, 'x', sizeof(cmdline) - 1);
     ck_assert_int_eq(memory_create(&memory, -1, 2 * MIB, MEMORY_4K), 0);
     text[PVH_CMDLINE_MAX + 1] = 0;
-    ck_assert_int_eq(pvh_write(&memory, &facts, &error), -E2BIG);
+    ck_assert_int_eq(pvh_write(&memory, &info, &error), -E2BIG);
     ck_assert_ptr_nonnull(strstr(error.text, "--append"));
     text[PVH_CMDLINE_MAX] = 0;
-    ck_assert_int_eq(pvh_write(&memory, &facts, &error), 0);
+    ck_assert_int_eq(pvh_write(&memory, &info, &error), 0);
     ck_assert_uint_eq(quad(&memory, LAYOUT_START_INFO_GPA + 24), LAYOUT_CMDLINE_GPA);
     /* A kernel that names no limit gets what there is room for. */
-    facts.cmdline_max = 0;
+    info.cmdline_max = 0;
     memset(cmdline, 'x', sizeof(cmdline) - 1);
-    ck_assert_int_eq(pvh_write(&memory, &facts, &error), -E2BIG);
-    facts.cmdline = text + 1;
-    ck_assert_int_eq(pvh_write(&memory, &facts, &error), 0);
+    ck_assert_int_eq(pvh_write(&memory, &info, &error), -E2BIG);
+    info.cmdline = text + 1;
+    ck_assert_int_eq(pvh_write(&memory, &info, &error), 0);
     ck_assert_uint_eq(quad(&memory, LAYOUT_START_INFO_GPA + 24), LAYOUT_STRINGS_GPA);
     ck_assert_uint_eq(strlen(memory_at(&memory, LAYOUT_STRINGS_GPA, LAYOUT_STRINGS_BYTES)),
                       LAYOUT_STRINGS_BYTES - 1);
     memory_destroy(&memory);
-    facts.cmdline = "";
+    info.cmdline = "";
     ck_assert_int_eq(memory_create(&memory, -1, LAYOUT_END_GPA - 4096, MEMORY_4K), 0);
-    ck_assert_int_eq(pvh_write(&memory, &facts, &error), -ENOSPC);
+    ck_assert_int_eq(pvh_write(&memory, &info, &error), -ENOSPC);
     memory_destroy(&memory);
 }
 END_TEST

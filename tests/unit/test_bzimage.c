@@ -64,17 +64,17 @@ struct result {
 static int load_and_write(struct result *result, const char *cmdline)
 {
     struct image image = image_in_memory("vmlinuz", file, file_bytes);
-    struct bzimage_facts facts = { .cmdline = cmdline,
-                                   .initrd = { .gpa = 0x3000000, .bytes = 4321 },
-                                   .rsdp_gpa = 0xe0000 };
+    struct bzimage_info info = { .cmdline = cmdline,
+                                 .initrd = { .gpa = 0x3000000, .bytes = 4321 },
+                                 .rsdp_gpa = 0xe0000 };
     int err = bzimage_open(&image, &result->bzimage, &result->error);
 
     if (!err)
         err = bzimage_load(&memory, &image, &result->bzimage, &result->start, &result->end,
                            &result->error);
-    facts.start = result->start;
+    info.start = result->start;
     return err ? err
-               : bzimage_write(&memory, &image, &result->bzimage, &facts, &result->entry,
+               : bzimage_write(&memory, &image, &result->bzimage, &info, &result->entry,
                                &result->error);
 }
 

@@ -5,9 +5,9 @@
 
 #include "tests/unit/suites.h"
 #include "vmm/base/nearest.h"
+#include "vmm/machine/cpu_template.h"
 #include "vmm/machine/cpuid_mask.h"
 #include "vmm/machine/cpuid_names.h"
-#include "vmm/machine/cpuid_quirks.h"
 
 /* A CPU that has everything: all bits of every word, eight components of state. */
 static void make_table(struct cpuid_table *table)
@@ -249,20 +249,20 @@ END_TEST
 /* Which hosts are known, and that an unknown one is left alone. */
 START_TEST(test_quirks)
 {
-    const struct cpuid_evidence tcg = { .hypervisor = "TCGTCGTCGTCG", .svm = true };
-    const struct cpuid_evidence others[] = { { .svm = true },
-                                             { .hypervisor = "TCGTCGTCGTCG" },
-                                             { .hypervisor = "KVMKVMKVM", .svm = true } };
-    const struct cpuid_quirk *quirk = cpuid_quirk_of(&tcg);
+    const struct cpu_detection tcg = { .hypervisor = "TCGTCGTCGTCG", .svm = true };
+    const struct cpu_detection others[] = { { .svm = true },
+                                            { .hypervisor = "TCGTCGTCGTCG" },
+                                            { .hypervisor = "KVMKVMKVM", .svm = true } };
+    const struct cpu_template *cpu_template = cpu_template_find(&tcg);
     struct cpuid_mask mask = { .template = false };
 
-    ck_assert_ptr_nonnull(quirk);
-    ck_assert_str_eq(quirk->template, "no-xsave");
-    ck_assert(cpuid_mask_add(&mask, quirk->template) && mask.template);
+    ck_assert_ptr_nonnull(cpu_template);
+    ck_assert_str_eq(cpu_template->template, "no-xsave");
+    ck_assert(cpuid_mask_add(&mask, cpu_template->template) && mask.template);
     for (unsigned i = 0; i < 3; i++)
-        ck_assert_ptr_null(cpuid_quirk_of(&others[i]));
+        ck_assert_ptr_null(cpu_template_find(&others[i]));
     /* Who names a template has said what he wants. */
-    ck_assert_ptr_null(cpuid_quirk_add(&mask));
+    ck_assert_ptr_null(cpu_template_apply(&mask));
 }
 END_TEST
 

@@ -52,10 +52,10 @@ static const char *text(const void *fdt, const char *path, const char *name)
 
 START_TEST(test_contents)
 {
-    struct fdt_facts facts = { .bootargs = "a b exec=c d", .host_cpus = 5, .tsc_hz = 0x123456789 };
-    size_t room = fdt_room(&vm, &board, &facts);
+    struct fdt_info info = { .bootargs = "a b exec=c d", .host_cpus = 5, .tsc_hz = 0x123456789 };
+    size_t room = fdt_room(&vm, &board, &info);
     void *fdt = malloc(room);
-    int bytes = fdt_build(fdt, room, &vm, &board, &facts);
+    int bytes = fdt_build(fdt, room, &vm, &board, &info);
 
     ck_assert_int_gt(bytes, 0);
     ck_assert_int_eq(fdt_check_full(fdt, (size_t)bytes), 0);
@@ -101,10 +101,10 @@ END_TEST
 
 START_TEST(test_unknown_tsc)
 {
-    struct fdt_facts facts = { .bootargs = "", .host_cpus = 1 };
+    struct fdt_info info = { .bootargs = "", .host_cpus = 1 };
     char fdt[8192];
 
-    ck_assert_int_gt(fdt_build(fdt, sizeof(fdt), &vm, NULL, &facts), 0);
+    ck_assert_int_gt(fdt_build(fdt, sizeof(fdt), &vm, NULL, &info), 0);
     ck_assert_ptr_null(fdt_getprop(fdt, fdt_path_offset(fdt, "/chosen"), ABI_FDT_TSC_HZ, NULL));
     ck_assert_int_lt(fdt_path_offset(fdt, "/isa/serial@3f8"), 0);
 }
@@ -114,20 +114,20 @@ END_TEST
 START_TEST(test_room)
 {
     char bootargs[2048];
-    struct fdt_facts facts = { .bootargs = bootargs, .host_cpus = 64, .tsc_hz = 1 };
+    struct fdt_info info = { .bootargs = bootargs, .host_cpus = 64, .tsc_hz = 1 };
     size_t room;
     void *fdt;
 
     memset(bootargs, 'x', sizeof(bootargs) - 1);
     bootargs[sizeof(bootargs) - 1] = 0;
     vm.ncpus = VM_CPUS_MAX;
-    room = fdt_room(&vm, &board, &facts);
+    room = fdt_room(&vm, &board, &info);
     fdt = malloc(room);
-    ck_assert_int_gt(fdt_build(fdt, room, &vm, &board, &facts), 0);
+    ck_assert_int_gt(fdt_build(fdt, room, &vm, &board, &info), 0);
     for (size_t less = 0; less < room / 2; less += 64) {
         void *small = malloc(less + 1);
 
-        ck_assert_int_eq(fdt_build(small, less, &vm, &board, &facts), -ENOSPC);
+        ck_assert_int_eq(fdt_build(small, less, &vm, &board, &info), -ENOSPC);
         free(small);
     }
     free(fdt);

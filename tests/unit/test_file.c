@@ -65,17 +65,17 @@ static int try_open(bool read_only, int way, char error[200])
 
 static void open_as(bool read_only, int way)
 {
-    struct file_facts facts;
+    struct file_info info;
     char error[200];
 
     ck_assert_msg(try_open(read_only, way, error) == 0, "%s", error);
     block->user = (struct block_user){ .enter = enter, .done = done, .leave = leave };
-    file_facts(block, &facts);
+    file_info(block, &info);
     if (way == CALLS)
-        ck_assert(!facts.uring);
-    else if (!facts.uring)
-        printf("# file: as with system calls, because %s\n", facts.why_not);
-    ck_assert(facts.uring == (facts.why_not == NULL));
+        ck_assert(!info.uring);
+    else if (!info.uring)
+        printf("# file: as with system calls, because %s\n", info.why_not);
+    ck_assert(info.uring == (info.why_not == NULL));
 }
 
 static void make_file(uint64_t bytes)
@@ -360,7 +360,7 @@ END_TEST
 
 START_TEST(test_no_disk)
 {
-    struct file_facts facts;
+    struct file_info info;
     char error[200], real[64];
 
     snprintf(real, sizeof(real), "%s", path);
@@ -386,9 +386,9 @@ START_TEST(test_no_disk)
     /* What is behind the last whole sector is nobody's. */
     ck_assert_int_eq(truncate(path, 3 * 512 + 100), 0);
     open_as(true, _i);
-    file_facts(block, &facts);
+    file_info(block, &info);
     ck_assert_uint_eq(block->sectors, 3);
-    ck_assert_uint_eq(facts.unused_bytes, 100);
+    ck_assert_uint_eq(info.unused_bytes, 100);
     block_destroy(block);
 }
 END_TEST

@@ -278,7 +278,7 @@ START_TEST(test_info)
 {
     const struct multiboot_kernel kernel = { .entry = LOAD, .start = LOAD, .end = LOAD + 0x1001 };
     const char *modules[] = { module_file("first", 5, ""), module_file("second!", 7, " a=b c") };
-    const struct multiboot_facts facts = {
+    const struct multiboot_info boot_info = {
         .kernel_path = "mykernel", .cmdline = "hello there", .modules = modules, .nmodules = 2
     };
     const uint64_t info = LAYOUT_START_INFO_GPA;
@@ -286,7 +286,7 @@ START_TEST(test_info)
     struct vcpu_entry entry;
     uint64_t at;
 
-    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), 0);
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &boot_info, &entry, &error), 0);
     ck_assert_uint_eq(entry.rip, LOAD);
     ck_assert_uint_eq(entry.rax, 0x2badb002);
     ck_assert_uint_eq(entry.rbx, info);
@@ -327,7 +327,7 @@ START_TEST(test_info_refused)
     static char long_text[LAYOUT_STRINGS_BYTES], long_path[5000] = "/";
     struct multiboot_kernel kernel = { .entry = LOAD, .start = LOAD, .end = RAM_BYTES - 4096 };
     const char *modules[MULTIBOOT_MODULES_MAX + 1] = { module_file("12345", 5, "") };
-    struct multiboot_facts facts = {
+    struct multiboot_info boot_info = {
         .kernel_path = "k", .cmdline = long_text, .modules = modules, .nmodules = 1
     };
     struct boot_error error;
@@ -335,34 +335,35 @@ START_TEST(test_info_refused)
 
     /* "strata", "k TEXT", and the module's path, a zero behind each: to the byte. */
     memset(long_text, 'x', LAYOUT_STRINGS_BYTES - 7 - 2 - 1 - strlen(modules[0]) - 1);
-    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), 0);
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &boot_info, &entry, &error), 0);
     strcat(long_text, "x");
-    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), -E2BIG);
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &boot_info, &entry, &error), -E2BIG);
     ck_assert_ptr_nonnull(strstr(error.text, "--module"));
     memset(long_text, 'x', sizeof(long_text) - 1);
-    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), -E2BIG);
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &boot_info, &entry, &error), -E2BIG);
     ck_assert_ptr_nonnull(strstr(error.text, "--append"));
-    facts.cmdline = "";
+    boot_info.cmdline = "";
 
     /* One page is left for modules. */
-    facts.nmodules = 2;
+    boot_info.nmodules = 2;
     modules[1] = modules[0];
-    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), -ENOSPC);
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &boot_info, &entry, &error), -ENOSPC);
     ck_assert_ptr_nonnull(strstr(error.text, "module of 5 bytes does not fit"));
     kernel.end = RAM_BYTES;
-    facts.nmodules = 1;
-    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), -ENOSPC);
+    boot_info.nmodules = 1;
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &boot_info, &entry, &error), -ENOSPC);
     kernel.end = LOAD;
-    facts.nmodules = MULTIBOOT_MODULES_MAX + 1;
-    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), -E2BIG);
+    boot_info.nmodules = MULTIBOOT_MODULES_MAX + 1;
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &boot_info, &entry, &error), -E2BIG);
     unlink(modules[0]);
-    facts.nmodules = 1;
-    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), -ENOENT);
+    boot_info.nmodules = 1;
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &boot_info, &entry, &error), -ENOENT);
     modules[0] = " x";
-    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), -EINVAL);
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &boot_info, &entry, &error), -EINVAL);
     modules[0] = long_path;
     memset(long_path, 'y', sizeof(long_path) - 1);
-    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &facts, &entry, &error), -ENAMETOOLONG);
+    ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &boot_info, &entry, &error),
+                     -ENAMETOOLONG);
 }
 END_TEST
 

@@ -37,15 +37,15 @@ struct board_config boot_board(const struct vm_config *config)
 static int write_fdt(struct vm *vm, const struct board *board, const struct vm_config *config,
                      uint32_t *bytes, struct boot_error *error)
 {
-    struct fdt_facts facts = { .bootargs = config->boot_args ? config->boot_args : "",
-                               .host_cpus = host_cpus(),
-                               .tsc_hz = vcpu_tsc_hz(&vm->vcpus[0]),
-                               .dma_mode = config->dma_mode,
-                               .policy = config->policy };
+    struct fdt_info info = { .bootargs = config->boot_args ? config->boot_args : "",
+                             .host_cpus = host_cpus(),
+                             .tsc_hz = vcpu_tsc_hz(&vm->vcpus[0]),
+                             .dma_mode = config->dma_mode,
+                             .policy = config->policy };
     void *fdt = memory_at(&vm->memory, LAYOUT_FDT_GPA, LAYOUT_FDT_BYTES);
     /* libfdt clears what it is given, and each page costs: no more than it takes. */
-    size_t room = fdt_room(vm, board, &facts);
-    int size = fdt_build(fdt, room < LAYOUT_FDT_BYTES ? room : LAYOUT_FDT_BYTES, vm, board, &facts);
+    size_t room = fdt_room(vm, board, &info);
+    int size = fdt_build(fdt, room < LAYOUT_FDT_BYTES ? room : LAYOUT_FDT_BYTES, vm, board, &info);
 
     if (size < 0)
         return boot_fail(error, size,
@@ -80,20 +80,20 @@ static int finish(struct vm *vm, struct board *board, struct kernel *kernel,
                   struct boot_error *error)
 {
     const struct vm_config *config = kernel->config;
-    struct kernel_facts facts = { .fdt_bytes = 0 };
+    struct kernel_info info = { .fdt_bytes = 0 };
     int err = 0;
 
     /* The bundled guest looks at the device tree alone, and has no time to lose. */
     if (config->kernel_path)
-        err = acpi_write(vm, board, &facts.rsdp_gpa, error);
+        err = acpi_write(vm, board, &info.rsdp_gpa, error);
     if (!err && config->kernel_path)
         err = mptable_write(vm, board, error);
     if (!err && config->kernel_path)
         err = reset_vector_write(&vm->memory, error);
     if (!err && kernel_wants_fdt(kernel))
-        err = write_fdt(vm, board, config, &facts.fdt_bytes, error);
+        err = write_fdt(vm, board, config, &info.fdt_bytes, error);
     if (!err)
-        err = kernel_start(kernel, &vm->memory, &vm->vcpus[0], &facts, error);
+        err = kernel_start(kernel, &vm->memory, &vm->vcpus[0], &info, error);
     kernel_close(kernel);
     return err;
 }

@@ -177,29 +177,29 @@ static int write_cmdline(struct memory *memory, const struct image *image,
 }
 
 int bzimage_write(struct memory *memory, const struct image *image, const struct bzimage *bzimage,
-                  const struct bzimage_facts *facts, struct vcpu_entry *entry,
+                  const struct bzimage_info *info, struct vcpu_entry *entry,
                   struct boot_error *error)
 {
     struct boot_params *params = memory_at(memory, LAYOUT_START_INFO_GPA, sizeof(*params));
     struct memory_range ranges[MEMORY_MAP_MAX];
-    int err = write_cmdline(memory, image, &bzimage->header, facts->cmdline, error);
+    int err = write_cmdline(memory, image, &bzimage->header, info->cmdline, error);
 
     if (err)
         return err;
     params->hdr = bzimage->header;
     params->hdr.type_of_loader = LOADER_UNKNOWN;
     params->hdr.vid_mode = VIDEO_MODE_NORMAL;
-    params->hdr.code32_start = (uint32_t)facts->start;
+    params->hdr.code32_start = (uint32_t)info->start;
     params->hdr.cmd_line_ptr = LAYOUT_STRINGS_GPA;
-    params->hdr.ramdisk_image = (uint32_t)facts->initrd.gpa;
-    params->hdr.ramdisk_size = (uint32_t)facts->initrd.bytes;
-    params->acpi_rsdp_addr = facts->rsdp_gpa;
+    params->hdr.ramdisk_image = (uint32_t)info->initrd.gpa;
+    params->hdr.ramdisk_size = (uint32_t)info->initrd.bytes;
+    params->acpi_rsdp_addr = info->rsdp_gpa;
     params->e820_entries = (uint8_t)memory_map(memory, ranges);
     for (unsigned i = 0; i < params->e820_entries; i++)
         params->e820_table[i] = (struct boot_e820_entry){ .addr = ranges[i].gpa,
                                                           .size = ranges[i].bytes,
                                                           .type = ranges[i].type };
-    *entry = (struct vcpu_entry){ .rip = facts->start + ENTRY_64, .rsi = LAYOUT_START_INFO_GPA };
+    *entry = (struct vcpu_entry){ .rip = info->start + ENTRY_64, .rsi = LAYOUT_START_INFO_GPA };
     long_mode_write(memory, memory_low_end(memory), entry);
     return 0;
 }

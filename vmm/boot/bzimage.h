@@ -43,7 +43,7 @@ int bzimage_load(struct memory *memory, const struct image *image, const struct 
 /* One past the highest address that may be the initrd's. */
 uint64_t bzimage_initrd_end(const struct bzimage *bzimage);
 
-struct bzimage_facts {
+struct bzimage_info {
     uint64_t start; /* as bzimage_load said */
     const char *cmdline;
     struct initrd initrd; /* 0 bytes: none */
@@ -56,7 +56,7 @@ struct bzimage_facts {
  * 0; -E2BIG: the command line is longer than the kernel or this takes.
  */
 int bzimage_write(struct memory *memory, const struct image *image, const struct bzimage *bzimage,
-                  const struct bzimage_facts *facts, struct vcpu_entry *entry,
+                  const struct bzimage_info *info, struct vcpu_entry *entry,
                   struct boot_error *error);
 
 #endif

@@ -55,18 +55,18 @@ static void reg(void *fdt, uint64_t base, uint64_t bytes)
           4);
 }
 
-static void chosen(void *fdt, const struct fdt_facts *facts)
+static void chosen(void *fdt, const struct fdt_info *info)
 {
     fdt_begin_node(fdt, "chosen");
-    fdt_property_string(fdt, "bootargs", facts->bootargs);
+    fdt_property_string(fdt, "bootargs", info->bootargs);
     fdt_property_string(fdt, "stdout-path", "/isa/serial@3f8");
-    cell(fdt, ABI_FDT_HOST_CPUS, facts->host_cpus);
-    if (facts->tsc_hz)
-        fdt_property_u64(fdt, ABI_FDT_TSC_HZ, facts->tsc_hz);
-    if (facts->dma_mode)
-        fdt_property_string(fdt, ABI_FDT_DMA_MODE, facts->dma_mode);
-    if (facts->policy)
-        fdt_property(fdt, ABI_FDT_DMA_POLICY, facts->policy, sizeof(*facts->policy));
+    cell(fdt, ABI_FDT_HOST_CPUS, info->host_cpus);
+    if (info->tsc_hz)
+        fdt_property_u64(fdt, ABI_FDT_TSC_HZ, info->tsc_hz);
+    if (info->dma_mode)
+        fdt_property_string(fdt, ABI_FDT_DMA_MODE, info->dma_mode);
+    if (info->policy)
+        fdt_property(fdt, ABI_FDT_DMA_POLICY, info->policy, sizeof(*info->policy));
     fdt_end_node(fdt);
 }
 
@@ -174,15 +174,15 @@ static void memory_mapped(void *fdt, const struct board_node *nodes, unsigned co
     }
 }
 
-size_t fdt_room(const struct vm *vm, const struct board *board, const struct fdt_facts *facts)
+size_t fdt_room(const struct vm *vm, const struct board *board, const struct fdt_info *info)
 {
     return ROOM_BYTES + ROOM_CPU_BYTES * vm->ncpus +
-           (board ? ROOM_DEVICE_BYTES * board->nslots : 0) + strlen(facts->bootargs) +
-           (facts->policy ? sizeof(*facts->policy) : 0);
+           (board ? ROOM_DEVICE_BYTES * board->nslots : 0) + strlen(info->bootargs) +
+           (info->policy ? sizeof(*info->policy) : 0);
 }
 
 int fdt_build(void *to, size_t bytes, const struct vm *vm, const struct board *board,
-              const struct fdt_facts *facts)
+              const struct fdt_info *info)
 {
     struct board_node nodes[BOARD_NODES_MAX];
     unsigned count = board ? board_describe(board, nodes, BOARD_NODES_MAX) : 0;
@@ -197,7 +197,7 @@ int fdt_build(void *to, size_t bytes, const struct vm *vm, const struct board *b
     cell(to, "#address-cells", 2);
     cell(to, "#size-cells", 2);
     cell(to, "interrupt-parent", PHANDLE_IOAPIC);
-    chosen(to, facts);
+    chosen(to, info);
     memory(to, vm);
     cpus(to, vm);
     interrupt_controllers(to);

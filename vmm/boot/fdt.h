@@ -12,7 +12,7 @@ struct abi_policy;
 struct board;
 struct vm;
 
-struct fdt_facts {
+struct fdt_info {
     const char *bootargs;
     unsigned host_cpus;
     uint64_t tsc_hz;                 /* 0: unknown, left out */
@@ -21,13 +21,13 @@ struct fdt_facts {
 };
 
 /* Room that is certainly enough for fdt_build. */
-size_t fdt_room(const struct vm *vm, const struct board *board, const struct fdt_facts *facts);
+size_t fdt_room(const struct vm *vm, const struct board *board, const struct fdt_info *info);
 
 /*
  * Writes the blob for the VM and the devices its board describes (NULL: none) to
  * `to`, which has room for `bytes`. Its size (a multiple of 4), or -ENOSPC.
  */
 int fdt_build(void *to, size_t bytes, const struct vm *vm, const struct board *board,
-              const struct fdt_facts *facts);
+              const struct fdt_info *info);
 
 #endif

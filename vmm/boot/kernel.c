@@ -210,15 +210,15 @@ static const char *cmdline_of(const struct kernel *kernel)
 }
 
 static int write_pvh(const struct kernel *kernel, struct memory *memory,
-                     const struct kernel_facts *facts, struct vcpu_entry *entry,
+                     const struct kernel_info *info, struct vcpu_entry *entry,
                      struct boot_error *error)
 {
     bool bundled = !kernel->config->kernel_path;
-    struct pvh_facts pvh = { .cmdline = cmdline_of(kernel),
-                             .cmdline_max = bundled || kernel->is_linux ? PVH_CMDLINE_MAX : 0,
-                             .fdt_bytes = facts->fdt_bytes,
-                             .fdt_first = bundled,
-                             .rsdp_gpa = facts->rsdp_gpa };
+    struct pvh_info pvh = { .cmdline = cmdline_of(kernel),
+                            .cmdline_max = bundled || kernel->is_linux ? PVH_CMDLINE_MAX : 0,
+                            .fdt_bytes = info->fdt_bytes,
+                            .fdt_first = bundled,
+                            .rsdp_gpa = info->rsdp_gpa };
     int err = load_initrd(kernel, memory, &pvh.initrd, error);
 
     *entry = (struct vcpu_entry){ .rip = kernel->entry32, .rbx = LAYOUT_START_INFO_GPA };
@@ -226,12 +226,12 @@ static int write_pvh(const struct kernel *kernel, struct memory *memory,
 }
 
 static int write_bzimage(const struct kernel *kernel, struct memory *memory,
-                         const struct kernel_facts *facts, struct vcpu_entry *entry,
+                         const struct kernel_info *info, struct vcpu_entry *entry,
                          struct boot_error *error)
 {
-    struct bzimage_facts bzimage = { .start = kernel->start,
-                                     .cmdline = cmdline_of(kernel),
-                                     .rsdp_gpa = facts->rsdp_gpa };
+    struct bzimage_info bzimage = { .start = kernel->start,
+                                    .cmdline = cmdline_of(kernel),
+                                    .rsdp_gpa = info->rsdp_gpa };
     int err = load_initrd(kernel, memory, &bzimage.initrd, error);
 
     return err ? err
@@ -244,19 +244,19 @@ static int write_multiboot(const struct kernel *kernel, struct memory *memory,
     const struct multiboot_kernel loaded = { .entry = kernel->entry32,
                                              .start = kernel->start,
                                              .end = kernel->end };
-    const struct multiboot_facts multiboot = { .kernel_path = kernel->image.name,
-                                               .cmdline = cmdline_of(kernel),
-                                               .modules = kernel->config->modules,
-                                               .nmodules = kernel->config->nmodules };
+    const struct multiboot_info multiboot = { .kernel_path = kernel->image.name,
+                                              .cmdline = cmdline_of(kernel),
+                                              .modules = kernel->config->modules,
+                                              .nmodules = kernel->config->nmodules };
 
     return multiboot_info_write(memory, &loaded, &multiboot, entry, error);
 }
 
 static int write_flat(const struct kernel *kernel, struct memory *memory,
-                      const struct kernel_facts *facts, struct vcpu_entry *entry,
+                      const struct kernel_info *info, struct vcpu_entry *entry,
                       struct boot_error *error)
 {
-    int err = write_pvh(kernel, memory, facts, entry, error);
+    int err = write_pvh(kernel, memory, info, entry, error);
 
     entry->rip = kernel->config->flat.entry;
     /* It may want to reach devices, too. */
@@ -275,16 +275,16 @@ static int enter(const struct kernel *kernel, struct vcpu *vcpu, const struct vc
 }
 
 int kernel_start(const struct kernel *kernel, struct memory *memory, struct vcpu *vcpu,
-                 const struct kernel_facts *facts, struct boot_error *error)
+                 const struct kernel_info *info, struct boot_error *error)
 {
     struct vcpu_entry entry;
     int err = -EINVAL;
 
     switch (kernel->format) {
-    case KERNEL_PVH: err = write_pvh(kernel, memory, facts, &entry, error); break;
-    case KERNEL_BZIMAGE: err = write_bzimage(kernel, memory, facts, &entry, error); break;
+    case KERNEL_PVH: err = write_pvh(kernel, memory, info, &entry, error); break;
+    case KERNEL_BZIMAGE: err = write_bzimage(kernel, memory, info, &entry, error); break;
     case KERNEL_MULTIBOOT: err = write_multiboot(kernel, memory, &entry, error); break;
-    case KERNEL_FLAT: err = write_flat(kernel, memory, facts, &entry, error); break;
+    case KERNEL_FLAT: err = write_flat(kernel, memory, info, &entry, error); break;
     }
     if (err)
         return err;

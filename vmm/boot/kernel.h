@@ -54,7 +54,7 @@ void kernel_close(struct kernel *kernel);
  */
 int kernel_load(struct kernel *kernel, struct memory *memory, struct boot_error *error);
 
-struct kernel_facts {
+struct kernel_info {
     uint32_t fdt_bytes; /* of the device tree blob at LAYOUT_FDT_GPA; 0: none */
     uint64_t rsdp_gpa;  /* 0: no ACPI */
 };
@@ -68,6 +68,6 @@ bool kernel_wants_fdt(const struct kernel *kernel);
  * and a line.
  */
 int kernel_start(const struct kernel *kernel, struct memory *memory, struct vcpu *vcpu,
-                 const struct kernel_facts *facts, struct boot_error *error);
+                 const struct kernel_info *info, struct boot_error *error);
 
 #endif

@@ -101,19 +101,18 @@ static int module_path(const char *text, char path[], size_t bytes, struct boot_
 }
 
 static int load_modules(struct memory *memory, struct boot_page *page, struct strings *strings,
-                        uint64_t start, const struct multiboot_facts *facts,
-                        struct boot_error *error)
+                        uint64_t start, const struct multiboot_info *info, struct boot_error *error)
 {
     struct initrd_room room = { .start = start, .end = UINT32_MAX, .limit = "4 GiB" };
     char path[4096];
 
-    if (facts->nmodules > MULTIBOOT_MODULES_MAX)
+    if (info->nmodules > MULTIBOOT_MODULES_MAX)
         return boot_fail(error, -E2BIG, "%u modules; the limit is %d, give fewer --module",
-                         facts->nmodules, MULTIBOOT_MODULES_MAX);
-    for (unsigned i = 0; i < facts->nmodules; i++) {
+                         info->nmodules, MULTIBOOT_MODULES_MAX);
+    for (unsigned i = 0; i < info->nmodules; i++) {
         struct module *module = &page->modules[i];
         struct initrd file;
-        int err = module_path(facts->modules[i], path, sizeof(path), error);
+        int err = module_path(info->modules[i], path, sizeof(path), error);
 
         if (!err)
             err = initrd_load_module(memory, path, &room, &file, error);
@@ -122,12 +121,12 @@ static int load_modules(struct memory *memory, struct boot_page *page, struct st
         module->mod_start = (uint32_t)file.gpa;
         module->mod_end = (uint32_t)(file.gpa + file.bytes);
         room.start = module->mod_end;
-        if (add_string(strings, facts->modules[i], "", &module->string))
+        if (add_string(strings, info->modules[i], "", &module->string))
             return boot_fail(error, -E2BIG,
                              "the modules' arguments are longer than %llu bytes; shorten --module",
                              LAYOUT_STRINGS_BYTES - 1);
     }
-    page->info.mods_count = facts->nmodules;
+    page->info.mods_count = info->nmodules;
     page->info.mods_addr = gpa_of(offsetof(struct boot_page, modules));
     return 0;
 }
@@ -164,7 +163,7 @@ static void write_bios_data(struct memory *memory, const struct multiboot_kernel
 }
 
 int multiboot_info_write(struct memory *memory, const struct multiboot_kernel *kernel,
-                         const struct multiboot_facts *facts, struct vcpu_entry *entry,
+                         const struct multiboot_info *info, struct vcpu_entry *entry,
                          struct boot_error *error)
 {
     struct boot_page *page = memory_at(memory, LAYOUT_START_INFO_GPA, sizeof(*page));
@@ -177,15 +176,15 @@ int multiboot_info_write(struct memory *memory, const struct multiboot_kernel *k
     page->info.flags = HAS_MEMORY | HAS_CMDLINE | HAS_MODULES | HAS_MEMORY_MAP | HAS_LOADER_NAME;
     err = add_string(&strings, LOADER_NAME, "", &page->info.boot_loader_name);
     if (!err)
-        err = add_string(&strings, facts->kernel_path, facts->cmdline, &page->info.cmdline);
+        err = add_string(&strings, info->kernel_path, info->cmdline, &page->info.cmdline);
     if (err)
         return boot_fail(error, err,
                          "boot arguments are %zu bytes long; the limit is %llu with the kernel's "
                          "name, shorten --append",
-                         strlen(facts->cmdline), LAYOUT_STRINGS_BYTES - sizeof(LOADER_NAME) - 1);
+                         strlen(info->cmdline), LAYOUT_STRINGS_BYTES - sizeof(LOADER_NAME) - 1);
     write_memory(page, memory);
     write_bios_data(memory, kernel);
-    err = load_modules(memory, page, &strings, start, facts, error);
+    err = load_modules(memory, page, &strings, start, info, error);
     *entry = (struct vcpu_entry){ .rip = kernel->entry,
                                   .rax = MULTIBOOT_ENTRY_EAX,
                                   .rbx = LAYOUT_START_INFO_GPA };

@@ -7,7 +7,7 @@
 
 #include "vmm/boot/multiboot.h"
 
-struct multiboot_facts {
+struct multiboot_info {
     const char *kernel_path; /* begins the command line, as the kernel's name */
     const char *cmdline;
     const char *const *modules; /* "FILE" or "FILE ARGUMENTS", which is also their string */
@@ -21,7 +21,7 @@ struct multiboot_facts {
  * else as initrd_load.
  */
 int multiboot_info_write(struct memory *memory, const struct multiboot_kernel *kernel,
-                         const struct multiboot_facts *facts, struct vcpu_entry *entry,
+                         const struct multiboot_info *info, struct vcpu_entry *entry,
                          struct boot_error *error);
 
 #endif

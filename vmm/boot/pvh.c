@@ -57,12 +57,12 @@ static void add_module(struct boot_page *page, uint64_t gpa, uint64_t bytes)
     page->modules[page->start.nr_modules++] = (struct modlist_entry){ .paddr = gpa, .size = bytes };
 }
 
-static void write_modules(struct boot_page *page, const struct pvh_facts *facts)
+static void write_modules(struct boot_page *page, const struct pvh_info *info)
 {
-    if (facts->initrd.bytes || (facts->fdt_bytes && !facts->fdt_first))
-        add_module(page, facts->initrd.gpa, facts->initrd.bytes);
-    if (facts->fdt_bytes)
-        add_module(page, LAYOUT_FDT_GPA, facts->fdt_bytes);
+    if (info->initrd.bytes || (info->fdt_bytes && !info->fdt_first))
+        add_module(page, info->initrd.gpa, info->initrd.bytes);
+    if (info->fdt_bytes)
+        add_module(page, LAYOUT_FDT_GPA, info->fdt_bytes);
 }
 
 static void write_memory_map(struct boot_page *page, const struct memory *memory)
@@ -76,10 +76,10 @@ static void write_memory_map(struct boot_page *page, const struct memory *memory
                                                  .type = ranges[i].type };
 }
 
-int pvh_write(struct memory *memory, const struct pvh_facts *facts, struct boot_error *error)
+int pvh_write(struct memory *memory, const struct pvh_info *info, struct boot_error *error)
 {
-    size_t cmdline_bytes = strlen(facts->cmdline) + 1;
-    uint64_t cmdline_max = facts->cmdline_max ? facts->cmdline_max : LAYOUT_STRINGS_BYTES - 1;
+    size_t cmdline_bytes = strlen(info->cmdline) + 1;
+    uint64_t cmdline_max = info->cmdline_max ? info->cmdline_max : LAYOUT_STRINGS_BYTES - 1;
     uint64_t cmdline_gpa = cmdline_bytes <= LAYOUT_CMDLINE_BYTES ? LAYOUT_CMDLINE_GPA
                                                                  : LAYOUT_STRINGS_GPA;
     struct boot_page *page = memory_at(memory, LAYOUT_START_INFO_GPA,
@@ -99,11 +99,11 @@ int pvh_write(struct memory *memory, const struct pvh_facts *facts, struct boot_
                    .version = START_VERSION,
                    .modlist_paddr = gpa_of(offsetof(struct boot_page, modules)),
                    .cmdline_paddr = cmdline_gpa,
-                   .rsdp_paddr = facts->rsdp_gpa,
+                   .rsdp_paddr = info->rsdp_gpa,
                    .memmap_paddr = gpa_of(offsetof(struct boot_page, memmap)) },
     };
-    write_modules(page, facts);
+    write_modules(page, info);
     write_memory_map(page, memory);
-    memcpy(memory_at(memory, cmdline_gpa, cmdline_bytes), facts->cmdline, cmdline_bytes);
+    memcpy(memory_at(memory, cmdline_gpa, cmdline_bytes), info->cmdline, cmdline_bytes);
     return 0;
 }

@@ -15,7 +15,7 @@
 
 #define PVH_CMDLINE_MAX 2047 /* the bundled guest's limit and Linux's, which would cut the rest */
 
-struct pvh_facts {
+struct pvh_info {
     const char *cmdline;
     uint64_t cmdline_max; /* bytes that the kernel takes, without the zero; 0: it says nothing */
     struct initrd initrd; /* 0 bytes: none */
@@ -32,6 +32,6 @@ struct pvh_facts {
  * Writes start info, memory map, module list and command line to the places of
  * layout.h. -E2BIG: the command line is too long; -ENOSPC: too little RAM for the area.
  */
-int pvh_write(struct memory *memory, const struct pvh_facts *facts, struct boot_error *error);
+int pvh_write(struct memory *memory, const struct pvh_info *info, struct boot_error *error);
 
 #endif

@@ -5,7 +5,7 @@
 #include "vmm/cli/results.h"
 #include "vmm/doctor/doctor_json.h"
 #include "vmm/doctor/doctor_text.h"
-#include "vmm/doctor/host_facts.h"
+#include "vmm/doctor/host_info.h"
 
 enum { OPT_JSON };
 
@@ -24,7 +24,7 @@ static const struct command_line doctor_line = {
 int cmd_doctor(int argc, char **argv)
 {
     struct results results = { 0 };
-    struct host_facts facts;
+    struct host_info info;
     const char *value;
     int option, status;
 
@@ -33,13 +33,13 @@ int cmd_doctor(int argc, char **argv)
             results.json_path = value;
     }
     results_open(&results, &doctor_line);
-    host_facts_gather(&facts);
+    host_info_gather(&info);
     if (results.out == stdout)
-        doctor_text_print(&facts);
-    status = facts.error ? STATUS_NO_KVM : STATUS_OK;
-    if (!results_write(&results, doctor_json(&facts), NULL, NULL))
+        doctor_text_print(&info);
+    status = info.error ? STATUS_NO_KVM : STATUS_OK;
+    if (!results_write(&results, doctor_json(&info), NULL, NULL))
         status = STATUS_FAILED;
     results_close(&results);
-    host_facts_release(&facts);
+    host_info_release(&info);
     return status;
 }

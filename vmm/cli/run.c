@@ -88,7 +88,7 @@ static void report_disks(const struct board *board, const struct vm_config *conf
     struct board_report report;
 
     for (unsigned i = 0; board_report(board, i, &report); i++) {
-        const struct file_facts *file = report.disk ? &report.disk->file : NULL;
+        const struct file_info *file = report.disk ? &report.disk->file : NULL;
 
         if (!file)
             continue;
@@ -122,7 +122,7 @@ static int conclude(const struct running *running)
 {
     const struct vm *vm = running->vm;
     int status = run_status(&vm->end, running->bundled);
-    struct kvm_evidence evidence;
+    struct kvm_detection input;
     json_t *report = NULL, *result = NULL;
     bool written;
 
@@ -134,8 +134,8 @@ static int conclude(const struct running *running)
         report_stopped(stderr, vm);
     }
     if (running->results->json_path) {
-        evidence = kvm_gather();
-        kvm_identify(running->host, &evidence);
+        input = kvm_gather();
+        kvm_identify(running->host, &input);
         result = run_json(vm, running->board, kvm_backend_name(running->host->backend), status,
                           report, monotonic_ns() - running->started_ns);
     }

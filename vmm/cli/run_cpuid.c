@@ -8,7 +8,7 @@
 #include <linux/kvm.h>
 
 #include "vmm/base/nearest.h"
-#include "vmm/machine/cpuid_quirks.h"
+#include "vmm/machine/cpu_template.h"
 #include "vmm/machine/vm.h"
 
 void run_cpuid_parse(struct run_cpuid *cpuid, const struct command_line *line, char *list)
@@ -43,15 +43,15 @@ void run_cpuid_parse(struct run_cpuid *cpuid, const struct command_line *line, c
 int run_cpuid_check(const struct run_cpuid *cpuid, struct kvm_host *host)
 {
     struct cpuid_mask mask = cpuid->mask;
-    struct kvm_evidence evidence;
+    struct kvm_detection input;
     struct cpuid_table *table;
     const char *missing;
     int err;
 
     if (!cpuid->asked)
         return STATUS_OK;
-    evidence = kvm_gather();
-    kvm_identify(host, &evidence);
+    input = kvm_gather();
+    kvm_identify(host, &input);
     if (host->backend == KVM_BACKEND_SOFTWARE) {
         fprintf(stderr,
                 "strata run: --cpuid: not available here, because this KVM (%s) shows a "
@@ -64,7 +64,7 @@ int run_cpuid_check(const struct run_cpuid *cpuid, struct kvm_host *host)
     err = table ? cpuid_fetch(host->fd, table) : -ENOMEM;
     if (!err)
         err = cpuid_shape(table, 2, kvm_capability(host, KVM_CAP_TSC_DEADLINE_TIMER));
-    (void)cpuid_quirk_add(&mask);
+    (void)cpu_template_apply(&mask);
     missing = err ? NULL : cpuid_mask_apply(&mask, table);
     free(table);
     if (err) {
@@ -84,7 +84,7 @@ int run_cpuid_check(const struct run_cpuid *cpuid, struct kvm_host *host)
 
 void run_cpuid_explain(const struct vm *vm)
 {
-    if (vm->quirk)
+    if (vm->cpu_template)
         fprintf(stderr, "strata run: --cpuid %s, chosen because %s; --cpuid host would show all\n",
-                vm->quirk->template, vm->quirk->why);
+                vm->cpu_template->template, vm->cpu_template->why);
 }

@@ -13,10 +13,10 @@
 /* Linux where KVM interprets the guest's kernel: what it will stumble over (host_quirks.c). */
 static int check_linux(const struct run_options *options)
 {
-    struct kvm_evidence evidence = kvm_gather();
+    struct kvm_detection input = kvm_gather();
     struct kvm_host host = { .fd = -1 };
 
-    kvm_identify(&host, &evidence);
+    kvm_identify(&host, &input);
     if (options->force || !kvm_interprets_kernel_code(&host))
         return STATUS_OK;
     fprintf(stderr,

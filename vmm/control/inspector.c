@@ -80,12 +80,12 @@ static json_t *second_stage(const struct inspect_context *context)
 {
     static const char *const names[] = { "pages_4k", "pages_2m", "pages_1g" };
     struct kvm_host host = *context->vm->host;
-    struct kvm_evidence evidence = kvm_gather();
+    struct kvm_detection input = kvm_gather();
     uint64_t value[3], all;
     json_t *json;
     int err;
 
-    kvm_identify(&host, &evidence);
+    kvm_identify(&host, &input);
     json = json_pack("{s:s}", "kind", kvm_backend_name(host.backend));
     err = stats_read(context->vm->fd, names, value, 3);
     if (err || value[0] == UINT64_MAX || value[1] == UINT64_MAX || value[2] == UINT64_MAX) {

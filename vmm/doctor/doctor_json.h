@@ -4,9 +4,9 @@
 
 #include <jansson.h>
 
-struct host_facts;
+struct host_info;
 
 /* Schema strata.doctor; the caller's to free. */
-json_t *doctor_json(const struct host_facts *facts);
+json_t *doctor_json(const struct host_info *info);
 
 #endif

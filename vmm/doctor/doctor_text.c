@@ -6,9 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "vmm/doctor/host_facts.h"
+#include "vmm/doctor/host_info.h"
 #include "vmm/doctor/kvm_remedy.h"
-#include "vmm/machine/cpuid_quirks.h"
+#include "vmm/machine/cpu_template.h"
 
 #define LABEL_COLUMN 18
 
@@ -38,74 +38,74 @@ static void row(enum tone tone, const char *label, const char *format, ...)
     printf("%s\n", coloured ? "\033[0m" : "");
 }
 
-static void print_machine(const struct host_facts *facts)
+static void print_machine(const struct host_info *info)
 {
-    row(TONE_PLAIN, "CPU", "%s", facts->cpu);
-    row(TONE_PLAIN, "this machine", "%u CPUs, %" PRIu64 " MiB, Linux %s, %s%s", facts->cpus,
-        facts->memory_bytes >> 20, facts->kernel,
-        facts->is_vm ? "itself a VM under " : "no hypervisor to be seen",
-        facts->is_vm ? facts->vm_vendor : "");
-    if (!facts->device_present)
+    row(TONE_PLAIN, "CPU", "%s", info->cpu);
+    row(TONE_PLAIN, "this machine", "%u CPUs, %" PRIu64 " MiB, Linux %s, %s%s", info->cpus,
+        info->memory_bytes >> 20, info->kernel,
+        info->is_vm ? "itself a VM under " : "no hypervisor to be seen",
+        info->is_vm ? info->vm_vendor : "");
+    if (!info->device_present)
         row(TONE_BAD, "/dev/kvm", "missing");
     else
-        row(facts->device_readable ? TONE_GOOD : TONE_BAD, "/dev/kvm", "mode %04o, %s",
-            facts->device_mode, facts->device_readable ? "may be used" : "may not be used");
+        row(info->device_readable ? TONE_GOOD : TONE_BAD, "/dev/kvm", "mode %04o, %s",
+            info->device_mode, info->device_readable ? "may be used" : "may not be used");
 }
 
-static void print_kvm(const struct host_facts *facts)
+static void print_kvm(const struct host_info *info)
 {
-    row(TONE_GOOD, "KVM backend", "%s (%s)", kvm_backend_name(facts->kvm.backend), facts->kvm.how);
-    row(TONE_PLAIN, "second stage", "%s%s", facts->second_stage,
-        facts->tdp_mmu == 'Y'   ? "; tdp_mmu"
-        : facts->tdp_mmu == 'N' ? "; tdp_mmu off"
-                                : "");
-    row(TONE_PLAIN, "API version", "%d", facts->api_version);
-    if (facts->instruction_ns)
+    row(TONE_GOOD, "KVM backend", "%s (%s)", kvm_backend_name(info->kvm.backend), info->kvm.how);
+    row(TONE_PLAIN, "second stage", "%s%s", info->second_stage,
+        info->tdp_mmu == 'Y'   ? "; tdp_mmu"
+        : info->tdp_mmu == 'N' ? "; tdp_mmu off"
+                               : "");
+    row(TONE_PLAIN, "API version", "%d", info->api_version);
+    if (info->instruction_ns)
         row(TONE_PLAIN, "guest kernel code", "%s, about %" PRIu64 " ns an instruction",
-            kvm_interprets_kernel_code(&facts->kvm) ? "interpreted" : "native",
-            facts->instruction_ns);
+            kvm_interprets_kernel_code(&info->kvm) ? "interpreted" : "native",
+            info->instruction_ns);
 }
 
-static void print_pages(const struct host_facts *facts)
+static void print_pages(const struct host_info *info)
 {
     row(TONE_PLAIN, "page sizes",
         "second stage: 4K yes, 2M %s, 1G %s; guest: 4K yes, 2M yes, 1G %s "
         "(%s)",
-        answers[facts->second_stage_2m], answers[facts->second_stage_1g],
-        answers[facts->guest_1g_pages], facts->guest_1g_how ? facts->guest_1g_how : "not probed");
+        answers[info->second_stage_2m], answers[info->second_stage_1g],
+        answers[info->guest_1g_pages], info->guest_1g_how ? info->guest_1g_how : "not probed");
 }
 
-static void print_host_pages(const struct host_facts *facts)
+static void print_host_pages(const struct host_info *info)
 {
-    bool thp = facts->thp[0] && strcmp(facts->thp, "never") != 0;
+    bool thp = info->thp[0] && strcmp(info->thp, "never") != 0;
 
     row(thp ? TONE_PLAIN : TONE_NOTE, "transparent huge", "%s%s",
-        facts->thp[0] ? facts->thp : "not in this kernel",
+        info->thp[0] ? info->thp : "not in this kernel",
         thp ? "; --pages thp" : "; echo madvise >/sys/kernel/mm/transparent_hugepage/enabled");
-    for (unsigned i = 0; i < facts->npools; i++) {
-        const struct host_pool *pool = &facts->pools[i];
+    for (unsigned i = 0; i < info->npools; i++) {
+        const struct host_pool *pool = &info->pools[i];
         bool needed = pool->page_bytes == 2u << 20 && !pool->free_pages;
 
         row(TONE_PLAIN, "hugetlb pool", "%" PRIu64 " MiB pages: %" PRIu64 " free of %" PRIu64 "%s",
             pool->page_bytes >> 20, pool->free_pages, pool->pages,
             needed ? "; for --pages hugetlb: sysctl vm.nr_hugepages=N" : "");
     }
-    row(facts->frame_numbers ? TONE_PLAIN : TONE_NOTE, "frame numbers", "%s",
-        facts->frame_numbers ? "visible (/proc/self/pagemap)"
-                             : "hidden: run as root (CAP_SYS_ADMIN) to see host frames");
-    row(facts->user_faults ? TONE_PLAIN : TONE_NOTE, "userfaultfd", "%s",
-        facts->user_faults
+    row(info->frame_numbers ? TONE_PLAIN : TONE_NOTE, "frame numbers", "%s",
+        info->frame_numbers ? "visible (/proc/self/pagemap)"
+                            : "hidden: run as root (CAP_SYS_ADMIN) to see host frames");
+    row(info->user_faults ? TONE_PLAIN : TONE_NOTE, "userfaultfd", "%s",
+        info->user_faults
             ? "may be used"
             : "may not be used: sysctl vm.unprivileged_userfaultfd=1, or run as root");
-    row(facts->uring ? TONE_PLAIN : TONE_NOTE, "disks", "%s%s",
-        facts->uring ? "io_uring" : "by system calls on a thread, which is slower; ",
-        facts->uring ? "" : facts->uring_lack);
+    row(info->uring ? TONE_PLAIN : TONE_NOTE, "disks", "%s%s",
+        info->uring ? "io_uring" : "by system calls on a thread, which is slower; ",
+        info->uring ? "" : info->uring_lack);
 }
 
-static void print_capabilities(const struct host_facts *facts)
+static void print_capabilities(const struct host_info *info)
 {
-    for (unsigned i = 0; i < facts->ncapabilities; i++) {
-        const struct host_capability *capability = &facts->capabilities[i];
+    for (unsigned i = 0; i < info->ncapabilities; i++) {
+        const struct host_capability *capability = &info->capabilities[i];
         const char *label = i ? "" : "capabilities";
 
         if (capability->is_number)
@@ -120,53 +120,53 @@ static void print_capabilities(const struct host_facts *facts)
 }
 
 /* What a kernel's CPUID shows. */
-static void print_template(const struct host_facts *facts)
+static void print_template(const struct host_info *info)
 {
-    if (facts->kvm.backend == KVM_BACKEND_SOFTWARE)
+    if (info->kvm.backend == KVM_BACKEND_SOFTWARE)
         row(TONE_NOTE, "guest CPUID",
             "the host's, whatever is hidden: --cpuid is not available here");
-    else if (facts->cpuid)
-        row(TONE_NOTE, "guest CPUID", "%s for kernels, because %s", facts->cpuid->template,
-            facts->cpuid->why);
+    else if (info->cpuid)
+        row(TONE_NOTE, "guest CPUID", "%s for kernels, because %s", info->cpuid->template,
+            info->cpuid->why);
     else
         row(TONE_GOOD, "guest CPUID",
             "all that KVM supports: no feature is known to break guests on this host");
 }
 
-static void print_quirks(const struct host_facts *facts)
+static void print_quirks(const struct host_info *info)
 {
-    for (unsigned i = 0; i < facts->nquirks; i++) {
-        const struct host_quirk *quirk = &facts->quirks[i];
+    for (unsigned i = 0; i < info->nquirks; i++) {
+        const struct host_quirk *quirk = &info->quirks[i];
 
         row(TONE_NOTE, i ? "" : "quirks", "%-20s %s (%s%s%s)", quirk->name, quirk->what,
             quirk->probed ? "probed" : "known", quirk->observed[0] ? ": " : "", quirk->observed);
         row(TONE_PLAIN, "", "%-20s -> %s", "", quirk->advice);
     }
-    if (!facts->nquirks && facts->kvm.fd >= 0)
+    if (!info->nquirks && info->kvm.fd >= 0)
         row(TONE_GOOD, "quirks", "none known");
 }
 
-static void print_verdict(const struct host_facts *facts)
+static void print_verdict(const struct host_info *info)
 {
-    if (!facts->error)
+    if (!info->error)
         row(TONE_GOOD, "verdict", "KVM can be used");
     else
-        row(TONE_BAD, "verdict", "KVM cannot be used: %s: %s; %s", facts->failed,
-            strerror(-facts->error), kvm_remedy(facts->error));
+        row(TONE_BAD, "verdict", "KVM cannot be used: %s: %s; %s", info->failed,
+            strerror(-info->error), kvm_remedy(info->error));
 }
 
-void doctor_text_print(const struct host_facts *facts)
+void doctor_text_print(const struct host_info *info)
 {
-    print_machine(facts);
-    if (facts->kvm.fd >= 0) {
-        print_kvm(facts);
-        print_pages(facts);
+    print_machine(info);
+    if (info->kvm.fd >= 0) {
+        print_kvm(info);
+        print_pages(info);
     }
-    print_host_pages(facts);
-    if (facts->kvm.fd >= 0) {
-        print_template(facts);
-        print_capabilities(facts);
-        print_quirks(facts);
+    print_host_pages(info);
+    if (info->kvm.fd >= 0) {
+        print_template(info);
+        print_capabilities(info);
+        print_quirks(info);
     }
-    print_verdict(facts);
+    print_verdict(info);
 }

@@ -2,9 +2,9 @@
 #ifndef STRATA_DOCTOR_DOCTOR_TEXT_H
 #define STRATA_DOCTOR_DOCTOR_TEXT_H
 
-struct host_facts;
+struct host_info;
 
 /* On standard output. */
-void doctor_text_print(const struct host_facts *facts);
+void doctor_text_print(const struct host_info *info);
 
 #endif

@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "vmm/doctor/host_facts.h"
+#include "vmm/doctor/host_info.h"
+#include "vmm/machine/cpu_template.h"
 #include "vmm/machine/cpuid_mask.h"
-#include "vmm/machine/cpuid_quirks.h"
 #include "vmm/machine/probe.h"
 
 /* Above this, an instruction is not run but interpreted. */
@@ -39,16 +39,16 @@ static const struct host_quirk software_quirks[] = {
     { "iopl", "IOPL is lost by iretq", "use the TSS's I/O bitmap", false, "" },
 };
 
-static struct host_quirk *add(struct host_facts *facts, struct host_quirk quirk)
+static struct host_quirk *add(struct host_info *info, struct host_quirk quirk)
 {
-    if (facts->nquirks == HOST_QUIRKS_MAX)
+    if (info->nquirks == HOST_QUIRKS_MAX)
         return NULL;
-    facts->quirks[facts->nquirks] = quirk;
-    return &facts->quirks[facts->nquirks++];
+    info->quirks[info->nquirks] = quirk;
+    return &info->quirks[info->nquirks++];
 }
 
 /* The first probe also says whether a VM can be made and run at all. */
-static void probe_speed(struct host_facts *facts)
+static void probe_speed(struct host_info *info)
 {
     enum { LOOPS = 5000 };
     /* Timed inside the guest: how long a VM takes to start says nothing here. */
@@ -65,51 +65,51 @@ static void probe_speed(struct host_facts *facts)
     struct probe_code probe = { .mode = PROBE_32BIT, .code = code, .bytes = sizeof(code) };
     struct probe_outcome outcome;
     struct host_quirk *quirk;
-    int err = probe_run(&facts->kvm, &probe, &outcome);
+    int err = probe_run(&info->kvm, &probe, &outcome);
 
     if (!err && outcome.end != VM_END_GUEST_EXIT)
         err = -EIO;
     if (err) {
-        facts->error = err;
-        facts->failed = "running a few instructions on a throw-away VM";
+        info->error = err;
+        info->failed = "running a few instructions on a throw-away VM";
         return;
     }
     if (outcome.tsc_hz)
-        facts->instruction_ns = outcome.value * 1000000000ull / outcome.tsc_hz / (2 * LOOPS) + 1;
-    if (facts->instruction_ns < INTERPRETED_NS || !kvm_interprets_kernel_code(&facts->kvm))
+        info->instruction_ns = outcome.value * 1000000000ull / outcome.tsc_hz / (2 * LOOPS) + 1;
+    if (info->instruction_ns < INTERPRETED_NS || !kvm_interprets_kernel_code(&info->kvm))
         return;
-    quirk = add(facts, (struct host_quirk){
-                           .name = "interpreted_kernel",
-                           .what = "guest code at CPL 0 is interpreted by KVM; CPL 3 runs natively",
-                           .advice = "keep kernel paths short, touch no page twice, use 2M pages "
-                                     "for the direct map",
-                           .probed = true });
+    quirk = add(info, (struct host_quirk){
+                          .name = "interpreted_kernel",
+                          .what = "guest code at CPL 0 is interpreted by KVM; CPL 3 runs natively",
+                          .advice = "keep kernel paths short, touch no page twice, use 2M pages "
+                                    "for the direct map",
+                          .probed = true });
     if (quirk)
         snprintf(quirk->observed, sizeof(quirk->observed), "about %" PRIu64 " ns an instruction",
-                 facts->instruction_ns);
+                 info->instruction_ns);
 }
 
-static void probe_1g_page(struct host_facts *facts)
+static void probe_1g_page(struct host_info *info)
 {
     static const uint8_t code[] = { 0xe7, PROBE_PORT };
     struct probe_code probe = { .mode = PROBE_64BIT_1GIB, .code = code, .bytes = sizeof(code) };
     struct probe_outcome outcome;
 
-    facts->guest_1g_pages = ANSWER_UNKNOWN;
-    facts->guest_1g_how = "not probed";
-    if (probe_run(&facts->kvm, &probe, &outcome))
+    info->guest_1g_pages = ANSWER_UNKNOWN;
+    info->guest_1g_how = "not probed";
+    if (probe_run(&info->kvm, &probe, &outcome))
         return;
-    facts->guest_1g_pages = outcome.end == VM_END_GUEST_EXIT ? ANSWER_YES : ANSWER_NO;
-    facts->guest_1g_how = "probed";
-    if (facts->guest_1g_pages == ANSWER_NO)
-        add(facts, (struct host_quirk){ .name = "no_1g_pages",
-                                        .what = "a 1G page in the guest's tables faults",
-                                        .advice = "use 2M pages",
-                                        .probed = true });
+    info->guest_1g_pages = outcome.end == VM_END_GUEST_EXIT ? ANSWER_YES : ANSWER_NO;
+    info->guest_1g_how = "probed";
+    if (info->guest_1g_pages == ANSWER_NO)
+        add(info, (struct host_quirk){ .name = "no_1g_pages",
+                                       .what = "a 1G page in the guest's tables faults",
+                                       .advice = "use 2M pages",
+                                       .probed = true });
 }
 
 /* Instructions that any CPU of the last fifteen years has; both set EAX. */
-static void probe_instructions(struct host_facts *facts)
+static void probe_instructions(struct host_info *info)
 {
     static const uint8_t popcnt[] = { 0xb8, 0xff,      0,    0,    0, /* mov $255, %eax */
                                       0xf3, 0x0f,      0xb8, 0xc0,    /* popcnt %eax, %eax */
@@ -120,28 +120,28 @@ static void probe_instructions(struct host_facts *facts)
     struct probe_code probe = { .mode = PROBE_32BIT, .code = popcnt, .bytes = sizeof(popcnt) };
     struct probe_outcome outcome;
 
-    if (probe_run(&facts->kvm, &probe, &outcome) == 0 && outcome.end == VM_END_INTERNAL_ERROR)
-        add(facts, (struct host_quirk){ .name = "popcnt",
-                                        .what = "popcnt at CPL 0 ends the run with an internal "
-                                                "error, as do other newer instructions",
-                                        .advice = "build kernels with -march=x86-64",
-                                        .probed = true });
+    if (probe_run(&info->kvm, &probe, &outcome) == 0 && outcome.end == VM_END_INTERNAL_ERROR)
+        add(info, (struct host_quirk){ .name = "popcnt",
+                                       .what = "popcnt at CPL 0 ends the run with an internal "
+                                               "error, as do other newer instructions",
+                                       .advice = "build kernels with -march=x86-64",
+                                       .probed = true });
     probe.code = lzcnt;
     probe.bytes = sizeof(lzcnt);
-    if (probe_run(&facts->kvm, &probe, &outcome) == 0 && outcome.end == VM_END_GUEST_EXIT &&
+    if (probe_run(&info->kvm, &probe, &outcome) == 0 && outcome.end == VM_END_GUEST_EXIT &&
         outcome.value == 7)
-        add(facts, (struct host_quirk){ .name = "lzcnt",
-                                        .what = "lzcnt and tzcnt at CPL 0 silently run as bsr and "
-                                                "bsf, with other results",
-                                        .advice = "build kernels with -march=x86-64",
-                                        .probed = true });
+        add(info, (struct host_quirk){ .name = "lzcnt",
+                                       .what = "lzcnt and tzcnt at CPL 0 silently run as bsr and "
+                                               "bsf, with other results",
+                                       .advice = "build kernels with -march=x86-64",
+                                       .probed = true });
 }
 
 /*
  * Sets XCR0 to x87 and SSE, has CPUID exit, and looks again. Where the processor does not
  * tell KVM of XSETBV, KVM puts back what XCR0 was.
  */
-static void probe_xsave(struct host_facts *facts)
+static void probe_xsave(struct host_info *info)
 {
     enum { X87_SSE = 3 };
     static const uint8_t code[] = {
@@ -158,50 +158,50 @@ static void probe_xsave(struct host_facts *facts)
     struct probe_code probe = { .mode = PROBE_64BIT, .code = code, .bytes = sizeof(code) };
     struct cpuid_table *table = calloc(1, sizeof(*table));
     struct probe_outcome outcome;
-    bool claimed = table && !cpuid_fetch(facts->kvm.fd, table) && cpuid_has(table, "xsave");
+    bool claimed = table && !cpuid_fetch(info->kvm.fd, table) && cpuid_has(table, "xsave");
     struct host_quirk *quirk;
 
     free(table);
-    if (!claimed || probe_run(&facts->kvm, &probe, &outcome) ||
+    if (!claimed || probe_run(&info->kvm, &probe, &outcome) ||
         (outcome.end == VM_END_GUEST_EXIT && outcome.value == X87_SSE))
         return;
-    quirk = add(facts, (struct host_quirk){
-                           .name = "xsave",
-                           .what = "a guest that sets XCR0, as for AVX, loses it at the next exit",
-                           .advice = "--cpuid no-xsave hides it; run chooses that for kernels "
-                                     "where it knows the host",
-                           .probed = true });
+    quirk = add(info, (struct host_quirk){
+                          .name = "xsave",
+                          .what = "a guest that sets XCR0, as for AVX, loses it at the next exit",
+                          .advice = "--cpuid no-xsave hides it; run chooses that for kernels "
+                                    "where it knows the host",
+                          .probed = true });
     if (quirk && outcome.end == VM_END_GUEST_EXIT)
         snprintf(quirk->observed, sizeof(quirk->observed), "set to %d, then %" PRIu32, X87_SSE,
                  outcome.value);
 }
 
 /* What run hides from kernels on this host without being asked. */
-static void choose_template(struct host_facts *facts)
+static void choose_template(struct host_info *info)
 {
-    struct cpuid_evidence evidence;
+    struct cpu_detection input;
 
-    cpuid_gather(&evidence);
-    facts->cpuid = cpuid_quirk_of(&evidence);
+    cpuid_gather(&input);
+    info->cpuid = cpu_template_find(&input);
 }
 
-void host_quirks_gather(struct host_facts *facts)
+void host_quirks_gather(struct host_info *info)
 {
-    probe_speed(facts);
-    if (facts->error)
+    probe_speed(info);
+    if (info->error)
         return;
-    probe_1g_page(facts);
-    probe_instructions(facts);
-    if (facts->kvm.backend != KVM_BACKEND_SOFTWARE)
-        probe_xsave(facts);
-    choose_template(facts);
-    if (facts->kvm.backend == KVM_BACKEND_SOFTWARE) {
+    probe_1g_page(info);
+    probe_instructions(info);
+    if (info->kvm.backend != KVM_BACKEND_SOFTWARE)
+        probe_xsave(info);
+    choose_template(info);
+    if (info->kvm.backend == KVM_BACKEND_SOFTWARE) {
         for (unsigned i = 0; i < sizeof(software_quirks) / sizeof(software_quirks[0]); i++)
-            add(facts, software_quirks[i]);
+            add(info, software_quirks[i]);
     }
-    if (facts->kvm.backend == KVM_BACKEND_SHADOW)
-        add(facts, (struct host_quirk){
-                       .name = "shadow",
-                       .what = "nested paging is switched off in the KVM module",
-                       .advice = "load it with ept=1 or npt=1 to measure two-dimensional walks" });
+    if (info->kvm.backend == KVM_BACKEND_SHADOW)
+        add(info, (struct host_quirk){
+                      .name = "shadow",
+                      .what = "nested paging is switched off in the KVM module",
+                      .advice = "load it with ept=1 or npt=1 to measure two-dimensional walks" });
 }

@@ -42,12 +42,12 @@ close_device:
 
 int kvm_open(struct kvm_host *host)
 {
-    struct kvm_evidence evidence = kvm_gather();
+    struct kvm_detection input = kvm_gather();
     int err = kvm_open_device(host);
 
     if (err)
         return err;
-    kvm_identify(host, &evidence);
+    kvm_identify(host, &input);
     return 0;
 }
 
@@ -58,16 +58,16 @@ void kvm_close(struct kvm_host *host)
     host->fd = -1;
 }
 
-struct kvm_evidence kvm_gather(void)
+struct kvm_detection kvm_gather(void)
 {
-    struct kvm_evidence evidence = { .modules = "/sys/module" };
+    struct kvm_detection input = { .modules = "/sys/module" };
     unsigned eax, ebx, ecx, edx;
 
     if (__get_cpuid(1, &eax, &ebx, &ecx, &edx))
-        evidence.vmx = ecx & CPUID_1_ECX_VMX;
+        input.vmx = ecx & CPUID_1_ECX_VMX;
     if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx))
-        evidence.svm = ecx & CPUID_80000001_ECX_SVM;
-    return evidence;
+        input.svm = ecx & CPUID_80000001_ECX_SVM;
+    return input;
 }
 
 /* The first character of a module's parameter, or 0 where there is no such file. */
@@ -98,7 +98,7 @@ static bool module_present(const char *modules, const char *name)
  * Both vendor modules may be built into one kernel, so a module's directory alone
  * says nothing: the CPU's own flag decides which of the two is in charge.
  */
-void kvm_identify(struct kvm_host *host, const struct kvm_evidence *evidence)
+void kvm_identify(struct kvm_host *host, const struct kvm_detection *input)
 {
     static const struct {
         const char *module, *file, *flag;
@@ -109,8 +109,8 @@ void kvm_identify(struct kvm_host *host, const struct kvm_evidence *evidence)
     };
 
     for (unsigned i = 0; i < 2; i++) {
-        bool flag = i == 0 ? evidence->vmx : evidence->svm;
-        char value = parameter(evidence->modules, vendors[i].file);
+        bool flag = i == 0 ? input->vmx : input->svm;
+        char value = parameter(input->modules, vendors[i].file);
 
         if (!flag || !value)
             continue;
@@ -123,10 +123,10 @@ void kvm_identify(struct kvm_host *host, const struct kvm_evidence *evidence)
     }
     host->backend = KVM_BACKEND_SOFTWARE;
     snprintf(host->module, sizeof(host->module), "%s",
-             module_present(evidence->modules, "kvm_pvm") ? "kvm_pvm" : "kvm");
+             module_present(input->modules, "kvm_pvm") ? "kvm_pvm" : "kvm");
     snprintf(host->how, sizeof(host->how), "%s; module %s",
-             evidence->vmx || evidence->svm ? "neither kvm_intel nor kvm_amd in charge"
-                                            : "no CPU flag vmx or svm",
+             input->vmx || input->svm ? "neither kvm_intel nor kvm_amd in charge"
+                                      : "no CPU flag vmx or svm",
              host->module);
 }
 

@@ -15,8 +15,8 @@ enum kvm_backend {
     KVM_BACKEND_SOFTWARE, /* neither VMX nor SVM: shadow paging, kernel code interpreted */
 };
 
-/* What the CPU says it can do, and the loaded modules: the evidence for the backend. */
-struct kvm_evidence {
+/* What the CPU says it can do, and the loaded modules: the detection input for the backend. */
+struct kvm_detection {
     const char *modules; /* directory laid out like /sys/module */
     bool vmx;
     bool svm;
@@ -40,9 +40,9 @@ int kvm_open(struct kvm_host *host);
 int kvm_open_device(struct kvm_host *host);
 void kvm_close(struct kvm_host *host);
 
-/* Sets backend, module and how from the evidence; kvm_gather takes it from this machine. */
-void kvm_identify(struct kvm_host *host, const struct kvm_evidence *evidence);
-struct kvm_evidence kvm_gather(void);
+/* Sets backend, module and how from the detection input; kvm_gather takes it from this machine. */
+void kvm_identify(struct kvm_host *host, const struct kvm_detection *input);
+struct kvm_detection kvm_gather(void);
 
 /* "ept", "npt", "shadow" or "software". */
 const char *kvm_backend_name(enum kvm_backend backend);

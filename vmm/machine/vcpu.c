@@ -204,9 +204,9 @@ int vcpu_registers(const struct vcpu *vcpu, struct kvm_regs *regs, struct kvm_sr
     return 0;
 }
 
-static void leave_trail(struct vcpu *vcpu, uint64_t address, uint32_t bytes, bool write)
+static void vcpu_log_exit(struct vcpu *vcpu, uint64_t address, uint32_t bytes, bool write)
 {
-    vcpu->trail[vcpu->trail_next++ % VCPU_TRAIL] = (struct vcpu_exit){
+    vcpu->exit_log[vcpu->exit_log_next++ % VCPU_EXIT_LOG] = (struct vcpu_exit){
         .reason = vcpu->run->exit_reason, .bytes = bytes, .write = write, .address = address
     };
 }
@@ -217,7 +217,7 @@ static void exit_io(struct vcpu *vcpu)
     void *data = (char *)run + run->io.data_offset;
     bool write = run->io.direction == KVM_EXIT_IO_OUT;
 
-    leave_trail(vcpu, run->io.port, run->io.size, write);
+    vcpu_log_exit(vcpu, run->io.port, run->io.size, write);
     if (write)
         bus_write(&vcpu->vm->pio, vcpu, run->io.port, data, run->io.size, run->io.count);
     else
@@ -228,7 +228,7 @@ static void exit_mmio(struct vcpu *vcpu)
 {
     struct kvm_run *run = vcpu->run;
 
-    leave_trail(vcpu, run->mmio.phys_addr, run->mmio.len, run->mmio.is_write);
+    vcpu_log_exit(vcpu, run->mmio.phys_addr, run->mmio.len, run->mmio.is_write);
     if (run->mmio.is_write)
         bus_write(&vcpu->vm->mmio, vcpu, run->mmio.phys_addr, run->mmio.data, run->mmio.len, 1);
     else

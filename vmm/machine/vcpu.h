@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define VCPU_EXIT_REASONS 48
-#define VCPU_TRAIL        16 /* a power of two */
+#define VCPU_EXIT_LOG     16 /* a power of two */
 
 struct vm;
 struct cpuid_table;
@@ -38,8 +38,8 @@ struct vcpu {
 
     /* The vCPU thread's own; others look only while it is paused or has ended. */
     uint64_t exits[VCPU_EXIT_REASONS]; /* by reason; larger reasons count as the last */
-    uint64_t trail_next;
-    struct vcpu_exit trail[VCPU_TRAIL]; /* ring, trail_next % VCPU_TRAIL is the oldest */
+    uint64_t exit_log_next;
+    struct vcpu_exit exit_log[VCPU_EXIT_LOG]; /* ring, trail_next % VCPU_TRAIL is the oldest */
 };
 
 /*

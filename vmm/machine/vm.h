@@ -23,7 +23,7 @@
 #include "vmm/machine/vcpu.h"
 
 struct cpuid_mask;
-struct cpuid_quirk;
+struct cpu_template;
 struct cpuid_table;
 struct msr_reader;
 struct vm_setup;
@@ -86,7 +86,8 @@ struct vm {
     unsigned ncpus;
     struct vm_setup *setup;          /* what goes on beside vm_create, see vm_setup.h */
     const struct cpuid_table *cpuid; /* what all vCPUs' tables are made from, once it is done */
-    const struct cpuid_quirk *quirk; /* why they hide something unasked, then; NULL: they do not */
+    const struct cpu_template
+        *cpu_template; /* why they hide something unasked, then; NULL: they do not */
 
     atomic_bool attention; /* a vCPU should look under the lock before it goes on */
     pthread_mutex_t lock;

@@ -6,9 +6,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "vmm/machine/cpu_template.h"
 #include "vmm/machine/cpuid.h"
 #include "vmm/machine/cpuid_mask.h"
-#include "vmm/machine/cpuid_quirks.h"
 #include "vmm/machine/vm.h"
 #include "vmm/machine/vm_threads.h"
 
@@ -61,8 +61,8 @@ static void mask_features(struct vm *vm, struct cpuid_table *table)
     if (vm->shape.cpuid)
         mask = *vm->shape.cpuid;
     if (vm->shape.pc)
-        vm->quirk = cpuid_quirk_add(&mask);
-    if (vm->shape.cpuid || vm->quirk)
+        vm->cpu_template = cpu_template_apply(&mask);
+    if (vm->shape.cpuid || vm->cpu_template)
         (void)cpuid_mask_apply(&mask, table);
 }
 

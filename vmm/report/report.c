@@ -131,11 +131,11 @@ static json_t *describe_walk(const struct vcpu *vcpu, const struct kvm_sregs *sr
 
 static json_t *describe_exits(const struct vcpu *vcpu)
 {
-    uint64_t first = vcpu->trail_next > VCPU_TRAIL ? vcpu->trail_next - VCPU_TRAIL : 0;
+    uint64_t first = vcpu->exit_log_next > VCPU_EXIT_LOG ? vcpu->exit_log_next - VCPU_EXIT_LOG : 0;
     json_t *exits = json_array();
 
-    for (uint64_t i = first; i < vcpu->trail_next; i++) {
-        const struct vcpu_exit *exit = &vcpu->trail[i % VCPU_TRAIL];
+    for (uint64_t i = first; i < vcpu->exit_log_next; i++) {
+        const struct vcpu_exit *exit = &vcpu->exit_log[i % VCPU_EXIT_LOG];
 
         json_array_append_new(exits, json_pack("{s:s, s:s, s:o, s:i}", "reason",
                                                vcpu_exit_name(exit->reason), "direction",

@@ -1,4 +1,4 @@
-#include "vmm/doctor/host_facts.h"
+#include "vmm/doctor/host_info.h"
 
 #include <cpuid.h>
 #include <dirent.h>
@@ -98,33 +98,33 @@ static const char *vendor_name(const char *signature)
     return signature;
 }
 
-static void gather_cpu(struct host_facts *facts)
+static void gather_cpu(struct host_info *host)
 {
     unsigned eax, ebx, ecx, edx;
     char signature[13] = "";
 
     if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) && ecx & CPUID_1_ECX_HYPERVISOR) {
-        facts->is_vm = true;
+        host->is_vm = true;
         __cpuid(CPUID_HYPERVISOR, eax, ebx, ecx, edx);
         memcpy(signature, (unsigned[]){ ebx, ecx, edx }, 12);
-        snprintf(facts->vm_vendor, sizeof(facts->vm_vendor), "%s", vendor_name(signature));
+        snprintf(host->vm_vendor, sizeof(host->vm_vendor), "%s", vendor_name(signature));
     }
-    cpuid_brand(facts->cpu);
+    cpuid_brand(host->cpu);
 }
 
-static void gather_machine(struct host_facts *facts)
+static void gather_machine(struct host_info *host)
 {
     struct utsname uname_result;
     struct sysinfo info;
 
     if (uname(&uname_result) == 0)
-        snprintf(facts->kernel, sizeof(facts->kernel), "%.80s", uname_result.release);
-    facts->cpus = host_cpus();
+        snprintf(host->kernel, sizeof(host->kernel), "%.80s", uname_result.release);
+    host->cpus = host_cpus();
     if (sysinfo(&info) == 0)
-        facts->memory_bytes = (uint64_t)info.totalram * info.mem_unit;
+        host->memory_bytes = (uint64_t)info.totalram * info.mem_unit;
 }
 
-static void gather_pages(struct host_facts *facts)
+static void gather_pages(struct host_info *host)
 {
     char line[64];
     const char *chosen;
@@ -135,11 +135,11 @@ static void gather_pages(struct host_facts *facts)
     read_word("/sys/kernel/mm/transparent_hugepage/enabled", line, sizeof(line));
     chosen = strchr(line, '[');
     if (chosen)
-        snprintf(facts->thp, sizeof(facts->thp), "%.*s", (int)strcspn(chosen + 1, "]"), chosen + 1);
+        snprintf(host->thp, sizeof(host->thp), "%.*s", (int)strcspn(chosen + 1, "]"), chosen + 1);
 
     directory = opendir(POOLS);
-    while (directory && facts->npools < HOST_POOLS_MAX && (entry = readdir(directory))) {
-        struct host_pool *pool = &facts->pools[facts->npools];
+    while (directory && host->npools < HOST_POOLS_MAX && (entry = readdir(directory))) {
+        struct host_pool *pool = &host->pools[host->npools];
         unsigned long kilobytes;
 
         if (sscanf(entry->d_name, "hugepages-%lukB", &kilobytes) != 1)
@@ -147,7 +147,7 @@ static void gather_pages(struct host_facts *facts)
         pool->page_bytes = (uint64_t)kilobytes << 10;
         pool->pages = pool_number(kilobytes, "nr_hugepages");
         pool->free_pages = pool_number(kilobytes, "free_hugepages");
-        facts->npools++;
+        host->npools++;
     }
     if (directory)
         closedir(directory);
@@ -174,42 +174,42 @@ static bool cpuinfo_has(const char *word)
 }
 
 /* 2M in the second stage needs a backing with huge pages; both kinds of table have it. */
-static void gather_second_stage(struct host_facts *facts)
+static void gather_second_stage(struct host_info *host)
 {
     char word[8];
 
     read_word("/sys/module/kvm/parameters/tdp_mmu", word, sizeof(word));
-    facts->tdp_mmu = word[0];
-    facts->second_stage_2m = ANSWER_YES;
-    facts->second_stage_1g = ANSWER_NO;
-    switch (facts->kvm.backend) {
+    host->tdp_mmu = word[0];
+    host->second_stage_2m = ANSWER_YES;
+    host->second_stage_1g = ANSWER_NO;
+    switch (host->kvm.backend) {
     case KVM_BACKEND_EPT:
-        facts->second_stage = "extended page tables (Intel EPT), walked in two dimensions";
-        facts->second_stage_1g = cpuinfo_has("ept_1gb") ? ANSWER_YES : ANSWER_NO;
+        host->second_stage = "extended page tables (Intel EPT), walked in two dimensions";
+        host->second_stage_1g = cpuinfo_has("ept_1gb") ? ANSWER_YES : ANSWER_NO;
         break;
     case KVM_BACKEND_NPT:
-        facts->second_stage = "nested page tables (AMD NPT), walked in two dimensions";
-        facts->second_stage_1g = cpuinfo_has("pdpe1gb") ? ANSWER_YES : ANSWER_NO;
+        host->second_stage = "nested page tables (AMD NPT), walked in two dimensions";
+        host->second_stage_1g = cpuinfo_has("pdpe1gb") ? ANSWER_YES : ANSWER_NO;
         break;
     case KVM_BACKEND_SHADOW:
-        facts->second_stage = "shadow page tables built by KVM, walked in one dimension";
+        host->second_stage = "shadow page tables built by KVM, walked in one dimension";
         break;
     case KVM_BACKEND_SOFTWARE:
-        facts->second_stage = "shadow page tables built by KVM, walked in one dimension "
-                              "(2M only where guest and host page are both 2M)";
+        host->second_stage = "shadow page tables built by KVM, walked in one dimension "
+                             "(2M only where guest and host page are both 2M)";
         break;
     }
 }
 
-static void gather_permissions(struct host_facts *facts)
+static void gather_permissions(struct host_info *host)
 {
     struct stat status;
     uint64_t entry = 0;
     int fd;
 
-    facts->device_present = stat("/dev/kvm", &status) == 0;
-    facts->device_mode = facts->device_present ? status.st_mode & 07777 : 0;
-    facts->device_readable = access("/dev/kvm", R_OK | W_OK) == 0;
+    host->device_present = stat("/dev/kvm", &status) == 0;
+    host->device_mode = host->device_present ? status.st_mode & 07777 : 0;
+    host->device_readable = access("/dev/kvm", R_OK | W_OK) == 0;
     /* Without CAP_SYS_ADMIN the frame number (bits 0-54) of a present page reads 0. */
     fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
@@ -217,54 +217,54 @@ static void gather_permissions(struct host_facts *facts)
             entry = 0;
         close(fd);
     }
-    facts->frame_numbers = entry & ((1ull << 55) - 1);
+    host->frame_numbers = entry & ((1ull << 55) - 1);
     fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-    facts->user_faults = fd >= 0;
+    host->user_faults = fd >= 0;
     if (fd >= 0)
         close(fd);
-    facts->uring = file_has_uring(facts->uring_lack, sizeof(facts->uring_lack));
+    host->uring = file_has_uring(host->uring_lack, sizeof(host->uring_lack));
 }
 
-static void gather_capabilities(struct host_facts *facts)
+static void gather_capabilities(struct host_info *host)
 {
     unsigned count = sizeof(known_capabilities) / sizeof(known_capabilities[0]);
 
     for (unsigned i = 0; i < count; i++) {
-        struct host_capability *capability = &facts->capabilities[facts->ncapabilities++];
+        struct host_capability *capability = &host->capabilities[host->ncapabilities++];
 
         *capability = known_capabilities[i];
         /* The table's value is the capability to ask for, ours is the answer. */
-        capability->value = kvm_capability(&facts->kvm, known_capabilities[i].value);
-        if (capability->expected && !capability->value && !facts->error) {
-            facts->error = -EOPNOTSUPP;
-            facts->failed = capability->lack;
+        capability->value = kvm_capability(&host->kvm, known_capabilities[i].value);
+        if (capability->expected && !capability->value && !host->error) {
+            host->error = -EOPNOTSUPP;
+            host->failed = capability->lack;
         }
     }
 }
 
-void host_facts_gather(struct host_facts *facts)
+void host_info_gather(struct host_info *host)
 {
     int err;
 
-    memset(facts, 0, sizeof(*facts));
-    gather_cpu(facts);
-    gather_machine(facts);
-    gather_pages(facts);
-    gather_permissions(facts);
-    err = kvm_open(&facts->kvm);
+    memset(host, 0, sizeof(*host));
+    gather_cpu(host);
+    gather_machine(host);
+    gather_pages(host);
+    gather_permissions(host);
+    err = kvm_open(&host->kvm);
     if (err) {
-        facts->error = err;
-        facts->failed = "/dev/kvm";
+        host->error = err;
+        host->failed = "/dev/kvm";
         return;
     }
-    facts->api_version = ioctl(facts->kvm.fd, KVM_GET_API_VERSION, 0);
-    gather_second_stage(facts);
-    gather_capabilities(facts);
-    host_quirks_gather(facts);
+    host->api_version = ioctl(host->kvm.fd, KVM_GET_API_VERSION, 0);
+    gather_second_stage(host);
+    gather_capabilities(host);
+    host_quirks_gather(host);
 }
 
-void host_facts_release(struct host_facts *facts)
+void host_info_release(struct host_info *host)
 {
-    if (facts->kvm.fd >= 0)
-        kvm_close(&facts->kvm);
+    if (host->kvm.fd >= 0)
+        kvm_close(&host->kvm);
 }

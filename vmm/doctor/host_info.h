@@ -1,8 +1,8 @@
 /*
  * What `strata doctor` finds out about the host, as data.
  */
-#ifndef STRATA_DOCTOR_HOST_FACTS_H
-#define STRATA_DOCTOR_HOST_FACTS_H
+#ifndef STRATA_DOCTOR_HOST_INFO_H
+#define STRATA_DOCTOR_HOST_INFO_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,7 +14,7 @@
 #define HOST_POOLS_MAX        4
 #define HOST_WORD_BYTES       96
 
-struct cpuid_quirk;
+struct cpu_template;
 
 enum answer { ANSWER_NO, ANSWER_YES, ANSWER_UNKNOWN };
 
@@ -41,7 +41,7 @@ struct host_pool {
     uint64_t pages, free_pages;
 };
 
-struct host_facts {
+struct host_info {
     int error; /* -errno: KVM cannot be used, `failed` tells what went wrong */
     const char *failed;
     struct kvm_host kvm; /* fd < 0 if it could not be opened */
@@ -63,7 +63,7 @@ struct host_facts {
     struct host_pool pools[HOST_POOLS_MAX];
     unsigned ncapabilities;
     struct host_capability capabilities[HOST_CAPABILITIES_MAX];
-    const struct cpuid_quirk *cpuid; /* what run hides from kernels unasked; NULL: nothing */
+    const struct cpu_template *cpuid; /* what run hides from kernels unasked; NULL: nothing */
     unsigned nquirks;
     struct host_quirk quirks[HOST_QUIRKS_MAX];
     bool device_present, device_readable;
@@ -75,9 +75,9 @@ struct host_facts {
 };
 
 /* Finds out all of it: runs a few instructions on throw-away VMs, some 50 ms. */
-void host_facts_gather(struct host_facts *facts);
+void host_info_gather(struct host_info *info);
 
 /* Closes what it left open. */
-void host_facts_release(struct host_facts *facts);
+void host_info_release(struct host_info *info);
 
 #endif

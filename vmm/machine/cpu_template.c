@@ -1,4 +1,4 @@
-#include "vmm/machine/cpuid_quirks.h"
+#include "vmm/machine/cpu_template.h"
 
 #include <cpuid.h>
 #include <stddef.h>
@@ -12,49 +12,49 @@
 #define LEAF_EXTENDED_FEATURES 0x80000001u
 
 /* strata doctor shows each by a probe of its own (vmm/doctor/host_quirks.c). */
-static const struct cpuid_quirk quirks[] = {
-    { .evidence = { .hypervisor = "TCGTCGTCGTCG", .svm = true },
+static const struct cpu_template templates[] = {
+    { .input = { .hypervisor = "TCGTCGTCGTCG", .svm = true },
       .template = "no-xsave",
       .why = "QEMU's TCG, which this host runs in, hides XSETBV from KVM: at the next exit "
              "XCR0 is back to 1, and AVX gone" },
 };
 
-void cpuid_gather(struct cpuid_evidence *evidence)
+void cpuid_gather(struct cpu_detection *input)
 {
     unsigned eax, ebx, ecx, edx;
 
-    *evidence = (struct cpuid_evidence){ .svm = false };
+    *input = (struct cpu_detection){ .svm = false };
     __cpuid(1, eax, ebx, ecx, edx);
     if (!(ecx & LEAF_1_ECX_HYPERVISOR))
         return;
     __cpuid(LEAF_HYPERVISOR, eax, ebx, ecx, edx);
-    memcpy(evidence->hypervisor, (unsigned[]){ ebx, ecx, edx }, 12);
+    memcpy(input->hypervisor, (unsigned[]){ ebx, ecx, edx }, 12);
     if (__get_cpuid(LEAF_EXTENDED_FEATURES, &eax, &ebx, &ecx, &edx))
-        evidence->svm = ecx & LEAF_80000001_ECX_SVM;
+        input->svm = ecx & LEAF_80000001_ECX_SVM;
 }
 
-const struct cpuid_quirk *cpuid_quirk_of(const struct cpuid_evidence *evidence)
+const struct cpu_template *cpu_template_find(const struct cpu_detection *input)
 {
-    for (unsigned i = 0; i < sizeof(quirks) / sizeof(quirks[0]); i++) {
-        if (!strcmp(quirks[i].evidence.hypervisor, evidence->hypervisor) &&
-            quirks[i].evidence.svm == evidence->svm)
-            return &quirks[i];
+    for (unsigned i = 0; i < sizeof(templates) / sizeof(templates[0]); i++) {
+        if (!strcmp(templates[i].input.hypervisor, input->hypervisor) &&
+            templates[i].input.svm == input->svm)
+            return &templates[i];
     }
     return NULL;
 }
 
-const struct cpuid_quirk *cpuid_quirk_add(struct cpuid_mask *mask)
+const struct cpu_template *cpu_template_apply(struct cpuid_mask *mask)
 {
     struct cpuid_mask needed = { .template = false };
-    struct cpuid_evidence evidence;
-    const struct cpuid_quirk *quirk;
+    struct cpu_detection input;
+    const struct cpu_template *template;
     bool changed = false;
 
     if (mask->template)
         return NULL;
-    cpuid_gather(&evidence);
-    quirk = cpuid_quirk_of(&evidence);
-    if (!quirk || !cpuid_mask_add(&needed, quirk->template))
+    cpuid_gather(&input);
+    template = cpu_template_find(&input);
+    if (!template || !cpuid_mask_add(&needed, template->template))
         return NULL;
     for (unsigned i = 0; i < CPUID_WORDS; i++) {
         uint32_t more = needed.hide[i] & ~mask->want[i] & ~mask->hide[i];
@@ -62,5 +62,5 @@ const struct cpuid_quirk *cpuid_quirk_add(struct cpuid_mask *mask)
         mask->hide[i] |= more;
         changed |= more != 0;
     }
-    return changed ? quirk : NULL;
+    return changed ? template : NULL;
 }
