@@ -232,7 +232,8 @@ int board_create(struct board *board, struct vm *vm, const struct board_config *
                         config->console_input_ready_fd);
     if (err)
         goto destroy_io;
-    err = doorbell_create(&board->doorbell, vm, config->checkpoint, config->checkpoint_owner);
+    err = hypercall_port_create(&board->hypercall_port, vm, config->checkpoint,
+                                config->checkpoint_owner);
     if (err)
         goto destroy_serial;
     err = i8042_create(&board->i8042, vm);
@@ -405,10 +406,10 @@ unsigned board_describe(const struct board *board, struct board_node *nodes, uns
           .bytes = board->serial.region.len,
           .gsi = (int)board->serial.gsi,
           .sense = BOARD_EDGE_RISING },
-        { .name = "doorbell",
-          .compatible = ABI_DOORBELL_COMPATIBLE,
-          .port = board->doorbell.region.base,
-          .bytes = board->doorbell.region.len,
+        { .name = "hypercall-port",
+          .compatible = ABI_HYPERCALL_COMPATIBLE,
+          .port = board->hypercall_port.region.base,
+          .bytes = board->hypercall_port.region.len,
           .gsi = -1 },
     };
     const struct board_node of_pc[] = {

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "devices/core/doorbell.h"
+#include "devices/core/hypercall_port.h"
 #include "devices/core/io_thread.h"
 #include "devices/iommu/iommu.h"
 #include "devices/legacy/acpi_pm.h"
@@ -71,7 +71,7 @@ struct board_config {
     int console_out_fd; /* gets what the guest sends to its consoles; < 0: dropped */
     int console_input_ready_fd; /* eventfd, see board_input; < 0: none */
     uint16_t debug_exit_port;   /* 0: there is no such device */
-    doorbell_callback *checkpoint;
+    hypercall_port_callback *checkpoint;
     void *checkpoint_owner;
 };
 
@@ -80,7 +80,7 @@ struct board_slot; /* one memory-mapped device */
 struct board {
     struct vm *vm;
     struct serial serial;
-    struct doorbell doorbell;
+    struct hypercall_port hypercall_port;
     struct i8042 i8042;
     bool pc; /* the next four exist */
     struct rtc rtc;

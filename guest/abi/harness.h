@@ -1,7 +1,7 @@
 /*
  * Between strata's test harness (vmm/dma/harness.h) and its program in the bundled guest: the host
  * writes commands into a page of the program, the program carries them out one after
- * the other and rings a checkpoint. While the host looks, and attacks, the world stands
+ * the other and reaches a checkpoint. While the host looks, and attacks, the world stands
  * still; what the program says of itself (addresses apart) does not count.
  */
 #ifndef STRATA_ABI_HARNESS_H

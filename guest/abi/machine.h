@@ -14,21 +14,21 @@
 #define ABI_SERIAL_GSI  4
 
 /*
- * The doorbell, a 16-byte port window with 32-bit registers:
- *   +0 read:  ABI_DOORBELL_MAGIC (all ones where there is no doorbell)
+ * The hypercall port, a 16-byte port window with 32-bit registers:
+ *   +0 read:  ABI_HYPERCALL_MAGIC (all ones where there is no hypercall port)
  *   +0 write: ring a checkpoint; the value is the frame number (GPA / 4096) of a
  *             struct abi_checkpoint. The write returns when the host has looked.
  *   +4 write: end the machine; the low byte becomes the VMM's exit status.
  *   +8 write: give up the host CPU once (any value): the guest is spinning.
  *  +12 write: the guest kernel panicked (any value); the VMM reports and ends.
  */
-#define ABI_DOORBELL_PORT       0x5c0
-#define ABI_DOORBELL_BYTES      16
-#define ABI_DOORBELL_MAGIC      0x41525453u /* "STRA" */
-#define ABI_DOORBELL_CHECKPOINT 0
-#define ABI_DOORBELL_EXIT       4
-#define ABI_DOORBELL_YIELD      8
-#define ABI_DOORBELL_PANIC      12
+#define ABI_HYPERCALL_PORT       0x5c0
+#define ABI_HYPERCALL_BYTES      16
+#define ABI_HYPERCALL_MAGIC      0x41525453u /* "STRA" */
+#define ABI_HYPERCALL_CHECKPOINT 0
+#define ABI_HYPERCALL_EXIT       4
+#define ABI_HYPERCALL_YIELD      8
+#define ABI_HYPERCALL_PANIC      12
 
 /* Interrupt controllers, where every PC has them. */
 #define ABI_LAPIC_GPA  0xfee00000ull
@@ -56,7 +56,7 @@
  *   /memory@0    reg: one (address, size) pair for each range, 64-bit cells
  *   /cpus/cpu@N  reg: the local APIC id
  *   /isa/serial@3f8    compatible "ns16550a", reg <1 port bytes>, interrupts <gsi type>
- *   /isa/doorbell@5c0  compatible ABI_DOORBELL_COMPATIBLE, reg <1 port bytes>
+ *   /isa/hypercall-port@5c0  compatible ABI_HYPERCALL_COMPATIBLE, reg <1 port bytes>
  *   /virtio@GPA        compatible "virtio,mmio", reg (64-bit cells), interrupts <gsi type>,
  *                      dma-coherent; the IOMMU: #iommu-cells <1>, a phandle and strata,prompt:
  *                      whenever a device behind it is notified, it carries out first what it
@@ -67,11 +67,11 @@
  *                kernel is to use the IOMMU where no policy says otherwise;
  *                strata,dma-policy: struct abi_policy (policy.h)
  */
-#define ABI_FDT_IOMMU_PROMPT    "strata,prompt"
-#define ABI_FDT_HOST_CPUS       "strata,host-cpus"
-#define ABI_FDT_TSC_HZ          "strata,tsc-hz"
-#define ABI_FDT_DMA_MODE        "strata,dma-mode"
-#define ABI_FDT_DMA_POLICY      "strata,dma-policy"
-#define ABI_DOORBELL_COMPATIBLE "strata,doorbell"
+#define ABI_FDT_IOMMU_PROMPT     "strata,prompt"
+#define ABI_FDT_HOST_CPUS        "strata,host-cpus"
+#define ABI_FDT_TSC_HZ           "strata,tsc-hz"
+#define ABI_FDT_DMA_MODE         "strata,dma-mode"
+#define ABI_FDT_DMA_POLICY       "strata,dma-policy"
+#define ABI_HYPERCALL_COMPATIBLE "strata,hypercall-port"
 
 #endif

@@ -157,11 +157,11 @@ enum abi_measure_op {
 #define ABI_MEASURE_SIGNAL  0x5349474eu /* for an ioeventfd */
 
 struct abi_measure_area {
-    uint64_t stamp;  /* of the handler's first instruction, the last time it ran */
-    uint32_t rung;   /* how often it ran */
-    uint32_t ready;  /* the sample, from 1, that the guest is at */
-    uint32_t seen;   /* the host's: the sample it is done with */
-    uint32_t result; /* of the last sample: what was read or returned */
+    uint64_t stamp;   /* of the handler's first instruction, the last time it ran */
+    uint32_t reached; /* how often it ran */
+    uint32_t ready;   /* the sample, from 1, that the guest is at */
+    uint32_t seen;    /* the host's: the sample it is done with */
+    uint32_t result;  /* of the last sample: what was read or returned */
     uint64_t begin[ABI_MEASURE_SAMPLES], end[ABI_MEASURE_SAMPLES];
 };
 

@@ -33,7 +33,7 @@ extern struct boot_info {
     unsigned host_cpus;
     unsigned ncpus;
     uint32_t apic_id[16];
-    uint16_t serial_port, doorbell_port; /* doorbell 0: none */
+    uint16_t serial_port, hypercall_port_number; /* hypercall port 0: none */
     uint32_t serial_gsi;
     char command_line[512];
     unsigned ndevices;

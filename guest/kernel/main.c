@@ -61,8 +61,8 @@ void kernel_unlock(void)
 
 void host_yield(void)
 {
-    if (boot_info.doorbell_port)
-        outl((uint16_t)(boot_info.doorbell_port + ABI_DOORBELL_YIELD), 0);
+    if (boot_info.hypercall_port_number)
+        outl((uint16_t)(boot_info.hypercall_port_number + ABI_HYPERCALL_YIELD), 0);
     else
         cpu_relax();
 }
@@ -117,8 +117,9 @@ void kernel_main(uint32_t start_info)
 
     kernel_lock();
     read_start_info(boot_pointer(start_info));
-    if (boot_info.doorbell_port && inl(boot_info.doorbell_port) != ABI_DOORBELL_MAGIC)
-        boot_info.doorbell_port = 0;
+    if (boot_info.hypercall_port_number &&
+        inl(boot_info.hypercall_port_number) != ABI_HYPERCALL_MAGIC)
+        boot_info.hypercall_port_number = 0;
     paging_setup();
     if (boot_info.has_policy)
         region_setup();

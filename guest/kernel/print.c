@@ -126,8 +126,8 @@ void panic(const char *format, ...)
         again = false;
         rbp = (uint64_t *)rbp[0];
     }
-    if (boot_info.doorbell_port)
-        outl((uint16_t)(boot_info.doorbell_port + ABI_DOORBELL_PANIC), 1);
+    if (boot_info.hypercall_port_number)
+        outl((uint16_t)(boot_info.hypercall_port_number + ABI_HYPERCALL_PANIC), 1);
     for (;;)
         __asm__ volatile("cli; hlt");
 }

@@ -93,14 +93,14 @@ int main(int argc, char **argv)
     enter_flat(vcpu);
 
     for (;;) {
-        uint32_t magic = ABI_DOORBELL_MAGIC;
+        uint32_t magic = ABI_HYPERCALL_MAGIC;
 
         or_die(ioctl(vcpu, KVM_RUN, 0), "KVM_RUN");
         if (run->exit_reason != KVM_EXIT_IO)
             errx(1, "exit reason %u", run->exit_reason);
         unsigned char *data = (unsigned char *)run + run->io.data_offset;
 
-        if (run->io.port == ABI_DOORBELL_PORT)
+        if (run->io.port == ABI_HYPERCALL_PORT)
             memcpy(data, &magic, sizeof(magic));
         else if (run->io.port == ABI_SERIAL_PORT)
             or_die(write(STDOUT_FILENO, data, 1), "stdout");

@@ -16,7 +16,7 @@ exits_start:
 batch:
     rdtsc
     mov %eax, %esi
-    mov $ABI_DOORBELL_PORT, %edx
+    mov $ABI_HYPERCALL_PORT, %edx
     .rept BENCH_BATCH
     in (%dx), %eax
     .endr
@@ -39,7 +39,7 @@ digit:
     dec %ebp
     jnz batch
 
-    mov $(ABI_DOORBELL_PORT + ABI_DOORBELL_EXIT), %edx
+    mov $(ABI_HYPERCALL_PORT + ABI_HYPERCALL_EXIT), %edx
     xor %eax, %eax
     out %eax, (%dx)
 1:  hlt

@@ -9,7 +9,7 @@ first_start:
     mov $ABI_SERIAL_PORT, %edx
     mov $'!', %al
     out %al, (%dx)
-    mov $(ABI_DOORBELL_PORT + ABI_DOORBELL_EXIT), %edx
+    mov $(ABI_HYPERCALL_PORT + ABI_HYPERCALL_EXIT), %edx
     xor %eax, %eax
     out %eax, (%dx)
 1:  hlt

@@ -1,7 +1,7 @@
 /*
  * libFuzzer: a guest that lies. The input is guest memory with a checkpoint record in
  * its first frame; the host's side of every exercise looks at it, in any order of
- * steps, as if it had been rung.
+ * steps, as if it had been reached.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -67,7 +67,7 @@ static void look(const struct tour_exercise *exercise, const struct abi_checkpoi
                  const struct guest_view *view, struct vm *vm)
 {
     struct tour_run *run = calloc(1, sizeof(*run));
-    struct abi_checkpoint rung = *record;
+    struct abi_checkpoint reached = *record;
 
     if (!run)
         abort();
@@ -77,8 +77,8 @@ static void look(const struct tour_exercise *exercise, const struct abi_checkpoi
     run->board = &no_devices;
     run->state = calloc(1, exercise->state_bytes);
     for (uint32_t i = 0; i < ROUNDS; i++) {
-        rung.step = 1 + (record->step + i) % (exercise->steps - 1);
-        exercise->checkpoint(run, &rung, view);
+        reached.step = 1 + (record->step + i) % (exercise->steps - 1);
+        exercise->checkpoint(run, &reached, view);
     }
     exercise->conclude(run, run->key, sizeof(run->key));
     free(run->state);

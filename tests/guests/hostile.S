@@ -1,7 +1,7 @@
 /*
  * Pokes at everything: no access of a guest may end the VMM. Reads all ports up to
  * 0xfff in two widths (not one is absent for the CPU: what nobody claims reads as
- * ones), rings bad checkpoints, writes the doorbell and COM1 in the wrong widths,
+ * ones), rings bad checkpoints, writes the hypercall port and COM1 in the wrong widths,
  * and touches memory where there is none. Ends with status 0 if it lived.
  */
 #include "tests/guests/pvh.h"
@@ -20,14 +20,14 @@ hostile_start:
     jb 1b
 
     /* Frames outside RAM, unaligned to any record, and the largest number. */
-    mov $ABI_DOORBELL_PORT, %edx
+    mov $ABI_HYPERCALL_PORT, %edx
     mov $0xffffffff, %eax
     out %eax, (%dx)
     mov $0x000fffff, %eax
     out %eax, (%dx)
     xor %eax, %eax
     out %eax, (%dx)
-    /* In widths and at offsets that the doorbell does not have. */
+    /* In widths and at offsets that the hypercall port does not have. */
     out %al, (%dx)
     out %ax, (%dx)
     add $2, %edx

@@ -5,7 +5,7 @@ PVH_KERNEL panic_start
 
 panic_start:
     SAY panic
-    mov $(ABI_DOORBELL_PORT + ABI_DOORBELL_PANIC), %edx
+    mov $(ABI_HYPERCALL_PORT + ABI_HYPERCALL_PANIC), %edx
     xor %eax, %eax
     out %eax, (%dx)
 1:  hlt

@@ -39,7 +39,7 @@
 
 /* Ends the machine. */
 .macro END status
-    mov $(ABI_DOORBELL_PORT + ABI_DOORBELL_EXIT), %edx
+    mov $(ABI_HYPERCALL_PORT + ABI_HYPERCALL_EXIT), %edx
     mov $\status, %eax
     out %eax, (%dx)
 9:  hlt

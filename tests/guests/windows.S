@@ -62,7 +62,7 @@ in_long_mode:
     mov $(stack + STACK_BYTES), %rsp
     mov %ebp, %edi
     call windows_fuzz
-    mov $(ABI_DOORBELL_PORT + ABI_DOORBELL_EXIT), %edx
+    mov $(ABI_HYPERCALL_PORT + ABI_HYPERCALL_EXIT), %edx
     out %eax, (%dx)
 2:  hlt
     jmp 2b

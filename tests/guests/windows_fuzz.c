@@ -228,8 +228,8 @@ static void find_windows(void)
 static bool ends_the_run(uint16_t port, unsigned size, uint32_t data)
 {
     switch (port) {
-    case ABI_DOORBELL_PORT + ABI_DOORBELL_EXIT:
-    case ABI_DOORBELL_PORT + ABI_DOORBELL_PANIC: return size == 4;
+    case ABI_HYPERCALL_PORT + ABI_HYPERCALL_EXIT:
+    case ABI_HYPERCALL_PORT + ABI_HYPERCALL_PANIC: return size == 4;
     case I8042_PORT: return (data & 0xff) == 0xfe;
     case PVPANIC_PORT: return data & 1;
     case ACPI_PORT: return (data & 0x3c) == (0x20 | 5 << 2);
@@ -242,7 +242,7 @@ static void poke_port(void)
 {
     static const struct {
         uint16_t base, len;
-    } ports[] = { { ABI_SERIAL_PORT, 10 }, { ABI_DOORBELL_PORT, ABI_DOORBELL_BYTES + 2 },
+    } ports[] = { { ABI_SERIAL_PORT, 10 }, { ABI_HYPERCALL_PORT, ABI_HYPERCALL_BYTES + 2 },
                   { I8042_PORT, 1 },       { PIT_PORT, 4 },
                   { PIT_GATE, 1 },         { RTC_PORT, 2 },
                   { PVPANIC_PORT, 1 },     { ACPI_PORT, 0x100 } };
@@ -685,7 +685,7 @@ uint32_t windows_fuzz(const uint8_t *start_info)
         step(true);
     stop = true;
     while (second_runs)
-        port_write(ABI_DOORBELL_PORT + ABI_DOORBELL_YIELD, 4, 0);
+        port_write(ABI_HYPERCALL_PORT + ABI_HYPERCALL_YIELD, 4, 0);
 
     /* The port may be in any state. */
     port_write(ABI_SERIAL_PORT + COM_LCR, 1, 3);

@@ -30,8 +30,8 @@ static const struct board_node serial = { .name = "serial",
                                           .bytes = 8,
                                           .gsi = 4,
                                           .sense = BOARD_EDGE_RISING };
-static const struct board_node doorbell = {
-    .name = "doorbell", .port = 0x5c0, .bytes = 16, .gsi = -1
+static const struct board_node hypercall_port = {
+    .name = "hypercall-port", .port = 0x5c0, .bytes = 16, .gsi = -1
 };
 static const struct board_node rtc = {
     .name = "rtc", .hid = "PNP0B00", .port = 0x70, .bytes = 2, .gsi = -1
@@ -55,7 +55,7 @@ static unsigned make_nodes(const struct shape *shape, struct board_node *nodes)
     unsigned count = 0;
 
     nodes[count++] = serial;
-    nodes[count++] = doorbell;
+    nodes[count++] = hypercall_port;
     nodes[count++] = rtc;
     for (unsigned i = 0; i < shape->ndevices; i++)
         nodes[count++] = (struct board_node){ .name = "virtio",

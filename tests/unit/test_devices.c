@@ -1,4 +1,4 @@
-/* devices/: registers of the serial port, the doorbell and the i8042, without a guest. */
+/* devices/: registers of the serial port, the hypercall port and the i8042, without a guest. */
 #include <check.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "devices/core/doorbell.h"
+#include "devices/core/hypercall_port.h"
 #include "devices/legacy/i8042.h"
 #include "devices/legacy/serial.h"
 #include "guest/abi/machine.h"
@@ -360,62 +360,62 @@ static void vm_bare(struct vm *vm)
 
 static void ring(struct vm *vm, struct vcpu *vcpu, unsigned offset, uint32_t value, unsigned size)
 {
-    bus_write(&vm->pio, vcpu, ABI_DOORBELL_PORT + offset, &value, size, 1);
+    bus_write(&vm->pio, vcpu, ABI_HYPERCALL_PORT + offset, &value, size, 1);
 }
 
-START_TEST(test_doorbell)
+START_TEST(test_hypercall_port)
 {
-    struct doorbell doorbell;
+    struct hypercall_port hypercall_port;
     struct rings rings = { 0 };
     struct vcpu vcpu;
     struct vm vm;
     uint32_t value;
 
     vm_bare(&vm);
-    ck_assert_int_eq(doorbell_create(&doorbell, &vm, count_ring, &rings), 0);
-    bus_read(&vm.pio, &vcpu, ABI_DOORBELL_PORT, &value, 4, 1);
-    ck_assert_uint_eq(value, ABI_DOORBELL_MAGIC);
-    bus_read(&vm.pio, &vcpu, ABI_DOORBELL_PORT + 4, &value, 4, 1);
+    ck_assert_int_eq(hypercall_port_create(&hypercall_port, &vm, count_ring, &rings), 0);
+    bus_read(&vm.pio, &vcpu, ABI_HYPERCALL_PORT, &value, 4, 1);
+    ck_assert_uint_eq(value, ABI_HYPERCALL_MAGIC);
+    bus_read(&vm.pio, &vcpu, ABI_HYPERCALL_PORT + 4, &value, 4, 1);
     ck_assert_uint_eq(value, 0xffffffff);
 
-    ring(&vm, &vcpu, ABI_DOORBELL_CHECKPOINT, 0x1234, 4);
+    ring(&vm, &vcpu, ABI_HYPERCALL_CHECKPOINT, 0x1234, 4);
     ck_assert_uint_eq(rings.count, 1);
     ck_assert_uint_eq(rings.frame, 0x1234);
     ck_assert_ptr_eq(rings.vcpu, &vcpu);
-    ring(&vm, &vcpu, ABI_DOORBELL_CHECKPOINT, 13, 4);
-    ck_assert_uint_eq(doorbell.rings, 2);
-    ck_assert_uint_eq(doorbell.failed_rings, 1);
-    ring(&vm, &vcpu, ABI_DOORBELL_YIELD, 1, 4);
-    ck_assert_uint_eq(doorbell.yields, 1);
+    ring(&vm, &vcpu, ABI_HYPERCALL_CHECKPOINT, 13, 4);
+    ck_assert_uint_eq(hypercall_port.rings, 2);
+    ck_assert_uint_eq(hypercall_port.failed_rings, 1);
+    ring(&vm, &vcpu, ABI_HYPERCALL_YIELD, 1, 4);
+    ck_assert_uint_eq(hypercall_port.yields, 1);
 
     /* Other sizes and odd places ring nothing. */
-    ring(&vm, &vcpu, ABI_DOORBELL_CHECKPOINT, 1, 2);
-    ring(&vm, &vcpu, ABI_DOORBELL_EXIT, 1, 1);
+    ring(&vm, &vcpu, ABI_HYPERCALL_CHECKPOINT, 1, 2);
+    ring(&vm, &vcpu, ABI_HYPERCALL_EXIT, 1, 1);
     ring(&vm, &vcpu, 2, 1, 4);
-    ck_assert_uint_eq(doorbell.bad_accesses, 3);
+    ck_assert_uint_eq(hypercall_port.bad_accesses, 3);
     ck_assert_uint_eq(rings.count, 2);
     ck_assert_int_eq(vm.end.reason, VM_END_NONE);
 
     /* The low byte is the status, and the first end counts. */
-    ring(&vm, &vcpu, ABI_DOORBELL_EXIT, 0x1ff07, 4);
-    ring(&vm, &vcpu, ABI_DOORBELL_PANIC, 1, 4);
+    ring(&vm, &vcpu, ABI_HYPERCALL_EXIT, 0x1ff07, 4);
+    ring(&vm, &vcpu, ABI_HYPERCALL_PANIC, 1, 4);
     ck_assert_int_eq(vm.end.reason, VM_END_GUEST_EXIT);
     ck_assert_int_eq(vm.end.status, 7);
     close(vm.end_fd);
 }
 END_TEST
 
-START_TEST(test_doorbell_alone)
+START_TEST(test_hypercall_port_alone)
 {
-    struct doorbell doorbell;
+    struct hypercall_port hypercall_port;
     struct vm vm;
 
     vm_bare(&vm);
-    ck_assert_int_eq(doorbell_create(&doorbell, &vm, NULL, NULL), 0);
-    ring(&vm, NULL, ABI_DOORBELL_CHECKPOINT, 1, 4);
-    ck_assert_uint_eq(doorbell.rings, 1);
+    ck_assert_int_eq(hypercall_port_create(&hypercall_port, &vm, NULL, NULL), 0);
+    ring(&vm, NULL, ABI_HYPERCALL_CHECKPOINT, 1, 4);
+    ck_assert_uint_eq(hypercall_port.rings, 1);
     ck_assert_int_eq(vm.end.reason, VM_END_NONE);
-    ring(&vm, NULL, ABI_DOORBELL_PANIC, 1, 4);
+    ring(&vm, NULL, ABI_HYPERCALL_PANIC, 1, 4);
     ck_assert_int_eq(vm.end.reason, VM_END_GUEST_PANIC);
     ck_assert_int_eq(vm.end.status, 1);
     close(vm.end_fd);
@@ -462,8 +462,8 @@ Suite *devices_suite(void)
 
     tc = tcase_create("others");
     tcase_set_timeout(tc, 10);
-    tcase_add_test(tc, test_doorbell);
-    tcase_add_test(tc, test_doorbell_alone);
+    tcase_add_test(tc, test_hypercall_port);
+    tcase_add_test(tc, test_hypercall_port_alone);
     tcase_add_test(tc, test_i8042);
     suite_add_tcase(suite, tc);
     return suite;

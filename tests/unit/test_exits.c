@@ -110,8 +110,8 @@ START_TEST(events)
     open_session(2, true);
     area = find_area();
     exits = session.vm.vcpus[0].exits;
-    ck_assert_int_eq(ask(ABI_MEASURE_PIO, 8, ABI_DOORBELL_PORT), 8);
-    ck_assert_uint_eq(area->result, ABI_DOORBELL_MAGIC);
+    ck_assert_int_eq(ask(ABI_MEASURE_PIO, 8, ABI_HYPERCALL_PORT), 8);
+    ck_assert_uint_eq(area->result, ABI_HYPERCALL_MAGIC);
     for (unsigned i = 0; i < 8; i++)
         ck_assert_uint_gt(area->end[i], area->begin[i]);
     ck_assert_uint_eq(exits[KVM_EXIT_X86_RDMSR], 0);
@@ -166,10 +166,10 @@ START_TEST(irqfd)
     area = find_area();
     ck_assert_int_eq(ask(ABI_MEASURE_EMPTY, 1, 0), 1);
     ck_assert_int_eq(irqfd_add_msi(&session.vm, fd, ABI_LAPIC_GPA, ABI_MEASURE_VECTOR), 0);
-    before = area->rung;
+    before = area->reached;
     ck_assert_int_eq(write(fd, &one, sizeof(one)), sizeof(one));
     ck_assert_int_eq(session_command(&session, &nothing, &reply), 0);
-    ck_assert_uint_eq(area->rung, before + 1);
+    ck_assert_uint_eq(area->reached, before + 1);
     ck_assert_uint_gt(area->stamp, 0);
     ck_assert_int_eq(irqfd_add_msi(&session.vm, -1, ABI_LAPIC_GPA, ABI_MEASURE_VECTOR), -EBADF);
     session_close(&session);

@@ -24,8 +24,8 @@ static void setup(void)
     ck_assert_int_eq(memory_create(&vm.memory, -1, 4 * GIB, MEMORY_4K), 0);
     board.serial.region = (struct bus_region){ .base = ABI_SERIAL_PORT, .len = 8 };
     board.serial.gsi = ABI_SERIAL_GSI;
-    board.doorbell.region = (struct bus_region){ .base = ABI_DOORBELL_PORT,
-                                                 .len = ABI_DOORBELL_BYTES };
+    board.hypercall_port.region = (struct bus_region){ .base = ABI_HYPERCALL_PORT,
+                                                       .len = ABI_HYPERCALL_BYTES };
 }
 
 static void teardown(void)
@@ -86,9 +86,9 @@ START_TEST(test_contents)
     ck_assert_uint_eq(cell(fdt, "/isa/serial@3f8", "reg", 1), ABI_SERIAL_PORT);
     ck_assert_uint_eq(cell(fdt, "/isa/serial@3f8", "reg", 2), 8);
     ck_assert_uint_eq(cell(fdt, "/isa/serial@3f8", "interrupts", 0), ABI_SERIAL_GSI);
-    ck_assert_str_eq(text(fdt, "/isa/doorbell@5c0", "compatible"), ABI_DOORBELL_COMPATIBLE);
-    ck_assert_uint_eq(cell(fdt, "/isa/doorbell@5c0", "reg", 1), ABI_DOORBELL_PORT);
-    ck_assert_uint_eq(cell(fdt, "/isa/doorbell@5c0", "reg", 2), ABI_DOORBELL_BYTES);
+    ck_assert_str_eq(text(fdt, "/isa/hypercall-port@5c0", "compatible"), ABI_HYPERCALL_COMPATIBLE);
+    ck_assert_uint_eq(cell(fdt, "/isa/hypercall-port@5c0", "reg", 1), ABI_HYPERCALL_PORT);
+    ck_assert_uint_eq(cell(fdt, "/isa/hypercall-port@5c0", "reg", 2), ABI_HYPERCALL_BYTES);
 
     /* The interrupt parent of everything is the IOAPIC. */
     int ioapic = fdt_node_offset_by_phandle(fdt, cell(fdt, "/", "interrupt-parent", 0));

@@ -31,14 +31,14 @@
 #define OUT(port)   0x66, 0xba, (port)&0xff, (port) >> 8 /* mov $port, %dx */
 
 /* Guests, in 32-bit code; EBX is the vCPU's number. */
-static const uint8_t exit_42[] = { OUT(ABI_DOORBELL_PORT + ABI_DOORBELL_EXIT),
+static const uint8_t exit_42[] = { OUT(ABI_HYPERCALL_PORT + ABI_HYPERCALL_EXIT),
                                    0xb8,
                                    42,
                                    0,
                                    0,
                                    0,      /* mov $42, %eax */
                                    0xef }; /* out %eax, %dx */
-static const uint8_t panic[] = { OUT(ABI_DOORBELL_PORT + ABI_DOORBELL_PANIC), 0xef };
+static const uint8_t panic[] = { OUT(ABI_HYPERCALL_PORT + ABI_HYPERCALL_PANIC), 0xef };
 static const uint8_t reset[] = { 0xb0, I8042_RESET, 0xe6, I8042_PORT };
 static const uint8_t halt[] = { 0xf4, 0xeb, 0xfd };   /* 1: hlt; jmp 1b, interrupts off */
 static const uint8_t triple_fault[] = { 0x0f, 0x0b }; /* ud2; the IDT is all zero */
@@ -47,7 +47,7 @@ static const uint8_t count[] = { 0xfb,                               /* sti */
                                  0xc1, 0xe3, 6,                      /* shl $6, %ebx */
                                  0xff, 0x83, 0x00, 0x30, 0x00, 0x00, /* 1: incl 0x3000(%ebx) */
                                  0xeb, 0xf8 };                       /* jmp 1b */
-static const uint8_t ring[] = { OUT(ABI_DOORBELL_PORT),
+static const uint8_t ring[] = { OUT(ABI_HYPERCALL_PORT),
                                 0x89,
                                 0xd8, /* mov %ebx, %eax */
                                 0xef,

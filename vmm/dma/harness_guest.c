@@ -60,11 +60,11 @@ int harness_guest_checkpoint(void *owner, struct vcpu *vcpu, uint32_t frame)
     if (!err)
         err = recognise(guest);
     if (!err) {
-        guest->rung = true;
+        guest->reached = true;
         pthread_cond_broadcast(&guest->changed);
-        while (guest->rung && !guest->ending)
+        while (guest->reached && !guest->ending)
             pthread_cond_wait(&guest->changed, &guest->lock);
-        guest->rung = false;
+        guest->reached = false;
         record = memory_at(&guest->vm->memory, (uint64_t)frame * ABI_PAGE_BYTES,
                            sizeof(struct abi_checkpoint));
         if (guest->quit && record)
@@ -83,9 +83,9 @@ static bool machine_ended(const struct harness_guest *guest)
 }
 
 /* Waits until the program rings. With the lock. */
-static int wait_for_ring(struct harness_guest *guest, unsigned timeout_ms)
+static int wait_for_checkpoint(struct harness_guest *guest, unsigned timeout_ms)
 {
-    for (unsigned waited = 0; !guest->rung; waited += POLL_MS) {
+    for (unsigned waited = 0; !guest->reached; waited += POLL_MS) {
         struct timespec until;
 
         if (machine_ended(guest)) {
@@ -109,7 +109,7 @@ int harness_guest_wait_ready(struct harness_guest *guest, unsigned timeout_ms)
     int err;
 
     pthread_mutex_lock(&guest->lock);
-    err = wait_for_ring(guest, timeout_ms);
+    err = wait_for_checkpoint(guest, timeout_ms);
     pthread_mutex_unlock(&guest->lock);
     if (err == -ETIMEDOUT)
         snprintf(guest->failure, sizeof(guest->failure), "the guest did not come up within %u ms",
@@ -123,7 +123,7 @@ int harness_guest_post(struct harness_guest *guest, const struct abi_harness_com
     if (guest->failure[0] || n > ABI_HARNESS_COMMANDS)
         return guest->failure[0] ? -ESHUTDOWN : -E2BIG;
     pthread_mutex_lock(&guest->lock);
-    if (!guest->rung) {
+    if (!guest->reached) {
         pthread_mutex_unlock(&guest->lock);
         return -EBUSY;
     }
@@ -133,7 +133,7 @@ int harness_guest_post(struct harness_guest *guest, const struct abi_harness_com
     guest->page->flag = ABI_HARNESS_IDLE;
     guest->page->challenge = ++guest->challenge;
     guest->calls++;
-    guest->rung = false;
+    guest->reached = false;
     pthread_cond_broadcast(&guest->changed);
     pthread_mutex_unlock(&guest->lock);
     return 0;
@@ -147,7 +147,7 @@ int harness_guest_collect(struct harness_guest *guest, struct abi_harness_comman
     if (guest->failure[0])
         return -ESHUTDOWN;
     pthread_mutex_lock(&guest->lock);
-    err = wait_for_ring(guest, timeout_ms);
+    err = wait_for_checkpoint(guest, timeout_ms);
     if (!err && guest->page->answer != ABI_HARNESS_ANSWER(guest->challenge)) {
         snprintf(guest->failure, sizeof(guest->failure),
                  "the guest's program answers wrongly: expected 0x%llx, observed 0x%llx",

@@ -1,6 +1,6 @@
 /*
  * Calls from the test harness into its program in the guest (guest/abi/harness.h). Between calls
- * the world stands still, held by the checkpoint that the program rang.
+ * the world stands still, held by the checkpoint that the program reached its checkpoint.
  */
 #ifndef STRATA_DMA_HARNESS_GUEST_H
 #define STRATA_DMA_HARNESS_GUEST_H
@@ -19,9 +19,9 @@ struct harness_guest {
     struct vm *vm;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    bool rung;   /* the program waits in its checkpoint, the world is stopped */
-    bool ending; /* nobody waits in a checkpoint any more */
-    bool quit;   /* the program shall end */
+    bool reached; /* the program waits in its checkpoint, the world is stopped */
+    bool ending;  /* nobody waits in a checkpoint any more */
+    bool quit;    /* the program shall end */
     struct abi_checkpoint record;
     struct guest_view view;
     uint64_t root;            /* of the program's page tables */

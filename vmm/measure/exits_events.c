@@ -44,7 +44,7 @@ enum {
 };
 
 static const struct event events[EVENTS] = {
-    [EVENT_PIO] = { "pio", ABI_MEASURE_PIO, ABI_DOORBELL_PORT, THIS_VALUE, ABI_DOORBELL_MAGIC,
+    [EVENT_PIO] = { "pio", ABI_MEASURE_PIO, ABI_HYPERCALL_PORT, THIS_VALUE, ABI_HYPERCALL_MAGIC,
                     BARE_PIO, 1 },
     [EVENT_MMIO] = { "mmio", ABI_MEASURE_MMIO, 0, THIS_VALUE, VIRTIO_MAGIC, BARE_MMIO, 1 },
     [EVENT_CPUID] = { "cpuid", ABI_MEASURE_CPUID, 0, ANY_VALUE, 0, BARE_CPUID, ABI_MEASURE_CPUIDS },
@@ -220,12 +220,12 @@ static struct served count_served(struct exits *x)
 {
     static const char *const names[] = { "hypercalls" };
     const struct vcpu *vcpu = &x->session.vm.vcpus[0];
-    const struct doorbell *doorbell = &x->session.board.doorbell;
+    const struct hypercall_port *hypercall_port = &x->session.board.hypercall_port;
     struct served served = { .mmio = vcpu->exits[KVM_EXIT_MMIO],
                              .rdmsr = vcpu->exits[KVM_EXIT_X86_RDMSR] };
 
-    served.io = vcpu->exits[KVM_EXIT_IO] - atomic_load(&doorbell->rings) -
-                atomic_load(&doorbell->yields);
+    served.io = vcpu->exits[KVM_EXIT_IO] - atomic_load(&hypercall_port->rings) -
+                atomic_load(&hypercall_port->yields);
     stats_read(vcpu->fd, names, &served.hypercalls, 1);
     return served;
 }

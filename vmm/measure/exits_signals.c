@@ -189,11 +189,11 @@ static void *interrupt_running(void *arg)
     struct abi_measure_area *area = b->x->area;
 
     while (b->done < b->count) {
-        uint32_t before = look(&area->rung);
+        uint32_t before = look(&area->reached);
 
         rest(RUNNING_NS);
         b->stamp[b->done] = exits_clock();
-        if (signal_fd(b->x->irq_fd) || !wait_for(b, &area->rung, before, false))
+        if (signal_fd(b->x->irq_fd) || !wait_for(b, &area->reached, before, false))
             break;
         b->handler[b->done++] = __atomic_load_n(&area->stamp, __ATOMIC_ACQUIRE);
     }

@@ -53,7 +53,7 @@ static int recognise(struct session *session)
     return 0;
 }
 
-/* The program rang: the world rests until there is a command, or an end. */
+/* The program reached its checkpoint: the world rests until there is a command, or an end. */
 static int on_checkpoint(void *owner, struct vcpu *vcpu, uint32_t frame)
 {
     struct session *session = owner;
@@ -65,11 +65,11 @@ static int on_checkpoint(void *owner, struct vcpu *vcpu, uint32_t frame)
     if (!err)
         err = recognise(session);
     if (!err) {
-        session->rung = true;
+        session->reached = true;
         pthread_cond_broadcast(&session->changed);
-        while (session->rung && !session->ending)
+        while (session->reached && !session->ending)
             pthread_cond_wait(&session->changed, &session->lock);
-        session->rung = false;
+        session->reached = false;
     }
     pthread_mutex_unlock(&session->lock);
     vm_resume(&session->vm, vcpu);
@@ -84,9 +84,9 @@ static bool machine_ended(const struct session *session)
 }
 
 /* With the lock. */
-static int wait_for_ring(struct session *session)
+static int wait_for_checkpoint(struct session *session)
 {
-    for (unsigned waited = 0; !session->rung; waited += POLL_MS) {
+    for (unsigned waited = 0; !session->reached; waited += POLL_MS) {
         struct timespec until;
 
         if (machine_ended(session)) {
@@ -184,7 +184,7 @@ int session_open(struct session *session, const struct kvm_host *host,
         goto destroy_board;
     }
     pthread_mutex_lock(&session->lock);
-    err = wait_for_ring(session);
+    err = wait_for_checkpoint(session);
     pthread_mutex_unlock(&session->lock);
     if (!err)
         return 0;
@@ -218,9 +218,9 @@ int session_command(struct session *session, const struct abi_command *command,
     err = copy_shared_page(session, offsetof(struct abi_shared_page, command), NULL, command,
                            sizeof(*command));
     if (!err) {
-        session->rung = false;
+        session->reached = false;
         pthread_cond_broadcast(&session->changed);
-        err = wait_for_ring(session);
+        err = wait_for_checkpoint(session);
     }
     if (!err)
         err = copy_shared_page(session, offsetof(struct abi_shared_page, reply), reply, NULL,

@@ -43,8 +43,8 @@ struct session {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* Under the lock. */
-    bool rung;   /* the program waits for a command, the world at rest */
-    bool ending; /* nobody will order any more */
+    bool reached; /* the program waits for a command, the world at rest */
+    bool ending;  /* nobody will order any more */
     struct abi_checkpoint record;
     struct guest_view view;
     uint64_t root; /* of the program's page tables */

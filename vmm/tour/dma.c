@@ -263,7 +263,8 @@ static void told(struct tour_run *run, const struct abi_checkpoint *record,
     state->told = same;
 }
 
-/* How often a frame is mapped in the address spaces of the child that rang and its parent. */
+/* How often a frame is mapped in the address spaces of the child that reached its checkpoint and
+ * its parent. */
 struct count {
     uint64_t gpa, pages, found;
 };

@@ -28,11 +28,11 @@ static void take_memory_map(const struct tour_run *run, uint32_t step)
     const struct tour_memory_map *memory_map = &run->exercise->memory_map;
 
     if (run->host->memory_map && !run->control && step == memory_map->step &&
-        run->rung[step] == memory_map->ring)
+        run->reached[step] == memory_map->ring)
         run->host->memory_map(run->host->memory_map_owner, run);
 }
 
-/* The guest rang: stop the world, see whose checkpoint it is, look. */
+/* The guest reached its checkpoint: stop the world, see whose checkpoint it is, look. */
 static int on_checkpoint(void *owner, struct vcpu *vcpu, uint32_t frame)
 {
     struct tour_run *run = owner;
@@ -49,7 +49,7 @@ static int on_checkpoint(void *owner, struct vcpu *vcpu, uint32_t frame)
         err = -EINVAL;
     if (!err) {
         run->vcpu = vcpu;
-        run->rung[record.step]++;
+        run->reached[record.step]++;
         run->exercise->checkpoint(run, &record, &view);
         take_memory_map(run, record.step);
     }
@@ -75,8 +75,9 @@ static void check_end(struct tour_run *run, int waited, const struct vm_end *end
 static void check_steps(struct tour_run *run)
 {
     for (uint32_t step = 1; step < run->exercise->steps; step++)
-        expect_course(run, run->rung[step] > 0, "rung", run->rung[step] ? "rung" : "never rung",
-                      "checkpoint %" PRIu32, step);
+        expect_course(run, run->reached[step] > 0, "reached",
+                      run->reached[step] ? "reached" : "never reached", "checkpoint %" PRIu32,
+                      step);
 }
 
 /* The last lines the guest wrote, for people to see what went wrong. */

@@ -1,6 +1,6 @@
 /*
  * The tour: each exercise is a program of the bundled guest that sets something up
- * and rings checkpoints, and a host side here that stops the world at each of them
+ * and reaches checkpoints, and a host side here that stops the world at each of them
  * and finds out for itself whether it is so.
  *
  * A run of an exercise is a VM of its own, or several one after the other. A control is the same
@@ -54,7 +54,7 @@ struct tour_host {
     void *memory_map_owner;
 };
 
-/* The moment of an exercise that is worth a picture: the ring-th time that a step is rung. */
+/* The moment of an exercise that is worth a picture: the ring-th time that a step is reached. */
 struct tour_memory_map {
     uint32_t step; /* 0: none */
     uint64_t ring;
@@ -66,7 +66,7 @@ struct tour_exercise {
     const char *shows;  /* what a passed row has shown, for people */
     const char *breaks; /* what its control breaks */
     enum abi_exercise id;
-    uint32_t steps; /* steps 1 to steps - 1 must be rung, in one of the run's machines */
+    uint32_t steps; /* steps 1 to steps - 1 must be reached, in one of the run's machines */
     /* How many machines the run takes, 0 is 1, and what each has besides CPUs and memory. */
     unsigned machines;
     void (*machine)(const struct tour_run *run, struct vm_config *config); /* may be NULL */
@@ -97,10 +97,10 @@ struct tour_run {
     unsigned machine;    /* which of the exercise's machines runs, from 0 */
     struct vm *vm;       /* while it runs */
     struct board *board; /* its devices */
-    struct vcpu *vcpu;   /* the one that rang */
+    struct vcpu *vcpu;   /* the one that reached its checkpoint */
     void *state;         /* exercise->state_bytes, zero at first */
 
-    uint64_t rung[TOUR_STEPS_MAX]; /* how often each step was */
+    uint64_t reached[TOUR_STEPS_MAX]; /* how often each step was */
     size_t nchecks, nfigures;
     struct tour_check checks[TOUR_CHECKS_MAX];
     struct tour_figure figures[TOUR_FIGURES_MAX];

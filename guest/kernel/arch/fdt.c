@@ -123,9 +123,9 @@ static void property(const char *parent, const char *node, const char *name, con
             boot_info.serial_port = (uint16_t)be32(value + 4);
         else if (!strcmp(name, "interrupts") && bytes >= 4)
             boot_info.serial_gsi = be32(value);
-    } else if (starts(node, "doorbell@")) {
+    } else if (starts(node, "hypercall-port@")) {
         if (!strcmp(name, "reg") && bytes == 12)
-            boot_info.doorbell_port = (uint16_t)be32(value + 4);
+            boot_info.hypercall_port_number = (uint16_t)be32(value + 4);
     } else if ((*node == 'v' && starts(node, "virtio@")) ||
                (*node == 'd' && starts(node, "dma-probe@"))) {
         device_property(node, name, value, bytes);

@@ -23,7 +23,7 @@
 
 /* measure_trap.S knows these. */
 _Static_assert(offsetof(struct abi_measure_area, stamp) == 0, "AREA_STAMP");
-_Static_assert(offsetof(struct abi_measure_area, rung) == 8, "AREA_RUNG");
+_Static_assert(offsetof(struct abi_measure_area, reached) == 8, "AREA_RUNG");
 _Static_assert(VECTOR_MEASURE == ABI_MEASURE_VECTOR, "the host aims at it");
 
 extern const char measure_entry[], measure_echo[];
@@ -111,7 +111,7 @@ static struct cpu *other_cpu(void)
 
 static bool ipi(uint32_t i, struct cpu *to, uint8_t vector)
 {
-    uint32_t before = measure_area.rung;
+    uint32_t before = measure_area.reached;
 
     if (!wait_for(&to->idle, 1, true))
         return false;
@@ -120,7 +120,7 @@ static bool ipi(uint32_t i, struct cpu *to, uint8_t vector)
     lapic_send(to->apic_id, vector);
     if (vector == VECTOR_ECHO)
         __asm__ volatile("sti");
-    if (!wait_for(&measure_area.rung, before, false))
+    if (!wait_for(&measure_area.reached, before, false))
         return false;
     __asm__ volatile("cli");
     measure_area.end[i] = measure_area.stamp;
@@ -129,7 +129,7 @@ static bool ipi(uint32_t i, struct cpu *to, uint8_t vector)
 
 static bool timer(uint32_t i, uint64_t ahead, bool halt)
 {
-    uint32_t before = measure_area.rung;
+    uint32_t before = measure_area.reached;
     uint64_t deadline = rdtsc() + ahead;
 
     wrmsr(MSR_TSC_DEADLINE, deadline);
@@ -137,7 +137,7 @@ static bool timer(uint32_t i, uint64_t ahead, bool halt)
         measure_sleep();
     else
         __asm__ volatile("sti");
-    if (!wait_for(&measure_area.rung, before, false))
+    if (!wait_for(&measure_area.reached, before, false))
         return false;
     __asm__ volatile("cli");
     measure_area.begin[i] = deadline;
@@ -147,14 +147,14 @@ static bool timer(uint32_t i, uint64_t ahead, bool halt)
 
 static bool halt_until_kicked(uint32_t i)
 {
-    uint32_t before = measure_area.rung;
+    uint32_t before = measure_area.reached;
     uint64_t woken;
 
     measure_area.ready = i + 1;
     woken = measure_sleep();
     measure_area.begin[i] = measure_area.stamp;
     measure_area.end[i] = woken;
-    return measure_area.rung != before;
+    return measure_area.reached != before;
 }
 
 /* One event of an operation that just happens. False: this is none of them. */

@@ -303,8 +303,8 @@ static int64_t sys_checkpoint(struct process *p, const uint64_t *arg)
     };
     if (space_read(p, record.arg, arg[2], arg[3] * sizeof(uint64_t)))
         return -ABI_EFAULT;
-    if (boot_info.doorbell_port)
-        outl((uint16_t)(boot_info.doorbell_port + ABI_DOORBELL_CHECKPOINT),
+    if (boot_info.hypercall_port_number)
+        outl((uint16_t)(boot_info.hypercall_port_number + ABI_HYPERCALL_CHECKPOINT),
              (uint32_t)frame_of_image(&record));
     return record.reply;
 }
@@ -319,8 +319,8 @@ static int64_t sys_halt(struct process *p, const uint64_t *arg)
 {
     if (p->pub.pid != 1)
         return -ABI_EPERM;
-    if (boot_info.doorbell_port)
-        outl((uint16_t)(boot_info.doorbell_port + ABI_DOORBELL_EXIT), (uint32_t)arg[0]);
+    if (boot_info.hypercall_port_number)
+        outl((uint16_t)(boot_info.hypercall_port_number + ABI_HYPERCALL_EXIT), (uint32_t)arg[0]);
     /* Elsewhere: QEMU's isa-debug-exit if it is there, then the keyboard controller. */
     outl(0xf4, (uint32_t)arg[0]);
     outb(0x64, 0xfe);
