@@ -134,28 +134,27 @@ struct dumped {
 static struct dumped *dump;
 static size_t ndumped;
 
-static void dump_table(uint64_t table, unsigned level, uint64_t va, bool writable, bool user,
-                       bool nx, unsigned nlevels)
+/* `above` is where the table's range begins, and what the entries that lead to it allow. */
+static void dump_table(uint64_t table, unsigned level, unsigned nlevels, const struct dumped *above)
 {
     for (uint64_t i = 0; i < 512; i++) {
         uint64_t entry = *entry_at(table, i);
-        uint64_t at = va + (i << (12 + 9 * (level - 1)));
-        bool w = writable && entry & 2, u = user && entry & 4, x = nx || entry >> 63;
+        unsigned shift = 12 + 9 * (level - 1);
+        struct dumped here = { .va = above->va + (i << shift),
+                               .gpa = entry & 0x000ffffffffff000ull & ~((1ull << shift) - 1),
+                               .bytes = 1ull << shift,
+                               .writable = above->writable && entry & 2,
+                               .user = above->user && entry & 4,
+                               .nx = above->nx || entry >> 63 };
 
         if (level == nlevels && i >= 256)
-            at |= ~0ull << (12 + 9 * nlevels);
+            here.va |= ~0ull << (12 + 9 * nlevels);
         if (!(entry & 1))
             continue;
         if (level == 1 || entry & 0x80)
-            dump[ndumped++] = (struct dumped){ .va = at,
-                                               .gpa = entry & 0x000ffffffffff000ull &
-                                                      ~((1ull << (12 + 9 * (level - 1))) - 1),
-                                               .bytes = 1ull << (12 + 9 * (level - 1)),
-                                               .writable = w,
-                                               .user = u,
-                                               .nx = x };
+            dump[ndumped++] = here;
         else
-            dump_table(entry & 0x000ffffffffff000ull, level - 1, at, w, u, x, nlevels);
+            dump_table(entry & 0x000ffffffffff000ull, level - 1, nlevels, &here);
     }
 }
 
@@ -192,7 +191,7 @@ static uint64_t random_tables(unsigned nlevels, unsigned seed)
         map_at(root, nlevels, cluster + random_bits() % (4 * MIB), level,
                (gpa & ~((1ull << (12 + 9 * (level - 1))) - 1)) | flags);
     }
-    dump_table(root, nlevels, 0, true, true, false, nlevels);
+    dump_table(root, nlevels, nlevels, &(struct dumped){ .writable = true, .user = true });
     ck_assert_uint_gt(ndumped, 1000);
     return root;
 }

@@ -27,7 +27,9 @@
 struct fake {
     uint64_t base;
     uint64_t npages;
-    uint64_t used;     /* pages handed out by new_table() */
+    uint64_t used; /* pages handed out by new_table() */
+    /* Set by map(): the tables that the last one used, by level. */
+    uint64_t table[PAGING_LEVELS_MAX + 1];
     uint64_t *entry;   /* npages * 512 */
     uint64_t reads;    /* calls of read_fake() */
     uint32_t *read_at; /* the same for each entry */
@@ -84,11 +86,13 @@ static uint64_t *entry_of(struct fake *m, uint64_t table, uint64_t va, unsigned 
 
 /*
  * Map va by an entry at leaf_level that is `leaf` as it stands, making tables as
- * needed. Returns the GPAs of the tables used, table[level], root included.
+ * needed. m->table[level] are the GPAs of the tables used, root included.
  */
 static void map(struct fake *m, uint64_t root, unsigned levels, uint64_t va, unsigned leaf_level,
-                uint64_t leaf, uint64_t table[PAGING_LEVELS_MAX + 1])
+                uint64_t leaf)
 {
+    uint64_t *table = m->table;
+
     table[levels] = root;
     for (unsigned level = levels; level > leaf_level; level--) {
         uint64_t *e = entry_of(m, table[level], va, level);
@@ -122,13 +126,13 @@ START_TEST(test_rights)
 {
     unsigned leaf_bits = _i % 8, leaf_level = 1 + _i / 8 % 3, f = _i / 24;
     unsigned levels = formats[f].levels, above = levels - leaf_level;
-    uint64_t va = 0x123456789abcull, bytes = size_of[leaf_level], table[PAGING_LEVELS_MAX + 1];
+    uint64_t va = 0x123456789abcull, bytes = size_of[leaf_level];
     uint64_t frame = 0x7c0000000ull;
     struct fake m = fake_new(0x40000, 8);
     struct paging_reader reader = { .read = read_fake, .owner = &m };
     static const uint64_t bit[3] = { PAGING_W, PAGING_U, PAGING_NX };
 
-    map(&m, new_table(&m), levels, va, leaf_level, 0, table);
+    map(&m, new_table(&m), levels, va, leaf_level, 0);
 
     for (unsigned combination = 0; combination < 1u << 3 * above; combination++) {
         bool all_w = true, all_u = true, any_nx = false;
@@ -137,9 +141,9 @@ START_TEST(test_rights)
         for (unsigned level = levels; level >= leaf_level; level--) {
             unsigned bits = level == leaf_level ? leaf_bits
                                                 : combination >> 3 * (level - leaf_level - 1) & 7;
-            uint64_t *e = entry_of(&m, table[level], va, level);
+            uint64_t *e = entry_of(&m, m.table[level], va, level);
 
-            *e = PAGING_P | (level == leaf_level ? frame : table[level - 1]);
+            *e = PAGING_P | (level == leaf_level ? frame : m.table[level - 1]);
             if (level == leaf_level && level > 1)
                 *e |= PAGING_PS;
             for (unsigned b = 0; b < 3; b++)
@@ -150,7 +154,7 @@ START_TEST(test_rights)
             any_nx |= bits >> 2 & 1;
         }
 
-        int ret = paging_walk(formats[f].format, &reader, table[levels], va, &walk);
+        int ret = paging_walk(formats[f].format, &reader, m.table[levels], va, &walk);
 
         if (any_nx && !formats[f].nx) {
             ck_assert_int_eq(ret, -EFAULT);
@@ -173,9 +177,9 @@ START_TEST(test_rights)
             unsigned level = levels - i;
 
             ck_assert_uint_eq(walk.step[i].level, level);
-            ck_assert_uint_eq(walk.step[i].table, table[level]);
+            ck_assert_uint_eq(walk.step[i].table, m.table[level]);
             ck_assert_uint_eq(walk.step[i].index, va >> (12 + 9 * (level - 1)) & 511);
-            ck_assert_uint_eq(walk.step[i].entry, *entry_of(&m, table[level], va, level));
+            ck_assert_uint_eq(walk.step[i].entry, *entry_of(&m, m.table[level], va, level));
         }
     }
     fake_free(&m);
@@ -206,7 +210,7 @@ static const struct {
 START_TEST(test_each_bit)
 {
     unsigned k = _i % 7, f = _i / 7, levels = formats[f].levels, level = kinds[k].level;
-    uint64_t va = 0xffffffffc0801000ull, table[PAGING_LEVELS_MAX + 1];
+    uint64_t va = 0xffffffffc0801000ull;
     unsigned leaf_level = kinds[k].leaf ? level : 1;
 
     if (level > levels)
@@ -217,9 +221,9 @@ START_TEST(test_each_bit)
     struct paging_walk walk;
 
     new_table(&m); /* so that 0 is no table */
-    map(&m, new_table(&m), levels, va, leaf_level, RWX | (leaf_level > 1 ? PAGING_PS : 0), table);
+    map(&m, new_table(&m), levels, va, leaf_level, RWX | (leaf_level > 1 ? PAGING_PS : 0));
 
-    uint64_t *entry = entry_of(&m, table[level], va, level), good = *entry;
+    uint64_t *entry = entry_of(&m, m.table[level], va, level), good = *entry;
 
     for (unsigned bit = 1; bit < 64; bit++) {
         uint64_t reserved = kinds[k].reserved | (formats[f].nx ? 0 : PAGING_NX);
@@ -228,7 +232,7 @@ START_TEST(test_each_bit)
         if (bit == 7 && (level == 2 || level == 3))
             continue;
         *entry = good ^ 1ull << bit;
-        int ret = paging_walk(formats[f].format, &reader, table[levels], va, &walk);
+        int ret = paging_walk(formats[f].format, &reader, m.table[levels], va, &walk);
 
         if (reserved >> bit & 1) {
             ck_assert_msg(walk.status == PAGING_RESERVED && walk.level == level,
@@ -253,12 +257,12 @@ START_TEST(test_each_bit)
     }
 
     *entry = good & ~PAGING_P;
-    ck_assert_int_eq(paging_walk(formats[f].format, &reader, table[levels], va, &walk), -EFAULT);
+    ck_assert_int_eq(paging_walk(formats[f].format, &reader, m.table[levels], va, &walk), -EFAULT);
     ck_assert_int_eq(walk.status, PAGING_NOT_PRESENT);
     ck_assert_uint_eq(walk.level, level);
     /* Nothing else counts in an entry that is not present. */
     *entry = ~PAGING_P;
-    paging_walk(formats[f].format, &reader, table[levels], va, &walk);
+    paging_walk(formats[f].format, &reader, m.table[levels], va, &walk);
     ck_assert_int_eq(walk.status, PAGING_NOT_PRESENT);
     fake_free(&m);
 }
@@ -268,14 +272,13 @@ END_TEST
 START_TEST(test_offsets)
 {
     unsigned leaf_level = 1 + _i % 3;
-    uint64_t bytes = size_of[leaf_level], table[PAGING_LEVELS_MAX + 1];
+    uint64_t bytes = size_of[leaf_level];
     struct fake m = fake_new(8 * GIB, 16);
     struct paging_reader reader = { .read = read_fake, .owner = &m };
     uint64_t root = new_table(&m), pat = leaf_level > 1 ? 1ull << 12 : PAGING_PS;
     uint64_t frame = 0x000fffffc0000000ull - bytes;
 
-    map(&m, root, 4, 4 * GIB, leaf_level, frame | pat | RWX | (leaf_level > 1 ? PAGING_PS : 0),
-        table);
+    map(&m, root, 4, 4 * GIB, leaf_level, frame | pat | RWX | (leaf_level > 1 ? PAGING_PS : 0));
     for (uint64_t offset = 0; offset < bytes; offset += bytes / 4 - 1) {
         struct paging_walk walk;
 
@@ -332,32 +335,32 @@ END_TEST
 /* What the CPU lacks: address bits, 1G pages. */
 START_TEST(test_cpu_limits)
 {
-    uint64_t va = 0x12340000000ull, table[PAGING_LEVELS_MAX + 1];
+    uint64_t va = 0x12340000000ull;
     struct fake m = fake_new(0x1000, 8);
     struct paging_reader reader = { .read = read_fake, .owner = &m };
     struct paging_walk walk;
     uint64_t root = new_table(&m);
 
-    map(&m, root, 4, va, 1, RWX | 1ull << 40, table);
+    map(&m, root, 4, va, 1, RWX | 1ull << 40);
     for (reader.phys_bits = 36; reader.phys_bits <= 52; reader.phys_bits++) {
         paging_walk(&paging_x86_4level, &reader, root, va, &walk);
         ck_assert_int_eq(walk.status, reader.phys_bits > 40 ? PAGING_MAPPED : PAGING_RESERVED);
         ck_assert_uint_eq(walk.level, 1);
     }
     reader.phys_bits = 40;
-    *entry_of(&m, table[3], va, 3) |= 1ull << 45;
+    *entry_of(&m, m.table[3], va, 3) |= 1ull << 45;
     paging_walk(&paging_x86_4level, &reader, root, va, &walk);
     ck_assert_int_eq(walk.status, PAGING_RESERVED);
     ck_assert_uint_eq(walk.level, 3);
 
-    *entry_of(&m, table[4], va, 4) |= 1ull << 51;
+    *entry_of(&m, m.table[4], va, 4) |= 1ull << 51;
     paging_walk(&paging_x86_4level, &reader, root, va, &walk);
     ck_assert_int_eq(walk.status, PAGING_RESERVED);
     ck_assert_uint_eq(walk.level, 4);
-    *entry_of(&m, table[4], va, 4) &= ~(1ull << 51);
+    *entry_of(&m, m.table[4], va, 4) &= ~(1ull << 51);
 
     reader.phys_bits = 0;
-    *entry_of(&m, table[3], va, 3) = RWX | PAGING_PS;
+    *entry_of(&m, m.table[3], va, 3) = RWX | PAGING_PS;
     ck_assert_int_eq(paging_walk(&paging_x86_4level, &reader, root, va, &walk), 0);
     reader.leaf_bytes_max = 2 * MIB;
     ck_assert_int_eq(paging_walk(&paging_x86_4level, &reader, root, va, &walk), -EFAULT);
@@ -372,10 +375,10 @@ START_TEST(test_root_bits)
 {
     struct fake m = fake_new(0x1000, 8);
     struct paging_reader reader = { .read = read_fake, .owner = &m };
-    uint64_t root = new_table(&m), table[PAGING_LEVELS_MAX + 1];
+    uint64_t root = new_table(&m);
     struct paging_walk walk;
 
-    map(&m, root, 4, 0x5000, 1, RWX | 0x7000, table);
+    map(&m, root, 4, 0x5000, 1, RWX | 0x7000);
     ck_assert_int_eq(
         paging_walk(&paging_x86_4level, &reader, root | 0xfff | 1ull << 63, 0x5123, &walk), 0);
     ck_assert_uint_eq(walk.gpa, 0x7123);
@@ -445,13 +448,13 @@ START_TEST(test_reads_once)
 {
     struct fake m = fake_new(0x40000, 16);
     struct paging_reader reader = { .read = read_fake, .owner = &m };
-    uint64_t root = new_table(&m), leaves = 0, table[PAGING_LEVELS_MAX + 1];
+    uint64_t root = new_table(&m), leaves = 0;
     struct paging_visitor visitor = { .owner = &leaves, .leaf = count_leaf };
     struct paging_walk walk;
 
-    map(&m, root, 4, 0, 1, RWX, table);
-    map(&m, root, 4, 2 * MIB, 2, RWX | PAGING_PS, table);
-    map(&m, root, 4, 0xffffffff80000000, 1, RWX, table);
+    map(&m, root, 4, 0, 1, RWX);
+    map(&m, root, 4, 2 * MIB, 2, RWX | PAGING_PS);
+    map(&m, root, 4, 0xffffffff80000000, 1, RWX);
 
     ck_assert_int_eq(paging_walk(&paging_x86_4level, &reader, root, 0x10, &walk), 0);
     ck_assert_uint_eq(m.reads, 4);
@@ -623,19 +626,19 @@ START_TEST(test_each_visits)
 {
     struct fake m = fake_new(0x100000, 32);
     struct paging_reader reader = { .read = read_fake, .owner = &m };
-    uint64_t root = new_table(&m), table[PAGING_LEVELS_MAX + 1];
+    uint64_t root = new_table(&m);
     struct list *list = calloc(1, sizeof(*list));
     struct paging_visitor visitor = {
         .owner = list, .leaf = append_leaf, .table = append_table, .broken = append_broken
     };
 
     ck_assert(list);
-    map(&m, root, 4, 0x1000, 1, RWX | 0x1000, table);
-    map(&m, root, 4, 0x3000, 1, RWX | 0x2000, table);
-    map(&m, root, 4, 4 * MIB, 2, RWX | PAGING_PS, table);
-    map(&m, root, 4, 0xffff800000000000, 3, RWX | PAGING_PS | GIB, table);
-    map(&m, root, 4, 0xffffffffffffe000, 1, RWX | 0x4000, table);
-    map(&m, root, 4, 0xfffffffffffff000, 1, RWX | 1ull << 51, table);
+    map(&m, root, 4, 0x1000, 1, RWX | 0x1000);
+    map(&m, root, 4, 0x3000, 1, RWX | 0x2000);
+    map(&m, root, 4, 4 * MIB, 2, RWX | PAGING_PS);
+    map(&m, root, 4, 0xffff800000000000, 3, RWX | PAGING_PS | GIB);
+    map(&m, root, 4, 0xffffffffffffe000, 1, RWX | 0x4000);
+    map(&m, root, 4, 0xfffffffffffff000, 1, RWX | 1ull << 51);
     reader.phys_bits = 46;
 
     ck_assert_int_eq(
@@ -709,11 +712,11 @@ START_TEST(test_fault_codes)
 {
     struct fake m = fake_new(0x100000, 8);
     struct paging_reader reader = { .read = read_fake, .owner = &m, .phys_bits = 46 };
-    uint64_t root = new_table(&m), table[PAGING_LEVELS_MAX + 1];
+    uint64_t root = new_table(&m);
     struct paging_walk walk;
 
     for (unsigned i = 0; i < sizeof(fault_rows) / sizeof(fault_rows[0]); i++) {
-        map(&m, root, 4, 0x1000, 1, fault_rows[i].flags | 0x5000, table);
+        map(&m, root, 4, 0x1000, 1, fault_rows[i].flags | 0x5000);
         for (unsigned a = 0; a < 7; a++) {
             paging_walk(&paging_x86_4level, &reader, root, 0x1000, &walk);
             uint32_t code = paging_fault_code(&walk, accesses[a].access, accesses[a].user,
@@ -724,11 +727,11 @@ START_TEST(test_fault_codes)
         }
     }
     /* User mode cannot switch write protection off. */
-    map(&m, root, 4, 0x1000, 1, PAGING_P | PAGING_U, table);
+    map(&m, root, 4, 0x1000, 1, PAGING_P | PAGING_U);
     paging_walk(&paging_x86_4level, &reader, root, 0x1000, &walk);
     ck_assert_uint_eq(paging_fault_code(&walk, PAGING_WRITE, true, false), 0x07);
     /* Without NX there is no instruction bit. */
-    map(&m, root, 4, 0x1000, 1, PAGING_P, table);
+    map(&m, root, 4, 0x1000, 1, PAGING_P);
     paging_walk(&paging_x86_4level_no_nx, &reader, root, 0x1000, &walk);
     ck_assert_uint_eq(paging_fault_code(&walk, PAGING_FETCH, true, true), 0x05);
     /* Not page faults. */

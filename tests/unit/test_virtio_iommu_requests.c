@@ -927,28 +927,18 @@ START_TEST(probe_needs_its_feature)
 }
 END_TEST
 
-Suite *virtio_iommu_requests_suite(void)
+static TCase *add_case(Suite *suite, const char *name)
 {
-    Suite *suite = suite_create("virtio_iommu_requests");
-    TCase *all = tcase_create("all"), *attach = tcase_create("attach"),
-          *detach = tcase_create("detach"), *map = tcase_create("map"),
-          *unmap = tcase_create("unmap"), *probe = tcase_create("probe");
-    TCase *cases[] = { all, attach, detach, map, unmap, probe };
+    TCase *tcase = tcase_create(name);
 
-    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        tcase_add_checked_fixture(cases[i], setup, teardown);
-        suite_add_tcase(suite, cases[i]);
-    }
-    tcase_add_test(all, success_is_status_ok);
-    tcase_add_loop_test(all, unknown_type_is_not_written_and_used_length_is_0, 0,
-                        sizeof(unknown_types));
-    tcase_add_loop_test(all, request_without_room_for_a_tail_is_not_written, 0, 4);
-    tcase_add_test(all, request_too_short_for_its_type_is_not_carried_out);
-    tcase_add_test(all, head_reserved_is_ignored);
-    tcase_add_test(all, tail_reserved_is_zero);
-    tcase_add_loop_test(all, framing_is_free, 2, 21);
-    tcase_add_test(all, requests_are_carried_out_when_the_unit_settles);
-    tcase_add_test(all, map_and_unmap_need_their_feature);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    suite_add_tcase(suite, tcase);
+    return tcase;
+}
+
+static void add_domains(Suite *suite)
+{
+    TCase *attach = add_case(suite, "attach"), *detach = add_case(suite, "detach");
 
     tcase_add_test(attach, attach_reserved_nonzero_is_inval);
     tcase_add_test(attach, attach_unknown_flag_is_inval);
@@ -970,6 +960,11 @@ Suite *virtio_iommu_requests_suite(void)
     tcase_add_test(detach, detach_from_another_domain_is_inval);
     tcase_add_test(detach, detach_ends_access);
     tcase_add_test(detach, detach_of_the_last_endpoint_ends_the_domain);
+}
+
+static void add_mappings(Suite *suite)
+{
+    TCase *map = add_case(suite, "map"), *unmap = add_case(suite, "unmap");
 
     tcase_add_test(map, map_misaligned_is_range);
     tcase_add_test(map, map_overlap_is_inval);
@@ -997,6 +992,11 @@ Suite *virtio_iommu_requests_suite(void)
     tcase_add_test(unmap, unmap_that_splits_is_range_and_removes_nothing);
     tcase_add_test(unmap, unmap_that_splits_a_large_mapping_is_range);
     tcase_add_test(unmap, unmap_of_one_of_two_neighbours_is_no_split);
+}
+
+static void add_probe(Suite *suite)
+{
+    TCase *probe = add_case(suite, "probe");
 
     tcase_add_test(probe, probe_size_holds_all_properties);
     tcase_add_test(probe, probe_reserved_is_ignored);
@@ -1010,5 +1010,25 @@ Suite *virtio_iommu_requests_suite(void)
     tcase_add_test(probe, probe_regions_do_not_overlap);
     tcase_add_test(probe, access_to_a_reserved_region_affects_nobody);
     tcase_add_test(probe, probe_needs_its_feature);
+}
+
+Suite *virtio_iommu_requests_suite(void)
+{
+    Suite *suite = suite_create("virtio_iommu_requests");
+    TCase *all = add_case(suite, "all");
+
+    tcase_add_test(all, success_is_status_ok);
+    tcase_add_loop_test(all, unknown_type_is_not_written_and_used_length_is_0, 0,
+                        sizeof(unknown_types));
+    tcase_add_loop_test(all, request_without_room_for_a_tail_is_not_written, 0, 4);
+    tcase_add_test(all, request_too_short_for_its_type_is_not_carried_out);
+    tcase_add_test(all, head_reserved_is_ignored);
+    tcase_add_test(all, tail_reserved_is_zero);
+    tcase_add_loop_test(all, framing_is_free, 2, 21);
+    tcase_add_test(all, requests_are_carried_out_when_the_unit_settles);
+    tcase_add_test(all, map_and_unmap_need_their_feature);
+    add_domains(suite);
+    add_mappings(suite);
+    add_probe(suite);
     return suite;
 }

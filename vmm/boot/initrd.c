@@ -7,42 +7,51 @@
 
 #include "vmm/boot/image.h"
 
-static uint64_t page_up(uint64_t gpa)
+/* What is loaded, and to which end of its room. */
+struct initrd_kind {
+    const char *what;
+    bool at_end;
+};
+
+static const struct initrd_kind initrd_kind = { .what = "initrd", .at_end = true };
+static const struct initrd_kind module_kind = { .what = "module", .at_end = false };
+
+static uint64_t initrd_page_up(uint64_t gpa)
 {
     return (gpa + MEMORY_PAGE_BYTES - 1) & ~(MEMORY_PAGE_BYTES - 1);
 }
 
-static int place(const struct memory *memory, const struct image *image, const char *what,
-                 const struct initrd_room *room, bool at_end, uint64_t *gpa,
-                 struct boot_error *error)
+static int initrd_place(const struct memory *memory, const struct image *image,
+                        const struct initrd_kind *kind, const struct initrd_room *room,
+                        uint64_t *gpa, struct boot_error *error)
 {
     uint64_t low_end = memory_low_end(memory);
     uint64_t end = room->end < low_end ? room->end : low_end;
-    uint64_t start = page_up(room->start);
+    uint64_t start = initrd_page_up(room->start);
 
     if (start < room->start || start > end || image->size > end - start)
         return boot_fail(error, -ENOSPC,
                          "%s: the %s of %" PRIu64 " bytes does not fit between the kernel's end "
                          "0x%" PRIx64 " and %s 0x%" PRIx64 "; %s",
-                         image->name, what, image->size, room->start,
+                         image->name, kind->what, image->size, room->start,
                          end < low_end ? room->limit : "the end of low memory", end,
                          end < low_end ? "take a smaller one" : "give more with --memory");
     /* The room is at least a page at a page's address: rounding down stays inside. */
-    *gpa = at_end ? (end - image->size) & ~(MEMORY_PAGE_BYTES - 1) : start;
+    *gpa = kind->at_end ? (end - image->size) & ~(MEMORY_PAGE_BYTES - 1) : start;
     return 0;
 }
 
-static int load(struct memory *memory, const char *path, const char *what,
-                const struct initrd_room *room, bool at_end, struct initrd *out,
-                struct boot_error *error)
+static int initrd_load_kind(struct memory *memory, const char *path, const struct initrd_kind *kind,
+                            const struct initrd_room *room, struct initrd *out,
+                            struct boot_error *error)
 {
     struct image image;
     void *to;
-    int err = image_open(&image, path, what, error);
+    int err = image_open(&image, path, kind->what, error);
 
     if (err)
         return err;
-    err = place(memory, &image, what, room, at_end, &out->gpa, error);
+    err = initrd_place(memory, &image, kind, room, &out->gpa, error);
     if (err)
         goto close_image;
     out->bytes = image.size;
@@ -52,10 +61,10 @@ static int load(struct memory *memory, const char *path, const char *what,
         boot_fail(error, err,
                   "%s: the %s got shorter than %" PRIu64 " bytes while it was read; start again "
                   "when it is complete",
-                  path, what, image.size);
+                  path, kind->what, image.size);
     else if (err)
-        boot_fail(error, err, "%s: cannot read the %s: %s; see to the file or its disk", path, what,
-                  strerror(-err));
+        boot_fail(error, err, "%s: cannot read the %s: %s; see to the file or its disk", path,
+                  kind->what, strerror(-err));
 
 close_image:
     image_close(&image);
@@ -65,11 +74,11 @@ close_image:
 int initrd_load(struct memory *memory, const char *path, const struct initrd_room *room,
                 struct initrd *out, struct boot_error *error)
 {
-    return load(memory, path, "initrd", room, true, out, error);
+    return initrd_load_kind(memory, path, &initrd_kind, room, out, error);
 }
 
 int initrd_load_module(struct memory *memory, const char *path, const struct initrd_room *room,
                        struct initrd *out, struct boot_error *error)
 {
-    return load(memory, path, "module", room, false, out, error);
+    return initrd_load_kind(memory, path, &module_kind, room, out, error);
 }

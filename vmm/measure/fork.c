@@ -14,12 +14,15 @@
 static const char *const cost_names[FORK_COSTS] = { "share", "allocate", "copy", "copy-on-write",
                                                     "fork-that-copies" };
 
-static void median_value(struct measure_run *run, double *values, unsigned n, double scale,
-                         const char *name, const char *side, const char *what)
+/* The median of one number for each batch, in ticks. */
+static void fork_median(struct measure_run *run, const struct fork_side *side, double *batches,
+                        const char *group, const char *name)
 {
-    double low, high, median = measure_median(values, n, &low, &high);
+    double low, high, median = measure_median(batches, side->batches, &low, &high);
 
-    measure_value(run, median * scale, low * scale, high * scale, n, name, side, what);
+    measure_value(run, median * side->ns_per_tick, low * side->ns_per_tick,
+                  high * side->ns_per_tick, side->batches, "fork/%s/%s/%s/ns", side->name, group,
+                  name);
 }
 
 struct crossing {
@@ -155,7 +158,6 @@ static void report_way(struct measure_run *run, const struct fork_side *side, en
 static void report(struct measure_run *run, struct fork_side *side)
 {
     static const char *const totals[FORK_WAYS] = { "cow", "copied", "eager-fork" };
-    double ns = side->ns_per_tick;
 
     measure_count(run, side->pages, "fork/%s/pages", side->name);
     report_way(run, side, FORK_WAY_COPIED);
@@ -166,20 +168,15 @@ static void report(struct measure_run *run, struct fork_side *side)
                             "fork/%s/eager-fork/crossover/share", side->name);
     for (unsigned i = 0; i < FORK_COSTS; i++) {
         if (i != FORK_COST_EAGER || side->eager)
-            median_value(run, side->cost[i], side->batches, ns, "fork/%s/page/%s/ns", side->name,
-                         cost_names[i]);
+            fork_median(run, side, side->cost[i], "page", cost_names[i]);
     }
     for (unsigned step = 0; step <= side->steps; step++) {
         char name[32];
 
         snprintf(name, sizeof(name), "written-%u", 100 * step / side->steps);
         for (enum fork_way way = 0; way < FORK_WAYS; way++) {
-            char path[64];
-
-            if (way == FORK_WAY_EAGER && !side->eager)
-                continue;
-            snprintf(path, sizeof(path), "fork/%%s/%%s/%s/ns", totals[way]);
-            median_value(run, side->total[way][step], side->batches, ns, path, side->name, name);
+            if (way != FORK_WAY_EAGER || side->eager)
+                fork_median(run, side, side->total[way][step], name, totals[way]);
         }
     }
 }

@@ -144,9 +144,14 @@ static void append_packed(struct chain_series *to, const struct chain_series *fr
         to->packed[to->n++] = from->packed[i];
 }
 
+/* How many times as long a walk takes in the guest as here, and the ends of its interval. */
+struct walks_ratio {
+    double median, low, high;
+};
+
 /* Batches by turns, in the guest and here. Returns 0 or -errno. */
 static int take_turns(struct walks *w, const struct chain_place *guest, unsigned native,
-                      unsigned size, double *ratio, double *low, double *high)
+                      unsigned size, struct walks_ratio *ratio)
 {
     struct chain_series *here = &w->native_series[native][size];
     uint64_t bytes = w->size[size], seed = w->run->seed + size;
@@ -169,7 +174,7 @@ static int take_turns(struct walks *w, const struct chain_place *guest, unsigned
     n = here->n - before < w->series.n ? here->n - before : w->series.n;
     for (size_t i = 0; i < n; i++)
         ratios[i] = w->series.spread[i] / here->spread[before + i];
-    *ratio = n ? measure_median(ratios, n, low, high) : NAN;
+    ratio->median = n ? measure_median(ratios, n, &ratio->low, &ratio->high) : NAN;
     append_packed(&w->control[size], &w->series);
     return 0;
 }
@@ -200,21 +205,21 @@ static int measure_page(struct walks *w, const struct chain_place *guest,
         result->references = range.most;
     }
     for (size = 0; size < w->nsizes && w->size[size] <= guest->bytes; size++) {
-        double ratio;
+        struct walks_ratio ratio;
 
         size_short(w->size[size], name);
         snprintf(doing, sizeof(doing), "guest %s on host %s, %s", backing_guest_name(page),
                  backing_name(backing), name);
         measure_progress(w->run, w->done++ / w->all, doing);
-        err = take_turns(w, guest, native, size, &ratio, &low, &high);
+        err = take_turns(w, guest, native, size, &ratio);
         if (err)
             return failed(w, guest->session, doing, err);
         say_times(w->run, &w->series, path, w->size[size]);
-        measure_value(w->run, ratio, low, high, w->series.n, "%s/%s/vm-vs-native/ratio", path,
-                      name);
+        measure_value(w->run, ratio.median, ratio.low, ratio.high, w->series.n,
+                      "%s/%s/vm-vs-native/ratio", path, name);
         walk[size] = median_walk(&w->series, &low, &high);
         result->measured = true;
-        result->ratio = ratio;
+        result->ratio = ratio.median;
         result->walk_ns = walk[size];
         result->native_walk_ns = median_walk(&w->native_series[native][size], &native_low,
                                              &native_high);

@@ -136,17 +136,22 @@ struct mapped {
     uint64_t writable;
 };
 
+/* Pages of the mapping at va: those that are to be there. */
+struct wanted {
+    uint64_t root, va, first, n;
+};
+
 static struct mapped look_at_pages(struct tour_run *run, const struct guest_view *view,
-                                   uint64_t root, uint64_t va, uint64_t first, uint64_t n)
+                                   const struct wanted *wanted)
 {
     struct mapped mapped = { 0 };
 
     for (uint64_t page = 0; page < ABI_DEMAND_PAGES; page++) {
         struct paging_walk walk;
 
-        if (guest_walk(view, root, va + page * ABI_PAGE_BYTES, &walk))
+        if (guest_walk(view, wanted->root, wanted->va + page * ABI_PAGE_BYTES, &walk))
             continue;
-        *(page >= first && page < first + n ? &mapped.wanted : &mapped.others) += 1;
+        *(page - wanted->first < wanted->n ? &mapped.wanted : &mapped.others) += 1;
         mapped.right += is_as_file(run->state, view, walk.leaf.gpa, page);
         mapped.cached += guest_frame(view, walk.leaf.gpa).refs == 2;
         mapped.writable += walk.leaf.writable;
@@ -154,15 +159,18 @@ static struct mapped look_at_pages(struct tour_run *run, const struct guest_view
     return mapped;
 }
 
-static void expect_pages(struct tour_run *run, const struct guest_view *view, uint64_t root,
-                         uint64_t va, uint64_t first, uint64_t n, const char *when)
+static void expect_pages(struct tour_run *run, const struct guest_view *view,
+                         const struct wanted *wanted, const char *when)
 {
-    struct mapped mapped = look_at_pages(run, view, root, va, first, n);
+    struct mapped mapped = look_at_pages(run, view, wanted);
 
-    expect_equal(run, n, mapped.wanted, "%s: pages mapped, of those touched or locked", when);
+    expect_equal(run, wanted->n, mapped.wanted, "%s: pages mapped, of those touched or locked",
+                 when);
     expect_equal(run, 0, mapped.others, "%s: pages mapped, of all others", when);
-    expect_equal(run, n, mapped.right, "%s: mapped pages that hold what the file has there", when);
-    expect_equal(run, n, mapped.cached, "%s: held by the mapping and the page cache alone", when);
+    expect_equal(run, wanted->n, mapped.right, "%s: mapped pages that hold what the file has there",
+                 when);
+    expect_equal(run, wanted->n, mapped.cached, "%s: held by the mapping and the page cache alone",
+                 when);
     expect_equal(run, 0, mapped.writable, "%s: mapped writable", when);
 }
 
@@ -259,7 +267,7 @@ static void mapped_only(struct tour_run *run, const struct guest_view *view,
     expect_equal(run, state->process.vsz_bytes + ABI_DEMAND_BYTES, now->vsz_bytes,
                  "mapped: the program's VSZ");
     expect_equal(run, 0, counts->reads, "mapped: requests of the disk");
-    expect_pages(run, view, now->root, arg[ABI_DEMAND_VA], 0, 0, "mapped");
+    expect_pages(run, view, &(struct wanted){ now->root, arg[ABI_DEMAND_VA], 0, 0 }, "mapped");
     if (run->tsc_hz)
         expect_equal(run, run->tsc_hz / ABI_DEMAND_HZ, arg[ABI_DEMAND_PERIOD],
                      "mapped: ticks from frame to frame");
@@ -290,7 +298,9 @@ static void drawn(struct tour_run *run, const struct guest_view *view,
                      "locked: page faults of any kind before and after the loop");
         return;
     }
-    expect_pages(run, view, now->root, arg[ABI_DEMAND_VA], ABI_DEMAND_FIRST, touched, name);
+    expect_pages(run, view,
+                 &(struct wanted){ now->root, arg[ABI_DEMAND_VA], ABI_DEMAND_FIRST, touched },
+                 name);
     expect_equal(run, view->kernel.cached_frames * ABI_PAGE_BYTES,
                  counts->read_bytes - state->counts.read_bytes,
                  "%s: bytes that the disk read, against the page cache", name);
@@ -332,7 +342,8 @@ static void locked(struct tour_run *run, const struct guest_view *view,
 {
     const struct state *state = run->state;
 
-    expect_pages(run, view, now->root, arg[ABI_DEMAND_VA], 0, ABI_DEMAND_PAGES, "locked");
+    expect_pages(run, view, &(struct wanted){ now->root, arg[ABI_DEMAND_VA], 0, ABI_DEMAND_PAGES },
+                 "locked");
     expect_equal(run, ABI_DEMAND_BYTES, counts->read_bytes - state->counts.read_bytes,
                  "locked: bytes that the disk read");
     expect_equal(run, state->process.major_faults, now->major_faults,
@@ -414,7 +425,9 @@ static void broken(struct tour_run *run, const struct guest_view *view,
     expect_hex(run, bad, now->last_fault.va, "broken: its address, as the kernel noted it");
     expect_equal(run, 2, counts->failed - state->counts.failed, "broken: requests that failed");
     expect_equal(run, 3, counts->reads - state->counts.reads, "broken: requests");
-    expect_pages(run, view, now->root, arg[ABI_DEMAND_VA], ABI_DEMAND_PAGES - 2, 1, "broken");
+    expect_pages(run, view,
+                 &(struct wanted){ now->root, arg[ABI_DEMAND_VA], ABI_DEMAND_PAGES - 2, 1 },
+                 "broken");
     expect_equal(run, 1, view->kernel.cached_frames, "broken: pages in the page cache");
 }
 
@@ -464,7 +477,9 @@ static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record
         break;
     case ABI_DEMAND_MENDED:
         expect_equal(run, 0, arg[ABI_DEMAND_BAD], "mended: fault at the page that came back");
-        expect_pages(run, view, now.root, arg[ABI_DEMAND_VA], ABI_DEMAND_PAGES - 2, 2, "mended");
+        expect_pages(run, view,
+                     &(struct wanted){ now.root, arg[ABI_DEMAND_VA], ABI_DEMAND_PAGES - 2, 2 },
+                     "mended");
         break;
     case ABI_DEMAND_GONE: gone(run, view); break;
     default: break;

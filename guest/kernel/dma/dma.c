@@ -283,10 +283,10 @@ int dma_map_frames(struct device *device, const uint32_t *frame, uint64_t pages,
     return 0;
 }
 
-int dma_map(struct device *device, struct process *p, uint64_t va, uint64_t bytes, uint32_t rights,
+int dma_map(struct device *device, const struct dma_buffer *buffer, uint32_t rights,
             enum dma_how how, struct dma_mapping **mapping)
 {
-    uint64_t skew = va % ABI_PAGE_BYTES;
+    uint64_t va = buffer->va, bytes = buffer->bytes, skew = va % ABI_PAGE_BYTES;
     uint64_t pages = (skew + bytes + ABI_PAGE_BYTES - 1) >> PAGE_SHIFT;
     struct dma_mapping *m;
     int err;
@@ -300,10 +300,10 @@ int dma_map(struct device *device, struct process *p, uint64_t va, uint64_t byte
     if (err)
         return err;
     m->va = va;
-    m->owner = p->pub.pid;
+    m->owner = buffer->p->pub.pid;
     m->is_alias = how == DMA_AN_ALIAS;
     m->pinned = !(device->flags & ABI_DEVICE_NO_PIN);
-    err = extents_of_user(&m->memory, p, va, bytes, rights & DMA_WRITE, m->pinned);
+    err = extents_of_user(&m->memory, buffer->p, va, bytes, rights & DMA_WRITE, m->pinned);
     if (err)
         goto free_record;
     err = map_memory(device, m, how);

@@ -65,11 +65,17 @@ struct dma_mapping {
 /* A zeroed page of the kernel for a driver's queues, mapped while attached. NULL without memory. */
 void *dma_alloc_page(struct device *device, uint32_t rights, uint64_t *iova);
 
+/* Memory of a process: [va, va + bytes). */
+struct dma_buffer {
+    struct process *p;
+    uint64_t va, bytes;
+};
+
 /*
- * Maps [va, va + bytes) of a process. 0 and *mapping; -ABI_EINVAL, -ABI_EFAULT, -ABI_ENOMEM,
+ * Maps a buffer for the device. 0 and *mapping; -ABI_EINVAL, -ABI_EFAULT, -ABI_ENOMEM,
  * -ABI_ENODEV (not attached). After dma_commit, `failed` tells if the IOMMU refused.
  */
-int dma_map(struct device *device, struct process *p, uint64_t va, uint64_t bytes, uint32_t rights,
+int dma_map(struct device *device, const struct dma_buffer *buffer, uint32_t rights,
             enum dma_how how, struct dma_mapping **mapping);
 
 /* The same for whole frames of the kernel, which it keeps until the unmap. */

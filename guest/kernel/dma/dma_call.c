@@ -51,16 +51,18 @@ static int64_t finish_map(struct device *device, struct dma_mapping *m, struct a
 
 static int64_t map(struct process *p, struct device *device, struct abi_dma *dma)
 {
+    const struct dma_buffer buffer = { .p = p, .va = dma->va, .bytes = dma->bytes };
     struct dma_mapping *m;
-    int err = dma_map(device, p, dma->va, dma->bytes, dma->rights, DMA_BY_POLICY, &m);
+    int err = dma_map(device, &buffer, dma->rights, DMA_BY_POLICY, &m);
 
     return err ? err : finish_map(device, m, dma);
 }
 
 static int64_t alias(struct process *p, struct device *device, struct abi_dma *dma)
 {
+    const struct dma_buffer buffer = { .p = p, .va = dma->va, .bytes = dma->bytes };
     struct dma_mapping *m;
-    int err = dma_map(device, p, dma->va, dma->bytes, dma->rights, DMA_AN_ALIAS, &m);
+    int err = dma_map(device, &buffer, dma->rights, DMA_AN_ALIAS, &m);
 
     return err ? err : finish_map(device, m, dma);
 }

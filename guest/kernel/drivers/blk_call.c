@@ -122,12 +122,13 @@ static uint64_t run_of(const struct blk *blk, const struct blk_job *job,
 static int map(struct blk *blk, struct blk_job *job, struct blk_request *request, uint64_t va)
 {
     uint32_t rights = job->type == BLK_IN ? DMA_WRITE : DMA_READ;
-    uint64_t bytes = run_of(blk, job, request, va);
-    int err = dma_map(blk->device, job->p, va, bytes, rights, DMA_BY_POLICY, &request->mapping);
+    struct dma_buffer buffer = { .p = job->p, .va = va, .bytes = run_of(blk, job, request, va) };
+    int err = dma_map(blk->device, &buffer, rights, DMA_BY_POLICY, &request->mapping);
 
-    if (err && bytes > request->bytes)
-        err = dma_map(blk->device, job->p, va, request->bytes, rights, DMA_BY_POLICY,
-                      &request->mapping);
+    if (err && buffer.bytes > request->bytes) {
+        buffer.bytes = request->bytes;
+        err = dma_map(blk->device, &buffer, rights, DMA_BY_POLICY, &request->mapping);
+    }
     if (!err)
         request->mapping->held = true;
     return err;
