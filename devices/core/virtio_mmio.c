@@ -414,6 +414,14 @@ static void mmio_write(void *owner, struct vcpu *vcpu, uint64_t offset, unsigned
     dma_unlock(device->dma);
 }
 
+/* Where nobody is to blame if the queue does not work; with the lock. */
+static void notify_if_up(struct virtio_mmio *device, unsigned queue)
+{
+    if (device->queues[queue].state.ready && !device->held && !device->broken &&
+        device->state.status & VIRTIO_DRIVER_OK)
+        device->class->notify(device->owner, queue);
+}
+
 /*
  * What a device left for later (virtio_again), with a chance for everybody else in
  * between: another vCPU that wants the lock, the world's pause, the end of the run.
@@ -425,15 +433,13 @@ static void mmio_settle(void *owner, struct vcpu *vcpu)
     while (atomic_load_explicit(&device->again, memory_order_relaxed)) {
         uint32_t queues;
 
-        if (vcpu && !vcpu_park(vcpu))
+        if (vcpu && atomic_load_explicit(&vcpu->vm->attention, memory_order_relaxed) &&
+            !vcpu_park(vcpu))
             return;
         dma_lock(device->dma);
         queues = atomic_exchange_explicit(&device->again, 0, memory_order_relaxed);
-        for (unsigned i = 0; i < device->class->nqueues && !device->broken; i++) {
-            if (queues & 1u << i && device->queues[i].state.ready && !device->held &&
-                device->state.status & VIRTIO_DRIVER_OK)
-                device->class->notify(device->owner, i);
-        }
+        for (; queues; queues &= queues - 1)
+            notify_if_up(device, (unsigned)__builtin_ctz(queues));
         dma_unlock(device->dma);
     }
     if (device->class->settle)
@@ -469,7 +475,9 @@ static void thread_notified(void *owner, unsigned queue, uint64_t count, struct 
 
 void virtio_poll(struct virtio_mmio *device, struct vcpu *vcpu, unsigned queue)
 {
-    virtio_again(device, queue);
+    dma_lock(device->dma);
+    notify_if_up(device, queue);
+    dma_unlock(device->dma);
     mmio_settle(device, vcpu);
 }
 

@@ -45,33 +45,78 @@ static int unreachable(struct virtqueue *queue)
 }
 
 /*
- * Reads from a part of the queue: through the window while that is one piece of host
- * memory, else through the dma handle each time.
+ * A part of the queue is reached through its window while that is one piece of host memory,
+ * else through the dma handle each time. Windows are nearly always good: what finds them not so
+ * is apart, for the rest to be short.
  */
-static int part_read(struct virtqueue *queue, struct dma_window *window, uint64_t base,
-                     uint64_t bytes, uint64_t offset, void *to, size_t len)
+static const uint8_t *driver_window(struct virtqueue *queue, bool *fault)
+{
+    return dma_window(queue->dma, &queue->driver_window, queue->state.driver, driver_bytes(queue),
+                      DMA_READ, fault);
+}
+
+static uint8_t *device_window(struct virtqueue *queue, bool *fault)
+{
+    return dma_window(queue->dma, &queue->device_window, queue->state.device, device_bytes(queue),
+                      DMA_WRITE, fault);
+}
+
+struct table {
+    uint64_t base, bytes;
+    struct dma_window *window;
+};
+
+static __attribute__((noinline)) int table_read_anew(struct virtqueue *queue,
+                                                     const struct table *table, uint64_t offset,
+                                                     struct vring_desc *to)
 {
     bool fault = false;
-    const uint8_t *host = dma_window(queue->dma, window, base, bytes, DMA_READ, &fault);
+    const uint8_t *host = dma_window(queue->dma, table->window, table->base, table->bytes, DMA_READ,
+                                     &fault);
 
     if (host) {
-        memcpy(to, host + offset, len);
+        memcpy(to, host + offset, sizeof(*to));
         return 0;
     }
-    if (fault || dma_read(queue->dma, base + offset, to, len))
+    if (fault || dma_read(queue->dma, table->base + offset, to, sizeof(*to)))
         return unreachable(queue);
     return 0;
 }
 
+static inline int table_read(struct virtqueue *queue, const struct table *table, uint64_t offset,
+                             struct vring_desc *to)
+{
+    struct vring_desc slowly; /* `to` itself may be in registers */
+    int err;
+
+    if (dma_window_good(queue->dma, table->window)) {
+        memcpy(to, (const uint8_t *)table->window->host + offset, sizeof(*to));
+        return 0;
+    }
+    err = table_read_anew(queue, table, offset, &slowly);
+    *to = slowly;
+    return err;
+}
+
 /* Words of the rings are aligned (virtqueue_enable): each is read and written in one piece. */
-static int driver_read16(struct virtqueue *queue, uint64_t offset, uint16_t *value)
+static uint16_t load16(const uint8_t *host)
+{
+    return __atomic_load_n((const uint16_t *)(const void *)host, __ATOMIC_RELAXED);
+}
+
+static void store16(uint8_t *host, uint16_t value)
+{
+    __atomic_store_n((uint16_t *)(void *)host, value, __ATOMIC_RELAXED);
+}
+
+static __attribute__((noinline)) int driver_read16_anew(struct virtqueue *queue, uint64_t offset,
+                                                        uint16_t *value)
 {
     bool fault = false;
-    const uint8_t *host = dma_window(queue->dma, &queue->driver_window, queue->state.driver,
-                                     driver_bytes(queue), DMA_READ, &fault);
+    const uint8_t *host = driver_window(queue, &fault);
 
     if (host) {
-        *value = __atomic_load_n((const uint16_t *)(const void *)(host + offset), __ATOMIC_RELAXED);
+        *value = load16(host + offset);
         return 0;
     }
     if (fault || dma_read(queue->dma, queue->state.driver + offset, value, sizeof(*value)))
@@ -79,19 +124,22 @@ static int driver_read16(struct virtqueue *queue, uint64_t offset, uint16_t *val
     return 0;
 }
 
-static uint8_t *device_host(struct virtqueue *queue, bool *fault)
+static inline int driver_read16(struct virtqueue *queue, uint64_t offset, uint16_t *value)
 {
-    return dma_window(queue->dma, &queue->device_window, queue->state.device, device_bytes(queue),
-                      DMA_WRITE, fault);
+    if (!dma_window_good(queue->dma, &queue->driver_window))
+        return driver_read16_anew(queue, offset, value);
+    *value = load16((const uint8_t *)queue->driver_window.host + offset);
+    return 0;
 }
 
-static int device_write16(struct virtqueue *queue, uint64_t offset, uint16_t value)
+static __attribute__((noinline)) int device_write16_anew(struct virtqueue *queue, uint64_t offset,
+                                                         uint16_t value)
 {
     bool fault = false;
-    uint8_t *host = device_host(queue, &fault);
+    uint8_t *host = device_window(queue, &fault);
 
     if (host) {
-        __atomic_store_n((uint16_t *)(void *)(host + offset), value, __ATOMIC_RELAXED);
+        store16(host + offset, value);
         return 0;
     }
     if (fault || dma_write(queue->dma, queue->state.device + offset, &value, sizeof(value)))
@@ -99,12 +147,20 @@ static int device_write16(struct virtqueue *queue, uint64_t offset, uint16_t val
     return 0;
 }
 
-static int device_write_element(struct virtqueue *queue, uint16_t index,
-                                const struct vring_used_elem *element)
+static inline int device_write16(struct virtqueue *queue, uint64_t offset, uint16_t value)
 {
-    uint64_t offset = RING_FIRST + sizeof(*element) * (index % queue->state.size);
+    if (!dma_window_good(queue->dma, &queue->device_window))
+        return device_write16_anew(queue, offset, value);
+    store16((uint8_t *)queue->device_window.host + offset, value);
+    return 0;
+}
+
+static __attribute__((noinline)) int
+device_write_element_anew(struct virtqueue *queue, uint64_t offset,
+                          const struct vring_used_elem *element)
+{
     bool fault = false;
-    uint8_t *host = device_host(queue, &fault);
+    uint8_t *host = device_window(queue, &fault);
 
     if (host) {
         memcpy(host + offset, element, sizeof(*element));
@@ -112,6 +168,18 @@ static int device_write_element(struct virtqueue *queue, uint16_t index,
     }
     if (fault || dma_write(queue->dma, queue->state.device + offset, element, sizeof(*element)))
         return unreachable(queue);
+    return 0;
+}
+
+static inline int device_write_element(struct virtqueue *queue, uint16_t index,
+                                       const struct vring_used_elem *element)
+{
+    /* The size is a power of two. */
+    uint64_t offset = RING_FIRST + sizeof(*element) * (index & (queue->state.size - 1u));
+
+    if (!dma_window_good(queue->dma, &queue->device_window))
+        return device_write_element_anew(queue, offset, element);
+    memcpy((uint8_t *)queue->device_window.host + offset, element, sizeof(*element));
     return 0;
 }
 
@@ -173,6 +241,8 @@ struct walk {
     struct virtqueue *queue;
     struct virtqueue_chain *chain;
     unsigned visited; /* descriptors, of all tables */
+    unsigned nsegments;
+    uint64_t bytes;
     bool writable_seen;
 };
 
@@ -180,7 +250,8 @@ struct walk {
  * One descriptor of a copy that the guest cannot reach any more. 2.7.4.2: no readable
  * one comes after a writable one. One of no length says nothing and is left out.
  */
-static int add_segment(struct walk *walk, const struct vring_desc *descriptor)
+static inline __attribute__((always_inline)) int add_segment(struct walk *walk,
+                                                             const struct vring_desc *descriptor)
 {
     struct virtqueue_chain *chain = walk->chain;
     bool writable = descriptor->flags & VRING_DESC_F_WRITE;
@@ -192,62 +263,62 @@ static int add_segment(struct walk *walk, const struct vring_desc *descriptor)
         return 0;
     if (descriptor->addr + (descriptor->len - 1) < descriptor->addr)
         return broken(walk->queue, -EINVAL, "a descriptor that wraps around");
+    walk->bytes += descriptor->len;
     /* 2.7.5: no chain of more than 2^32 bytes. */
-    if (chain->readable_bytes + chain->writable_bytes + descriptor->len > CHAIN_BYTES_MAX)
+    if (walk->bytes > CHAIN_BYTES_MAX)
         return broken(walk->queue, -EINVAL, "a chain of more than 4 GiB");
-    chain->segments[chain->nreadable + chain->nwritable] = (struct virtqueue_segment){
-        descriptor->addr, descriptor->len
-    };
-    if (writable) {
-        chain->nwritable++;
-        chain->writable_bytes += descriptor->len;
-    } else {
-        chain->nreadable++;
-        chain->readable_bytes += descriptor->len;
+    chain->segments[walk->nsegments++] = (struct virtqueue_segment){ descriptor->addr,
+                                                                     descriptor->len };
+    if (!writable) {
+        chain->nreadable = (uint16_t)walk->nsegments;
+        chain->readable_bytes = walk->bytes;
     }
     return 0;
 }
 
 /*
- * Follows a chain from `index` on through a table of `count` descriptors at `base`: 0 at
- * its end, 1 at a descriptor that refers to an indirect table, which is in *last. 2.7.5.3:
- * a chain, with what its indirect table adds, is not longer than the queue, so a loop is
- * found after so many steps.
+ * Follows a chain from `index` on through a table of descriptors: 0 at its end, 1 at a
+ * descriptor that refers to an indirect table, which is in *last. 2.7.5.3: a chain, with
+ * what its indirect table adds, is not longer than the queue, so a loop is found after so
+ * many steps.
  */
-static int follow(struct walk *walk, struct dma_window *window, uint64_t base, uint32_t count,
-                  uint16_t index, struct vring_desc *last)
+static inline __attribute__((always_inline)) int
+follow(struct walk *walk, const struct table *table, uint16_t index, struct vring_desc *last)
 {
     struct virtqueue *queue = walk->queue;
+    uint64_t count = table->bytes / sizeof(*last);
 
     for (;;) {
+        struct vring_desc one;
         int err;
 
         if (index >= count)
             return broken(queue, -EINVAL, "a descriptor outside its table");
         if (walk->visited++ == queue->state.size)
             return broken(queue, -EINVAL, "a chain longer than the queue, or a loop");
-        err = part_read(queue, window, base, sizeof(*last) * (uint64_t)count,
-                        sizeof(*last) * (uint64_t)index, last, sizeof(*last));
+        err = table_read(queue, table, sizeof(one) * (uint64_t)index, &one);
         if (err)
             return err;
-        if (last->flags & VRING_DESC_F_INDIRECT) {
+        if (one.flags & VRING_DESC_F_INDIRECT) {
             walk->visited--; /* it is no buffer */
+            *last = one;
             return 1;
         }
-        err = add_segment(walk, last);
+        err = add_segment(walk, &one);
         if (err)
             return err;
-        if (!(last->flags & VRING_DESC_F_NEXT))
+        if (!(one.flags & VRING_DESC_F_NEXT))
             return 0;
-        index = last->next;
+        index = one.next;
     }
 }
 
 /* 2.7.5.3.1: what a driver must not do; 2.7.5.3.2: WRITE means nothing here. */
-static int follow_indirect(struct walk *walk, struct vring_desc *table)
+static __attribute__((noinline)) int follow_indirect(struct walk *walk, struct vring_desc *table)
 {
     struct virtqueue *queue = walk->queue;
     struct dma_window window = { 0 };
+    struct table part;
     uint64_t base = table->addr;
     uint32_t bytes = table->len, count = bytes / sizeof(struct vring_desc);
     int err;
@@ -261,22 +332,33 @@ static int follow_indirect(struct walk *walk, struct vring_desc *table)
     if (base + (bytes - 1) < base)
         return broken(queue, -EINVAL, "an indirect table that wraps around");
     /* No more of it is translated than can be used. */
-    err = follow(walk, &window, base, count < INDEX_COUNT ? count : INDEX_COUNT, 0, table);
+    part = (struct table){ base, (count < INDEX_COUNT ? count : INDEX_COUNT) * sizeof(*table),
+                           &window };
+    err = follow(walk, &part, 0, table);
     return err > 0 ? broken(queue, -EINVAL, "an indirect descriptor in an indirect table") : err;
 }
 
 static int collect(struct virtqueue *queue, uint16_t head, struct virtqueue_chain *chain)
 {
-    struct walk walk = { .queue = queue, .chain = chain };
+    struct walk walk = { .queue = queue, .chain = chain }, rest;
+    const struct table table = { queue->state.descriptors, descriptors_bytes(queue),
+                                 &queue->descriptor_window };
     struct vring_desc last;
     int err;
 
     chain->head = head;
-    chain->nreadable = chain->nwritable = 0;
-    chain->readable_bytes = chain->writable_bytes = 0;
-    err = follow(&walk, &queue->descriptor_window, queue->state.descriptors, queue->state.size,
-                 head, &last);
-    return err > 0 ? follow_indirect(&walk, &last) : err;
+    chain->nreadable = 0;
+    chain->readable_bytes = 0;
+    err = follow(&walk, &table, head, &last);
+    if (err > 0) {
+        /* A copy, so that most chains are walked in registers. */
+        rest = walk;
+        err = follow_indirect(&rest, &last);
+        walk = rest;
+    }
+    chain->nwritable = (uint16_t)(walk.nsegments - chain->nreadable);
+    chain->writable_bytes = walk.bytes - chain->readable_bytes;
+    return err;
 }
 
 /* ---- Available ring -------------------------------------------------------------- */
@@ -338,7 +420,8 @@ int virtqueue_pop(struct virtqueue *queue, struct virtqueue_chain *chain)
     err = waiting(queue, &count);
     if (err || !count)
         return err;
-    err = driver_read16(queue, RING_FIRST + 2ull * (state->next_available % state->size), &head);
+    err = driver_read16(queue, RING_FIRST + 2ull * (state->next_available & (state->size - 1u)),
+                        &head);
     if (!err)
         err = collect(queue, head, chain);
     if (err)
@@ -436,9 +519,10 @@ void virtqueue_want_kicks(struct virtqueue *queue, bool on)
 /* ---- Data ---------------------------------------------------------------------------- */
 
 /* Segments of one kind from byte `offset` on, a piece at a time. */
-static int64_t copy(struct virtqueue *queue, const struct virtqueue_segment *segments,
-                    unsigned count, uint64_t offset, uint8_t *bytes, size_t len,
-                    enum dma_direction direction)
+static __attribute__((noinline)) int64_t copy(struct virtqueue *queue,
+                                              const struct virtqueue_segment *segments,
+                                              unsigned count, uint64_t offset, uint8_t *bytes,
+                                              size_t len, enum dma_direction direction)
 {
     size_t done = 0;
 
@@ -464,16 +548,30 @@ static int64_t copy(struct virtqueue *queue, const struct virtqueue_segment *seg
     return (int64_t)done;
 }
 
+/* Most of what is copied is in the first segment. */
+static inline bool in_first(const struct virtqueue_segment *segments, unsigned count,
+                            uint64_t offset, size_t len)
+{
+    return count && offset <= segments->len && len <= segments->len - offset;
+}
+
 int64_t virtqueue_read(struct virtqueue *queue, const struct virtqueue_chain *chain,
                        uint64_t offset, void *to, size_t len)
 {
+    if (in_first(chain->segments, chain->nreadable, offset, len))
+        return dma_read(queue->dma, chain->segments->iova + offset, to, len) ? -EFAULT
+                                                                             : (int64_t)len;
     return copy(queue, chain->segments, chain->nreadable, offset, to, len, DMA_READ);
 }
 
 int64_t virtqueue_write(struct virtqueue *queue, const struct virtqueue_chain *chain,
                         uint64_t offset, const void *from, size_t len)
 {
+    const struct virtqueue_segment *segments = chain->segments + chain->nreadable;
+
+    if (in_first(segments, chain->nwritable, offset, len))
+        return dma_write(queue->dma, segments->iova + offset, from, len) ? -EFAULT : (int64_t)len;
     /* dma_write only reads from it. */
-    return copy(queue, chain->segments + chain->nreadable, chain->nwritable, offset,
-                (uint8_t *)(uintptr_t)from, len, DMA_WRITE);
+    return copy(queue, segments, chain->nwritable, offset, (uint8_t *)(uintptr_t)from, len,
+                DMA_WRITE);
 }

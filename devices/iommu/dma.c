@@ -15,7 +15,9 @@ int dma_create(struct dma *dma, const struct memory *memory, struct iommu *iommu
 {
     int err;
 
-    *dma = (struct dma){ .memory = memory, .id = endpoint, .generation = 1 };
+    *dma = (struct dma){
+        .memory = memory, .id = endpoint, .generation = 1, .kept_first = UINT64_MAX
+    };
     pthread_mutex_init(&dma->lock, NULL);
     pthread_mutex_init(&dma->transfers_lock, NULL);
     pthread_cond_init(&dma->transfers_ended, NULL);
@@ -59,14 +61,16 @@ void dma_unlock(struct dma *dma)
 
 /* Guest RAM, as the dma handle sees it. */
 
-void *dma_host(const struct memory *memory, uint64_t gpa, uint64_t *available)
+/* An address below a slot wraps around to more than its length. */
+inline void *dma_host(const struct memory *memory, uint64_t gpa, uint64_t *available)
 {
     for (unsigned i = 0; i < memory->nslots; i++) {
         const struct memory_slot *slot = &memory->slots[i];
+        uint64_t offset = gpa - slot->gpa;
 
-        if (gpa >= slot->gpa && gpa - slot->gpa < slot->bytes) {
-            *available = slot->bytes - (gpa - slot->gpa);
-            return memory_at(memory, gpa, *available);
+        if (offset < slot->bytes) {
+            *available = slot->bytes - offset;
+            return (char *)slot->hva + offset;
         }
     }
     return NULL;
@@ -214,15 +218,21 @@ int dma_translate(struct dma *dma, uint64_t iova, uint64_t len, enum dma_directi
     return (int)n;
 }
 
+static void move(void *host, char *data, size_t len, enum dma_direction direction)
+{
+    if (direction == DMA_READ)
+        memcpy(data, host, len);
+    else
+        memcpy(host, data, len);
+}
+
 /* All of it is translated before the first byte moves; nothing is revoked in between. */
-static int copy(struct dma *dma, uint64_t iova, char *data, size_t len,
-                enum dma_direction direction)
+static __attribute__((noinline)) int copy_pieces(struct dma *dma, uint64_t iova, char *data,
+                                                 size_t len, enum dma_direction direction)
 {
     struct iovec some[COPY_PIECES], *pieces = some;
     int n;
 
-    if (!len)
-        return 0;
     n = dma_translate(dma, iova, len, direction, pieces, COPY_PIECES);
     if (n == -E2BIG) {
         unsigned max = (unsigned)(len / IOPT_PAGE_BYTES) + 2;
@@ -233,15 +243,47 @@ static int copy(struct dma *dma, uint64_t iova, char *data, size_t len,
         n = dma_translate(dma, iova, len, direction, pieces, max);
     }
     for (int i = 0; i < n; i++) {
-        if (direction == DMA_READ)
-            memcpy(data, pieces[i].iov_base, pieces[i].iov_len);
-        else
-            memcpy(pieces[i].iov_base, data, pieces[i].iov_len);
+        move(pieces[i].iov_base, data, pieces[i].iov_len, direction);
         data += pieces[i].iov_len;
     }
     if (pieces != some)
         free(pieces);
     return n < 0 ? n : 0;
+}
+
+/* [iova, iova + len) where that is plain to see; NULL: look closer. */
+static inline void *plain_host(struct dma *dma, uint64_t iova, uint64_t len,
+                               enum dma_direction direction)
+{
+    const struct memory_slot *slot = &dma->memory->slots[0];
+    const struct iotlb_entry *entry;
+
+    if (!dma->endpoint) {
+        uint64_t offset = iova - slot->gpa;
+
+        if (offset >= slot->bytes || len > slot->bytes - offset)
+            return NULL;
+        return (char *)slot->hva + offset;
+    }
+    entry = iotlb_find(&dma->endpoint->tlb, iova, direction);
+    if (untranslated(dma) || !entry || len > entry->bytes - (iova - entry->first))
+        return NULL;
+    count(&dma->endpoint->tlb_hits);
+    return entry->host + (iova - entry->first);
+}
+
+static inline int copy(struct dma *dma, uint64_t iova, char *data, size_t len,
+                       enum dma_direction direction)
+{
+    void *host;
+
+    if (!len)
+        return 0;
+    host = plain_host(dma, iova, len, direction);
+    if (!host)
+        return copy_pieces(dma, iova, data, len, direction);
+    move(host, data, len, direction);
+    return 0;
 }
 
 int dma_read(struct dma *dma, uint64_t iova, void *to, size_t len)
@@ -262,17 +304,31 @@ void *dma_window(struct dma *dma, struct dma_window *window, uint64_t iova, uint
 
     if (fault)
         *fault = false;
-    if (window->host && window->generation == dma->generation && window->iova == iova &&
-        window->len == len && window->direction == direction)
+    if (dma_window_good(dma, window) && window->iova == iova && window->len == len &&
+        window->direction == direction)
         return window->host;
     window->host = NULL;
+    window->generation = 0;
     n = dma_translate(dma, iova, len, direction, &piece, 1);
     if (fault)
         *fault = n == -EFAULT;
     if (n < 0)
         return NULL;
     *window = (struct dma_window){ iova, len, direction, piece.iov_base, dma->generation };
+    if (iova < dma->kept_first)
+        dma->kept_first = iova;
+    if (iova + (len - 1) > dma->kept_last)
+        dma->kept_last = iova + (len - 1);
     return window->host;
+}
+
+void door_forget(struct dma *dma, uint64_t first, uint64_t last)
+{
+    if (first > dma->kept_last || last < dma->kept_first)
+        return;
+    dma->generation++;
+    dma->kept_first = UINT64_MAX;
+    dma->kept_last = 0;
 }
 
 int64_t dma_discard(struct dma *dma, const struct iommu *iommu, uint64_t gpa, uint64_t len,

@@ -42,10 +42,11 @@ struct dma {
     struct iommu_endpoint *endpoint; /* NULL: not translated */
     uint32_t id;                     /* endpoint id */
     /*
-     * Goes up whenever something that could be reached may no longer be, or may lie
-     * elsewhere. Whoever keeps a translation keeps the generation with it.
+     * Goes up whenever a translation that is kept (struct dma_window) may no longer be
+     * good. All that are kept of the present generation lie in [kept_first, kept_last]:
+     * what is revoked outside, such as the buffer of a request, is not their business.
      */
-    uint64_t generation;
+    uint64_t generation, kept_first, kept_last;
     bool faults_pending; /* the guest is told once the lock is free */
     uint64_t faults;     /* accesses that were refused */
     /*
@@ -108,12 +109,18 @@ struct dma_window {
     uint64_t iova, len;
     enum dma_direction direction;
     void *host;
-    uint64_t generation;
+    uint64_t generation; /* 0: host is none */
 };
 
+/* Whether the window's host address is still good for the range that was last asked for. */
+static inline bool dma_window_good(const struct dma *dma, const struct dma_window *window)
+{
+    return window->generation == dma->generation;
+}
+
 /*
- * The window's host address, translated anew if it is another range, or if anything was
- * revoked since. NULL: a fault (recorded), or more than one piece: use dma_read and
+ * The window's host address, translated anew if it is another range, or if the IOMMU may have
+ * revoked it since. NULL: a fault (recorded), or more than one piece: use dma_read and
  * dma_write then. *fault says which (NULL: not asked).
  */
 void *dma_window(struct dma *dma, struct dma_window *window, uint64_t iova, uint64_t len,

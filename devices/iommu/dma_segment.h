@@ -34,6 +34,9 @@ int dma_resolve(struct dma *dma, uint64_t iova, enum dma_direction direction, bo
 /* Whether this endpoint may signal a vector: always without an IOMMU. With the lock. */
 bool dma_may_signal(const struct dma *dma, uint8_t vector);
 
+/* Windows (struct dma_window) that overlap [first, last] are not good any more. With the lock. */
+void door_forget(struct dma *dma, uint64_t first, uint64_t last);
+
 /* Records a fault of this endpoint. With the lock. */
 void dma_fault(struct dma *dma, enum iommu_fault_reason reason, enum dma_direction direction,
                uint64_t iova, struct iommu_fault *fault);

@@ -28,7 +28,7 @@ int dma_transfer_begin(struct dma *dma, struct dma_transfer *transfer,
     transfer->link = &dma->transfers;
     if (transfer->next)
         transfer->next->link = &transfer->next;
-    dma->transfers = transfer;
+    __atomic_store_n(&dma->transfers, transfer, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&dma->transfers_lock);
     return (int)n;
 }
@@ -38,7 +38,7 @@ void dma_transfer_end(struct dma_transfer *transfer)
     struct dma *dma = transfer->dma;
 
     pthread_mutex_lock(&dma->transfers_lock);
-    *transfer->link = transfer->next;
+    __atomic_store_n(transfer->link, transfer->next, __ATOMIC_RELEASE);
     if (transfer->next)
         transfer->next->link = transfer->link;
     transfer->dma = NULL;
@@ -62,6 +62,12 @@ void dma_drain(struct dma *dma, uint64_t first, uint64_t last)
     uint64_t drain;
     bool wait;
 
+    /*
+     * A transfer that began before has been seen by now, as the device's lock was taken
+     * since. Acquire: pairs with the release in dma_transfer_end, after its last access.
+     */
+    if (!__atomic_load_n(&dma->transfers, __ATOMIC_ACQUIRE))
+        return;
     pthread_mutex_lock(&dma->transfers_lock);
     /* Those that began later did not find what was revoked: they need not end. */
     drain = ++dma->drains;

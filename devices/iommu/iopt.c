@@ -147,6 +147,20 @@ static inline uint64_t find(const struct iopt *iopt, uint64_t iova, const struct
     return (entry & KIND) == KIND_LEAF ? entry : KIND_NONE;
 }
 
+#define TABLE_SPAN (1ull << (IOPT_PAGE_SHIFT + INDEX_BITS)) /* that a table of pages covers */
+
+static bool is_near(const struct iopt *iopt, uint64_t iova)
+{
+    return iopt->near && iova - iopt->near_first < TABLE_SPAN;
+}
+
+/* The changing thread goes on where it was: what follows is likely about neighbours. */
+static void come_near(struct iopt *iopt, struct iopt_table *table, uint64_t iova)
+{
+    iopt->near = table;
+    iopt->near_first = iova & ~(TABLE_SPAN - 1);
+}
+
 bool iopt_walk(const struct iopt *iopt, uint64_t iova, struct iopt_leaf *leaf)
 {
     const struct iopt_table *table;
@@ -180,10 +194,21 @@ bool iopt_walk_run(const struct iopt *iopt, uint64_t iova, uint64_t last, struct
     return true;
 }
 
+static bool any_page(const struct iopt_table *table, unsigned i, unsigned end)
+{
+    for (; i <= end; i++) {
+        if ((get(table, i) & KIND) == KIND_LEAF)
+            return true;
+    }
+    return false;
+}
+
 static bool any_in(const struct iopt_table *table, unsigned shift, uint64_t first, uint64_t last)
 {
     unsigned end = index_at(last, shift);
 
+    if (shift == IOPT_PAGE_SHIFT)
+        return any_page(table, index_at(first, shift), end);
     for (unsigned i = index_at(first, shift); i <= end; i++) {
         uint64_t entry = get(table, i), stop = end_of_entry(first, last, shift);
 
@@ -199,16 +224,34 @@ static bool any_in(const struct iopt_table *table, unsigned shift, uint64_t firs
 
 bool iopt_any(const struct iopt *iopt, uint64_t first, uint64_t last)
 {
+    if (is_near(iopt, first) && is_near(iopt, last))
+        return any_page(iopt->near, index_at(first, IOPT_PAGE_SHIFT),
+                        index_at(last, IOPT_PAGE_SHIFT));
     return any_in(iopt->root, iopt->root_shift, first, last);
+}
+
+/* The entry for a change: as find(). */
+static inline uint64_t find_near(const struct iopt *iopt, uint64_t iova, unsigned *shift)
+{
+    const struct iopt_table *table;
+    uint64_t entry;
+
+    if (!is_near(iopt, iova))
+        return find(iopt, iova, &table, shift);
+    *shift = IOPT_PAGE_SHIFT;
+    entry = get(iopt->near, index_at(iova, IOPT_PAGE_SHIFT));
+    return (entry & KIND) == KIND_LEAF ? entry : KIND_NONE;
 }
 
 bool iopt_splits(const struct iopt *iopt, uint64_t first, uint64_t last)
 {
-    struct iopt_leaf leaf;
+    unsigned shift;
+    uint64_t entry = find_near(iopt, first, &shift);
 
-    if (iopt_walk(iopt, first, &leaf) && (leaf.first != first || !leaf.starts))
+    if (entry && (first & ((1ull << shift) - 1) || !(entry & MAPPING_FIRST)))
         return true;
-    return iopt_walk(iopt, last, &leaf) && (leaf.first + (leaf.bytes - 1) != last || !leaf.ends);
+    entry = find_near(iopt, last, &shift);
+    return entry && (~last & ((1ull << shift) - 1) || !(entry & MAPPING_LAST));
 }
 
 struct mapping {
@@ -216,13 +259,38 @@ struct mapping {
     uint32_t rights;
 };
 
+static void map_pages(struct iopt *iopt, struct iopt_table *table, uint64_t first, uint64_t last,
+                      const struct mapping *mapping)
+{
+    unsigned i = index_at(first, IOPT_PAGE_SHIFT), end = index_at(last, IOPT_PAGE_SHIFT);
+    uint64_t entry = mapping->gpa + (first - mapping->first);
+
+    table->used += end - i + 1;
+    entry |= (uint64_t)mapping->rights << RIGHTS_SHIFT | KIND_LEAF;
+    if (first == mapping->first) {
+        iopt->mappings++;
+        if (i < end)
+            set(table, i++, entry | MAPPING_FIRST), entry += IOPT_PAGE_BYTES;
+        else
+            entry |= MAPPING_FIRST;
+    }
+    for (; i < end; i++, entry += IOPT_PAGE_BYTES)
+        set(table, i, entry);
+    set(table, end, last == mapping->last ? entry | MAPPING_LAST : entry);
+}
+
 static int map_in(struct iopt *iopt, struct iopt_table *table, unsigned shift, uint64_t first,
                   uint64_t last, const struct mapping *mapping)
 {
     unsigned end = index_at(last, shift);
     uint64_t offset = (1ull << shift) - 1;
-    bool leaves = shift == IOPT_PAGE_SHIFT || (iopt->leaf_sizes & 1ull << shift);
+    bool leaves = iopt->leaf_sizes & 1ull << shift;
 
+    if (shift == IOPT_PAGE_SHIFT) {
+        come_near(iopt, table, first);
+        map_pages(iopt, table, first, last, mapping);
+        return 0;
+    }
     for (unsigned i = index_at(first, shift); i <= end; i++) {
         uint64_t stop = end_of_entry(first, last, shift), entry = get(table, i);
         uint64_t gpa = mapping->gpa + (first - mapping->first);
@@ -258,7 +326,27 @@ int iopt_map(struct iopt *iopt, uint64_t first, uint64_t last, uint64_t gpa, uin
 {
     const struct mapping mapping = { first, last, gpa, rights };
 
+    if (is_near(iopt, first) && is_near(iopt, last)) {
+        map_pages(iopt, iopt->near, first, last, &mapping);
+        return 0;
+    }
     return map_in(iopt, iopt->root, iopt->root_shift, first, last, &mapping);
+}
+
+static void revoke_entry(struct iopt *iopt, struct iopt_table *table, unsigned i, uint64_t entry)
+{
+    iopt->mappings -= (entry & MAPPING_FIRST) != 0;
+    set(table, i, entry | KIND_REVOKED);
+}
+
+static void revoke_pages(struct iopt *iopt, struct iopt_table *table, unsigned i, unsigned end)
+{
+    for (; i <= end; i++) {
+        uint64_t entry = get(table, i);
+
+        if ((entry & KIND) == KIND_LEAF)
+            revoke_entry(iopt, table, i, entry);
+    }
 }
 
 static void revoke_in(struct iopt *iopt, struct iopt_table *table, unsigned shift, uint64_t first,
@@ -266,22 +354,29 @@ static void revoke_in(struct iopt *iopt, struct iopt_table *table, unsigned shif
 {
     unsigned end = index_at(last, shift);
 
+    if (shift == IOPT_PAGE_SHIFT) {
+        come_near(iopt, table, first);
+        revoke_pages(iopt, table, index_at(first, shift), end);
+        return;
+    }
     for (unsigned i = index_at(first, shift); i <= end; i++) {
         uint64_t stop = end_of_entry(first, last, shift), entry = get(table, i);
 
-        if ((entry & KIND) == KIND_TABLE) {
+        if ((entry & KIND) == KIND_TABLE)
             revoke_in(iopt, table_of(entry), shift - INDEX_BITS, first, stop);
-        } else if ((entry & KIND) == KIND_LEAF) {
-            iopt->mappings -= (entry & MAPPING_FIRST) != 0;
-            set(table, i, entry | KIND_REVOKED);
-        }
+        else if ((entry & KIND) == KIND_LEAF)
+            revoke_entry(iopt, table, i, entry);
         first = stop + 1;
     }
 }
 
 void iopt_revoke(struct iopt *iopt, uint64_t first, uint64_t last)
 {
-    revoke_in(iopt, iopt->root, iopt->root_shift, first, last);
+    if (is_near(iopt, first) && is_near(iopt, last))
+        revoke_pages(iopt, iopt->near, index_at(first, IOPT_PAGE_SHIFT),
+                     index_at(last, IOPT_PAGE_SHIFT));
+    else
+        revoke_in(iopt, iopt->root, iopt->root_shift, first, last);
 }
 
 struct visitor {
@@ -289,21 +384,47 @@ struct visitor {
     void *owner;
 };
 
+static void sweep_entry(struct iopt_table *table, unsigned i, const struct iopt_leaf *leaf,
+                        const struct visitor *visitor)
+{
+    set(table, i, KIND_NONE);
+    table->used--;
+    if (visitor->visit)
+        visitor->visit(visitor->owner, leaf);
+}
+
+static void sweep_pages(struct iopt_table *table, uint64_t first, uint64_t last,
+                        const struct visitor *visitor)
+{
+    unsigned end = index_at(last, IOPT_PAGE_SHIFT);
+
+    for (unsigned i = index_at(first, IOPT_PAGE_SHIFT); i <= end; i++, first += IOPT_PAGE_BYTES) {
+        uint64_t entry = get(table, i);
+        struct iopt_leaf leaf;
+
+        if ((entry & KIND) != KIND_REVOKED)
+            continue;
+        leaf = leaf_of(entry, first, IOPT_PAGE_SHIFT);
+        sweep_entry(table, i, &leaf, visitor);
+    }
+}
+
 static void sweep_in(struct iopt *iopt, struct iopt_table *table, unsigned shift, uint64_t first,
                      uint64_t last, const struct visitor *visitor)
 {
     unsigned end = index_at(last, shift);
 
+    if (shift == IOPT_PAGE_SHIFT) {
+        sweep_pages(table, first, last, visitor);
+        return;
+    }
     for (unsigned i = index_at(first, shift); i <= end; i++) {
         uint64_t stop = end_of_entry(first, last, shift), entry = get(table, i);
 
         if ((entry & KIND) == KIND_REVOKED) {
             struct iopt_leaf leaf = leaf_of(entry, first, shift);
 
-            set(table, i, KIND_NONE);
-            table->used--;
-            if (visitor->visit)
-                visitor->visit(visitor->owner, &leaf);
+            sweep_entry(table, i, &leaf, visitor);
         } else if ((entry & KIND) == KIND_TABLE) {
             struct iopt_table *child = table_of(entry);
 
@@ -313,6 +434,8 @@ static void sweep_in(struct iopt *iopt, struct iopt_table *table, unsigned shift
                 table->used--;
                 child->next_dead = iopt->dead;
                 iopt->dead = child;
+                if (iopt->near == child)
+                    iopt->near = NULL;
             }
         }
         first = stop + 1;
@@ -324,6 +447,12 @@ void iopt_sweep(struct iopt *iopt, uint64_t first, uint64_t last,
 {
     const struct visitor visitor = { gone, owner };
 
+    if (is_near(iopt, first) && is_near(iopt, last)) {
+        sweep_pages(iopt->near, first, last, &visitor);
+        if (iopt->near->used)
+            return;
+        /* Empty: it is unlinked from above. */
+    }
     sweep_in(iopt, iopt->root, iopt->root_shift, first, last, &visitor);
 }
 

@@ -38,6 +38,8 @@ struct iopt {
     uint64_t leaf_sizes;     /* besides 4K */
     uint64_t mappings;       /* live */
     struct iopt_table *dead; /* unlinked, not freed */
+    struct iopt_table *near; /* of pages, from near_first on: changed last; NULL: none */
+    uint64_t near_first;
     struct iopt_budget *budget;
 };
 

@@ -163,8 +163,9 @@ static const struct {
 static int64_t answer(struct virtio_iommu *device, struct virtqueue *queue)
 {
     const struct virtqueue_chain *chain = &device->chain;
-    union request request = { .head.type = 0 };
-    uint8_t bytes[ANSWER_BYTES] = { 0 };
+    struct virtio_iommu_req_tail tail = { 0 };
+    union request request;
+    uint8_t bytes[ANSWER_BYTES];
     size_t len, room;
     int err;
 
@@ -179,6 +180,8 @@ static int64_t answer(struct virtio_iommu *device, struct virtqueue *queue)
     room = requests[request.head.type].properties;
     if (room > chain->writable_bytes - TAIL_BYTES)
         room = chain->writable_bytes - TAIL_BYTES;
+    if (room)
+        memset(bytes, 0, room);
     if (!virtio_has(&device->mmio, requests[request.head.type].feature)) {
         err = -EOPNOTSUPP;
     } else if (len < requests[request.head.type].readable ||
@@ -188,8 +191,9 @@ static int64_t answer(struct virtio_iommu *device, struct virtqueue *queue)
         device->counts.careless += careless(&request);
         err = requests[request.head.type].perform(device, &request, bytes);
     }
-    bytes[room] = status_of(err);
-    device->counts.answered[bytes[room]]++;
+    tail.status = status_of(err);
+    memcpy(bytes + room, &tail, TAIL_BYTES);
+    device->counts.answered[tail.status]++;
     if (virtqueue_write(queue, chain, 0, bytes, room + TAIL_BYTES) != (int64_t)(room + TAIL_BYTES))
         return -EFAULT;
     return (int64_t)(room + TAIL_BYTES);
@@ -201,30 +205,47 @@ static void break_queue(struct virtio_iommu *device, const struct virtqueue *que
     virtio_broken(&device->mmio, queue->broken ? queue->broken : otherwise);
 }
 
-static void serve(struct virtio_iommu *device)
+/* Hands back what was answered, all at once: a driver waits for the last in any case. */
+static void hand_back(struct virtio_iommu *device, const struct virtqueue_used *used,
+                      unsigned count)
 {
     struct virtqueue *queue = &device->mmio.queues[VIRTIO_IOMMU_REQUESTS];
 
-    for (unsigned n = 0; n < BATCH; n++) {
+    if (!count)
+        return;
+    if (virtqueue_push_all(queue, used, (uint16_t)count) < 0)
+        break_queue(device, queue, "used ring of requests");
+    else
+        virtio_used(&device->mmio, VIRTIO_IOMMU_REQUESTS);
+}
+
+static void serve(struct virtio_iommu *device)
+{
+    struct virtqueue *queue = &device->mmio.queues[VIRTIO_IOMMU_REQUESTS];
+    struct virtqueue_used used[BATCH];
+    const char *broken = NULL;
+    unsigned n = 0;
+
+    while (n < BATCH) {
         int more = virtqueue_pop(queue, &device->chain);
         int64_t written;
 
         if (more < 0)
-            break_queue(device, queue, "request queue");
+            broken = "request queue";
         if (more <= 0)
-            return;
+            break;
         written = answer(device, queue);
         if (written < 0) {
-            break_queue(device, queue, "a request outside of memory");
-            return;
+            broken = "a request outside of memory";
+            break;
         }
-        if (virtqueue_push(queue, device->chain.head, (uint32_t)written) < 0) {
-            break_queue(device, queue, "used ring of requests");
-            return;
-        }
-        virtio_used(&device->mmio, VIRTIO_IOMMU_REQUESTS);
+        used[n++] = (struct virtqueue_used){ device->chain.head, (uint32_t)written };
     }
-    virtio_again(&device->mmio, VIRTIO_IOMMU_REQUESTS);
+    hand_back(device, used, n);
+    if (broken)
+        break_queue(device, queue, broken);
+    else if (n == BATCH)
+        virtio_again(&device->mmio, VIRTIO_IOMMU_REQUESTS);
 }
 
 /*

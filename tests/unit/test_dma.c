@@ -240,7 +240,7 @@ END_TEST
 
 START_TEST(test_window)
 {
-    struct dma_window window = { 0 };
+    struct dma_window window = { 0 }, other = { 0 };
     uint64_t generation;
     bool fault = true;
 
@@ -260,10 +260,22 @@ START_TEST(test_window)
     generation = dma.generation;
     dma_unlock(&dma);
 
-    /* Something else is revoked: translated anew, to the same. */
+    /* What is revoked is under no window: they stay good. */
     unmap(2 * IOVA, 1);
     dma_lock(&dma);
-    ck_assert_uint_ne(dma.generation, generation);
+    ck_assert_uint_eq(dma.generation, generation);
+    ck_assert(dma_window_good(&dma, &window));
+    dma_unlock(&dma);
+
+    /* It lies between two windows: both are translated anew, to the same. */
+    map(3 * IOVA, 1, 3 * PAGE);
+    map(2 * IOVA, 1, PAGE);
+    dma_lock(&dma);
+    ck_assert_ptr_eq(dma_window(&dma, &other, 3 * IOVA, 64, DMA_READ, &fault), ram + 3 * PAGE);
+    dma_unlock(&dma);
+    unmap(2 * IOVA, 1);
+    dma_lock(&dma);
+    ck_assert(!dma_window_good(&dma, &window) && !dma_window_good(&dma, &other));
     ck_assert_ptr_eq(dma_window(&dma, &window, IOVA, 64, DMA_WRITE, &fault), ram);
     dma_unlock(&dma);
 
