@@ -1,6 +1,6 @@
 /*
  * The inspector's command `report`: all that a page about a running machine shows, of one
- * moment. The map of memory (picture.h), the totals of `pages`, and the way of some addresses
+ * moment. The map of memory (memory_map.h), the totals of `pages`, and the way of some addresses
  * through all layers, in both dimensions: for each table that a walk reads, where the host has
  * it.
  */

@@ -20,7 +20,7 @@
 struct test_region {
     struct session *session;
     enum abi_page_kind guest; /* the guest's pages: 4K or 2M */
-    bool huge_host;           /* as field_host was told */
+    bool huge_host;           /* as test_region_host was told */
     uint64_t va;              /* in the program */
     uint64_t gpa;             /* contiguous, if in another order */
     uint64_t bytes;
@@ -58,7 +58,7 @@ int test_region_zap(struct test_region *region);
 /* Gives the host's pages back, as a balloon does. The content is zero then. */
 int test_region_discard(struct test_region *region);
 
-/* Puts a private mapping of a file in the place of the host's pages, until field_host. */
+/* Puts a private mapping of a file in the place of the host's pages, until test_region_host. */
 int test_region_map_file(struct test_region *region);
 
 /* In the program: a touch of every `stride` bytes of it. */

@@ -124,7 +124,7 @@ static uint64_t part(const json_t *run, size_t i)
     return (uint64_t)json_integer_value(json_array_get(run, i));
 }
 
-/* Runs of frames (picture.h) alike in use and owner, put together. */
+/* Runs of frames (memory_map.h) alike in use and owner, put together. */
 static void find_stretches(const json_t *map, struct stretches *all)
 {
     uint64_t pages = 0, kind = FRAME_KINDS, owner = 0;
