@@ -322,7 +322,7 @@ void *dma_window(struct dma *dma, struct dma_window *window, uint64_t iova, uint
     return window->host;
 }
 
-void door_forget(struct dma *dma, uint64_t first, uint64_t last)
+void dma_forget(struct dma *dma, uint64_t first, uint64_t last)
 {
     if (first > dma->kept_last || last < dma->kept_first)
         return;

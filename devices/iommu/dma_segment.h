@@ -35,7 +35,7 @@ int dma_resolve(struct dma *dma, uint64_t iova, enum dma_direction direction, bo
 bool dma_may_signal(const struct dma *dma, uint8_t vector);
 
 /* Windows (struct dma_window) that overlap [first, last] are not good any more. With the lock. */
-void door_forget(struct dma *dma, uint64_t first, uint64_t last);
+void dma_forget(struct dma *dma, uint64_t first, uint64_t last);
 
 /* Records a fault of this endpoint. With the lock. */
 void dma_fault(struct dma *dma, enum iommu_fault_reason reason, enum dma_direction direction,

@@ -151,7 +151,7 @@ void iommu_redirect(struct iommu_endpoint *endpoint, struct iommu_domain *domain
     endpoint->domain = domain;
     endpoint->reach = reach;
     iotlb_invalidate(&endpoint->tlb, 0, UINT64_MAX);
-    door_forget(dma, 0, UINT64_MAX);
+    dma_forget(dma, 0, UINT64_MAX);
     release(dma);
     endpoint->iommu->invalidations++;
     if (!FAULT(NO_DRAIN))
@@ -177,7 +177,7 @@ void iommu_invalidate(struct iommu *iommu, const struct iommu_domain *domain, ui
         hold(dma);
         if (!FAULT(STALE_IOTLB)) {
             iotlb_invalidate(&endpoint->tlb, first, last);
-            door_forget(dma, first, last);
+            dma_forget(dma, first, last);
         }
         release(dma);
         iommu->invalidations++;
