@@ -31,7 +31,8 @@ IOMMU     := $(filter-out %/dma_request.o,$(filter $B/obj/devices/iommu/%,$(OBJS
 # Devices and what they need of a VM.
 DEVICES   := $(filter $B/obj/devices/% $(REST)/obj/devices/% $(REST)/obj/vmm/machine/%,$(OBJS))
 # All of inspection but the disassembler.
-INSPECT   := $(filter-out %/disasm.o %/cpu.o,$(filter $(REST)/obj/vmm/inspect/%,$(OBJS)))
+INSPECT   := $(filter-out %/disasm.o %/cpu.o,$(filter $(REST)/obj/vmm/inspect/%,$(OBJS))) \
+    $(REST)/obj/vmm/machine/paging.o $(REST)/obj/vmm/machine/guest_memory.o
 UNIT_OBJS := $(patsubst %.c,$(REST)/obj/%.o,$(sort $(wildcard tests/unit/*.c)))
 FUZZERS   := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/*.c))
 # strata beside other VMMs (scripts/bench-peers).

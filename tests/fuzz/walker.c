@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/inspect/paging.h"
+#include "vmm/machine/paging.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -15,12 +15,12 @@
 #include "vmm/inspect/find.h"
 #include "vmm/inspect/find_bytes.h"
 #include "vmm/inspect/frames.h"
-#include "vmm/inspect/guest_memory.h"
 #include "vmm/inspect/maps.h"
 #include "vmm/inspect/resident.h"
 #include "vmm/inspect/shared_list.h"
 #include "vmm/inspect/spaces.h"
 #include "vmm/inspect/symbols.h"
+#include "vmm/machine/guest_memory.h"
 #include "vmm/machine/memory.h"
 
 #define MIB   (1ull << 20)

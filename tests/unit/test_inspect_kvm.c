@@ -11,9 +11,9 @@
 #include <sys/ioctl.h>
 
 #include "tests/unit/suites.h"
-#include "vmm/inspect/guest_memory.h"
 #include "vmm/inspect/translate.h"
 #include "vmm/machine/cpuid.h"
+#include "vmm/machine/guest_memory.h"
 #include "vmm/machine/stats.h"
 #include "vmm/machine/vm.h"
 

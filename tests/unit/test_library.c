@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "tests/unit/suites.h"
-#include "vmm/inspect/guest_memory.h"
+#include "vmm/machine/guest_memory.h"
 #include "vmm/machine/memory.h"
 #include "vmm/tour/library.h"
 

@@ -16,7 +16,7 @@
 
 #include "guest/abi/checkpoint.h"
 #include "tests/unit/suites.h"
-#include "vmm/inspect/paging.h"
+#include "vmm/machine/paging.h"
 
 #define PAGE 4096ull
 #define KIB  1024ull

@@ -6,8 +6,8 @@
 #include <sys/mman.h>
 
 #include "tests/unit/suites.h"
-#include "vmm/inspect/guest_memory.h"
 #include "vmm/inspect/translate.h"
+#include "vmm/machine/guest_memory.h"
 #include "vmm/machine/memory.h"
 
 #define MIB (1ull << 20)

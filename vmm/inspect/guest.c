@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/inspect/guest_memory.h"
+#include "vmm/machine/guest_memory.h"
 #include "vmm/machine/memory.h"
 
 /* Bounds for what a guest may claim, and for how long its tables are followed. */

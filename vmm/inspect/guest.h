@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "guest/abi/checkpoint.h"
-#include "vmm/inspect/paging.h"
+#include "vmm/machine/paging.h"
 
 struct memory;
 

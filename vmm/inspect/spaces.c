@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "vmm/inspect/guest_memory.h"
+#include "vmm/machine/guest_memory.h"
 #include "vmm/machine/memory.h"
 
 #define CR0_PG       (1ull << 31)

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "vmm/inspect/guest.h"
-#include "vmm/inspect/paging.h"
+#include "vmm/machine/paging.h"
 
 #define SPACES_MAX 128
 

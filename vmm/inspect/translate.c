@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <unistd.h>
 
-#include "vmm/inspect/guest_memory.h"
+#include "vmm/machine/guest_memory.h"
 #include "vmm/machine/memory.h"
 
 /* pagemap.rst: bits of an entry of /proc/PID/pagemap … */

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "vmm/inspect/paging.h"
+#include "vmm/machine/paging.h"
 
 struct memory;
 struct memory_slot;

@@ -1,4 +1,4 @@
-#include "vmm/inspect/guest_memory.h"
+#include "vmm/machine/guest_memory.h"
 
 #include <errno.h>
 #include <stddef.h>

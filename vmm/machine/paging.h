@@ -15,8 +15,8 @@
  * Levels have the architecture's numbers: 1 is the table of 4K pages (PT), the
  * root is 4 (PML4) or 5 (PML5).
  */
-#ifndef STRATA_INSPECT_PAGING_H
-#define STRATA_INSPECT_PAGING_H
+#ifndef STRATA_MACHINE_PAGING_H
+#define STRATA_MACHINE_PAGING_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "vmm/inspect/paging.h"
+#include "vmm/machine/paging.h"
 
 #include <errno.h>
 #include <stddef.h>

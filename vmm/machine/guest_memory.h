@@ -3,10 +3,10 @@
  * load, so that a vCPU that writes it meanwhile is seen before or after, never
  * in between; -EFAULT where there is no RAM.
  */
-#ifndef STRATA_INSPECT_GUEST_MEMORY_H
-#define STRATA_INSPECT_GUEST_MEMORY_H
+#ifndef STRATA_MACHINE_GUEST_MEMORY_H
+#define STRATA_MACHINE_GUEST_MEMORY_H
 
-#include "vmm/inspect/paging.h"
+#include "vmm/machine/paging.h"
 
 struct memory;
 
