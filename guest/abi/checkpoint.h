@@ -27,8 +27,8 @@ enum abi_exercise {
     ABI_REMANENCE = 8,
     ABI_DEMAND = 9,
     ABI_SNAPSHOT = 10,
-    ABI_DMA_LAB = 16, /* not of the tour: test harness.h, */
-    ABI_MEASURE = 17, /* and measure.h */
+    ABI_DMA_HARNESS = 16, /* not of the tour: harness.h, */
+    ABI_MEASURE = 17,     /* and measure.h */
 };
 
 /*

@@ -15,7 +15,7 @@
 #define ABI_HARNESS_COMMANDS   24
 #define ABI_HARNESS_TEST_PAGES 96
 
-/* The one step of exercise ABI_DMA_LAB. arg: abi_harness_arg. */
+/* The one step of exercise ABI_DMA_HARNESS. arg: abi_harness_arg. */
 #define ABI_HARNESS_STEP 1
 
 enum abi_harness_arg {

@@ -111,7 +111,7 @@ int main(int argc, char **argv)
     for (;;) {
         uint32_t n;
 
-        if (checkpoint(ABI_DMA_LAB, ABI_HARNESS_STEP, arg, ABI_HARNESS_NARGS))
+        if (checkpoint(ABI_DMA_HARNESS, ABI_HARNESS_STEP, arg, ABI_HARNESS_NARGS))
             return 0;
         n = harness.ncommands;
         for (uint32_t i = 0; i < n && i < ABI_HARNESS_COMMANDS; i++)

@@ -36,7 +36,7 @@ static int recognise(struct harness_guest *guest)
     struct abi_process process;
     uint64_t gpa;
 
-    if (guest->record.exercise != ABI_DMA_LAB || guest->record.step != ABI_HARNESS_STEP ||
+    if (guest->record.exercise != ABI_DMA_HARNESS || guest->record.step != ABI_HARNESS_STEP ||
         guest->record.nargs < ABI_HARNESS_NARGS)
         return -EINVAL;
     if (guest_view_open(&guest->view, memory, guest->record.kernel) ||

@@ -22,7 +22,7 @@
 #include "guest/abi/demand.h"
 #include "guest/abi/syscall.h"
 #include "vmm/boot/config.h"
-#include "vmm/tour/tour.h"
+#include "vmm/tour/exercises.h"
 
 #define LATENCY_NS         2000000u
 #define FRAMES             32u

@@ -16,6 +16,7 @@
 #include "vmm/boot/config.h"
 #include "vmm/machine/memory.h"
 #include "vmm/tour/dma_attack.h"
+#include "vmm/tour/exercises.h"
 
 #define MACHINE_OFF  0 /* without an IOMMU, */
 #define MACHINE_ON   1 /* and with one */

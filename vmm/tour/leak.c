@@ -11,7 +11,7 @@
 
 #include "guest/abi/exercises.h"
 #include "guest/abi/syscall.h"
-#include "vmm/tour/tour.h"
+#include "vmm/tour/exercises.h"
 
 #define LIMIT_MIB_INTERPRETED 64
 #define LIMIT_MIB             256

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "guest/abi/exercises.h"
-#include "vmm/tour/tour.h"
+#include "vmm/tour/exercises.h"
 
 #define PAGES_INTERPRETED 48
 #define PAGES             384

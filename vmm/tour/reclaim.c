@@ -15,7 +15,7 @@
 #include "vmm/boot/config.h"
 #include "vmm/inspect/resident.h"
 #include "vmm/machine/vm.h"
-#include "vmm/tour/tour.h"
+#include "vmm/tour/exercises.h"
 
 #define MACHINE_BALLOON 0 /* with a balloon, an IOMMU and a probe, */
 #define MACHINE_PLAIN   1 /* and with none of them */

@@ -21,8 +21,8 @@
 #include "vmm/inspect/find.h"
 #include "vmm/inspect/resident.h"
 #include "vmm/machine/vm.h"
+#include "vmm/tour/exercises.h"
 #include "vmm/tour/frame_reuse.h"
-#include "vmm/tour/tour.h"
 
 #define MACHINE_FIRST 0
 /* One word alone may be in the registers that the kernel saved; so 16 bytes are looked for. */

@@ -11,8 +11,8 @@
 
 #include "guest/abi/exercises.h"
 #include "vmm/inspect/disasm.h"
+#include "vmm/tour/exercises.h"
 #include "vmm/tour/library.h"
-#include "vmm/tour/tour.h"
 
 #define MEMBERS ABI_LIBRARY_MEMBERS
 /* The page by which the programs keep step is held by its object. */

@@ -10,7 +10,7 @@
 
 #include "guest/abi/exercises.h"
 #include "vmm/machine/memory.h"
-#include "vmm/tour/tour.h"
+#include "vmm/tour/exercises.h"
 
 #define MESSAGES         100000
 #define MESSAGES_ONE_CPU 10000 /* where both vCPUs take turns on one host CPU */

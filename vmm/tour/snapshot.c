@@ -11,7 +11,7 @@
 
 #include "guest/abi/exercises.h"
 #include "vmm/machine/memory.h"
-#include "vmm/tour/tour.h"
+#include "vmm/tour/exercises.h"
 
 #define PAGES ABI_SNAPSHOT_PAGES
 

@@ -17,12 +17,6 @@
 #define STOP_TIMEOUT_MS 2000
 #define TOUR_CPUS       2
 
-const struct tour_exercise *const tour_exercises[] = {
-    &tour_paging,  &tour_fork_cow, &tour_shared_memory, &tour_dma,       &tour_shared_library,
-    &tour_reclaim, &tour_demand,   &tour_leak,          &tour_remanence, &tour_snapshot,
-};
-const size_t tour_exercises_count = sizeof(tour_exercises) / sizeof(tour_exercises[0]);
-
 static void take_memory_map(const struct tour_run *run, uint32_t step)
 {
     const struct tour_memory_map *memory_map = &run->exercise->memory_map;

@@ -83,10 +83,7 @@ struct tour_exercise {
     size_t state_bytes; /* of what the exercise remembers from step to step */
 };
 
-extern const struct tour_exercise tour_paging, tour_fork_cow, tour_shared_memory, tour_dma,
-    tour_shared_library, tour_reclaim, tour_leak, tour_remanence, tour_snapshot, tour_demand;
-
-/* All of them, in the order of the tour. */
+/* All of them, in the order of the tour (exercises.h). */
 extern const struct tour_exercise *const tour_exercises[];
 extern const size_t tour_exercises_count;
 
