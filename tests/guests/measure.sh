@@ -15,7 +15,10 @@ cd "$(dirname "$0")/../.." || exit 2
 
 STRATA=${STRATA:-build/strata}
 . tests/tap.sh
-subject=measure shown='head -n 40'
+subject=measure shown=without_figures
+
+# Where an experiment fails, what it says of that stands between hundreds of figures.
+without_figures() { grep -vE '^ +[a-z-]+/' "$1" | head -n 60; }
 
 [ "${1-}" != --control ] || control tests/guests/measure.sh
 slow_faults=
