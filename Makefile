@@ -50,8 +50,8 @@ GUESTS    := $(patsubst tests/guests/%.S,$B/tests/%.elf,$(filter-out %/multiboot
 
 all: $B/strata $(REST)/strata-net $(if $(FAULT_INJECT),,$(BENCHES) $(GUESTS))
 
-$B/strata: $(OBJS)
-	$(CC) $(SANITIZE) $(LINK) -pthread -o $@ $^ $(LIBS)
+$B/strata: $(OBJS) vmm/start.ld
+	$(CC) $(SANITIZE) $(LINK) -Wl,-T,vmm/start.ld -pthread -o $@ $(OBJS) $(LIBS)
 
 # With the libraries of libslirp, which strata itself does without: dynamically linked.
 $(REST)/strata-net: $(USERNET)
