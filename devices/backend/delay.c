@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "devices/core/poll_thread.h"
 #include "vmm/base/monotonic.h"
+#include "vmm/machine/vm_thread.h"
 
 #define NS_PER_S 1000000000ull
 
@@ -14,7 +14,7 @@ struct delay {
     struct block block;
     struct block *store;
     uint64_t latency_ns;
-    struct poll_thread thread;
+    struct vm_thread thread;
     atomic_bool stop;
     atomic_bool cancels; /* some request is to be cancelled */
 
@@ -65,7 +65,7 @@ static void store_done(void *owner, struct block_request *request)
     request->next = *link;
     *link = request;
     if (delay->waiting == request)
-        poll_thread_wake(&delay->thread);
+        vm_thread_wake(&delay->thread);
 }
 
 /* ---- What the user calls ---- */
@@ -90,7 +90,7 @@ static void delay_cancel(struct block *block, struct block_request *request)
     /* The store notes it in the request, wherever that is now. */
     block_cancel(delay->store, request);
     atomic_store(&delay->cancels, true);
-    poll_thread_wake(&delay->thread);
+    vm_thread_wake(&delay->thread);
 }
 
 /* ---- The thread ---- */
@@ -129,10 +129,10 @@ static void wait_until(struct delay *delay, uint64_t due)
                                 .tv_nsec = (long)(left % NS_PER_S) };
 
     if (ppoll(&fd, 1, due ? &timeout : NULL, NULL) > 0)
-        poll_thread_woken(&delay->thread);
+        vm_thread_woken(&delay->thread);
 }
 
-static void *run(void *arg)
+static void run(void *arg)
 {
     struct delay *delay = arg;
     const struct block_user *user = &delay->block.user;
@@ -144,11 +144,12 @@ static void *run(void *arg)
         stop = atomic_load(&delay->stop);
         if (!user->done) /* nobody ever used it */
             continue;
+        vm_thread_enter(&delay->thread);
         user->enter(user->owner);
         due = hand_back_due(delay, stop);
         user->leave(user->owner);
+        vm_thread_leave(&delay->thread);
     }
-    return NULL;
 }
 
 /* ---- Creation ---- */
@@ -160,8 +161,8 @@ static void delay_destroy(struct block *block)
     /* When the store has gone, all that is left waits here, and need not any longer. */
     block_destroy(delay->store);
     atomic_store(&delay->stop, true);
-    poll_thread_wake(&delay->thread);
-    poll_thread_end(&delay->thread);
+    vm_thread_wake(&delay->thread);
+    vm_thread_end(&delay->thread);
     free(delay);
 }
 
@@ -172,7 +173,7 @@ static const struct block_ops delay_ops = {
     .destroy = delay_destroy,
 };
 
-int delay_create(struct block **block, struct block *store, uint64_t latency_ns)
+int delay_create(struct block **block, struct vm *vm, struct block *store, uint64_t latency_ns)
 {
     struct delay *delay;
     int err;
@@ -187,18 +188,15 @@ int delay_create(struct block **block, struct block *store, uint64_t latency_ns)
                                    .read_only = store->read_only };
     delay->store = store;
     delay->latency_ns = latency_ns;
-    poll_thread_init(&delay->thread);
-    err = poll_thread_start(&delay->thread, run, delay);
-    if (err)
-        goto end_thread;
+    vm_thread_init(&delay->thread, vm, VM_THREAD_BACK, "disk latency");
+    err = vm_thread_start(&delay->thread, run, delay);
+    if (err) {
+        free(delay);
+        return err;
+    }
     store->user = (struct block_user){
         .owner = delay, .enter = store_enter, .done = store_done, .leave = store_leave
     };
     *block = &delay->block;
     return 0;
-
-end_thread:
-    poll_thread_end(&delay->thread);
-    free(delay);
-    return err;
 }

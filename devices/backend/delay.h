@@ -8,12 +8,14 @@
 
 #include "devices/backend/block.h"
 
+struct vm;
+
 #define DELAY_NS_MAX 10000000000ull
 
 /*
  * A disk over `store`, which nobody has used yet and which it owns from then on. Cancelled
  * requests come back at once. 0 or -errno, the store as it was.
  */
-int delay_create(struct block **block, struct block *store, uint64_t latency_ns);
+int delay_create(struct block **block, struct vm *vm, struct block *store, uint64_t latency_ns);
 
 #endif

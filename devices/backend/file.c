@@ -9,7 +9,7 @@
 
 #include "devices/backend/disk_image.h"
 #include "devices/backend/file_step.h"
-#include "devices/core/poll_thread.h"
+#include "vmm/machine/vm_thread.h"
 
 #define DEPTH_MAX 1024
 
@@ -22,7 +22,7 @@ struct file {
     struct file_info info;
     char why_not[96];
     struct disk_image image;
-    struct poll_thread thread;
+    struct vm_thread thread;
     atomic_bool stop;
     atomic_bool cancels; /* some request is to be cancelled */
 
@@ -30,7 +30,8 @@ struct file {
     struct io_uring ring;
     struct block_request *in_ring;
     struct queue queue; /* for the thread */
-    struct queue now;   /* for whoever kicks */
+    struct queue now;   /* for the next kick */
+    struct queue held;  /* while the VM is paused */
     unsigned under_way;
     bool watching; /* the thread knows that it has to wait for the ring */
 };
@@ -91,7 +92,7 @@ static void run_queue(struct file *file)
     struct block_request *request;
     int result;
 
-    while ((request = file->queue.first)) {
+    while ((request = file->queue.first) && !vm_thread_is_held(&file->thread)) {
         queue_remove(&file->queue, request);
         user->leave(user->owner);
         while (!file_step_over(request, file_step_call(&file->image, request), &result))
@@ -138,6 +139,10 @@ static void step(struct file *file, struct block_request *request)
 {
     struct io_uring_sqe *sqe = NULL;
 
+    if (vm_thread_is_held(&file->thread)) {
+        queue_add(&file->held, request);
+        return;
+    }
     if (goes_now(file, request)) {
         queue_add(&file->now, request);
         return;
@@ -150,6 +155,24 @@ static void step(struct file *file, struct block_request *request)
     } else {
         queue_add(&file->queue, request);
     }
+}
+
+/* What a pause held goes on when it is over. */
+static void release_held(struct file *file)
+{
+    struct block_request *request = file->held.first, *next;
+
+    queue_init(&file->held);
+    for (; request; request = next) {
+        next = request->next;
+        step(file, request);
+    }
+}
+
+/* By a thread that is inside: the kernel writes guest memory as long as the ring has requests. */
+static void note_in_flight(struct file *file)
+{
+    vm_thread_set_in_flight(&file->thread, file->in_ring != NULL);
 }
 
 /* Reports what the ring has done. */
@@ -206,8 +229,9 @@ static void file_kick(struct block *block)
         advance_ring(file);
     if (file->queue.first || unsubmitted(file) || (file->under_way && !file->watching)) {
         file->watching = true;
-        poll_thread_wake(&file->thread);
+        vm_thread_wake(&file->thread);
     }
+    note_in_flight(file);
 }
 
 /* ---- Cancellation: noted by anybody, carried out by the thread ---- */
@@ -218,12 +242,25 @@ static void file_cancel(struct block *block, struct block_request *request)
 
     atomic_store(&request->cancelled, true);
     atomic_store(&file->cancels, true);
-    poll_thread_wake(&file->thread);
+    vm_thread_wake(&file->thread);
+}
+
+static void cancel_queued(struct file *file, struct queue *queue)
+{
+    struct block_request *request, *next;
+
+    for (request = queue->first; request; request = next) {
+        next = request->next;
+        if (atomic_load(&request->cancelled)) {
+            queue_remove(queue, request);
+            finish(file, request, -ECANCELED);
+        }
+    }
 }
 
 static void run_cancels(struct file *file)
 {
-    struct block_request *request, *next;
+    struct block_request *request;
 
     if (!atomic_exchange(&file->cancels, false))
         return;
@@ -240,13 +277,8 @@ static void run_cancels(struct file *file)
         io_uring_prep_cancel(sqe, request, 0);
         io_uring_sqe_set_data(sqe, NULL);
     }
-    for (request = file->queue.first; request; request = next) {
-        next = request->next;
-        if (atomic_load(&request->cancelled)) {
-            queue_remove(&file->queue, request);
-            finish(file, request, -ECANCELED);
-        }
-    }
+    cancel_queued(file, &file->queue);
+    cancel_queued(file, &file->held);
 }
 
 /* ---- The thread ---- */
@@ -259,10 +291,10 @@ static void wait_for_work(struct file *file, bool ring, bool retry)
 
     /* Retry: the kernel had no memory for a submission; it may have in a while. */
     if (poll(fds, 2, retry ? 1 : -1) > 0 && fds[0].revents)
-        poll_thread_woken(&file->thread);
+        vm_thread_woken(&file->thread);
 }
 
-static void *run(void *arg)
+static void run(void *arg)
 {
     struct file *file = arg;
     const struct block_user *user = &file->block.user;
@@ -273,8 +305,10 @@ static void *run(void *arg)
         stop = atomic_load(&file->stop);
         if (!user->done) /* nobody ever used it */
             continue;
+        vm_thread_enter(&file->thread);
         user->enter(user->owner);
         run_cancels(file);
+        release_held(file);
         run_now(file);
         if (file->info.uring) {
             reap(file);
@@ -284,16 +318,17 @@ static void *run(void *arg)
         retry = unsubmitted(file);
         file->watching = ring = file->in_ring != NULL;
         stop = stop && !file->under_way;
+        note_in_flight(file);
         user->leave(user->owner);
+        vm_thread_leave(&file->thread);
     }
-    return NULL;
 }
 
 /* ---- Opening and closing ---- */
 
 static void close_file(struct file *file)
 {
-    poll_thread_end(&file->thread);
+    vm_thread_end(&file->thread);
     if (file->info.uring)
         io_uring_queue_exit(&file->ring);
     disk_image_close(&file->image);
@@ -305,7 +340,7 @@ static void file_destroy(struct block *block)
     struct file *file = file_of(block);
 
     atomic_store(&file->stop, true);
-    poll_thread_wake(&file->thread);
+    vm_thread_wake(&file->thread);
     close_file(file);
 }
 
@@ -361,6 +396,7 @@ static void choose_way(struct file *file, const struct file_options *options)
 int file_open(struct block **block, const char *path, const struct file_options *options,
               char *error, size_t error_bytes)
 {
+    char name[VM_THREAD_NAME_BYTES];
     struct file *file;
     int err = -EINVAL;
 
@@ -382,9 +418,11 @@ int file_open(struct block **block, const char *path, const struct file_options 
     file->info.unused_bytes = file->image.bytes % BLOCK_SECTOR_BYTES;
     queue_init(&file->queue);
     queue_init(&file->now);
-    poll_thread_init(&file->thread);
+    queue_init(&file->held);
+    snprintf(name, sizeof(name), "disk %s", path);
+    vm_thread_init(&file->thread, options->vm, VM_THREAD_BACK, name);
     choose_way(file, options);
-    err = poll_thread_start(&file->thread, run, file);
+    err = vm_thread_start(&file->thread, run, file);
     if (err) {
         close_file(file);
         goto say;

@@ -21,10 +21,13 @@ struct file_info {
     uint64_t unused_bytes; /* at its end: less than a sector, nobody can reach them */
 };
 
+struct vm;
+
 struct file_options {
     bool read_only;
     bool without_uring; /* as on a host that has none */
     unsigned depth;     /* requests under way at once, 1 to 1024 */
+    struct vm *vm;      /* whose memory requests read and write; NULL: none that is ever paused */
 };
 
 /*

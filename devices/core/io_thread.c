@@ -15,6 +15,7 @@ void io_thread_create(struct io_thread *io, struct vm *vm)
 {
     io->vm = vm;
     io->epoll_fd = -1;
+    vm_thread_init(&io->thread, vm, VM_THREAD_FRONT, "I/O thread");
     io->nevents = 0;
     io->error = 0;
     atomic_init(&io->signals, 0);
@@ -23,10 +24,10 @@ void io_thread_create(struct io_thread *io, struct vm *vm)
 }
 
 /*
- * The world may have been paused since epoll_wait: so the eventfd is read, and the count
+ * The VM may have been paused since epoll_wait: so the eventfd is read, and the count
  * taken from it, only when the thread may go on.
  */
-static void work(void *arg)
+static void io_thread_work(void *arg)
 {
     struct io_thread *io = arg;
     struct epoll_event ready[EVENTS_AT_ONCE];
@@ -38,7 +39,7 @@ static void work(void *arg)
         /* io_uring interrupts the thread that submitted a request, for its completion. */
         if (count < 0)
             continue;
-        alive = worker_enter(&io->worker);
+        alive = vm_thread_enter(&io->thread);
         for (int i = 0; i < count && alive; i++) {
             struct io_event *event = ready[i].data.ptr; /* NULL: the VM is ending */
             uint64_t signals;
@@ -46,17 +47,17 @@ static void work(void *arg)
             if (!event || read(event->fd, &signals, sizeof(signals)) != sizeof(signals))
                 continue;
             atomic_fetch_add_explicit(&io->signals, signals, memory_order_relaxed);
-            event->ready(event->owner, event->index, signals, &io->worker.cpu);
-            /* Between two devices, too: whoever wants to pause need not wait for all. */
-            alive = vcpu_park(&io->worker.cpu);
+            event->ready(event->owner, event->index, signals, &io->thread);
+            /* Between two devices, too: a pause need not wait for all of them. */
+            alive = vm_thread_park(&io->thread);
         }
-        worker_leave(&io->worker);
+        vm_thread_leave(&io->thread);
         atomic_fetch_add_explicit(&io->wakeups, 1, memory_order_relaxed);
     }
 }
 
 /* With the lock. */
-static int start(struct io_thread *io)
+static int io_thread_begin(struct io_thread *io)
 {
     struct epoll_event end = { .events = EPOLLIN };
     int err;
@@ -68,7 +69,7 @@ static int start(struct io_thread *io)
         err = -errno;
         goto close_epoll;
     }
-    err = worker_start(&io->worker, io->vm, work, io);
+    err = vm_thread_start(&io->thread, io_thread_work, io);
     if (err)
         goto close_epoll;
     return 0;
@@ -86,7 +87,7 @@ static int watch(struct io_thread *io, uint64_t gpa, struct io_event *event)
     int err = io->nevents < IO_EVENTS_MAX ? 0 : -ENOSPC;
 
     if (!err && io->epoll_fd < 0)
-        err = start(io);
+        err = io_thread_begin(io);
     if (err)
         return err;
     event->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -129,7 +130,7 @@ int io_thread_watch(struct io_thread *io, uint64_t gpa, unsigned index, io_ready
 void io_thread_destroy(struct io_thread *io)
 {
     if (io->epoll_fd >= 0) {
-        worker_join(&io->worker);
+        vm_thread_end(&io->thread);
         close(io->epoll_fd);
     }
     for (unsigned i = 0; i < io->nevents; i++) {

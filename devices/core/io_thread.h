@@ -4,7 +4,7 @@
  * vCPU makes no exit.
  *
  * There is no thread, and nothing registered with KVM, before a driver uses a device. While
- * the world is paused (vm_pause) the thread stands still.
+ * the VM is paused (vm_pause) the thread stands still.
  */
 #ifndef STRATA_CORE_IO_THREAD_H
 #define STRATA_CORE_IO_THREAD_H
@@ -13,17 +13,17 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include "vmm/machine/worker.h"
+#include "vmm/machine/vm_thread.h"
 
 #define IO_EVENTS_MAX 64
 
 struct vm;
 
 /*
- * `count` writes since the last call. On the I/O thread, which `self` stands for: as the vCPU
- * of a bus callback, it may be parked (vcpu_park), with no lock held.
+ * `count` writes since the last call. On the I/O thread, `self`, which may be parked
+ * (vm_thread_park) with no lock held.
  */
-typedef void io_ready(void *owner, unsigned index, uint64_t count, struct vcpu *self);
+typedef void io_ready(void *owner, unsigned index, uint64_t count, struct vm_thread *self);
 
 struct io_event {
     io_ready *ready;
@@ -34,7 +34,7 @@ struct io_event {
 
 struct io_thread {
     struct vm *vm;
-    struct worker worker;
+    struct vm_thread thread;
     pthread_mutex_t lock;
     int epoll_fd; /* < 0: there is no thread yet */
     unsigned nevents;

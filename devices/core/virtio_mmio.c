@@ -135,7 +135,7 @@ static bool bad(struct virtio_mmio *device)
     return false;
 }
 
-static void thread_notified(void *owner, unsigned queue, uint64_t count, struct vcpu *self);
+static void thread_notified(void *owner, unsigned queue, uint64_t count, struct vm_thread *self);
 
 /* What cannot be had costs nothing but the exits: the same write then comes by the bus. */
 static void listen_in_thread(struct virtio_mmio *device)
@@ -396,13 +396,19 @@ static uint64_t mmio_read(void *owner, struct vcpu *vcpu, uint64_t offset, unsig
     return value;
 }
 
+/* NULL: tests. */
+static struct vm_thread *thread_of(struct vcpu *vcpu)
+{
+    return vcpu ? &vcpu->thread : NULL;
+}
+
 static void mmio_write(void *owner, struct vcpu *vcpu, uint64_t offset, unsigned size,
                        uint64_t value)
 {
     struct virtio_mmio *device = owner;
 
     if (offset == VIRTIO_MMIO_QUEUE_NOTIFY && device->dma->iommu)
-        iommu_settle(device->dma->iommu, vcpu);
+        iommu_settle(device->dma->iommu, thread_of(vcpu));
     dma_lock(device->dma);
     if (device->held)
         bad(device); /* while another vCPU resets it */
@@ -426,15 +432,12 @@ static void notify_if_up(struct virtio_mmio *device, unsigned queue)
  * What a device left for later (virtio_again), with a chance for everybody else in
  * between: another vCPU that wants the lock, the world's pause, the end of the run.
  */
-static void mmio_settle(void *owner, struct vcpu *vcpu)
+static void do_deferred(struct virtio_mmio *device, struct vm_thread *self)
 {
-    struct virtio_mmio *device = owner;
-
     while (atomic_load_explicit(&device->again, memory_order_relaxed)) {
         uint32_t queues;
 
-        if (vcpu && atomic_load_explicit(&vcpu->vm->attention, memory_order_relaxed) &&
-            !vcpu_park(vcpu))
+        if (self && !vm_thread_park(self))
             return;
         dma_lock(device->dma);
         queues = atomic_exchange_explicit(&device->again, 0, memory_order_relaxed);
@@ -443,7 +446,12 @@ static void mmio_settle(void *owner, struct vcpu *vcpu)
         dma_unlock(device->dma);
     }
     if (device->class->settle)
-        device->class->settle(device->owner, vcpu);
+        device->class->settle(device->owner, self);
+}
+
+static void mmio_settle(void *owner, struct vcpu *vcpu)
+{
+    do_deferred(owner, thread_of(vcpu));
 }
 
 /*
@@ -451,7 +459,7 @@ static void mmio_settle(void *owner, struct vcpu *vcpu)
  * overtaken it is nobody's mistake. While a queue is being stopped it has to wait, as it may
  * be for another one.
  */
-static void thread_notified(void *owner, unsigned queue, uint64_t count, struct vcpu *self)
+static void thread_notified(void *owner, unsigned queue, uint64_t count, struct vm_thread *self)
 {
     struct virtio_mmio *device = owner;
     bool held = true;
@@ -467,18 +475,18 @@ static void thread_notified(void *owner, unsigned queue, uint64_t count, struct 
             device->class->notify(device->owner, queue);
         }
         dma_unlock(device->dma);
-        if (held && (sched_yield() || !vcpu_park(self)))
+        if (held && (sched_yield() || !vm_thread_park(self)))
             return;
     }
-    mmio_settle(device, self);
+    do_deferred(device, self);
 }
 
-void virtio_poll(struct virtio_mmio *device, struct vcpu *vcpu, unsigned queue)
+void virtio_poll(struct virtio_mmio *device, struct vm_thread *self, unsigned queue)
 {
     dma_lock(device->dma);
     notify_if_up(device, queue);
     dma_unlock(device->dma);
-    mmio_settle(device, vcpu);
+    do_deferred(device, self);
 }
 
 int virtio_mmio_create(struct virtio_mmio *device, const struct virtio_class *class, void *owner,

@@ -25,6 +25,7 @@
 
 struct io_thread;
 struct virtio_mmio;
+struct vm_thread;
 
 /* Device status bits (2.1). */
 #define VIRTIO_ACKNOWLEDGE 1u
@@ -62,10 +63,10 @@ struct virtio_class {
     uint64_t (*config_read)(void *owner, uint32_t offset, unsigned size);
     void (*config_write)(void *owner, uint32_t offset, unsigned size, uint64_t value);
     /*
-     * After a vCPU's write to the window, without the lock: for what may take long or
-     * wait for the host. vcpu may be NULL (tests). NULL: nothing to do.
+     * After a write to the window, without the lock: for what may take long or wait for the
+     * host. On the thread `self` (NULL: tests), which may be parked. NULL: nothing to do.
      */
-    void (*settle)(void *owner, struct vcpu *vcpu);
+    void (*settle)(void *owner, struct vm_thread *self);
 };
 
 /* What the guest can see or has set: all there is to save, with the queues' states. */
@@ -107,9 +108,9 @@ int virtio_mmio_create(struct virtio_mmio *device, const struct virtio_class *cl
 
 /*
  * Looks for buffers in a queue as if the driver had notified the device, if it works at
- * all. Without the lock of the dma handle, on the thread of `vcpu` (NULL: tests).
+ * all. Without the lock of the dma handle, on the thread `self` (NULL: tests).
  */
-void virtio_poll(struct virtio_mmio *device, struct vcpu *vcpu, unsigned queue);
+void virtio_poll(struct virtio_mmio *device, struct vm_thread *self, unsigned queue);
 
 /* ---- For device models, with the lock of the dma handle held ---- */
 

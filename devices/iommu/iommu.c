@@ -74,17 +74,17 @@ free_unit:
     return err;
 }
 
-void iommu_on_settle(struct iommu *iommu, void (*settle)(void *owner, struct vcpu *vcpu),
+void iommu_on_settle(struct iommu *iommu, void (*settle)(void *owner, struct vm_thread *self),
                      void *owner)
 {
     iommu->settle = settle;
     iommu->settle_owner = owner;
 }
 
-void iommu_settle(struct iommu *iommu, struct vcpu *vcpu)
+void iommu_settle(struct iommu *iommu, struct vm_thread *self)
 {
     if (iommu->settle)
-        iommu->settle(iommu->settle_owner, vcpu);
+        iommu->settle(iommu->settle_owner, self);
 }
 
 void iommu_destroy(struct iommu *iommu)

@@ -38,7 +38,7 @@
 struct dma;
 struct iommu;
 struct memory;
-struct vcpu;
+struct vm_thread;
 
 struct iommu_range {
     uint64_t first, last;
@@ -184,11 +184,11 @@ void iommu_on_fault(struct iommu *iommu, void (*wake)(void *owner), void *owner)
 /*
  * A device behind the unit is being notified: what the guest has asked of the unit by
  * then is carried out first, whether the guest has notified the unit too or not. Without any
- * device's lock, on the thread of `vcpu` (NULL: tests), where it may stand still while the
+ * device's lock, on the thread `self` (NULL: tests), where it may stand still while the
  * world is paused. iommu_on_settle says how; NULL: nothing to do. Only while no vCPU runs.
  */
-void iommu_settle(struct iommu *iommu, struct vcpu *vcpu);
-void iommu_on_settle(struct iommu *iommu, void (*settle)(void *owner, struct vcpu *vcpu),
+void iommu_settle(struct iommu *iommu, struct vm_thread *self);
+void iommu_on_settle(struct iommu *iommu, void (*settle)(void *owner, struct vm_thread *self),
                      void *owner);
 
 /*

@@ -70,7 +70,7 @@ struct iommu {
     const struct memory *memory;
     struct iommu_config config;
     atomic_bool bypass;
-    void (*settle)(void *owner, struct vcpu *vcpu);
+    void (*settle)(void *owner, struct vm_thread *self);
     void *settle_owner;
 
     struct iommu_endpoint *endpoint[IOMMU_ENDPOINTS_MAX];

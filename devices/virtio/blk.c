@@ -540,7 +540,8 @@ int virtio_blk_create(struct virtio_blk **blk, struct vm *vm, struct dma *dma,
                       char *error, size_t error_bytes)
 {
     const struct file_options options = { .read_only = image->read_only,
-                                          .depth = VIRTIO_BLK_QUEUE_MAX };
+                                          .depth = VIRTIO_BLK_QUEUE_MAX,
+                                          .vm = vm };
     const char *slash = strrchr(image->path, '/');
     struct file_info info;
     struct block *block;
@@ -550,7 +551,7 @@ int virtio_blk_create(struct virtio_blk **blk, struct vm *vm, struct dma *dma,
         return err;
     file_info(block, &info);
     if (image->latency_ns)
-        err = delay_create(&block, block, image->latency_ns);
+        err = delay_create(&block, vm, block, image->latency_ns);
     if (!err)
         err = virtio_blk_create_on(blk, vm, dma, block, slash ? slash + 1 : image->path, base, gsi);
     if (err) {

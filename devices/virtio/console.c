@@ -63,14 +63,14 @@ static size_t take_output(struct virtio_console *console, uint8_t *bytes, size_t
 }
 
 /* Without the lock. False: the VM is ending. */
-static bool write_output(struct virtio_console *console, struct vcpu *vcpu, const uint8_t *bytes,
-                         size_t count)
+static bool write_output(struct virtio_console *console, struct vm_thread *self,
+                         const uint8_t *bytes, size_t count)
 {
     size_t done = 0;
 
     while (done < count) {
         done += console_write(console->out, bytes + done, count - done);
-        if (done < count && vcpu && !vcpu_park(vcpu)) {
+        if (done < count && self && !vm_thread_park(self)) {
             console_drop(console->out, count - done);
             return false;
         }
@@ -79,7 +79,7 @@ static bool write_output(struct virtio_console *console, struct vcpu *vcpu, cons
 }
 
 /* One thread at a time writes, so that output keeps its order; it looks again for the others. */
-static void settle(void *owner, struct vcpu *vcpu)
+static void settle(void *owner, struct vm_thread *self)
 {
     struct virtio_console *console = owner;
     uint8_t bytes[PIECE_BYTES];
@@ -100,14 +100,14 @@ static void settle(void *owner, struct vcpu *vcpu)
         console->draining = count > 0;
         dma_unlock(console->mmio.dma);
         if (count) {
-            alive = write_output(console, vcpu, bytes, count);
+            alive = write_output(console, self, bytes, count);
             dma_lock(console->mmio.dma);
             console->draining = false;
             dma_unlock(console->mmio.dma);
         }
         /* A guest that never stops sending must not keep the world from pausing. */
-        if (more && alive && vcpu)
-            alive = vcpu_park(vcpu);
+        if (more && alive && self)
+            alive = vm_thread_park(self);
     }
 }
 

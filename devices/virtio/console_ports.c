@@ -281,16 +281,19 @@ static bool look(struct virtio_console *console, int timeout_ms)
     struct pollfd fds[CONSOLE_PORTS_MAX];
     bool going, exhausted = false;
 
+    vm_thread_enter(&ports->thread);
     dma_lock(console->mmio.dma);
     if (work_on_all(console))
         timeout_ms = 0;
     collect(console, fds);
     going = !ports->ending;
     dma_unlock(console->mmio.dma);
+    vm_thread_leave(&ports->thread);
     if (!going || poll(fds, ports->count, timeout_ms) <= 0)
         return going;
     if (fds[0].revents)
-        poll_thread_woken(&ports->thread);
+        vm_thread_woken(&ports->thread);
+    vm_thread_enter(&ports->thread);
     dma_lock(console->mmio.dma);
     for (unsigned id = 1; id < ports->count; id++) {
         struct console_port *port = &ports->port[id];
@@ -306,6 +309,7 @@ static bool look(struct virtio_console *console, int timeout_ms)
             port->stalled = false;
     }
     dma_unlock(console->mmio.dma);
+    vm_thread_leave(&ports->thread);
     /* Who cannot be let in waits, and poll would return at once. */
     if (exhausted)
         usleep(ACCEPT_AGAIN_US);
@@ -320,16 +324,16 @@ void console_ports_turn(struct virtio_console *console)
     dma_unlock(console->mmio.dma);
 }
 
-static void *thread(void *owner)
+static void thread(void *owner)
 {
     while (look(owner, -1))
         ;
-    return NULL;
 }
 
 int console_ports_start(struct virtio_console *console)
 {
-    return poll_thread_start(&console->ports->thread, thread, console);
+    vm_thread_init(&console->ports->thread, console->mmio.vm, VM_THREAD_BACK, "console ports");
+    return vm_thread_start(&console->ports->thread, thread, console);
 }
 
 void console_ports_end(struct virtio_console *console)
@@ -338,9 +342,9 @@ void console_ports_end(struct virtio_console *console)
 
     dma_lock(console->mmio.dma);
     ports->ending = true;
-    poll_thread_wake(&ports->thread);
+    vm_thread_wake(&ports->thread);
     dma_unlock(console->mmio.dma);
-    poll_thread_end(&ports->thread);
+    vm_thread_end(&ports->thread);
 }
 
 /* ---- The device -------------------------------------------------------------------------------
@@ -353,7 +357,7 @@ static void wake_if_stale(const struct virtio_console *console)
 
     for (unsigned id = 1; id < ports->count; id++) {
         if (interest(console, id) & ~ports->port[id].polled || is_over(&ports->port[id])) {
-            poll_thread_wake(&ports->thread);
+            vm_thread_wake(&ports->thread);
             return;
         }
     }
@@ -400,7 +404,7 @@ void console_ports_reset(struct virtio_console *console)
         port->send = 0;
         port->sending = port->stalled = port->starved = false;
     }
-    poll_thread_wake(&ports->thread);
+    vm_thread_wake(&ports->thread);
 }
 
 const char *console_ports_count(struct virtio_console *console, unsigned id,
@@ -436,7 +440,7 @@ int console_ports_create(struct console_ports **created, const struct console_po
 
     if (!ports)
         goto explain;
-    poll_thread_init(&ports->thread);
+    vm_thread_init(&ports->thread, NULL, VM_THREAD_BACK, "console ports");
     for (unsigned id = 0; id <= count; id++)
         ports->port[id].fd = ports->port[id].listener.fd = -1;
     ports->port[0].there = console;

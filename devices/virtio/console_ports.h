@@ -21,8 +21,8 @@
 #include <stdint.h>
 
 #include "devices/backend/unix_socket.h"
-#include "devices/core/poll_thread.h"
 #include "devices/core/virtio_mmio.h"
+#include "vmm/machine/vm_thread.h"
 
 #define CONSOLE_PORTS_MAX               15u /* with port 0: 2 queues each, and 2 for control (5.3.2) */
 #define CONSOLE_PORT_NAME_MAX           63u
@@ -80,7 +80,7 @@ struct console_port {
 struct console_ports {
     struct virtio_class class;
     struct virtqueue *queues;
-    struct poll_thread thread;
+    struct vm_thread thread;
     /* The rest is under the lock of the dma handle. */
     bool ending;
     uint64_t bad_messages; /* of the driver: too short, unknown, of a port that there is not */

@@ -340,11 +340,11 @@ static void notify(void *owner, unsigned queue)
  * Requests may be looked for at any time (2.7.13: a notification is a hint). This one
  * saves the guest the notification, an exit, for what it maps and at once hands to a device.
  */
-static void settle(void *owner, struct vcpu *vcpu)
+static void settle(void *owner, struct vm_thread *self)
 {
     struct virtio_iommu *device = owner;
 
-    virtio_poll(&device->mmio, vcpu, VIRTIO_IOMMU_REQUESTS);
+    virtio_poll(&device->mmio, self, VIRTIO_IOMMU_REQUESTS);
 }
 
 static void start(void *owner, uint64_t features)

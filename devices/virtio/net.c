@@ -72,7 +72,7 @@ static int send_next(struct virtio_net *net)
     if (err == -EAGAIN) {
         net->stalled = true;
         net->counts.stalls++;
-        poll_thread_wake(&net->thread);
+        vm_thread_wake(&net->thread);
         return 0;
     }
     if (err == -ENODEV)
@@ -292,7 +292,7 @@ static bool ask(struct virtio_net *net, struct pollfd *frames)
     return going;
 }
 
-static void *work(void *owner)
+static void work(void *owner)
 {
     struct virtio_net *net = owner;
     struct pollfd fds[2] = { { .fd = net->thread.wake_fd, .events = POLLIN } };
@@ -301,16 +301,17 @@ static void *work(void *owner)
         if (poll(fds, 2, -1) < 0)
             continue;
         if (fds[0].revents)
-            poll_thread_woken(&net->thread);
+            vm_thread_woken(&net->thread);
         /* Woken, it may hold a frame already; an error is found out by receiving. */
+        vm_thread_enter(&net->thread);
         virtio_net_turn(net, fds[1].fd >= 0 && fds[1].revents & ~POLLIN);
+        vm_thread_leave(&net->thread);
     }
-    return NULL;
 }
 
 int virtio_net_start(struct virtio_net *net)
 {
-    return poll_thread_start(&net->thread, work, net);
+    return vm_thread_start(&net->thread, work, net);
 }
 
 /* ---- The device --------------------------------------------------------------------------- */
@@ -343,7 +344,7 @@ static void notify(void *owner, unsigned queue)
     switch (queue) {
     case VIRTIO_NET_RECEIVE:
         net->starved = false;
-        poll_thread_wake(&net->thread);
+        vm_thread_wake(&net->thread);
         break;
     case VIRTIO_NET_TRANSMIT:
         /* While it is stalled, the thread goes on when there is room. */
@@ -360,7 +361,7 @@ static void start(void *owner, uint64_t features)
 
     if (net_accept(&net->net, features) == -EBADFD)
         unplug(net);
-    poll_thread_wake(&net->thread);
+    vm_thread_wake(&net->thread);
 }
 
 static void stop(void *owner, unsigned queue)
@@ -425,7 +426,7 @@ int virtio_net_create_on(struct virtio_net **created, struct vm *vm, struct dma 
     if (!net)
         return -ENOMEM;
     net->net = *backend;
-    poll_thread_init(&net->thread);
+    vm_thread_init(&net->thread, vm, VM_THREAD_BACK, "virtio-net");
     memcpy(net->mac, mac, NET_MAC_BYTES);
     net->state.link = true;
     virtio_net_control_reset(net);
@@ -477,9 +478,9 @@ void virtio_net_destroy(struct virtio_net *net)
 {
     dma_lock(net->mmio.dma);
     net->ending = true;
-    poll_thread_wake(&net->thread);
+    vm_thread_wake(&net->thread);
     dma_unlock(net->mmio.dma);
-    poll_thread_end(&net->thread);
+    vm_thread_end(&net->thread);
     net_close(&net->net);
     free(net);
 }

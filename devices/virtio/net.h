@@ -15,8 +15,8 @@
 #include <stdint.h>
 
 #include "devices/backend/net.h"
-#include "devices/core/poll_thread.h"
 #include "devices/core/virtio_mmio.h"
+#include "vmm/machine/vm_thread.h"
 
 #define VIRTIO_NET_RECEIVE   0 /* queues (5.1.2) */
 #define VIRTIO_NET_TRANSMIT  1
@@ -58,7 +58,7 @@ struct virtio_net {
     struct net net; /* owned */
     uint8_t mac[NET_MAC_BYTES];
 
-    struct poll_thread thread;
+    struct vm_thread thread;
     /* The rest is under the lock of the dma handle. */
     bool ending;
     bool starved; /* a frame waits for receive buffers, or would */

@@ -38,7 +38,7 @@ static void wake_if_stale(struct virtio_vsock *vsock)
         const struct vsock_connection *connection = &vsock->connections[i];
 
         if (vsock_interest(connection) & ~connection->polled) {
-            poll_thread_wake(&vsock->thread);
+            vm_thread_wake(&vsock->thread);
             return;
         }
     }
@@ -275,16 +275,19 @@ static bool look(struct virtio_vsock *vsock, int timeout_ms)
     bool going;
     nfds_t n;
 
+    vm_thread_enter(&vsock->thread);
     dma_lock(vsock->mmio.dma);
     if (work(vsock))
         timeout_ms = 0;
     n = collect(vsock, fds, polled, since);
     going = !vsock->ending;
     dma_unlock(vsock->mmio.dma);
+    vm_thread_leave(&vsock->thread);
     if (!going || poll(fds, n, timeout_ms) <= 0)
         return going;
     if (fds[0].revents)
-        poll_thread_woken(&vsock->thread);
+        vm_thread_woken(&vsock->thread);
+    vm_thread_enter(&vsock->thread);
     dma_lock(vsock->mmio.dma);
     for (nfds_t i = POLLED_FIRST; i < n; i++) {
         /* It may have become another one meanwhile. */
@@ -294,6 +297,7 @@ static bool look(struct virtio_vsock *vsock, int timeout_ms)
     while (fds[1].revents && accepted < BACKLOG && vsock_accept(vsock))
         accepted++;
     dma_unlock(vsock->mmio.dma);
+    vm_thread_leave(&vsock->thread);
     /* Out of file descriptors: it waits, and poll would return at once. */
     if (fds[1].revents && !accepted)
         usleep(ACCEPT_AGAIN_US);
@@ -308,16 +312,15 @@ void virtio_vsock_turn(struct virtio_vsock *vsock)
     dma_unlock(vsock->mmio.dma);
 }
 
-static void *thread(void *owner)
+static void thread(void *owner)
 {
     while (look(owner, -1))
         ;
-    return NULL;
 }
 
 int virtio_vsock_start(struct virtio_vsock *vsock)
 {
-    return poll_thread_start(&vsock->thread, thread, vsock);
+    return vm_thread_start(&vsock->thread, thread, vsock);
 }
 
 /* ---- The device --------------------------------------------------------------------------- */
@@ -393,7 +396,7 @@ int virtio_vsock_create(struct virtio_vsock **created, struct vm *vm, struct dma
     if (err)
         goto explain;
     vsock->guest_cid = guest_cid;
-    poll_thread_init(&vsock->thread);
+    vm_thread_init(&vsock->thread, vm, VM_THREAD_BACK, "virtio-vsock");
     strcpy(vsock->path, path);
     for (unsigned i = 0; i < VIRTIO_VSOCK_CONNECTIONS; i++)
         vsock->connections[i].fd = -1;
@@ -430,9 +433,9 @@ void virtio_vsock_destroy(struct virtio_vsock *vsock)
 {
     dma_lock(vsock->mmio.dma);
     vsock->ending = true;
-    poll_thread_wake(&vsock->thread);
+    vm_thread_wake(&vsock->thread);
     dma_unlock(vsock->mmio.dma);
-    poll_thread_end(&vsock->thread);
+    vm_thread_end(&vsock->thread);
     forget_all(vsock);
     unix_listener_close(&vsock->listener);
     free(vsock);

@@ -21,8 +21,8 @@
 #include <stdint.h>
 
 #include "devices/backend/unix_socket.h"
-#include "devices/core/poll_thread.h"
 #include "devices/core/virtio_mmio.h"
+#include "vmm/machine/vm_thread.h"
 
 #define VIRTIO_VSOCK_RECEIVE     0 /* queues (5.10.2) */
 #define VIRTIO_VSOCK_TRANSMIT    1
@@ -104,7 +104,7 @@ struct virtio_vsock {
     struct unix_listener listener;
     struct virtio_vsock_counts counts;
 
-    struct poll_thread thread;
+    struct vm_thread thread;
     /* The rest is under the lock of the dma handle. */
     bool ending;
     bool starved;   /* there is something to send, and no receive buffer */

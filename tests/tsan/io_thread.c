@@ -104,10 +104,11 @@ static void drive(unsigned queue)
         err(2, "eventfd");
 }
 
-static void *vcpu_body(void *arg)
+static void vcpu_body(void *arg)
 {
     struct vcpu *vcpu = arg;
 
+    vm_thread_enter(&vcpu->thread);
     for (unsigned round = 0; !atomic_load(&stop) && vcpu_park(vcpu); round++) {
         for (unsigned queue = 0; queue < QUEUES; queue++)
             drive(queue);
@@ -121,8 +122,7 @@ static void *vcpu_body(void *arg)
         if (round % 200 == 101)
             negotiate(RECEIVE);
     }
-    vcpu_rest(vcpu);
-    return NULL;
+    vm_thread_leave(&vcpu->thread);
 }
 
 /* The world stands still: all of it may be read, and written. */
@@ -149,10 +149,10 @@ static void ignore(int number)
 
 static void open_world(struct vcpu *vcpu)
 {
-    const struct sigaction kick = { .sa_handler = ignore };
+    const struct sigaction exit_signal = { .sa_handler = ignore };
     pthread_condattr_t attr;
 
-    sigaction(VM_KICK_SIGNAL, &kick, NULL);
+    sigaction(VM_EXIT_SIGNAL, &exit_signal, NULL);
     vm = (struct vm){ .vcpus = vcpu, .ncpus = 1, .fd = -1, .end_fd = eventfd(0, EFD_NONBLOCK) };
     pthread_mutex_init(&vm.lock, NULL);
     pthread_condattr_init(&attr);
@@ -180,17 +180,16 @@ int main(int argc, char **argv)
 
     careless = argc > 2 && !strcmp(argv[2], "careless");
     open_world(&vcpu);
-    pthread_mutex_lock(&vm.lock);
-    must(-pthread_create(&vcpu.thread, NULL, vcpu_body, &vcpu), "thread");
-    vcpu.started = true;
-    pthread_mutex_unlock(&vm.lock);
+    vm_thread_init(&vcpu.thread, &vm, VM_THREAD_FRONT, "vCPU 0");
+    vcpu.thread.vcpu = &vcpu;
+    must(vm_thread_start(&vcpu.thread, vcpu_body, &vcpu), "thread");
     for (unsigned i = 0; i < rounds; i++) {
         sum += look();
         sched_yield();
     }
     atomic_store(&stop, true);
     vm_stop(&vm, VM_END_HOST_STOP, 0);
-    pthread_join(vcpu.thread, NULL);
+    vm_thread_end(&vcpu.thread);
     io_thread_destroy(&io);
     through = sum && atomic_load(&io.signals) && atomic_load(&taken[RNG]) &&
               atomic_load(&taken[RECEIVE]) && atomic_load(&taken[TRANSMIT]) && !io.error;

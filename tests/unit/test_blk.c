@@ -643,9 +643,9 @@ START_TEST(test_permission)
 }
 END_TEST
 
-static void map_late(void *owner, struct vcpu *vcpu)
+static void map_late(void *owner, struct vm_thread *self)
 {
-    (void)vcpu;
+    (void)self;
     if (!(*(unsigned *)owner)++)
         disk_map(&disk, DISK_DATA, 1, IOMMU_WRITE);
 }

@@ -70,7 +70,7 @@ static void open_slow(int way, uint64_t latency_ns)
     char error[200];
 
     ck_assert_msg(file_open(&block, path, &options, error, sizeof(error)) == 0, "%s", error);
-    ck_assert_int_eq(delay_create(&block, block, latency_ns), 0);
+    ck_assert_int_eq(delay_create(&block, NULL, block, latency_ns), 0);
     ck_assert_uint_eq(block->sectors, BYTES / BLOCK_SECTOR_BYTES);
     block->user = (struct block_user){ .enter = enter, .done = done, .leave = leave };
 }
@@ -217,7 +217,7 @@ START_TEST(test_too_long)
     char error[200];
 
     ck_assert_int_eq(file_open(&store, path, &options, error, sizeof(error)), 0);
-    ck_assert_int_eq(delay_create(&block, store, DELAY_NS_MAX + 1), -EINVAL);
+    ck_assert_int_eq(delay_create(&block, NULL, store, DELAY_NS_MAX + 1), -EINVAL);
     block_destroy(store);
 }
 END_TEST

@@ -36,7 +36,7 @@ static struct vm vm;
 static struct io_thread io;
 static atomic_uint calls, total;
 
-static void count_calls(void *owner, unsigned index, uint64_t count, struct vcpu *self)
+static void count_calls(void *owner, unsigned index, uint64_t count, struct vm_thread *self)
 {
     ck_assert_ptr_eq(owner, &vm);
     ck_assert_ptr_eq(self->vm, &vm);
@@ -110,7 +110,7 @@ START_TEST(test_none)
     for (unsigned i = 0; i < 1000 && atomic_load(&vm.mmio.unclaimed_writes) < 5; i++)
         sleep_ms(10);
     ck_assert_uint_eq(atomic_load(&vm.mmio.unclaimed_writes), 5);
-    ck_assert_ptr_null(vm.worker);
+    ck_assert(!io.thread.started);
     ck_assert_int_lt(io.epoll_fd, 0);
     destroy();
     ck_assert_uint_eq(atomic_load(&calls), 0);
@@ -140,13 +140,13 @@ START_TEST(test_pause)
 }
 END_TEST
 
-static void park_for_ever(void *owner, unsigned index, uint64_t count, struct vcpu *self)
+static void park_for_ever(void *owner, unsigned index, uint64_t count, struct vm_thread *self)
 {
     (void)owner;
     (void)index;
     (void)count;
     atomic_store(&calls, 1);
-    while (vcpu_park(self))
+    while (vm_thread_park(self))
         sleep_ms(1);
     atomic_store(&calls, 2);
 }

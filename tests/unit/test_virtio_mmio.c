@@ -63,9 +63,9 @@ static void on_stop(void *owner, unsigned queue)
     ((struct echo *)owner)->stops += 1 + queue;
 }
 
-static void on_settle(void *owner, struct vcpu *vcpu)
+static void on_settle(void *owner, struct vm_thread *self)
 {
-    (void)vcpu;
+    (void)self;
     ((struct echo *)owner)->settled++;
 }
 

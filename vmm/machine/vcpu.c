@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -30,9 +31,13 @@
 
 int vcpu_create(struct vcpu *vcpu, struct vm *vm, unsigned index)
 {
+    char name[VM_THREAD_NAME_BYTES];
     int err;
 
     *vcpu = (struct vcpu){ .vm = vm, .index = index };
+    snprintf(name, sizeof(name), "vCPU %u", index);
+    vm_thread_init(&vcpu->thread, vm, VM_THREAD_FRONT, name);
+    vcpu->thread.vcpu = vcpu;
     vcpu->fd = ioctl(vm->fd, KVM_CREATE_VCPU, (long)index);
     if (vcpu->fd < 0)
         return -errno;
@@ -280,10 +285,10 @@ void vcpu_run(struct vcpu *vcpu)
         uint32_t reason;
 
         /*
-         * Whoever sets attention then sets immediate_exit and signals this thread
-         * (vm.c, kick): if the load misses the flag, KVM_RUN returns at once.
+         * After exit_request immediate_exit is set and this thread signalled (vm_run.c,
+         * vm_request_exit_of): if the load misses the flag, KVM_RUN returns at once.
          */
-        if (atomic_load_explicit(&vm->attention, memory_order_relaxed) && !vcpu_park(vcpu))
+        if (atomic_load_explicit(&vm->exit_request, memory_order_relaxed) && !vcpu_park(vcpu))
             return;
         if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
             /* EAGAIN: a vCPU that waited for SIPI just got it. */

@@ -5,9 +5,10 @@
 #define STRATA_MACHINE_VCPU_H
 
 #include <linux/kvm.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "vmm/machine/vm_thread.h"
 
 #define VCPU_EXIT_REASONS 48
 #define VCPU_EXIT_LOG     16 /* a power of two */
@@ -30,11 +31,7 @@ struct vcpu {
     struct kvm_run *run;
     bool configured; /* has its CPUID table */
 
-    /* Under the VM's lock. */
-    pthread_t thread;
-    bool started; /* thread is valid and not joined yet, */
-    bool own;     /* and ours to join; else it is vm_run's caller */
-    bool active;  /* may be inside KVM_RUN */
+    struct vm_thread thread; /* inside while it may be in KVM_RUN; not `own`: vm_run's caller's */
 
     /* The vCPU thread's own; others look only while it is paused or has ended. */
     uint64_t exits[VCPU_EXIT_REASONS]; /* by reason; larger reasons count as the last */

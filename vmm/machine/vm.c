@@ -13,7 +13,7 @@
 /* Intel without unrestricted guest needs three pages for real mode, out of RAM's way. */
 #define TSS_GPA 0xfffbd000ul
 
-static void ignore_kick(int signal_number)
+static void ignore_exit_signal(int signal_number)
 {
     (void)signal_number;
 }
@@ -75,15 +75,15 @@ static int create_memory(struct vm *vm)
 
 int vm_create(struct vm *vm, const struct kvm_host *host, const struct vm_shape *shape)
 {
-    /* No SA_RESTART: the kick must end a blocking system call. */
-    struct sigaction kick = { .sa_handler = ignore_kick };
+    /* No SA_RESTART: it must end a blocking system call. */
+    struct sigaction exit_signal = { .sa_handler = ignore_exit_signal };
     pthread_condattr_t attr;
     int err;
 
     *vm = (struct vm){ .host = host, .shape = *shape, .ncpus = shape->ncpus };
     if (!shape->ncpus || shape->ncpus > VM_CPUS_MAX)
         return -EINVAL;
-    sigaction(VM_KICK_SIGNAL, &kick, NULL);
+    sigaction(VM_EXIT_SIGNAL, &exit_signal, NULL);
     bus_init(&vm->pio, 0xffff);
     bus_init(&vm->mmio, ~0ull);
     pthread_mutex_init(&vm->lock, NULL);

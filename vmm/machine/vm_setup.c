@@ -10,7 +10,6 @@
 #include "vmm/machine/cpuid.h"
 #include "vmm/machine/cpuid_mask.h"
 #include "vmm/machine/vm.h"
-#include "vmm/machine/vm_threads.h"
 
 /*
  * The thread waits for vm_create only some 100 µs, less than a wake-up across CPUs takes

@@ -73,13 +73,13 @@ bool watchdog_verdict(struct watchdog *watchdog, const struct vcpu_sample *cpus)
 bool watchdog_check(struct watchdog *watchdog)
 {
     struct vcpu_sample cpus[VM_CPUS_MAX];
-    unsigned stuck;
-    int err = vm_pause_within(watchdog->vm, PAUSE_TIMEOUT_MS, &stuck);
+    char stuck[VM_THREAD_NAME_BYTES];
+    int err = vm_pause_within(watchdog->vm, PAUSE_TIMEOUT_MS, stuck);
 
     if (err) {
-        /* Where somebody else holds the world for so long, that is no hang. */
-        watchdog->stuck = stuck == VM_NO_VCPU ? 0 : watchdog->stuck + 1;
-        snprintf(watchdog->why, sizeof(watchdog->why), "vCPU %u does not come out of KVM", stuck);
+        /* Where another thread has the VM paused for so long, that is no hang. */
+        watchdog->stuck = stuck[0] ? watchdog->stuck + 1 : 0;
+        snprintf(watchdog->why, sizeof(watchdog->why), "%s does not stand still", stuck);
         return watchdog->stuck >= WATCHDOG_CHECKS;
     }
     watchdog->stuck = 0;

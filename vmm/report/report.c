@@ -161,7 +161,7 @@ static json_t *describe_vcpu(const struct vm *vm, const struct vcpu *vcpu)
     struct kvm_sregs sregs;
     struct kvm_regs regs;
 
-    if (vcpu_is_active(vcpu)) {
+    if (vcpu_is_running(vcpu)) {
         json_object_set_new(json, "state", json_string("does not come out of KVM"));
         return json;
     }
@@ -233,7 +233,7 @@ void report_stopped(FILE *out, const struct vm *vm)
     for (unsigned i = 0; i < vm->ncpus; i++) {
         const struct vcpu *vcpu = &vm->vcpus[i];
 
-        if (vcpu_is_active(vcpu) || vcpu_sample(vcpu, &cpu) || !cpu.started || cpu.interrupts)
+        if (vcpu_is_running(vcpu) || vcpu_sample(vcpu, &cpu) || !cpu.started || cpu.interrupts)
             continue;
         fprintf(out, "%s vCPU %u was %s with interrupts off at rip 0x%" PRIx64,
                 any ? ";" : "strata run:", i, state_name(&cpu), cpu.rip);
