@@ -134,7 +134,7 @@ void dma_fault(struct dma *dma, enum iommu_fault_reason reason, enum dma_directi
 /* Whether addresses are taken as they are. */
 static bool untranslated(const struct dma *dma)
 {
-    return !dma->endpoint || dma->endpoint->reach == REACH_ALL;
+    return !dma->endpoint || dma->endpoint->mode == IOMMU_BYPASS;
 }
 
 /*
@@ -226,7 +226,7 @@ static void move(void *host, char *data, size_t len, enum dma_direction directio
         memcpy(host, data, len);
 }
 
-/* All of it is translated before the first byte moves; nothing is revoked in between. */
+/* All of it is translated before the first byte moves; nothing is unmapped in between. */
 static __attribute__((noinline)) int copy_pieces(struct dma *dma, uint64_t iova, char *data,
                                                  size_t len, enum dma_direction direction)
 {
@@ -381,7 +381,7 @@ int dma_resolve(struct dma *dma, uint64_t iova, enum dma_direction direction, bo
         return -EFAULT;
     }
     span->translated = true;
-    if (message && direction == DMA_WRITE && dma->endpoint->reach == REACH_MAPPED) {
+    if (message && direction == DMA_WRITE && dma->endpoint->mode == IOMMU_TRANSLATED) {
         span->message = true;
         return 0;
     }

@@ -4,7 +4,7 @@
  *
  * A device owns one struct dma. Its lock is the device's lock: held while the device
  * handles a register access, a notification or a completion, and needed for every
- * function here unless it says otherwise. The IOMMU takes the same lock to revoke
+ * function here unless it says otherwise. The IOMMU takes the same lock to end
  * access; so a pointer that came from here is good until the lock is given up, and no
  * longer. What outlasts the lock is a transfer (struct dma_transfer): the IOMMU waits
  * for it.
@@ -44,14 +44,14 @@ struct dma {
     /*
      * Goes up whenever a translation that is kept (struct dma_window) may no longer be
      * good. All that are kept of the present generation lie in [kept_first, kept_last]:
-     * what is revoked outside, such as the buffer of a request, is not their business.
+     * what is unmapped outside, such as the buffer of a request, does not concern them.
      */
     uint64_t generation, kept_first, kept_last;
     bool faults_pending; /* the guest is told once the lock is free */
     uint64_t faults;     /* accesses that were refused */
     /*
      * Optional: called by dma_unlock once the lock is free, on the same thread. Not when
-     * the IOMMU had the lock for a moment: whoever must get it waits for it, by dma_lock.
+     * the IOMMU had the lock for a moment: a thread that must get it waits for it, by dma_lock.
      */
     void (*unlocked)(void *owner);
     void *unlocked_owner;
@@ -120,7 +120,7 @@ static inline bool dma_window_good(const struct dma *dma, const struct dma_windo
 
 /*
  * The window's host address, translated anew if it is another range, or if the IOMMU may have
- * revoked it since. NULL: a fault (recorded), or more than one piece: use dma_read and
+ * unmapped it since. NULL: a fault (recorded), or more than one piece: use dma_read and
  * dma_write then. *fault says which (NULL: not asked).
  */
 void *dma_window(struct dma *dma, struct dma_window *window, uint64_t iova, uint64_t len,
@@ -133,7 +133,7 @@ struct dma_range {
 
 /*
  * A transfer outlasts the lock: from begin to end its memory stays as it was translated,
- * because whoever revokes it waits. The device's side of that: end it in bounded time,
+ * because an unmap waits for it. The device's side of that: end it in bounded time,
  * and never wait in a device's notification for the guest to do something.
  * `cancel` (NULL: none) asks it to end soon; called from any thread, maybe more than
  * once, without the device's lock and with transfers_lock held: it may only note and wake.

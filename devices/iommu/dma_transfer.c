@@ -19,7 +19,7 @@ int dma_transfer_begin(struct dma *dma, struct dma_transfer *transfer,
     transfer->ranges = ranges;
     transfer->nranges = nranges;
     /*
-     * Still with the device's lock: whoever revokes what was just found takes that lock
+     * Still with the device's lock: an unmap of what was just found takes that lock
      * first, and then sees the transfer.
      */
     pthread_mutex_lock(&dma->transfers_lock);
@@ -69,7 +69,7 @@ void dma_drain(struct dma *dma, uint64_t first, uint64_t last)
     if (!__atomic_load_n(&dma->transfers, __ATOMIC_ACQUIRE))
         return;
     pthread_mutex_lock(&dma->transfers_lock);
-    /* Those that began later did not find what was revoked: they need not end. */
+    /* Those that began later did not find what was unmapped: they need not end. */
     drain = ++dma->drains;
     do {
         wait = false;

@@ -5,7 +5,7 @@
 #include "devices/iommu/dma_segment.h"
 #include "devices/iommu/unit.h"
 
-#define RIGHTS (IOMMU_READ | IOMMU_WRITE | IOMMU_MMIO)
+#define PROT_ALL (IOMMU_READ | IOMMU_WRITE | IOMMU_MMIO)
 
 static struct iommu_domain *find_domain(const struct iommu *iommu, uint32_t id)
 {
@@ -62,23 +62,22 @@ static void unpin(void *owner, const struct iopt_leaf *leaf)
 }
 
 /*
- * Takes away what [first, last] maps, in the order that makes it safe: no new walk finds
- * it; what walks found before is forgotten and nobody uses it; only then pages may move
- * and tables may go.
+ * Unmaps [first, last] in the order that makes it safe: no new walk finds it; what walks
+ * found before is dropped and not in use; only then pages may move and tables are freed.
  */
-static void take_away(struct iommu *iommu, struct iommu_domain *domain, uint64_t first,
-                      uint64_t last, void (*gone)(void *owner, const struct iopt_leaf *leaf))
+static void unmap_range(struct iommu *iommu, struct iommu_domain *domain, uint64_t first,
+                        uint64_t last, void (*cleared)(void *owner, const struct iopt_leaf *leaf))
 {
     struct iopt *iopt = &domain->iopt;
     uint64_t before = iopt->mappings;
 
-    iopt_revoke(iopt, first, last);
+    iopt_unmap(iopt, first, last);
     iommu->mappings -= before - iopt->mappings;
     iommu_invalidate(iommu, domain, first, last);
-    iopt_sweep(iopt, first, last, gone, iommu);
-    if (iopt_has_dead(iopt)) {
+    iopt_clear(iopt, first, last, cleared, iommu);
+    if (iopt_has_unlinked(iopt)) {
         iommu_quiesce(iommu, domain);
-        iopt_bury(iopt);
+        iopt_free_unlinked(iopt);
     }
 }
 
@@ -87,7 +86,7 @@ static void drop_domain(struct iommu *iommu, struct iommu_domain *domain)
     struct iommu_domain **link = &iommu->domains;
 
     if (!domain->bypass) {
-        take_away(iommu, domain, 0, domain->iopt.last, unpin);
+        unmap_range(iommu, domain, 0, domain->iopt.last, unpin);
         iopt_destroy(&domain->iopt);
     }
     while (*link != domain)
@@ -102,7 +101,7 @@ void iommu_leave(struct iommu_endpoint *endpoint)
     struct iommu *iommu = endpoint->iommu;
     struct iommu_domain *domain = endpoint->domain;
 
-    iommu_redirect(endpoint, NULL, iommu_unattached(iommu));
+    iommu_set_domain(endpoint, NULL, iommu_unattached_mode(iommu));
     if (domain && --domain->endpoints == 0)
         drop_domain(iommu, domain);
 }
@@ -139,7 +138,7 @@ static int attach(struct iommu *iommu, struct iommu_endpoint *endpoint, uint32_t
             return err;
     }
     domain->endpoints++;
-    iommu_redirect(endpoint, domain, bypass ? REACH_ALL : REACH_MAPPED);
+    iommu_set_domain(endpoint, domain, bypass ? IOMMU_BYPASS : IOMMU_TRANSLATED);
     if (left && --left->endpoints == 0)
         drop_domain(iommu, left);
     return 0;
@@ -200,7 +199,7 @@ static bool reserved(const struct iommu *iommu, const struct iommu_domain *domai
 }
 
 /* What a mapping may lead to: RAM; or, where nothing stops it, what is not RAM at all. */
-static bool may_be_target(const struct iommu *iommu, uint64_t gpa, uint64_t len, uint32_t rights)
+static bool may_be_target(const struct iommu *iommu, uint64_t gpa, uint64_t len, uint32_t prot)
 {
     if (FAULT(WRAP) && gpa + len < gpa) /* looks at where it ends only */
         return dma_all_ram(iommu->memory, gpa + len - 1, 1);
@@ -208,7 +207,7 @@ static bool may_be_target(const struct iommu *iommu, uint64_t gpa, uint64_t len,
         return false;
     if (dma_all_ram(iommu->memory, gpa, len))
         return true;
-    return (iommu->config.without & IOMMU_WITHOUT_PEER) && (rights & IOMMU_MMIO) &&
+    return (iommu->config.without & IOMMU_WITHOUT_PEER) && (prot & IOMMU_MMIO) &&
            !dma_any_ram(iommu->memory, gpa, len);
 }
 
@@ -222,14 +221,14 @@ static bool over_quota(const struct iommu *iommu, const struct iommu_domain *dom
 }
 
 static int map(struct iommu *iommu, struct iommu_domain *domain, uint64_t first, uint64_t last,
-               uint64_t gpa, uint32_t rights)
+               uint64_t gpa, uint32_t prot)
 {
     const struct iommu_range *input = &iommu->config.input;
     uint64_t granule = iommu->config.page_size_mask & -iommu->config.page_size_mask;
     uint64_t before = domain->iopt.mappings;
     int err;
 
-    if (domain->bypass || first > last || (rights & ~RIGHTS))
+    if (domain->bypass || first > last || (prot & ~PROT_ALL))
         return -EINVAL;
     if ((first | (last + 1) | gpa) & (granule - 1))
         return -ERANGE;
@@ -237,7 +236,7 @@ static int map(struct iommu *iommu, struct iommu_domain *domain, uint64_t first,
         return -ERANGE;
     if (reserved(iommu, domain, first, last))
         return -EINVAL;
-    if (!may_be_target(iommu, gpa, last - first + 1, rights))
+    if (!may_be_target(iommu, gpa, last - first + 1, prot))
         return -EINVAL;
     if (iopt_any(&domain->iopt, first, last))
         return -EINVAL;
@@ -246,25 +245,25 @@ static int map(struct iommu *iommu, struct iommu_domain *domain, uint64_t first,
 
     /* Pinned before it can be reached, and until after it cannot be. */
     pin(iommu, gpa, last - first + 1);
-    err = iopt_map(&domain->iopt, first, last, gpa, rights);
+    err = iopt_map(&domain->iopt, first, last, gpa, prot);
     iommu->mappings += domain->iopt.mappings - before;
     if (err) {
         /* A device may have found the part that was there. */
-        take_away(iommu, domain, first, last, NULL);
+        unmap_range(iommu, domain, first, last, NULL);
         unpin(iommu, &(struct iopt_leaf){ .gpa = gpa, .bytes = last - first + 1 });
     }
     return err;
 }
 
 int iommu_map(struct iommu *iommu, uint32_t id, uint64_t first, uint64_t last, uint64_t gpa,
-              uint32_t rights)
+              uint32_t prot)
 {
     struct iommu_domain *domain;
     int err;
 
     pthread_mutex_lock(&iommu->lock);
     domain = find_domain(iommu, id);
-    err = domain ? map(iommu, domain, first, last, gpa, rights) : -ENOENT;
+    err = domain ? map(iommu, domain, first, last, gpa, prot) : -ENOENT;
     iommu->maps += !err;
     pthread_mutex_unlock(&iommu->lock);
     return err;
@@ -282,7 +281,7 @@ static int unmap(struct iommu *iommu, struct iommu_domain *domain, uint64_t firs
         last = end;
     if (iopt_splits(&domain->iopt, first, last) && !FAULT(UNMAP_SPLITS))
         return -ERANGE;
-    take_away(iommu, domain, first, last, unpin);
+    unmap_range(iommu, domain, first, last, unpin);
     return 0;
 }
 

@@ -1,4 +1,4 @@
-/* Endpoints: who they are, where their accesses lead, and how that is taken away. */
+/* Endpoints: their ids, the domains they are attached to, and how translations end. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +14,12 @@
  * Not dma_lock and dma_unlock: what a device does when it gives up its lock is not to
  * run here, under the unit's.
  */
-static void hold(struct dma *dma)
+static void endpoint_lock(struct dma *dma)
 {
     pthread_mutex_lock(&dma->lock);
 }
 
-static void release(struct dma *dma)
+static void endpoint_unlock(struct dma *dma)
 {
     pthread_mutex_unlock(&dma->lock);
 }
@@ -33,9 +33,9 @@ struct iommu_endpoint *iommu_find(const struct iommu *iommu, uint32_t id)
     return NULL;
 }
 
-enum iommu_reach iommu_unattached(const struct iommu *iommu)
+enum iommu_mode iommu_unattached_mode(const struct iommu *iommu)
 {
-    return atomic_load(&iommu->bypass) || FAULT(NO_BYPASS_CHECK) ? REACH_ALL : REACH_NOTHING;
+    return atomic_load(&iommu->bypass) || FAULT(NO_BYPASS_CHECK) ? IOMMU_BYPASS : IOMMU_BLOCKED;
 }
 
 int iommu_add_endpoint(struct iommu *iommu, uint32_t id, struct dma *dma)
@@ -56,7 +56,7 @@ int iommu_add_endpoint(struct iommu *iommu, uint32_t id, struct dma *dma)
             endpoint->iommu = iommu;
             endpoint->dma = dma;
             endpoint->id = id;
-            endpoint->reach = iommu_unattached(iommu);
+            endpoint->mode = iommu_unattached_mode(iommu);
             endpoint->reserved[0] = (struct iommu_reserved){
                 .range = { IOMMU_MSI_FIRST, IOMMU_MSI_LAST }, .kind = IOMMU_RESERVED_MSI
             };
@@ -132,27 +132,27 @@ int iommu_allow_vectors(struct iommu *iommu, uint32_t id, const uint64_t vectors
     pthread_mutex_lock(&iommu->lock);
     endpoint = iommu_find(iommu, id);
     if (endpoint) {
-        hold(endpoint->dma);
+        endpoint_lock(endpoint->dma);
         memcpy(endpoint->vectors, vectors, sizeof(endpoint->vectors));
-        release(endpoint->dma);
+        endpoint_unlock(endpoint->dma);
     }
     pthread_mutex_unlock(&iommu->lock);
     return endpoint ? 0 : -ENOENT;
 }
 
-void iommu_redirect(struct iommu_endpoint *endpoint, struct iommu_domain *domain,
-                    enum iommu_reach reach)
+void iommu_set_domain(struct iommu_endpoint *endpoint, struct iommu_domain *domain,
+                      enum iommu_mode mode)
 {
     struct dma *dma = endpoint->dma;
 
-    if (endpoint->domain == domain && endpoint->reach == reach)
+    if (endpoint->domain == domain && endpoint->mode == mode)
         return;
-    hold(dma);
+    endpoint_lock(dma);
     endpoint->domain = domain;
-    endpoint->reach = reach;
+    endpoint->mode = mode;
     iotlb_invalidate(&endpoint->tlb, 0, UINT64_MAX);
     dma_forget(dma, 0, UINT64_MAX);
-    release(dma);
+    endpoint_unlock(dma);
     endpoint->iommu->invalidations++;
     if (!FAULT(NO_DRAIN))
         dma_drain(dma, 0, UINT64_MAX);
@@ -173,13 +173,13 @@ void iommu_invalidate(struct iommu *iommu, const struct iommu_domain *domain, ui
 
         if (!walks(endpoint, domain))
             continue;
-        /* The lock is the barrier too: whoever takes it later sees the table as it is now. */
-        hold(dma);
+        /* The lock is the barrier too: who takes it later sees the table as it is now. */
+        endpoint_lock(dma);
         if (!FAULT(STALE_IOTLB)) {
             iotlb_invalidate(&endpoint->tlb, first, last);
             dma_forget(dma, first, last);
         }
-        release(dma);
+        endpoint_unlock(dma);
         iommu->invalidations++;
         if (!FAULT(NO_DRAIN))
             dma_drain(dma, first, last);
@@ -191,8 +191,8 @@ void iommu_quiesce(struct iommu *iommu, const struct iommu_domain *domain)
     for (unsigned i = 0; i < iommu->nendpoints; i++) {
         if (!walks(iommu->endpoint[i], domain))
             continue;
-        hold(iommu->endpoint[i]->dma);
-        release(iommu->endpoint[i]->dma);
+        endpoint_lock(iommu->endpoint[i]->dma);
+        endpoint_unlock(iommu->endpoint[i]->dma);
     }
 }
 
@@ -226,8 +226,8 @@ int iommu_resolve(struct iommu_endpoint *endpoint, uint64_t iova, uint64_t len, 
     struct iopt_leaf leaf;
     char *host;
 
-    *reason = endpoint->reach == REACH_NOTHING ? IOMMU_FAULT_DOMAIN : IOMMU_FAULT_MAPPING;
-    if (endpoint->reach != REACH_MAPPED)
+    *reason = endpoint->mode == IOMMU_BLOCKED ? IOMMU_FAULT_DOMAIN : IOMMU_FAULT_MAPPING;
+    if (endpoint->mode != IOMMU_TRANSLATED)
         return -EFAULT;
     if (!iopt_walk_run(&endpoint->domain->iopt, iova, last, &leaf, &run)) {
         if (!walk_wrongly(endpoint, iova, &leaf))
@@ -235,8 +235,8 @@ int iommu_resolve(struct iommu_endpoint *endpoint, uint64_t iova, uint64_t len, 
         run = leaf.bytes;
     }
     if ((iommu->config.without & IOMMU_WITHOUT_PERMISSION) || FAULT(SKIP_PERMISSION))
-        leaf.rights |= IOMMU_READ | IOMMU_WRITE;
-    if (need & ~leaf.rights)
+        leaf.prot |= IOMMU_READ | IOMMU_WRITE;
+    if (need & ~leaf.prot)
         return -EFAULT;
 
     host = dma_host(iommu->memory, leaf.gpa, &available);
@@ -250,7 +250,7 @@ int iommu_resolve(struct iommu_endpoint *endpoint, uint64_t iova, uint64_t len, 
     *found = (struct iotlb_entry){
         .first = leaf.first,
         .bytes = (uint32_t)leaf.bytes,
-        .rights = leaf.rights,
+        .prot = leaf.prot,
         .host = host,
         .gpa = leaf.gpa,
     };

@@ -108,7 +108,7 @@ static void set_bypass(struct iommu *iommu, bool bypass)
     atomic_store(&iommu->bypass, bypass);
     for (unsigned i = 0; i < iommu->nendpoints; i++) {
         if (!iommu->endpoint[i]->domain)
-            iommu_redirect(iommu->endpoint[i], NULL, iommu_unattached(iommu));
+            iommu_set_domain(iommu->endpoint[i], NULL, iommu_unattached_mode(iommu));
     }
 }
 
@@ -171,7 +171,7 @@ void iommu_count(const struct iommu *iommu, struct iommu_counts *counts)
 struct joining {
     struct iommu_range iova;
     uint64_t gpa;
-    void (*visit)(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights);
+    void (*visit)(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t prot);
     void *owner;
 };
 
@@ -185,12 +185,12 @@ static void join(void *owner, const struct iopt_leaf *leaf)
     }
     joining->iova.last = leaf->first + (leaf->bytes - 1);
     if (leaf->ends)
-        joining->visit(joining->owner, joining->iova, joining->gpa, leaf->rights);
+        joining->visit(joining->owner, joining->iova, joining->gpa, leaf->prot);
 }
 
 int iommu_each_mapping(struct iommu *iommu, uint32_t id, bool *bypass,
                        void (*visit)(void *owner, struct iommu_range iova, uint64_t gpa,
-                                     uint32_t rights),
+                                     uint32_t prot),
                        void *owner)
 {
     struct joining joining = { .visit = visit, .owner = owner };
@@ -199,8 +199,8 @@ int iommu_each_mapping(struct iommu *iommu, uint32_t id, bool *bypass,
     pthread_mutex_lock(&iommu->lock);
     endpoint = iommu_find(iommu, id);
     if (endpoint) {
-        *bypass = endpoint->reach == REACH_ALL;
-        if (endpoint->reach == REACH_MAPPED)
+        *bypass = endpoint->mode == IOMMU_BYPASS;
+        if (endpoint->mode == IOMMU_TRANSLATED)
             iopt_each(&endpoint->domain->iopt, 0, endpoint->domain->iopt.last, join, &joining);
     }
     pthread_mutex_unlock(&iommu->lock);

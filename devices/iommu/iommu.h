@@ -3,7 +3,7 @@
  * It knows nothing of virtio; devices/virtio/iommu.c is how a guest programs it, and
  * dma.h is how a device uses it.
  *
- * Deny by default: an endpoint that is not attached reaches nothing, unless the guest
+ * Deny by default: an endpoint that is not attached is blocked, unless the guest
  * or the configuration says bypass. An endpoint's identity is the object it was made
  * as; no request can claim another one.
  *
@@ -11,7 +11,7 @@
  * reset) may be called from any thread and take the unit's lock, then the lock of each
  * endpoint concerned, one at a time: they must not be called with an endpoint's lock
  * held. When one of them returns, no access that it forbids is under way or can start:
- * it waits for transfers in flight (dma.h) on the range that it took away.
+ * it waits for transfers in flight (dma.h) on the range that it unmapped.
  *
  * Ranges are [first, last], both inclusive, so that one may end at 2^64 - 1. Errors are
  * -errno, one for each status of the virtio-iommu device (virtio 1.2, 5.13.6).
@@ -150,11 +150,11 @@ int iommu_detach(struct iommu *iommu, uint32_t endpoint, uint32_t domain);
  * Maps [first, last] of a domain to RAM from gpa on, with leaves as large as all three
  * allow, and pins it. -ENOENT: no such domain; -EINVAL: it is a bypass domain, an
  * overlap, a reserved region, or not RAM (with IOMMU_MMIO: not a device either, see
- * IOMMU_WITHOUT_PEER), unknown rights; -ERANGE: misaligned or outside the input range;
+ * IOMMU_WITHOUT_PEER), unknown bits in prot; -ERANGE: misaligned or outside the input range;
  * -ENOMEM: no memory, or a quota. Nothing is changed on failure.
  */
 int iommu_map(struct iommu *iommu, uint32_t domain, uint64_t first, uint64_t last, uint64_t gpa,
-              uint32_t rights);
+              uint32_t prot);
 
 /*
  * Removes every mapping inside [first, last]. -ENOENT, -EINVAL as above; -ERANGE: a
@@ -210,7 +210,7 @@ void iommu_count(const struct iommu *iommu, struct iommu_counts *counts);
  */
 int iommu_each_mapping(struct iommu *iommu, uint32_t endpoint, bool *bypass,
                        void (*visit)(void *owner, struct iommu_range iova, uint64_t gpa,
-                                     uint32_t rights),
+                                     uint32_t prot),
                        void *owner);
 
 #endif

@@ -17,9 +17,9 @@
 #define KIND_NONE     0ull
 #define KIND_TABLE    1ull
 #define KIND_LEAF     2ull
-#define KIND_REVOKED  3ull /* was a leaf: no access, but its target is still to be unpinned */
-#define RIGHTS_SHIFT  2
-#define RIGHTS_MASK   (IOMMU_READ | IOMMU_WRITE | IOMMU_MMIO)
+#define KIND_UNMAPPED 3ull /* was a leaf: no access, but its target is still to be unpinned */
+#define PROT_SHIFT    2
+#define PROT_MASK     (IOMMU_READ | IOMMU_WRITE | IOMMU_MMIO)
 #define MAPPING_FIRST (1ull << 5)
 #define MAPPING_LAST  (1ull << 6)
 #define TABLE_ADDRESS (~15ull)
@@ -28,7 +28,7 @@
 struct iopt_table {
     _Atomic uint64_t entry[ENTRIES];
     unsigned used; /* entries that are not KIND_NONE; only the changing thread looks */
-    struct iopt_table *next_dead;
+    struct iopt_table *next_unlinked;
 };
 
 static unsigned index_at(uint64_t iova, unsigned shift)
@@ -37,8 +37,8 @@ static unsigned index_at(uint64_t iova, unsigned shift)
 }
 
 /*
- * Pairs with the release in set(): whoever sees a table's address sees the table zeroed,
- * and whoever sees a leaf sees the pins that were taken before it.
+ * Pairs with the release in set(): who sees a table's address sees the table zeroed,
+ * and who sees a leaf sees the pins that were taken before it.
  */
 static uint64_t get(const struct iopt_table *table, unsigned i)
 {
@@ -112,7 +112,7 @@ static void destroy_in(struct iopt *iopt, struct iopt_table *table)
 
 void iopt_destroy(struct iopt *iopt)
 {
-    iopt_bury(iopt);
+    iopt_free_unlinked(iopt);
     if (iopt->root)
         destroy_in(iopt, iopt->root);
     iopt->root = NULL;
@@ -124,7 +124,7 @@ static struct iopt_leaf leaf_of(uint64_t entry, uint64_t iova, unsigned shift)
         .first = iova & ~((1ull << shift) - 1),
         .bytes = 1ull << shift,
         .gpa = entry & LEAF_ADDRESS,
-        .rights = entry >> RIGHTS_SHIFT & RIGHTS_MASK,
+        .prot = entry >> PROT_SHIFT & PROT_MASK,
         .starts = entry & MAPPING_FIRST,
         .ends = entry & MAPPING_LAST,
     };
@@ -256,7 +256,7 @@ bool iopt_splits(const struct iopt *iopt, uint64_t first, uint64_t last)
 
 struct mapping {
     uint64_t first, last, gpa;
-    uint32_t rights;
+    uint32_t prot;
 };
 
 static void map_pages(struct iopt *iopt, struct iopt_table *table, uint64_t first, uint64_t last,
@@ -266,7 +266,7 @@ static void map_pages(struct iopt *iopt, struct iopt_table *table, uint64_t firs
     uint64_t entry = mapping->gpa + (first - mapping->first);
 
     table->used += end - i + 1;
-    entry |= (uint64_t)mapping->rights << RIGHTS_SHIFT | KIND_LEAF;
+    entry |= (uint64_t)mapping->prot << PROT_SHIFT | KIND_LEAF;
     if (first == mapping->first) {
         iopt->mappings++;
         if (i < end)
@@ -298,7 +298,7 @@ static int map_in(struct iopt *iopt, struct iopt_table *table, unsigned shift, u
 
         if (leaves && stop - first == offset && !(gpa & offset)) {
             set(table, i,
-                gpa | (uint64_t)mapping->rights << RIGHTS_SHIFT |
+                gpa | (uint64_t)mapping->prot << PROT_SHIFT |
                     (first == mapping->first ? MAPPING_FIRST : 0) |
                     (stop == mapping->last ? MAPPING_LAST : 0) | KIND_LEAF);
             table->used++;
@@ -322,9 +322,9 @@ static int map_in(struct iopt *iopt, struct iopt_table *table, unsigned shift, u
     return 0;
 }
 
-int iopt_map(struct iopt *iopt, uint64_t first, uint64_t last, uint64_t gpa, uint32_t rights)
+int iopt_map(struct iopt *iopt, uint64_t first, uint64_t last, uint64_t gpa, uint32_t prot)
 {
-    const struct mapping mapping = { first, last, gpa, rights };
+    const struct mapping mapping = { first, last, gpa, prot };
 
     if (is_near(iopt, first) && is_near(iopt, last)) {
         map_pages(iopt, iopt->near, first, last, &mapping);
@@ -333,50 +333,50 @@ int iopt_map(struct iopt *iopt, uint64_t first, uint64_t last, uint64_t gpa, uin
     return map_in(iopt, iopt->root, iopt->root_shift, first, last, &mapping);
 }
 
-static void revoke_entry(struct iopt *iopt, struct iopt_table *table, unsigned i, uint64_t entry)
+static void unmap_entry(struct iopt *iopt, struct iopt_table *table, unsigned i, uint64_t entry)
 {
     iopt->mappings -= (entry & MAPPING_FIRST) != 0;
-    set(table, i, entry | KIND_REVOKED);
+    set(table, i, entry | KIND_UNMAPPED);
 }
 
-static void revoke_pages(struct iopt *iopt, struct iopt_table *table, unsigned i, unsigned end)
+static void unmap_pages(struct iopt *iopt, struct iopt_table *table, unsigned i, unsigned end)
 {
     for (; i <= end; i++) {
         uint64_t entry = get(table, i);
 
         if ((entry & KIND) == KIND_LEAF)
-            revoke_entry(iopt, table, i, entry);
+            unmap_entry(iopt, table, i, entry);
     }
 }
 
-static void revoke_in(struct iopt *iopt, struct iopt_table *table, unsigned shift, uint64_t first,
-                      uint64_t last)
+static void unmap_in(struct iopt *iopt, struct iopt_table *table, unsigned shift, uint64_t first,
+                     uint64_t last)
 {
     unsigned end = index_at(last, shift);
 
     if (shift == IOPT_PAGE_SHIFT) {
         come_near(iopt, table, first);
-        revoke_pages(iopt, table, index_at(first, shift), end);
+        unmap_pages(iopt, table, index_at(first, shift), end);
         return;
     }
     for (unsigned i = index_at(first, shift); i <= end; i++) {
         uint64_t stop = end_of_entry(first, last, shift), entry = get(table, i);
 
         if ((entry & KIND) == KIND_TABLE)
-            revoke_in(iopt, table_of(entry), shift - INDEX_BITS, first, stop);
+            unmap_in(iopt, table_of(entry), shift - INDEX_BITS, first, stop);
         else if ((entry & KIND) == KIND_LEAF)
-            revoke_entry(iopt, table, i, entry);
+            unmap_entry(iopt, table, i, entry);
         first = stop + 1;
     }
 }
 
-void iopt_revoke(struct iopt *iopt, uint64_t first, uint64_t last)
+void iopt_unmap(struct iopt *iopt, uint64_t first, uint64_t last)
 {
     if (is_near(iopt, first) && is_near(iopt, last))
-        revoke_pages(iopt, iopt->near, index_at(first, IOPT_PAGE_SHIFT),
-                     index_at(last, IOPT_PAGE_SHIFT));
+        unmap_pages(iopt, iopt->near, index_at(first, IOPT_PAGE_SHIFT),
+                    index_at(last, IOPT_PAGE_SHIFT));
     else
-        revoke_in(iopt, iopt->root, iopt->root_shift, first, last);
+        unmap_in(iopt, iopt->root, iopt->root_shift, first, last);
 }
 
 struct visitor {
@@ -384,7 +384,7 @@ struct visitor {
     void *owner;
 };
 
-static void sweep_entry(struct iopt_table *table, unsigned i, const struct iopt_leaf *leaf,
+static void clear_entry(struct iopt_table *table, unsigned i, const struct iopt_leaf *leaf,
                         const struct visitor *visitor)
 {
     set(table, i, KIND_NONE);
@@ -393,7 +393,7 @@ static void sweep_entry(struct iopt_table *table, unsigned i, const struct iopt_
         visitor->visit(visitor->owner, leaf);
 }
 
-static void sweep_pages(struct iopt_table *table, uint64_t first, uint64_t last,
+static void clear_pages(struct iopt_table *table, uint64_t first, uint64_t last,
                         const struct visitor *visitor)
 {
     unsigned end = index_at(last, IOPT_PAGE_SHIFT);
@@ -402,38 +402,38 @@ static void sweep_pages(struct iopt_table *table, uint64_t first, uint64_t last,
         uint64_t entry = get(table, i);
         struct iopt_leaf leaf;
 
-        if ((entry & KIND) != KIND_REVOKED)
+        if ((entry & KIND) != KIND_UNMAPPED)
             continue;
         leaf = leaf_of(entry, first, IOPT_PAGE_SHIFT);
-        sweep_entry(table, i, &leaf, visitor);
+        clear_entry(table, i, &leaf, visitor);
     }
 }
 
-static void sweep_in(struct iopt *iopt, struct iopt_table *table, unsigned shift, uint64_t first,
+static void clear_in(struct iopt *iopt, struct iopt_table *table, unsigned shift, uint64_t first,
                      uint64_t last, const struct visitor *visitor)
 {
     unsigned end = index_at(last, shift);
 
     if (shift == IOPT_PAGE_SHIFT) {
-        sweep_pages(table, first, last, visitor);
+        clear_pages(table, first, last, visitor);
         return;
     }
     for (unsigned i = index_at(first, shift); i <= end; i++) {
         uint64_t stop = end_of_entry(first, last, shift), entry = get(table, i);
 
-        if ((entry & KIND) == KIND_REVOKED) {
+        if ((entry & KIND) == KIND_UNMAPPED) {
             struct iopt_leaf leaf = leaf_of(entry, first, shift);
 
-            sweep_entry(table, i, &leaf, visitor);
+            clear_entry(table, i, &leaf, visitor);
         } else if ((entry & KIND) == KIND_TABLE) {
             struct iopt_table *child = table_of(entry);
 
-            sweep_in(iopt, child, shift - INDEX_BITS, first, stop, visitor);
+            clear_in(iopt, child, shift - INDEX_BITS, first, stop, visitor);
             if (!child->used) {
                 set(table, i, KIND_NONE);
                 table->used--;
-                child->next_dead = iopt->dead;
-                iopt->dead = child;
+                child->next_unlinked = iopt->unlinked;
+                iopt->unlinked = child;
                 if (iopt->near == child)
                     iopt->near = NULL;
             }
@@ -442,31 +442,31 @@ static void sweep_in(struct iopt *iopt, struct iopt_table *table, unsigned shift
     }
 }
 
-void iopt_sweep(struct iopt *iopt, uint64_t first, uint64_t last,
-                void (*gone)(void *owner, const struct iopt_leaf *leaf), void *owner)
+void iopt_clear(struct iopt *iopt, uint64_t first, uint64_t last,
+                void (*cleared)(void *owner, const struct iopt_leaf *leaf), void *owner)
 {
-    const struct visitor visitor = { gone, owner };
+    const struct visitor visitor = { cleared, owner };
 
     if (is_near(iopt, first) && is_near(iopt, last)) {
-        sweep_pages(iopt->near, first, last, &visitor);
+        clear_pages(iopt->near, first, last, &visitor);
         if (iopt->near->used)
             return;
         /* Empty: it is unlinked from above. */
     }
-    sweep_in(iopt, iopt->root, iopt->root_shift, first, last, &visitor);
+    clear_in(iopt, iopt->root, iopt->root_shift, first, last, &visitor);
 }
 
-bool iopt_has_dead(const struct iopt *iopt)
+bool iopt_has_unlinked(const struct iopt *iopt)
 {
-    return iopt->dead;
+    return iopt->unlinked;
 }
 
-void iopt_bury(struct iopt *iopt)
+void iopt_free_unlinked(struct iopt *iopt)
 {
-    while (iopt->dead) {
-        struct iopt_table *table = iopt->dead;
+    while (iopt->unlinked) {
+        struct iopt_table *table = iopt->unlinked;
 
-        iopt->dead = table->next_dead;
+        iopt->unlinked = table->next_unlinked;
         free_table(table, iopt->budget);
     }
 }

@@ -17,7 +17,7 @@
 struct iotlb_entry {
     uint64_t first;
     uint32_t bytes; /* 0: empty */
-    uint32_t rights;
+    uint32_t prot;
     char *host;   /* of first */
     uint64_t gpa; /* of first */
 };
@@ -40,13 +40,13 @@ static inline const struct iotlb_entry *iotlb_find(struct iotlb *tlb, uint64_t i
 {
     const struct iotlb_entry *entry = iotlb_slot(tlb, iova);
 
-    return iova - entry->first < entry->bytes && !(need & ~entry->rights) ? entry : NULL;
+    return iova - entry->first < entry->bytes && !(need & ~entry->prot) ? entry : NULL;
 }
 
 /*
  * No entry may overlap [first, last] any more. An entry larger than a page may sit in any
  * slot of its pages; but none is larger than the leaf it came from, and a range that is
- * taken away holds whole leaves: fewer pages than slots means that its slots are all.
+ * unmapped holds whole leaves: fewer pages than slots means that its slots are all.
  */
 static inline void iotlb_invalidate(struct iotlb *tlb, uint64_t first, uint64_t last)
 {

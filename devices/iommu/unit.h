@@ -28,10 +28,10 @@ struct iommu_domain {
 };
 
 /* What becomes of an endpoint's accesses. */
-enum iommu_reach {
-    REACH_NOTHING,
-    REACH_ALL, /* untranslated */
-    REACH_MAPPED,
+enum iommu_mode {
+    IOMMU_BLOCKED,
+    IOMMU_BYPASS, /* untranslated */
+    IOMMU_TRANSLATED,
 };
 
 struct iommu_endpoint {
@@ -41,7 +41,7 @@ struct iommu_endpoint {
 
     /* Changed with the unit's and the endpoint's lock, read with either. */
     struct iommu_domain *domain; /* NULL: not attached */
-    enum iommu_reach reach;
+    enum iommu_mode mode;
 
     uint64_t vectors[4];
 
@@ -88,11 +88,11 @@ struct iommu {
 struct iommu_endpoint *iommu_find(const struct iommu *iommu, uint32_t id);
 
 /*
- * What the endpoint may reach from now on: its translations are forgotten, transfers that
- * are under way have ended when this returns.
+ * Attaches the endpoint to `domain` (NULL: none): its translations are dropped, and transfers
+ * that are under way have ended when this returns.
  */
-void iommu_redirect(struct iommu_endpoint *endpoint, struct iommu_domain *domain,
-                    enum iommu_reach reach);
+void iommu_set_domain(struct iommu_endpoint *endpoint, struct iommu_domain *domain,
+                      enum iommu_mode mode);
 
 /* No translation of [first, last] of the domain is cached or in use any more. */
 void iommu_invalidate(struct iommu *iommu, const struct iommu_domain *domain, uint64_t first,
@@ -113,8 +113,8 @@ int iommu_resolve(struct iommu_endpoint *endpoint, uint64_t iova, uint64_t len, 
 /* Takes an endpoint off whatever it is attached to, and away. Without any lock. */
 void iommu_remove_endpoint(struct iommu_endpoint *endpoint);
 
-/* What an endpoint may reach that is attached to no domain. */
-enum iommu_reach iommu_unattached(const struct iommu *iommu);
+/* The mode of an endpoint that is attached to no domain. */
+enum iommu_mode iommu_unattached_mode(const struct iommu *iommu);
 
 /* domain.c: takes an endpoint off its domain, which goes with its last. With the unit's lock. */
 void iommu_leave(struct iommu_endpoint *endpoint);

@@ -99,7 +99,7 @@ static void must(int ret, const char *what)
 
 struct mapping {
     uint64_t low, high, target;
-    uint32_t rights;
+    uint32_t prot;
 };
 
 static struct mapping mapping[MAPPINGS];
@@ -122,7 +122,7 @@ static int by_place(const void *a, const void *b)
 
 static uint64_t target_of(const struct mapping *found, uint64_t address, uint32_t need)
 {
-    return found && !(need & ~found->rights) ? found->target + (address - found->low) : 0;
+    return found && !(need & ~found->prot) ? found->target + (address - found->low) : 0;
 }
 
 static uint64_t find_in_tree(uint64_t address, uint32_t need)
@@ -143,12 +143,12 @@ static uint64_t find_in_radix(uint64_t address, uint32_t need)
 {
     struct iopt_leaf leaf;
 
-    return iopt_walk(&iopt, address, &leaf) && !(need & ~leaf.rights)
+    return iopt_walk(&iopt, address, &leaf) && !(need & ~leaf.prot)
                ? leaf.gpa + (address - leaf.first)
                : 0;
 }
 
-/* As dma.c does: tag, rights, and whether the access ends on the page. */
+/* As dma.c does: tag, prot, and whether the access ends on the page. */
 static uint64_t find_in_tlb(uint64_t address, uint32_t need)
 {
     const struct iotlb_entry *entry = iotlb_find(&tlb, address, need);
@@ -186,7 +186,7 @@ static void lookups(void)
         mapping[i] = (struct mapping){ .low = FIRST + i * PAGE,
                                        .high = FIRST + i * PAGE + PAGE - 1,
                                        .target = PAGE + (i * 7919ull % MAPPINGS) * PAGE,
-                                       .rights = RW };
+                                       .prot = RW };
     }
     /* Made in random order, as buffers come and go. */
     for (unsigned i = MAPPINGS - 1; i; i--) {
@@ -200,13 +200,13 @@ static void lookups(void)
 
         *m = mapping[command[i]];
         g_tree_insert(tree, m, m);
-        must(iopt_map(&iopt, m->low, m->high, m->target, m->rights), "map");
+        must(iopt_map(&iopt, m->low, m->high, m->target, m->prot), "map");
     }
     for (unsigned i = 0; i < HOT; i++) {
         const struct mapping *m = &mapping[(i * 2 + rnd(MAPPINGS / 256) * 256) % MAPPINGS];
 
         *iotlb_slot(&tlb, m->low) = (struct iotlb_entry){
-            .first = m->low, .bytes = PAGE, .rights = RW, .host = (char *)(uintptr_t)m->target
+            .first = m->low, .bytes = PAGE, .prot = RW, .host = (char *)(uintptr_t)m->target
         };
         for (unsigned k = i; k < LOOKUPS; k += HOT)
             hot[k] = m->low + rnd(PAGE / 8) * 8;

@@ -31,7 +31,7 @@
 struct mapping {
     struct iommu_range iova;
     uint64_t gpa;
-    uint32_t rights;
+    uint32_t prot;
 };
 
 struct list {
@@ -200,12 +200,12 @@ static void offer_event(struct input *input)
     ring_kick(&events);
 }
 
-static void collect(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
+static void collect(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t prot)
 {
     struct list *list = owner;
 
     must(list->n < OF_DOMAIN);
-    list->mapping[list->n++] = (struct mapping){ iova, gpa, rights };
+    list->mapping[list->n++] = (struct mapping){ iova, gpa, prot };
 }
 
 /* Translates one byte: where it lies in RAM, or -1. */
@@ -236,7 +236,7 @@ static void compare(unsigned endpoint, const struct list *list, uint64_t iova)
             const struct mapping *mapping = &list->mapping[i];
 
             if (iova >= mapping->iova.first && iova <= mapping->iova.last &&
-                mapping->rights & direction)
+                mapping->prot & direction)
                 want = (int64_t)(mapping->gpa + (iova - mapping->iova.first));
         }
         must(reach(&endpoints[endpoint], iova, direction) == want);

@@ -285,9 +285,9 @@ static void attach(uint32_t endpoint, uint32_t domain)
     ck_assert_int_eq(iommu_attach(iommu, endpoint, domain, false), 0);
 }
 
-static int map(uint32_t domain, uint64_t iova, uint64_t gpa, uint32_t rights)
+static int map(uint32_t domain, uint64_t iova, uint64_t gpa, uint32_t prot)
 {
-    return iommu_map(iommu, domain, iova, iova + PAGE - 1, gpa, rights);
+    return iommu_map(iommu, domain, iova, iova + PAGE - 1, gpa, prot);
 }
 
 /* The request ended in this fault, and that is what the record says; it is the only one. */

@@ -48,9 +48,9 @@ static void teardown(void)
     memory_destroy(&memory);
 }
 
-static int map(uint64_t iova, uint64_t pages, uint64_t gpa, uint32_t rights)
+static int map(uint64_t iova, uint64_t pages, uint64_t gpa, uint32_t prot)
 {
-    return iommu_map(iommu, DOMAIN, iova, iova + pages * PAGE - 1, gpa, rights);
+    return iommu_map(iommu, DOMAIN, iova, iova + pages * PAGE - 1, gpa, prot);
 }
 
 static int unmap(uint64_t iova, uint64_t pages)
@@ -192,7 +192,7 @@ END_TEST
 
 static const struct {
     uint64_t first, last, gpa;
-    uint32_t rights;
+    uint32_t prot;
     int err;
 } maps[] = {
     { IOVA, IOVA + PAGE - 1, 0, RW, 0 },
@@ -238,7 +238,7 @@ START_TEST(test_map)
     ck_assert_int_eq(map(0x40000000, 1, 0, RW), 0);
     iommu_count(iommu, &counts);
     ck_assert_int_eq(
-        iommu_map(iommu, DOMAIN, maps[_i].first, maps[_i].last, maps[_i].gpa, maps[_i].rights),
+        iommu_map(iommu, DOMAIN, maps[_i].first, maps[_i].last, maps[_i].gpa, maps[_i].prot),
         maps[_i].err);
     if (maps[_i].err) {
         iommu_count(iommu, &after);
@@ -583,11 +583,11 @@ END_TEST
 
 static unsigned visited;
 
-static void visit(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
+static void visit(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t prot)
 {
     static const struct {
         uint64_t first, last, gpa;
-        uint32_t rights;
+        uint32_t prot;
     } expected[] = {
         { IOVA, IOVA + 3 * PAGE - 1, PAGE, RW },
         { IOVA + 3 * PAGE, IOVA + 4 * PAGE - 1, 4 * PAGE, RW },
@@ -599,7 +599,7 @@ static void visit(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t r
     ck_assert_uint_eq(iova.first, expected[visited].first);
     ck_assert_uint_eq(iova.last, expected[visited].last);
     ck_assert_uint_eq(gpa, expected[visited].gpa);
-    ck_assert_uint_eq(rights, expected[visited].rights);
+    ck_assert_uint_eq(prot, expected[visited].prot);
     visited++;
 }
 

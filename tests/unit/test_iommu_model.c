@@ -38,7 +38,7 @@
 
 struct page {
     unsigned gpa; /* page of RAM */
-    unsigned rights;
+    unsigned prot;
     unsigned first, last; /* of its mapping */
     bool mapped;
 };
@@ -237,13 +237,13 @@ static bool reserved(unsigned id, unsigned first, unsigned last)
 }
 
 /* Pages [first, last] of the address space to RAM from gpa on, all aligned. */
-static int model_map(unsigned id, unsigned first, unsigned last, unsigned gpa, unsigned rights)
+static int model_map(unsigned id, unsigned first, unsigned last, unsigned gpa, unsigned prot)
 {
     struct model_domain *domain = &t.domain[id];
 
     if (!domain->exists)
         return -ENOENT;
-    if (domain->bypass || first > last || rights > 7)
+    if (domain->bypass || first > last || prot > 7)
         return -EINVAL;
     if (reserved(id, first, last) || gpa + (last - first) >= RAM_PAGES)
         return -EINVAL;
@@ -253,7 +253,7 @@ static int model_map(unsigned id, unsigned first, unsigned last, unsigned gpa, u
     if (mappings() == TOTAL || domain->mappings == QUOTA)
         return -ENOMEM;
     for (unsigned i = first; i <= last; i++)
-        domain->page[i] = (struct page){ gpa + (i - first), rights, first, last, true };
+        domain->page[i] = (struct page){ gpa + (i - first), prot, first, last, true };
     domain->mappings++;
     return 0;
 }
@@ -261,7 +261,7 @@ static int model_map(unsigned id, unsigned first, unsigned last, unsigned gpa, u
 static void step_map(void)
 {
     unsigned id = (unsigned)rnd(DOMAINS), first = (unsigned)rnd(NPAGES), pages, gpa;
-    unsigned rights = one_in(4) ? (unsigned)rnd(9) : IOMMU_READ | IOMMU_WRITE;
+    unsigned prot = one_in(4) ? (unsigned)rnd(9) : IOMMU_READ | IOMMU_WRITE;
     uint64_t iova, end;
 
     pages = 1 + (unsigned)rnd(one_in(4) ? 100 : 4);
@@ -280,13 +280,13 @@ static void step_map(void)
 
     switch (rnd(40)) {
     case 0: /* not whole pages */
-        AGREE(iommu_map(t.iommu, id, iova + 8, end, gpa * PAGE, rights & 7),
+        AGREE(iommu_map(t.iommu, id, iova + 8, end, gpa * PAGE, prot & 7),
               !t.domain[id].exists || t.domain[id].bypass ? model_map(id, first, first, gpa, 3)
                                                           : -ERANGE,
               "map, first misaligned");
         return;
     case 1:
-        AGREE(iommu_map(t.iommu, id, iova, end - 1, gpa * PAGE, rights & 7),
+        AGREE(iommu_map(t.iommu, id, iova, end - 1, gpa * PAGE, prot & 7),
               !t.domain[id].exists || t.domain[id].bypass ? model_map(id, first, first, gpa, 3)
                                                           : -ERANGE,
               "map, last misaligned");
@@ -300,8 +300,8 @@ static void step_map(void)
               t.domain[id].exists ? -EINVAL : -ENOENT, "map, target wraps");
         return;
     }
-    AGREE(iommu_map(t.iommu, id, iova, end, gpa * PAGE, rights),
-          model_map(id, first, first + pages - 1, gpa, rights), "map");
+    AGREE(iommu_map(t.iommu, id, iova, end, gpa * PAGE, prot),
+          model_map(id, first, first + pages - 1, gpa, prot), "map");
 }
 
 /* Bytes [from, to] of the address space. */
@@ -373,7 +373,7 @@ static int64_t model_reach(unsigned endpoint, uint64_t iova, uint32_t need,
     if (iova < BASE || iova >= BASE + NPAGES * PAGE)
         return -1;
     page = &t.domain[id].page[(iova - BASE) / PAGE];
-    if (!page->mapped || (need & ~page->rights))
+    if (!page->mapped || (need & ~page->prot))
         return -1;
     return (int64_t)(page->gpa * PAGE + iova % PAGE);
 }
@@ -542,7 +542,7 @@ struct audit {
     unsigned seen;
 };
 
-static void see(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
+static void see(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t prot)
 {
     struct audit *audit = owner;
     const struct page *page = &audit->domain->page[(iova.first - BASE) / PAGE];
@@ -551,7 +551,7 @@ static void see(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rig
     AGREE(page->first, (iova.first - BASE) / PAGE, "a mapping: first");
     AGREE(page->last, (iova.last - BASE) / PAGE, "a mapping: last");
     AGREE(page->gpa, gpa / PAGE, "a mapping: target");
-    AGREE(page->rights, rights, "a mapping: rights");
+    AGREE(page->prot, prot, "a mapping: prot");
     audit->seen++;
 }
 

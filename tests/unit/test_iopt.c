@@ -33,9 +33,9 @@ static void teardown(void)
 
 static void unmap(uint64_t first, uint64_t last)
 {
-    iopt_revoke(&iopt, first, last);
-    iopt_sweep(&iopt, first, last, NULL, NULL);
-    iopt_bury(&iopt);
+    iopt_unmap(&iopt, first, last);
+    iopt_clear(&iopt, first, last, NULL, NULL);
+    iopt_free_unlinked(&iopt);
 }
 
 /* Leaves by size, and whether they are one mapping after another. */
@@ -98,7 +98,7 @@ START_TEST(test_sizes)
     ck_assert_uint_eq(leaves.next, last + 1);
 
     /* The ends lead where they should, the neighbours nowhere. */
-    ck_assert(iopt_walk(&iopt, first, &leaf) && leaf.starts && leaf.rights == RW);
+    ck_assert(iopt_walk(&iopt, first, &leaf) && leaf.starts && leaf.prot == RW);
     ck_assert_uint_eq(leaf.gpa + (first - leaf.first), sizes[_i].gpa);
     ck_assert(iopt_walk(&iopt, last, &leaf) && leaf.ends);
     ck_assert_uint_eq(leaf.gpa + (last - leaf.first), sizes[_i].gpa + sizes[_i].bytes - 1);
@@ -133,7 +133,7 @@ START_TEST(test_levels)
     ck_assert(iopt_walk(&iopt, last, &leaf));
     ck_assert_uint_eq(leaf.first, last - 0xfff);
     ck_assert_uint_eq(leaf.gpa, 5 * MIB);
-    ck_assert_uint_eq(leaf.rights, IOMMU_READ);
+    ck_assert_uint_eq(leaf.prot, IOMMU_READ);
     /* Beyond the end nothing aliases what is inside. */
     ck_assert(last == UINT64_MAX || !iopt_walk(&iopt, last + 1, &leaf));
     ck_assert(last == UINT64_MAX || !iopt_walk(&iopt, UINT64_MAX, &leaf));
@@ -183,7 +183,7 @@ START_TEST(test_splits)
 }
 END_TEST
 
-/* How much is one piece: mappings that touch are, but not past a hole, other rights, a table. */
+/* How much is one piece: mappings that touch are, but not past a hole, other prot, a table. */
 START_TEST(test_runs)
 {
     static const struct {
@@ -222,10 +222,10 @@ START_TEST(test_runs)
     }
     ck_assert(!iopt_walk_run(&iopt, 28 * KIB, GIB, &leaf, &bytes));
     /* What is revoked ends a run at once. */
-    iopt_revoke(&iopt, 8 * KIB, 16 * KIB - 1);
+    iopt_unmap(&iopt, 8 * KIB, 16 * KIB - 1);
     ck_assert(iopt_walk_run(&iopt, 0, GIB, &leaf, &bytes));
     ck_assert_uint_eq(bytes, 8 * KIB);
-    iopt_sweep(&iopt, 8 * KIB, 16 * KIB - 1, NULL, NULL);
+    iopt_clear(&iopt, 8 * KIB, 16 * KIB - 1, NULL, NULL);
     teardown();
 }
 END_TEST
@@ -241,20 +241,20 @@ START_TEST(test_steps)
     ck_assert_int_eq(iopt_map(&iopt, 2 * GIB, 2 * GIB + 4 * KIB - 1, 0, RW), 0);
     ck_assert_uint_eq(budget.tables, 6);
 
-    iopt_revoke(&iopt, GIB, GIB + 8 * KIB - 1);
+    iopt_unmap(&iopt, GIB, GIB + 8 * KIB - 1);
     ck_assert(!iopt_walk(&iopt, GIB, &leaf));
     ck_assert(!iopt_any(&iopt, GIB, GIB + 8 * KIB - 1));
     ck_assert_uint_eq(iopt.mappings, 1);
-    ck_assert(!iopt_has_dead(&iopt));
+    ck_assert(!iopt_has_unlinked(&iopt));
 
-    iopt_sweep(&iopt, GIB, GIB + 8 * KIB - 1, count, &leaves);
+    iopt_clear(&iopt, GIB, GIB + 8 * KIB - 1, count, &leaves);
     ck_assert_uint_eq(leaves.small, 2);
     ck_assert_uint_eq(leaves.gpa, 4 * MIB + 8 * KIB);
-    ck_assert(iopt_has_dead(&iopt));
+    ck_assert(iopt_has_unlinked(&iopt));
     ck_assert_uint_eq(budget.tables, 6); /* somebody may still walk through them */
 
-    iopt_bury(&iopt);
-    ck_assert(!iopt_has_dead(&iopt));
+    iopt_free_unlinked(&iopt);
+    ck_assert(!iopt_has_unlinked(&iopt));
     ck_assert_uint_eq(budget.tables, 4);
     ck_assert(iopt_walk(&iopt, 2 * GIB, &leaf));
     /* Its place can be used again. */
