@@ -155,7 +155,7 @@ struct area {
 };
 
 /* A table begins at an aligned place, its parts follow each other. NULL: no room. */
-static void *take(struct area *area, size_t bytes, size_t align)
+static void *acpi_take(struct area *area, size_t bytes, size_t align)
 {
     size_t at = (area->used + align - 1) & ~(align - 1);
 
@@ -165,12 +165,12 @@ static void *take(struct area *area, size_t bytes, size_t align)
     return memset(area->bytes + at, 0, bytes);
 }
 
-static uint64_t gpa_of(const struct area *area, const void *at)
+static uint64_t acpi_gpa_of(const struct area *area, const void *at)
 {
     return area->gpa + (uint64_t)((const uint8_t *)at - area->bytes);
 }
 
-static struct header header(const char *signature, uint8_t revision)
+static struct header acpi_header(const char *signature, uint8_t revision)
 {
     struct header header = { .revision = revision, .oem_revision = 1, .creator_revision = 1 };
 
@@ -182,21 +182,21 @@ static struct header header(const char *signature, uint8_t revision)
 }
 
 /* All that was taken since the table began belongs to it. */
-static void finish(const struct area *area, struct header *table)
+static void acpi_finish(const struct area *area, struct header *table)
 {
     table->length = (uint32_t)(area->bytes + area->used - (uint8_t *)table);
     table->checksum = 0;
     table->checksum = checksum(table, table->length);
 }
 
-static struct address port_byte(uint16_t port)
+static struct address acpi_port_byte(uint16_t port)
 {
     return (struct address){
         .space = SPACE_IO, .bits = 8, .access_size = ACCESS_BYTE, .address = port
     };
 }
 
-static bool shares_gsi(const struct board_node *nodes, unsigned count, unsigned which)
+static bool acpi_shares_gsi(const struct board_node *nodes, unsigned count, unsigned which)
 {
     for (unsigned i = 0; i < count; i++) {
         if (i != which && nodes[i].gsi == nodes[which].gsi)
@@ -205,8 +205,8 @@ static bool shares_gsi(const struct board_node *nodes, unsigned count, unsigned 
     return false;
 }
 
-static void add_device(struct aml *aml, const struct board_node *nodes, unsigned count,
-                       unsigned which)
+static void acpi_add_device(struct aml *aml, const struct board_node *nodes, unsigned count,
+                            unsigned which)
 {
     const struct board_node *node = &nodes[which];
     unsigned uid = 0;
@@ -234,20 +234,21 @@ static void add_device(struct aml *aml, const struct board_node *nodes, unsigned
         aml_io(aml, (uint16_t)node->port, (uint8_t)node->bytes);
     if (node->gsi >= 0)
         aml_interrupt(aml, (uint32_t)node->gsi, node->sense == BOARD_LEVEL_HIGH,
-                      shares_gsi(nodes, count, which));
+                      acpi_shares_gsi(nodes, count, which));
     aml_resources_end(aml, resources);
     aml_end(aml, device);
 }
 
-static struct header *build_dsdt(struct area *area, const struct board_node *nodes, unsigned count)
+static struct header *acpi_build_dsdt(struct area *area, const struct board_node *nodes,
+                                      unsigned count)
 {
-    struct header *dsdt = take(area, sizeof(*dsdt), TABLE_ALIGN);
+    struct header *dsdt = acpi_take(area, sizeof(*dsdt), TABLE_ALIGN);
     struct aml aml = { .bytes = area->bytes + area->used, .room = area->room - area->used };
     size_t begun;
 
     if (!dsdt)
         return NULL;
-    *dsdt = header("DSDT", 2);
+    *dsdt = acpi_header("DSDT", 2);
     aml_name(&aml, "_S5"); /* SLP_TYPa, SLP_TYPb and two that nobody reads */
     begun = aml_package(&aml, 4);
     for (unsigned i = 0; i < 4; i++)
@@ -256,38 +257,38 @@ static struct header *build_dsdt(struct area *area, const struct board_node *nod
     begun = aml_scope(&aml, "_SB");
     for (unsigned i = 0; i < count; i++) {
         if (nodes[i].hid)
-            add_device(&aml, nodes, count, i);
+            acpi_add_device(&aml, nodes, count, i);
     }
     aml_end(&aml, begun);
     if (aml.overflow)
         return NULL;
     area->used += aml.used;
-    finish(area, dsdt);
+    acpi_finish(area, dsdt);
     return dsdt;
 }
 
-static struct header *build_fadt(struct area *area, const struct header *dsdt)
+static struct header *acpi_build_fadt(struct area *area, const struct header *dsdt)
 {
-    struct fadt *fadt = take(area, sizeof(*fadt), TABLE_ALIGN);
+    struct fadt *fadt = acpi_take(area, sizeof(*fadt), TABLE_ALIGN);
 
     if (!fadt)
         return NULL;
     *fadt = (struct fadt){
-        .header = header("FACP", 6),
+        .header = acpi_header("FACP", 6),
         .minor_version = 4,
-        .dsdt = (uint32_t)gpa_of(area, dsdt),
-        .x_dsdt = gpa_of(area, dsdt),
+        .dsdt = (uint32_t)acpi_gpa_of(area, dsdt),
+        .x_dsdt = acpi_gpa_of(area, dsdt),
         .century = RTC_CENTURY,
         .iapc_boot_arch = BOOT_ARCH_NO_VGA,
         .flags = FADT_WBINVD | FADT_NO_POWER_BUTTON | FADT_NO_SLEEP_BUTTON | FADT_NO_RTC_WAKE |
                  FADT_RESET_REGISTER | FADT_HEADLESS | FADT_HW_REDUCED,
-        .reset = port_byte(ACPI_PM_PORT + ACPI_PM_RESET),
+        .reset = acpi_port_byte(ACPI_PM_PORT + ACPI_PM_RESET),
         .reset_value = ACPI_PM_RESET_VALUE,
-        .sleep_control = port_byte(ACPI_PM_PORT + ACPI_PM_SLEEP_CONTROL),
-        .sleep_status = port_byte(ACPI_PM_PORT + ACPI_PM_SLEEP_STATUS),
+        .sleep_control = acpi_port_byte(ACPI_PM_PORT + ACPI_PM_SLEEP_CONTROL),
+        .sleep_status = acpi_port_byte(ACPI_PM_PORT + ACPI_PM_SLEEP_STATUS),
         .hypervisor_vendor = "strata",
     };
-    finish(area, &fadt->header);
+    acpi_finish(area, &fadt->header);
     return &fadt->header;
 }
 
@@ -295,16 +296,17 @@ static struct header *build_fadt(struct area *area, const struct header *dsdt)
  * ISA interrupts reach the IOAPIC's pins of the same numbers, edges and active high, as
  * they are without an override; what the other pins are is in the DSDT.
  */
-static struct header *build_madt(struct area *area, unsigned ncpus)
+static struct header *acpi_build_madt(struct area *area, unsigned ncpus)
 {
-    struct madt *madt = take(area, sizeof(*madt), TABLE_ALIGN);
-    struct madt_local_apic *cpus = take(area, ncpus * sizeof(*cpus), 1);
-    struct madt_ioapic *ioapic = take(area, sizeof(*ioapic), 1);
-    struct madt_local_nmi *nmi = take(area, sizeof(*nmi), 1);
+    struct madt *madt = acpi_take(area, sizeof(*madt), TABLE_ALIGN);
+    struct madt_local_apic *cpus = acpi_take(area, ncpus * sizeof(*cpus), 1);
+    struct madt_ioapic *ioapic = acpi_take(area, sizeof(*ioapic), 1);
+    struct madt_local_nmi *nmi = acpi_take(area, sizeof(*nmi), 1);
 
     if (!madt || !cpus || !ioapic || !nmi)
         return NULL;
-    *madt = (struct madt){ .header = header("APIC", 5), .local_apic = (uint32_t)ABI_LAPIC_GPA };
+    *madt = (struct madt){ .header = acpi_header("APIC", 5),
+                           .local_apic = (uint32_t)ABI_LAPIC_GPA };
     for (unsigned i = 0; i < ncpus; i++)
         cpus[i] = (struct madt_local_apic){ .type = MADT_LOCAL_APIC,
                                             .length = sizeof(cpus[i]),
@@ -318,20 +320,20 @@ static struct header *build_madt(struct area *area, unsigned ncpus)
                                     .length = sizeof(*nmi),
                                     .processor_uid = ALL_PROCESSORS,
                                     .lint = LINT_NMI };
-    finish(area, &madt->header);
+    acpi_finish(area, &madt->header);
     return &madt->header;
 }
 
 /* What the IOMMU does not translate is not in it: that device's DMA goes straight. */
-static struct header *build_viot(struct area *area, const struct board_node *iommu,
-                                 const struct board_node *nodes, unsigned count)
+static struct header *acpi_build_viot(struct area *area, const struct board_node *iommu,
+                                      const struct board_node *nodes, unsigned count)
 {
-    struct viot *viot = take(area, sizeof(*viot), TABLE_ALIGN);
-    struct viot_mmio_iommu *unit = take(area, sizeof(*unit), 1);
+    struct viot *viot = acpi_take(area, sizeof(*viot), TABLE_ALIGN);
+    struct viot_mmio_iommu *unit = acpi_take(area, sizeof(*unit), 1);
 
     if (!viot || !unit)
         return NULL;
-    *viot = (struct viot){ .header = header("VIOT", 0),
+    *viot = (struct viot){ .header = acpi_header("VIOT", 0),
                            .node_count = 1,
                            .node_offset = sizeof(*viot) };
     *unit = (struct viot_mmio_iommu){ .type = VIOT_MMIO_IOMMU,
@@ -342,7 +344,7 @@ static struct header *build_viot(struct area *area, const struct board_node *iom
 
         if (!nodes[i].translated)
             continue;
-        endpoint = take(area, sizeof(*endpoint), 1);
+        endpoint = acpi_take(area, sizeof(*endpoint), 1);
         if (!endpoint)
             return NULL;
         *endpoint = (struct viot_mmio_endpoint){ .type = VIOT_MMIO_ENDPOINT,
@@ -352,25 +354,26 @@ static struct header *build_viot(struct area *area, const struct board_node *iom
                                                  .output_node = viot->node_offset };
         viot->node_count++;
     }
-    finish(area, &viot->header);
+    acpi_finish(area, &viot->header);
     return &viot->header;
 }
 
-static struct header *build_xsdt(struct area *area, struct header *const *tables, unsigned count)
+static struct header *acpi_build_xsdt(struct area *area, struct header *const *tables,
+                                      unsigned count)
 {
-    struct xsdt *xsdt = take(area, sizeof(xsdt->header) + count * sizeof(xsdt->entries[0]),
-                             TABLE_ALIGN);
+    struct xsdt *xsdt = acpi_take(area, sizeof(xsdt->header) + count * sizeof(xsdt->entries[0]),
+                                  TABLE_ALIGN);
 
     if (!xsdt)
         return NULL;
-    xsdt->header = header("XSDT", 1);
+    xsdt->header = acpi_header("XSDT", 1);
     for (unsigned i = 0; i < count; i++)
-        xsdt->entries[i] = gpa_of(area, tables[i]);
-    finish(area, &xsdt->header);
+        xsdt->entries[i] = acpi_gpa_of(area, tables[i]);
+    acpi_finish(area, &xsdt->header);
     return &xsdt->header;
 }
 
-static void fill_rsdp(struct rsdp *rsdp, uint64_t xsdt_gpa)
+static void acpi_fill_rsdp(struct rsdp *rsdp, uint64_t xsdt_gpa)
 {
     *rsdp = (struct rsdp){ .revision = 2, .length = sizeof(*rsdp), .xsdt_address = xsdt_gpa };
     memcpy(rsdp->signature, "RSD PTR ", sizeof(rsdp->signature));
@@ -379,7 +382,7 @@ static void fill_rsdp(struct rsdp *rsdp, uint64_t xsdt_gpa)
     rsdp->extended_checksum = checksum(rsdp, sizeof(*rsdp));
 }
 
-static const struct board_node *find_iommu(const struct board_node *nodes, unsigned count)
+static const struct board_node *acpi_find_iommu(const struct board_node *nodes, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
         if (nodes[i].is_iommu)
@@ -392,8 +395,8 @@ int acpi_build(void *to, size_t bytes, uint64_t gpa, unsigned ncpus, const struc
                unsigned count)
 {
     struct area area = { .bytes = to, .room = bytes, .gpa = gpa };
-    const struct board_node *iommu = find_iommu(nodes, count);
-    struct rsdp *rsdp = take(&area, sizeof(*rsdp), TABLE_ALIGN);
+    const struct board_node *iommu = acpi_find_iommu(nodes, count);
+    struct rsdp *rsdp = acpi_take(&area, sizeof(*rsdp), TABLE_ALIGN);
     struct header *tables[TABLES_MAX], *dsdt, *xsdt;
     unsigned ntables = 0;
 
@@ -403,21 +406,21 @@ int acpi_build(void *to, size_t bytes, uint64_t gpa, unsigned ncpus, const struc
         if (nodes[i].gpa + nodes[i].bytes > UINT32_MAX)
             return -ERANGE;
     }
-    dsdt = rsdp ? build_dsdt(&area, nodes, count) : NULL;
+    dsdt = rsdp ? acpi_build_dsdt(&area, nodes, count) : NULL;
     if (!dsdt)
         return -ENOSPC;
-    tables[ntables++] = build_fadt(&area, dsdt);
-    tables[ntables++] = build_madt(&area, ncpus);
+    tables[ntables++] = acpi_build_fadt(&area, dsdt);
+    tables[ntables++] = acpi_build_madt(&area, ncpus);
     if (iommu)
-        tables[ntables++] = build_viot(&area, iommu, nodes, count);
+        tables[ntables++] = acpi_build_viot(&area, iommu, nodes, count);
     for (unsigned i = 0; i < ntables; i++) {
         if (!tables[i])
             return -ENOSPC;
     }
-    xsdt = build_xsdt(&area, tables, ntables);
+    xsdt = acpi_build_xsdt(&area, tables, ntables);
     if (!xsdt)
         return -ENOSPC;
-    fill_rsdp(rsdp, gpa_of(&area, xsdt));
+    acpi_fill_rsdp(rsdp, acpi_gpa_of(&area, xsdt));
     return (int)area.used;
 }
 

@@ -33,7 +33,7 @@ enum {
     INTERRUPT_SHARED = 8,
 };
 
-static void put(struct aml *aml, const void *bytes, size_t count)
+static void aml_put(struct aml *aml, const void *bytes, size_t count)
 {
     if (aml->overflow || count > aml->room - aml->used) {
         aml->overflow = true;
@@ -44,61 +44,61 @@ static void put(struct aml *aml, const void *bytes, size_t count)
 }
 
 /* Little-endian. */
-static void number(struct aml *aml, uint64_t value, unsigned bytes)
+static void aml_number(struct aml *aml, uint64_t value, unsigned bytes)
 {
-    put(aml, &value, bytes);
+    aml_put(aml, &value, bytes);
 }
 
-static void byte(struct aml *aml, uint8_t value)
+static void aml_byte(struct aml *aml, uint8_t value)
 {
-    put(aml, &value, 1);
+    aml_put(aml, &value, 1);
 }
 
 /* NameSeg, 20.2.2. */
-static void segment(struct aml *aml, const char *name)
+static void aml_segment(struct aml *aml, const char *name)
 {
     for (unsigned i = 0; i < 4; i++)
-        byte(aml, *name ? (uint8_t)*name++ : '_');
+        aml_byte(aml, *name ? (uint8_t)*name++ : '_');
 }
 
 void aml_name(struct aml *aml, const char *name)
 {
-    byte(aml, NAME_OP);
-    segment(aml, name);
+    aml_byte(aml, NAME_OP);
+    aml_segment(aml, name);
 }
 
 void aml_integer(struct aml *aml, uint64_t value)
 {
     if (value <= 1) {
-        byte(aml, value ? ONE_OP : ZERO_OP);
+        aml_byte(aml, value ? ONE_OP : ZERO_OP);
     } else if (value <= UINT8_MAX) {
-        byte(aml, BYTE_PREFIX);
-        number(aml, value, 1);
+        aml_byte(aml, BYTE_PREFIX);
+        aml_number(aml, value, 1);
     } else if (value <= UINT16_MAX) {
-        byte(aml, WORD_PREFIX);
-        number(aml, value, 2);
+        aml_byte(aml, WORD_PREFIX);
+        aml_number(aml, value, 2);
     } else if (value <= UINT32_MAX) {
-        byte(aml, DWORD_PREFIX);
-        number(aml, value, 4);
+        aml_byte(aml, DWORD_PREFIX);
+        aml_number(aml, value, 4);
     } else {
-        byte(aml, QWORD_PREFIX);
-        number(aml, value, 8);
+        aml_byte(aml, QWORD_PREFIX);
+        aml_number(aml, value, 8);
     }
 }
 
 void aml_string(struct aml *aml, const char *text)
 {
-    byte(aml, STRING_PREFIX);
-    put(aml, text, strlen(text) + 1);
+    aml_byte(aml, STRING_PREFIX);
+    aml_put(aml, text, strlen(text) + 1);
 }
 
 size_t aml_scope(struct aml *aml, const char *name)
 {
     size_t begun;
 
-    byte(aml, SCOPE_OP);
+    aml_byte(aml, SCOPE_OP);
     begun = aml->used;
-    segment(aml, name);
+    aml_segment(aml, name);
     return begun;
 }
 
@@ -106,10 +106,10 @@ size_t aml_device(struct aml *aml, const char *name)
 {
     size_t begun;
 
-    byte(aml, EXTENDED_PREFIX);
-    byte(aml, DEVICE_OP);
+    aml_byte(aml, EXTENDED_PREFIX);
+    aml_byte(aml, DEVICE_OP);
     begun = aml->used;
-    segment(aml, name);
+    aml_segment(aml, name);
     return begun;
 }
 
@@ -117,18 +117,18 @@ size_t aml_package(struct aml *aml, uint8_t count)
 {
     size_t begun;
 
-    byte(aml, PACKAGE_OP);
+    aml_byte(aml, PACKAGE_OP);
     begun = aml->used;
-    byte(aml, count);
+    aml_byte(aml, count);
     return begun;
 }
 
 /* Moves what was written since `begun`, and puts these bytes before it. */
-static void insert(struct aml *aml, size_t begun, const void *bytes, size_t count)
+static void aml_insert(struct aml *aml, size_t begun, const void *bytes, size_t count)
 {
     size_t moved = aml->used - begun;
 
-    put(aml, bytes, count); /* for the room */
+    aml_put(aml, bytes, count); /* for the room */
     if (aml->overflow)
         return;
     memmove(aml->bytes + begun + count, aml->bytes + begun, moved);
@@ -153,42 +153,42 @@ void aml_end(struct aml *aml, size_t begun)
     bytes[0] = (uint8_t)(others ? others << 6 | (length & 0xf) : length);
     for (unsigned i = 0; i < others; i++)
         bytes[1 + i] = (uint8_t)(length >> (4 + 8 * i));
-    insert(aml, begun, bytes, 1 + others);
+    aml_insert(aml, begun, bytes, 1 + others);
 }
 
 size_t aml_resources(struct aml *aml)
 {
-    byte(aml, BUFFER_OP);
+    aml_byte(aml, BUFFER_OP);
     return aml->used;
 }
 
 void aml_io(struct aml *aml, uint16_t port, uint8_t count)
 {
-    byte(aml, IO_PORT);
-    byte(aml, IO_DECODES_16_BITS);
-    number(aml, port, 2); /* lowest base */
-    number(aml, port, 2); /* highest base */
-    byte(aml, 1);         /* alignment */
-    byte(aml, count);
+    aml_byte(aml, IO_PORT);
+    aml_byte(aml, IO_DECODES_16_BITS);
+    aml_number(aml, port, 2); /* lowest base */
+    aml_number(aml, port, 2); /* highest base */
+    aml_byte(aml, 1);         /* alignment */
+    aml_byte(aml, count);
 }
 
 void aml_memory(struct aml *aml, uint32_t gpa, uint32_t bytes)
 {
-    byte(aml, MEMORY_32_FIXED);
-    number(aml, 9, 2);
-    byte(aml, MEMORY_WRITABLE);
-    number(aml, gpa, 4);
-    number(aml, bytes, 4);
+    aml_byte(aml, MEMORY_32_FIXED);
+    aml_number(aml, 9, 2);
+    aml_byte(aml, MEMORY_WRITABLE);
+    aml_number(aml, gpa, 4);
+    aml_number(aml, bytes, 4);
 }
 
 void aml_interrupt(struct aml *aml, uint32_t gsi, bool level, bool shared)
 {
-    byte(aml, EXTENDED_INTERRUPT);
-    number(aml, 6, 2);
-    byte(aml, (uint8_t)(INTERRUPT_CONSUMER | (level ? 0 : INTERRUPT_EDGE) |
-                        (shared ? INTERRUPT_SHARED : 0)));
-    byte(aml, 1);
-    number(aml, gsi, 4);
+    aml_byte(aml, EXTENDED_INTERRUPT);
+    aml_number(aml, 6, 2);
+    aml_byte(aml, (uint8_t)(INTERRUPT_CONSUMER | (level ? 0 : INTERRUPT_EDGE) |
+                            (shared ? INTERRUPT_SHARED : 0)));
+    aml_byte(aml, 1);
+    aml_number(aml, gsi, 4);
 }
 
 void aml_resources_end(struct aml *aml, size_t begun)
@@ -196,9 +196,9 @@ void aml_resources_end(struct aml *aml, size_t begun)
     uint8_t size[9];
     struct aml prefix = { .bytes = size, .room = sizeof(size) };
 
-    byte(aml, END_TAG);
-    byte(aml, 0); /* no checksum */
+    aml_byte(aml, END_TAG);
+    aml_byte(aml, 0); /* no checksum */
     aml_integer(&prefix, aml->used - begun);
-    insert(aml, begun, size, prefix.used);
+    aml_insert(aml, begun, size, prefix.used);
     aml_end(aml, begun);
 }

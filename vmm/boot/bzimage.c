@@ -33,8 +33,8 @@ bool bzimage_recognise(const struct image *image)
 }
 
 /* As much of the header as the file's kernel has: its jump instruction is just behind it. */
-static int read_header(const struct image *image, struct setup_header *header,
-                       struct boot_error *error)
+static int bzimage_read_header(const struct image *image, struct setup_header *header,
+                               struct boot_error *error)
 {
     uint8_t jump = 0;
     uint64_t bytes;
@@ -49,8 +49,8 @@ static int read_header(const struct image *image, struct setup_header *header,
     return err ? image_fail(image, err, "the setup header", error) : 0;
 }
 
-static int check_header(const struct image *image, const struct setup_header *header,
-                        struct boot_error *error)
+static int bzimage_check_header(const struct image *image, const struct setup_header *header,
+                                struct boot_error *error)
 {
     if (header->boot_flag != BOOT_FLAG)
         return boot_fail(error, -ENOEXEC,
@@ -85,10 +85,10 @@ int bzimage_open(const struct image *image, struct bzimage *bzimage, struct boot
 {
     struct setup_header *header = &bzimage->header;
     uint64_t sectors, wanted;
-    int err = read_header(image, header, error);
+    int err = bzimage_read_header(image, header, error);
 
     if (!err)
-        err = check_header(image, header, error);
+        err = bzimage_check_header(image, header, error);
     if (err)
         return err;
     sectors = header->setup_sects ? header->setup_sects : SETUP_SECTS_NONE;
@@ -108,9 +108,9 @@ int bzimage_open(const struct image *image, struct bzimage *bzimage, struct boot
 }
 
 /* Where the kernel goes. Nothing overflows: what is added has been seen to be in RAM. */
-static int place(const struct memory *memory, const struct image *image,
-                 const struct bzimage *bzimage, uint64_t *start, uint64_t *end,
-                 struct boot_error *error)
+static int bzimage_place(const struct memory *memory, const struct image *image,
+                         const struct bzimage *bzimage, uint64_t *start, uint64_t *end,
+                         struct boot_error *error)
 {
     const struct setup_header *header = &bzimage->header;
     uint64_t low_end = memory_low_end(memory);
@@ -142,7 +142,7 @@ static int place(const struct memory *memory, const struct image *image,
 int bzimage_load(struct memory *memory, const struct image *image, const struct bzimage *bzimage,
                  uint64_t *start, uint64_t *end, struct boot_error *error)
 {
-    int err = place(memory, image, bzimage, start, end, error);
+    int err = bzimage_place(memory, image, bzimage, start, end, error);
     void *to;
 
     if (err)
@@ -157,9 +157,9 @@ uint64_t bzimage_initrd_end(const struct bzimage *bzimage)
     return (uint64_t)bzimage->header.initrd_addr_max + 1;
 }
 
-static int write_cmdline(struct memory *memory, const struct image *image,
-                         const struct setup_header *header, const char *cmdline,
-                         struct boot_error *error)
+static int bzimage_write_cmdline(struct memory *memory, const struct image *image,
+                                 const struct setup_header *header, const char *cmdline,
+                                 struct boot_error *error)
 {
     size_t bytes = strlen(cmdline) + 1;
     uint64_t max = LAYOUT_STRINGS_BYTES - 1;
@@ -182,7 +182,7 @@ int bzimage_write(struct memory *memory, const struct image *image, const struct
 {
     struct boot_params *params = memory_at(memory, LAYOUT_START_INFO_GPA, sizeof(*params));
     struct memory_range ranges[MEMORY_MAP_MAX];
-    int err = write_cmdline(memory, image, &bzimage->header, info->cmdline, error);
+    int err = bzimage_write_cmdline(memory, image, &bzimage->header, info->cmdline, error);
 
     if (err)
         return err;

@@ -12,7 +12,7 @@
 #define WANTED                   "give an x86 ELF kernel with a PVH entry or a Multiboot header"
 
 /* Machines that people have kernels for, and may mix up. */
-static const char *machine_name(unsigned machine)
+static const char *elf_machine_name(unsigned machine)
 {
     switch (machine) {
     case EM_386: return "x86 of 32 bits";
@@ -28,8 +28,8 @@ static const char *machine_name(unsigned machine)
 }
 
 /* The header of either class, in the form of 64 bits. */
-static int read_header(const struct image *image, Elf64_Ehdr *header, bool *is_64,
-                       struct boot_error *error)
+static int elf_read_header(const struct image *image, Elf64_Ehdr *header, bool *is_64,
+                           struct boot_error *error)
 {
     const unsigned char *ident = header->e_ident;
     Elf32_Ehdr small;
@@ -68,13 +68,13 @@ static int read_header(const struct image *image, Elf64_Ehdr *header, bool *is_6
     machine = *is_64 ? EM_X86_64 : EM_386;
     if (header->e_machine != machine)
         return boot_fail(error, -ENOEXEC, "%s: e_machine is %u (%s), not %u (%s); " WANTED,
-                         image->name, header->e_machine, machine_name(header->e_machine), machine,
-                         machine_name(machine));
+                         image->name, header->e_machine, elf_machine_name(header->e_machine),
+                         machine, elf_machine_name(machine));
     return 0;
 }
 
-static int check_header(const struct image *image, const Elf64_Ehdr *header, bool is_64,
-                        struct boot_error *error)
+static int elf_check_header(const struct image *image, const Elf64_Ehdr *header, bool is_64,
+                            struct boot_error *error)
 {
     size_t entry_bytes = is_64 ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr);
 
@@ -94,8 +94,8 @@ static int check_header(const struct image *image, const Elf64_Ehdr *header, boo
     return 0;
 }
 
-static int read_phdrs(const struct image *image, const Elf64_Ehdr *header, bool is_64,
-                      struct elf *elf, struct boot_error *error)
+static int elf_read_phdrs(const struct image *image, const Elf64_Ehdr *header, bool is_64,
+                          struct elf *elf, struct boot_error *error)
 {
     Elf32_Phdr small[ELF_SEGMENTS_MAX];
     int err;
@@ -117,8 +117,8 @@ static int read_phdrs(const struct image *image, const Elf64_Ehdr *header, bool 
     return 0;
 }
 
-static int load_segment(struct memory *memory, const struct image *image, const Elf64_Phdr *phdr,
-                        unsigned index, struct boot_error *error)
+static int elf_load_segment(struct memory *memory, const struct image *image,
+                            const Elf64_Phdr *phdr, unsigned index, struct boot_error *error)
 {
     const struct layout_area *taken;
     void *to;
@@ -155,14 +155,14 @@ static int load_segment(struct memory *memory, const struct image *image, const 
     return err ? image_fail(image, err, "a segment", error) : 0;
 }
 
-static uint64_t round_up(uint64_t value, uint64_t unit)
+static uint64_t elf_round_up(uint64_t value, uint64_t unit)
 {
     return (value + unit - 1) / unit * unit;
 }
 
 /* Looks at one note whose name and descriptor are inside its segment. */
-static int look_at_note(const struct image *image, const Elf64_Nhdr *note, uint64_t name_at,
-                        uint64_t desc_at, struct elf *elf, struct boot_error *error)
+static int elf_look_at_note(const struct image *image, const Elf64_Nhdr *note, uint64_t name_at,
+                            uint64_t desc_at, struct elf *elf, struct boot_error *error)
 {
     char name[NOTE_NAME_BYTES_MAX] = { 0 };
     int err;
@@ -190,8 +190,8 @@ static int look_at_note(const struct image *image, const Elf64_Nhdr *note, uint6
 }
 
 /* Looks at all notes of one PT_NOTE segment. 0 or -errno with the text. */
-static int scan_notes(const struct image *image, const Elf64_Phdr *phdr, struct elf *elf,
-                      struct boot_error *error)
+static int elf_scan_notes(const struct image *image, const Elf64_Phdr *phdr, struct elf *elf,
+                          struct boot_error *error)
 {
     /* 8-byte alignment pads differently (gABI, Note Section); Xen's notes have 4. */
     uint64_t unit = phdr->p_align == 8 ? 8 : 4;
@@ -212,17 +212,17 @@ static int scan_notes(const struct image *image, const Elf64_Phdr *phdr, struct 
         if (err)
             return image_fail(image, err, "a note", error);
         /* Sizes are 32 bits and positions below 64 KiB: the sums do not overflow. */
-        desc_at = round_up(name_at + note.n_namesz, unit);
+        desc_at = elf_round_up(name_at + note.n_namesz, unit);
         if (desc_at + note.n_descsz > size)
             return boot_fail(error, -ENOEXEC,
                              "%s: a note is larger than its segment; build it "
                              "again",
                              image->name);
-        err = look_at_note(image, &note, phdr->p_offset + name_at, phdr->p_offset + desc_at, elf,
-                           error);
+        err = elf_look_at_note(image, &note, phdr->p_offset + name_at, phdr->p_offset + desc_at,
+                               elf, error);
         if (err)
             return err;
-        at = round_up(desc_at + note.n_descsz, unit);
+        at = elf_round_up(desc_at + note.n_descsz, unit);
     }
     return 0;
 }
@@ -234,21 +234,21 @@ int elf_open(const struct image *image, struct elf *elf, struct boot_error *erro
     int err;
 
     *elf = (struct elf){ .has_pvh = false };
-    err = read_header(image, &header, &is_64, error);
+    err = elf_read_header(image, &header, &is_64, error);
     if (!err)
-        err = check_header(image, &header, is_64, error);
+        err = elf_check_header(image, &header, is_64, error);
     if (!err)
-        err = read_phdrs(image, &header, is_64, elf, error);
+        err = elf_read_phdrs(image, &header, is_64, elf, error);
     elf->e_entry = header.e_entry;
     for (unsigned i = 0; !err && i < elf->nphdrs; i++) {
         if (elf->phdrs[i].p_type == PT_NOTE)
-            err = scan_notes(image, &elf->phdrs[i], elf, error);
+            err = elf_scan_notes(image, &elf->phdrs[i], elf, error);
     }
     return err;
 }
 
 /* Whether a segment is loaded to this address, which a 32-bit entry can be. */
-static bool is_loaded(const struct elf *elf, uint64_t gpa)
+static bool elf_is_loaded(const struct elf *elf, uint64_t gpa)
 {
     for (unsigned i = 0; i < elf->nphdrs; i++) {
         const Elf64_Phdr *phdr = &elf->phdrs[i];
@@ -269,7 +269,7 @@ int elf_pvh_entry(const struct image *image, const struct elf *elf, uint32_t *en
             "%s: an ELF kernel with neither a PVH entry (note XEN_ELFNOTE_PHYS32_ENTRY) nor a "
             "Multiboot header in its first 8 KiB; build it with one, Linux with CONFIG_PVH=y",
             image->name);
-    if (!is_loaded(elf, elf->pvh_entry))
+    if (!elf_is_loaded(elf, elf->pvh_entry))
         return boot_fail(error, -ENOEXEC,
                          "%s: PVH entry 0x%" PRIx64
                          " lies in no segment below 4 GiB; link the kernel again",
@@ -292,7 +292,7 @@ int elf_plain_entry(const struct image *image, const struct elf *elf, uint32_t *
             break;
         }
     }
-    if (!is_loaded(elf, gpa))
+    if (!elf_is_loaded(elf, gpa))
         return boot_fail(error, -ENOEXEC,
                          "%s: e_entry 0x%" PRIx64
                          " lies in no segment below 4 GiB; link the kernel again",
@@ -312,7 +312,7 @@ int elf_load_segments(struct memory *memory, const struct image *image, const st
 
         if (phdr->p_type != PT_LOAD || !phdr->p_memsz)
             continue;
-        err = load_segment(memory, image, phdr, i, error);
+        err = elf_load_segment(memory, image, phdr, i, error);
         if (phdr->p_paddr < out->start)
             out->start = phdr->p_paddr;
         if (phdr->p_paddr + phdr->p_memsz > out->end)

@@ -25,7 +25,7 @@
  * libfdt's sequential writing: after a first failure every further call fails too, so
  * it is enough to look at what fdt_finish returns.
  */
-static void cells(void *fdt, const char *name, const uint32_t *values, unsigned count)
+static void fdt_cells(void *fdt, const char *name, const uint32_t *values, unsigned count)
 {
     fdt32_t big_endian[CELLS_MAX];
 
@@ -34,12 +34,12 @@ static void cells(void *fdt, const char *name, const uint32_t *values, unsigned 
     fdt_property(fdt, name, big_endian, (int)(count * sizeof(fdt32_t)));
 }
 
-static void cell(void *fdt, const char *name, uint32_t value)
+static void fdt_cell(void *fdt, const char *name, uint32_t value)
 {
-    cells(fdt, name, &value, 1);
+    fdt_cells(fdt, name, &value, 1);
 }
 
-static void begin(void *fdt, const char *name, uint64_t unit)
+static void fdt_begin(void *fdt, const char *name, uint64_t unit)
 {
     char full[64];
 
@@ -47,20 +47,20 @@ static void begin(void *fdt, const char *name, uint64_t unit)
     fdt_begin_node(fdt, full);
 }
 
-static void reg(void *fdt, uint64_t base, uint64_t bytes)
+static void fdt_reg(void *fdt, uint64_t base, uint64_t bytes)
 {
-    cells(fdt, "reg",
-          (uint32_t[]){ (uint32_t)(base >> 32), (uint32_t)base, (uint32_t)(bytes >> 32),
-                        (uint32_t)bytes },
-          4);
+    fdt_cells(fdt, "reg",
+              (uint32_t[]){ (uint32_t)(base >> 32), (uint32_t)base, (uint32_t)(bytes >> 32),
+                            (uint32_t)bytes },
+              4);
 }
 
-static void chosen(void *fdt, const struct fdt_info *info)
+static void fdt_chosen(void *fdt, const struct fdt_info *info)
 {
     fdt_begin_node(fdt, "chosen");
     fdt_property_string(fdt, "bootargs", info->bootargs);
     fdt_property_string(fdt, "stdout-path", "/isa/serial@3f8");
-    cell(fdt, ABI_FDT_HOST_CPUS, info->host_cpus);
+    fdt_cell(fdt, ABI_FDT_HOST_CPUS, info->host_cpus);
     if (info->tsc_hz)
         fdt_property_u64(fdt, ABI_FDT_TSC_HZ, info->tsc_hz);
     if (info->dma_mode)
@@ -70,7 +70,7 @@ static void chosen(void *fdt, const struct fdt_info *info)
     fdt_end_node(fdt);
 }
 
-static void memory(void *fdt, const struct vm *vm)
+static void fdt_memory(void *fdt, const struct vm *vm)
 {
     fdt64_t ranges[2 * MEMORY_SLOTS_MAX];
     unsigned count = 0;
@@ -79,70 +79,70 @@ static void memory(void *fdt, const struct vm *vm)
         ranges[count++] = cpu_to_fdt64(vm->memory.slots[i].gpa);
         ranges[count++] = cpu_to_fdt64(vm->memory.slots[i].bytes);
     }
-    begin(fdt, "memory", 0);
+    fdt_begin(fdt, "memory", 0);
     fdt_property_string(fdt, "device_type", "memory");
     fdt_property(fdt, "reg", ranges, (int)(count * sizeof(ranges[0])));
     fdt_end_node(fdt);
 }
 
-static void cpus(void *fdt, const struct vm *vm)
+static void fdt_cpus(void *fdt, const struct vm *vm)
 {
     fdt_begin_node(fdt, "cpus");
-    cell(fdt, "#address-cells", 1);
-    cell(fdt, "#size-cells", 0);
+    fdt_cell(fdt, "#address-cells", 1);
+    fdt_cell(fdt, "#size-cells", 0);
     for (unsigned i = 0; i < vm->ncpus; i++) {
-        begin(fdt, "cpu", i);
+        fdt_begin(fdt, "cpu", i);
         fdt_property_string(fdt, "device_type", "cpu");
         fdt_property_string(fdt, "compatible", "x86");
-        cell(fdt, "reg", i);
+        fdt_cell(fdt, "reg", i);
         fdt_end_node(fdt);
     }
     fdt_end_node(fdt);
 }
 
 /* Linux, Documentation/devicetree/bindings/interrupt-controller/intel,ce4100-*.yaml. */
-static void interrupt_controllers(void *fdt)
+static void fdt_interrupt_controllers(void *fdt)
 {
-    begin(fdt, "interrupt-controller", ABI_LAPIC_GPA);
+    fdt_begin(fdt, "interrupt-controller", ABI_LAPIC_GPA);
     fdt_property_string(fdt, "compatible", "intel,ce4100-lapic");
-    reg(fdt, ABI_LAPIC_GPA, 0x1000);
+    fdt_reg(fdt, ABI_LAPIC_GPA, 0x1000);
     fdt_property(fdt, "interrupt-controller", NULL, 0);
-    cell(fdt, "#interrupt-cells", 2);
+    fdt_cell(fdt, "#interrupt-cells", 2);
     fdt_end_node(fdt);
 
-    begin(fdt, "interrupt-controller", ABI_IOAPIC_GPA);
+    fdt_begin(fdt, "interrupt-controller", ABI_IOAPIC_GPA);
     fdt_property_string(fdt, "compatible", "intel,ce4100-ioapic");
-    reg(fdt, ABI_IOAPIC_GPA, 0x1000);
+    fdt_reg(fdt, ABI_IOAPIC_GPA, 0x1000);
     fdt_property(fdt, "interrupt-controller", NULL, 0);
-    cell(fdt, "#interrupt-cells", 2);
-    cell(fdt, "phandle", PHANDLE_IOAPIC);
+    fdt_cell(fdt, "#interrupt-cells", 2);
+    fdt_cell(fdt, "phandle", PHANDLE_IOAPIC);
     fdt_end_node(fdt);
 }
 
-static void interrupts(void *fdt, const struct board_node *node)
+static void fdt_interrupts(void *fdt, const struct board_node *node)
 {
     if (node->gsi >= 0)
-        cells(fdt, "interrupts", (uint32_t[]){ (uint32_t)node->gsi, node->sense }, 2);
+        fdt_cells(fdt, "interrupts", (uint32_t[]){ (uint32_t)node->gsi, node->sense }, 2);
 }
 
-static void isa(void *fdt, const struct board_node *nodes, unsigned count)
+static void fdt_isa(void *fdt, const struct board_node *nodes, unsigned count)
 {
     fdt_begin_node(fdt, "isa");
     fdt_property_string(fdt, "compatible", "isa");
     fdt_property_string(fdt, "device_type", "isa");
-    cell(fdt, "#address-cells", 2);
-    cell(fdt, "#size-cells", 1);
+    fdt_cell(fdt, "#address-cells", 2);
+    fdt_cell(fdt, "#size-cells", 1);
     fdt_property(fdt, "ranges", NULL, 0);
     for (unsigned i = 0; i < count; i++) {
         const struct board_node *node = &nodes[i];
 
         if (node->gpa || !node->compatible)
             continue;
-        begin(fdt, node->name, node->port);
+        fdt_begin(fdt, node->name, node->port);
         fdt_property_string(fdt, "compatible", node->compatible);
-        cells(fdt, "reg", (uint32_t[]){ ISA_IO_SPACE, (uint32_t)node->port, (uint32_t)node->bytes },
-              3);
-        interrupts(fdt, node);
+        fdt_cells(fdt, "reg",
+                  (uint32_t[]){ ISA_IO_SPACE, (uint32_t)node->port, (uint32_t)node->bytes }, 3);
+        fdt_interrupts(fdt, node);
         fdt_end_node(fdt);
     }
     fdt_end_node(fdt);
@@ -151,25 +151,25 @@ static void isa(void *fdt, const struct board_node *nodes, unsigned count)
 /*
  * Linux, Documentation/devicetree/bindings/virtio/{mmio,iommu}.yaml and iommu/iommu.txt.
  */
-static void memory_mapped(void *fdt, const struct board_node *nodes, unsigned count)
+static void fdt_memory_mapped(void *fdt, const struct board_node *nodes, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
         const struct board_node *node = &nodes[i];
 
         if (!node->gpa)
             continue;
-        begin(fdt, node->name, node->gpa);
+        fdt_begin(fdt, node->name, node->gpa);
         fdt_property_string(fdt, "compatible", node->compatible);
-        reg(fdt, node->gpa, node->bytes);
-        interrupts(fdt, node);
+        fdt_reg(fdt, node->gpa, node->bytes);
+        fdt_interrupts(fdt, node);
         fdt_property(fdt, "dma-coherent", NULL, 0);
         if (node->is_iommu) {
-            cell(fdt, "#iommu-cells", 1);
-            cell(fdt, "phandle", PHANDLE_IOMMU);
+            fdt_cell(fdt, "#iommu-cells", 1);
+            fdt_cell(fdt, "phandle", PHANDLE_IOMMU);
             fdt_property(fdt, ABI_FDT_IOMMU_PROMPT, NULL, 0);
         }
         if (node->translated)
-            cells(fdt, "iommus", (uint32_t[]){ PHANDLE_IOMMU, node->endpoint }, 2);
+            fdt_cells(fdt, "iommus", (uint32_t[]){ PHANDLE_IOMMU, node->endpoint }, 2);
         fdt_end_node(fdt);
     }
 }
@@ -194,15 +194,15 @@ int fdt_build(void *to, size_t bytes, const struct vm *vm, const struct board *b
     fdt_begin_node(to, "");
     fdt_property_string(to, "compatible", "strata,pc");
     fdt_property_string(to, "model", "strata");
-    cell(to, "#address-cells", 2);
-    cell(to, "#size-cells", 2);
-    cell(to, "interrupt-parent", PHANDLE_IOAPIC);
-    chosen(to, info);
-    memory(to, vm);
-    cpus(to, vm);
-    interrupt_controllers(to);
-    isa(to, nodes, count);
-    memory_mapped(to, nodes, count);
+    fdt_cell(to, "#address-cells", 2);
+    fdt_cell(to, "#size-cells", 2);
+    fdt_cell(to, "interrupt-parent", PHANDLE_IOAPIC);
+    fdt_chosen(to, info);
+    fdt_memory(to, vm);
+    fdt_cpus(to, vm);
+    fdt_interrupt_controllers(to);
+    fdt_isa(to, nodes, count);
+    fdt_memory_mapped(to, nodes, count);
     fdt_end_node(to);
     return fdt_finish(to) ? -ENOSPC : (int)fdt_totalsize(to);
 }

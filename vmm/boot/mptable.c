@@ -76,12 +76,12 @@ _Static_assert(sizeof(struct mp_pointer) == 16 && sizeof(struct mp_table) == 44 
                    sizeof(struct mp_processor) == 20 && sizeof(struct mp_interrupt) == 8,
                "MultiProcessor Specification 1.4, chapter 4");
 
-static void *append(void *to, const void *entry, size_t bytes)
+static void *mptable_append(void *to, const void *entry, size_t bytes)
 {
     return (char *)memcpy(to, entry, bytes) + bytes;
 }
 
-static void *append_processor(void *at, unsigned id)
+static void *mptable_append_processor(void *at, unsigned id)
 {
     const struct mp_processor cpu = { .type = PROCESSOR,
                                       .apic_id = (uint8_t)id,
@@ -89,12 +89,12 @@ static void *append_processor(void *at, unsigned id)
                                       .flags = ENABLED | (id ? 0 : BOOT_PROCESSOR),
                                       .features = FEATURES_FPU_APIC };
 
-    return append(at, &cpu, sizeof(cpu));
+    return mptable_append(at, &cpu, sizeof(cpu));
 }
 
 /* The node whose interrupt comes at this pin, or NULL. */
-static const struct board_node *user_of(unsigned pin, const struct board_node *nodes,
-                                        unsigned count)
+static const struct board_node *mptable_user_of(unsigned pin, const struct board_node *nodes,
+                                                unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
         if (nodes[i].gsi == (int)pin)
@@ -103,7 +103,7 @@ static const struct board_node *user_of(unsigned pin, const struct board_node *n
     return NULL;
 }
 
-static void *append_pin(void *at, unsigned pin, bool level, uint8_t ioapic_id)
+static void *mptable_append_pin(void *at, unsigned pin, bool level, uint8_t ioapic_id)
 {
     const struct mp_interrupt line = { .type = IO_INTERRUPT,
                                        .kind = KIND_INT,
@@ -112,32 +112,32 @@ static void *append_pin(void *at, unsigned pin, bool level, uint8_t ioapic_id)
                                        .apic_id = ioapic_id,
                                        .pin = (uint8_t)pin };
 
-    return append(at, &line, sizeof(line));
+    return mptable_append(at, &line, sizeof(line));
 }
 
-static unsigned append_pins(void **at, const struct board_node *nodes, unsigned count,
-                            uint8_t ioapic_id)
+static unsigned mptable_append_pins(void **at, const struct board_node *nodes, unsigned count,
+                                    uint8_t ioapic_id)
 {
     unsigned lines = 0;
 
     for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
-        const struct board_node *node = user_of(pin, nodes, count);
+        const struct board_node *node = mptable_user_of(pin, nodes, count);
 
         if (pin == ISA_CASCADE || (pin >= ISA_LINES && !node))
             continue;
-        *at = append_pin(*at, pin, node && node->sense == BOARD_LEVEL_HIGH, ioapic_id);
+        *at = mptable_append_pin(*at, pin, node && node->sense == BOARD_LEVEL_HIGH, ioapic_id);
         lines++;
     }
     return lines;
 }
 
-static void *append_local(void *at, uint8_t kind, uint8_t apic_id, uint8_t lint)
+static void *mptable_append_local(void *at, uint8_t kind, uint8_t apic_id, uint8_t lint)
 {
     const struct mp_interrupt local = {
         .type = LOCAL_INTERRUPT, .kind = kind, .apic_id = apic_id, .pin = lint
     };
 
-    return append(at, &local, sizeof(local));
+    return mptable_append(at, &local, sizeof(local));
 }
 
 int mptable_build(void *to, size_t bytes, uint64_t gpa, unsigned ncpus,
@@ -167,12 +167,12 @@ int mptable_build(void *to, size_t bytes, uint64_t gpa, unsigned ncpus,
                                 .product_id = "STRATAVM    ",
                                 .local_apic = (uint32_t)ABI_LAPIC_GPA };
     for (unsigned i = 0; i < ncpus; i++)
-        at = append_processor(at, i);
-    at = append(at, &isa, sizeof(isa));
-    at = append(at, &ioapic, sizeof(ioapic));
-    table->entries = (uint16_t)(ncpus + 4 + append_pins(&at, nodes, count, ioapic.id));
-    at = append_local(at, KIND_EXTINT, 0, LINT_EXTINT);
-    at = append_local(at, KIND_NMI, ALL_APICS, LINT_NMI);
+        at = mptable_append_processor(at, i);
+    at = mptable_append(at, &isa, sizeof(isa));
+    at = mptable_append(at, &ioapic, sizeof(ioapic));
+    table->entries = (uint16_t)(ncpus + 4 + mptable_append_pins(&at, nodes, count, ioapic.id));
+    at = mptable_append_local(at, KIND_EXTINT, 0, LINT_EXTINT);
+    at = mptable_append_local(at, KIND_NMI, ALL_APICS, LINT_NMI);
     table->length = (uint16_t)((char *)at - (char *)table);
     table->checksum = checksum(table, table->length);
 

@@ -18,7 +18,7 @@
 #define ADDRESS_FIELDS  5
 
 /* Whether the words are a header of Multiboot 2: its length and checksum fit too. */
-static bool is_header_2(const uint32_t *words, size_t count)
+static bool multiboot_is_header_2(const uint32_t *words, size_t count)
 {
     return count >= 4 && words[0] == HEADER_2_MAGIC &&
            words[0] + words[1] + words[2] + words[3] == 0;
@@ -36,7 +36,7 @@ int multiboot_find(const struct image *image, struct multiboot *header, struct b
         return boot_fail(error, err, "%s: cannot read its start: %s; see to the file", image->name,
                          strerror(-err));
     for (size_t i = 0; i + HEADER_WORDS <= count; i++) {
-        if (is_header_2(&words[i], count - i))
+        if (multiboot_is_header_2(&words[i], count - i))
             found = MULTIBOOT_2;
         if (words[i] != HEADER_MAGIC || words[i] + words[i + 1] + words[i + 2] != 0)
             continue;
@@ -54,8 +54,8 @@ int multiboot_find(const struct image *image, struct multiboot *header, struct b
     return found;
 }
 
-static int fail_fields(const struct image *image, const char *what, uint64_t value,
-                       struct boot_error *error)
+static int multiboot_fail_fields(const struct image *image, const char *what, uint64_t value,
+                                 struct boot_error *error)
 {
     return boot_fail(error, -ENOEXEC,
                      "%s: Multiboot header: %s (0x%" PRIx64 "); build the kernel again",
@@ -63,9 +63,9 @@ static int fail_fields(const struct image *image, const char *what, uint64_t val
 }
 
 /* By the address fields (specification, 3.1.3). All sums are of 32-bit values, in 64 bits. */
-static int load_by_fields(struct memory *memory, const struct image *image,
-                          const struct multiboot *header, struct multiboot_kernel *kernel,
-                          struct boot_error *error)
+static int multiboot_load_by_fields(struct memory *memory, const struct image *image,
+                                    const struct multiboot *header, struct multiboot_kernel *kernel,
+                                    struct boot_error *error)
 {
     bool from_start = header->load_addr == FROM_FILE_START;
     uint64_t load = from_start ? (uint64_t)header->header_addr - header->at : header->load_addr;
@@ -76,16 +76,18 @@ static int load_by_fields(struct memory *memory, const struct image *image,
     int err;
 
     if (from_start && header->header_addr < header->at)
-        return fail_fields(image, "header_addr is lower than its place in the file",
-                           header->header_addr, error);
+        return multiboot_fail_fields(image, "header_addr is lower than its place in the file",
+                                     header->header_addr, error);
     if (header->header_addr < load)
-        return fail_fields(image, "header_addr is below load_addr", header->header_addr, error);
+        return multiboot_fail_fields(image, "header_addr is below load_addr", header->header_addr,
+                                     error);
     if (before > header->at)
-        return fail_fields(image, "load_addr lies before the start of the file", load, error);
+        return multiboot_fail_fields(image, "load_addr lies before the start of the file", load,
+                                     error);
     from = header->at - before;
     if (header->load_end_addr && header->load_end_addr <= load)
-        return fail_fields(image, "load_end_addr is not above load_addr", header->load_end_addr,
-                           error);
+        return multiboot_fail_fields(image, "load_end_addr is not above load_addr",
+                                     header->load_end_addr, error);
     bytes = header->load_end_addr ? header->load_end_addr - load : image->size - from;
     if (bytes > image->size - from)
         return boot_fail(error, -ENODATA,
@@ -96,12 +98,13 @@ static int load_by_fields(struct memory *memory, const struct image *image,
                                          .start = load,
                                          .end = load + bytes };
     if (header->bss_end_addr && header->bss_end_addr < kernel->end)
-        return fail_fields(image, "bss_end_addr is below load_end_addr", header->bss_end_addr,
-                           error);
+        return multiboot_fail_fields(image, "bss_end_addr is below load_end_addr",
+                                     header->bss_end_addr, error);
     if (header->bss_end_addr)
         kernel->end = header->bss_end_addr;
     if (kernel->entry < kernel->start || kernel->entry >= kernel->end)
-        return fail_fields(image, "entry_addr is not in the kernel", kernel->entry, error);
+        return multiboot_fail_fields(image, "entry_addr is not in the kernel", kernel->entry,
+                                     error);
     taken = layout_taken(kernel->start, kernel->end);
     if (taken)
         return boot_fail(error, -ENOSPC,
@@ -139,7 +142,7 @@ int multiboot_load(struct memory *memory, const struct image *image, const struc
                          "build the kernel again",
                          image->name, needs & ~NEEDS_KNOWN);
     if (header->flags & HAS_ADDRESSES)
-        return load_by_fields(memory, image, header, kernel, error);
+        return multiboot_load_by_fields(memory, image, header, kernel, error);
     if (!elf)
         return boot_fail(error, -ENOEXEC,
                          "%s: a Multiboot header without addresses (flags bit 16) in a file that "

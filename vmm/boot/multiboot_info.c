@@ -65,13 +65,14 @@ struct strings {
     size_t used;
 };
 
-static uint32_t gpa_of(size_t offset)
+static uint32_t multiboot_info_gpa_of(size_t offset)
 {
     return (uint32_t)(LAYOUT_START_INFO_GPA + offset);
 }
 
 /* "first second", or "first" where there is no second. -E2BIG: no room for it. */
-static int add_string(struct strings *strings, const char *first, const char *second, uint32_t *gpa)
+static int multiboot_info_add_string(struct strings *strings, const char *first, const char *second,
+                                     uint32_t *gpa)
 {
     size_t room = LAYOUT_STRINGS_BYTES - strings->used;
     int length = snprintf(strings->bytes + strings->used, room, "%s%s%s", first, *second ? " " : "",
@@ -85,7 +86,8 @@ static int add_string(struct strings *strings, const char *first, const char *se
 }
 
 /* The file of "FILE ARGUMENTS". */
-static int module_path(const char *text, char path[], size_t bytes, struct boot_error *error)
+static int multiboot_info_module_path(const char *text, char path[], size_t bytes,
+                                      struct boot_error *error)
 {
     size_t length = strcspn(text, " ");
 
@@ -100,8 +102,9 @@ static int module_path(const char *text, char path[], size_t bytes, struct boot_
     return 0;
 }
 
-static int load_modules(struct memory *memory, struct boot_page *page, struct strings *strings,
-                        uint64_t start, const struct multiboot_info *info, struct boot_error *error)
+static int multiboot_info_load_modules(struct memory *memory, struct boot_page *page,
+                                       struct strings *strings, uint64_t start,
+                                       const struct multiboot_info *info, struct boot_error *error)
 {
     struct initrd_room room = { .start = start, .end = UINT32_MAX, .limit = "4 GiB" };
     char path[4096];
@@ -112,7 +115,7 @@ static int load_modules(struct memory *memory, struct boot_page *page, struct st
     for (unsigned i = 0; i < info->nmodules; i++) {
         struct module *module = &page->modules[i];
         struct initrd file;
-        int err = module_path(info->modules[i], path, sizeof(path), error);
+        int err = multiboot_info_module_path(info->modules[i], path, sizeof(path), error);
 
         if (!err)
             err = initrd_load_module(memory, path, &room, &file, error);
@@ -121,24 +124,24 @@ static int load_modules(struct memory *memory, struct boot_page *page, struct st
         module->mod_start = (uint32_t)file.gpa;
         module->mod_end = (uint32_t)(file.gpa + file.bytes);
         room.start = module->mod_end;
-        if (add_string(strings, info->modules[i], "", &module->string))
+        if (multiboot_info_add_string(strings, info->modules[i], "", &module->string))
             return boot_fail(error, -E2BIG,
                              "the modules' arguments are longer than %llu bytes; shorten --module",
                              LAYOUT_STRINGS_BYTES - 1);
     }
     page->info.mods_count = info->nmodules;
-    page->info.mods_addr = gpa_of(offsetof(struct boot_page, modules));
+    page->info.mods_addr = multiboot_info_gpa_of(offsetof(struct boot_page, modules));
     return 0;
 }
 
-static void write_memory(struct boot_page *page, const struct memory *memory)
+static void multiboot_info_write_memory(struct boot_page *page, const struct memory *memory)
 {
     struct memory_range ranges[MEMORY_MAP_MAX];
     unsigned count = memory_map(memory, ranges);
 
     page->info.mem_lower = (uint32_t)(LAYOUT_LOW_MEMORY_END / KIB);
     page->info.mem_upper = (uint32_t)((memory_low_end(memory) - LAYOUT_HIGH_MEMORY_GPA) / KIB);
-    page->info.mmap_addr = gpa_of(offsetof(struct boot_page, mmap));
+    page->info.mmap_addr = multiboot_info_gpa_of(offsetof(struct boot_page, mmap));
     page->info.mmap_length = count * (uint32_t)sizeof(page->mmap[0]);
     for (unsigned i = 0; i < count; i++)
         page->mmap[i] = (struct mmap_entry){ .size = sizeof(page->mmap[0]) - sizeof(uint32_t),
@@ -151,7 +154,8 @@ static void write_memory(struct boot_page *page, const struct memory *memory)
  * GRUB leaves what the BIOS wrote. Xen puts its start-up code below the end of base memory
  * that it finds here, however much mem_lower is.
  */
-static void write_bios_data(struct memory *memory, const struct multiboot_kernel *kernel)
+static void multiboot_info_write_bios_data(struct memory *memory,
+                                           const struct multiboot_kernel *kernel)
 {
     const uint16_t com1 = COM1_PORT, base_memory = LAYOUT_LOW_MEMORY_END / KIB;
     uint8_t *bda = memory_at(memory, BDA_GPA, BDA_BYTES);
@@ -174,17 +178,18 @@ int multiboot_info_write(struct memory *memory, const struct multiboot_kernel *k
     int err;
 
     page->info.flags = HAS_MEMORY | HAS_CMDLINE | HAS_MODULES | HAS_MEMORY_MAP | HAS_LOADER_NAME;
-    err = add_string(&strings, LOADER_NAME, "", &page->info.boot_loader_name);
+    err = multiboot_info_add_string(&strings, LOADER_NAME, "", &page->info.boot_loader_name);
     if (!err)
-        err = add_string(&strings, info->kernel_path, info->cmdline, &page->info.cmdline);
+        err = multiboot_info_add_string(&strings, info->kernel_path, info->cmdline,
+                                        &page->info.cmdline);
     if (err)
         return boot_fail(error, err,
                          "boot arguments are %zu bytes long; the limit is %llu with the kernel's "
                          "name, shorten --append",
                          strlen(info->cmdline), LAYOUT_STRINGS_BYTES - sizeof(LOADER_NAME) - 1);
-    write_memory(page, memory);
-    write_bios_data(memory, kernel);
-    err = load_modules(memory, page, &strings, start, info, error);
+    multiboot_info_write_memory(page, memory);
+    multiboot_info_write_bios_data(memory, kernel);
+    err = multiboot_info_load_modules(memory, page, &strings, start, info, error);
     *entry = (struct vcpu_entry){ .rip = kernel->entry,
                                   .rax = MULTIBOOT_ENTRY_EAX,
                                   .rbx = LAYOUT_START_INFO_GPA };

@@ -47,25 +47,25 @@ struct boot_page {
 _Static_assert(sizeof(struct start_info) == 56, "hvm_start_info, version 1");
 _Static_assert(sizeof(struct boot_page) <= LAYOUT_CMDLINE_GPA - LAYOUT_START_INFO_GPA, "room");
 
-static uint64_t gpa_of(size_t offset)
+static uint64_t pvh_gpa_of(size_t offset)
 {
     return LAYOUT_START_INFO_GPA + offset;
 }
 
-static void add_module(struct boot_page *page, uint64_t gpa, uint64_t bytes)
+static void pvh_add_module(struct boot_page *page, uint64_t gpa, uint64_t bytes)
 {
     page->modules[page->start.nr_modules++] = (struct modlist_entry){ .paddr = gpa, .size = bytes };
 }
 
-static void write_modules(struct boot_page *page, const struct pvh_info *info)
+static void pvh_write_modules(struct boot_page *page, const struct pvh_info *info)
 {
     if (info->initrd.bytes || (info->fdt_bytes && !info->fdt_first))
-        add_module(page, info->initrd.gpa, info->initrd.bytes);
+        pvh_add_module(page, info->initrd.gpa, info->initrd.bytes);
     if (info->fdt_bytes)
-        add_module(page, LAYOUT_FDT_GPA, info->fdt_bytes);
+        pvh_add_module(page, LAYOUT_FDT_GPA, info->fdt_bytes);
 }
 
-static void write_memory_map(struct boot_page *page, const struct memory *memory)
+static void pvh_write_memory_map(struct boot_page *page, const struct memory *memory)
 {
     struct memory_range ranges[MEMORY_MAP_MAX];
 
@@ -97,13 +97,13 @@ int pvh_write(struct memory *memory, const struct pvh_info *info, struct boot_er
     *page = (struct boot_page){
         .start = { .magic = START_MAGIC,
                    .version = START_VERSION,
-                   .modlist_paddr = gpa_of(offsetof(struct boot_page, modules)),
+                   .modlist_paddr = pvh_gpa_of(offsetof(struct boot_page, modules)),
                    .cmdline_paddr = cmdline_gpa,
                    .rsdp_paddr = info->rsdp_gpa,
-                   .memmap_paddr = gpa_of(offsetof(struct boot_page, memmap)) },
+                   .memmap_paddr = pvh_gpa_of(offsetof(struct boot_page, memmap)) },
     };
-    write_modules(page, info);
-    write_memory_map(page, memory);
+    pvh_write_modules(page, info);
+    pvh_write_memory_map(page, memory);
     memcpy(memory_at(memory, cmdline_gpa, cmdline_bytes), info->cmdline, cmdline_bytes);
     return 0;
 }

@@ -24,12 +24,12 @@ int control_open(struct control *control, const char *path, char error[CONTROL_E
 
 /* ---- Serving -------------------------------------------------------------- */
 
-static void stage(struct control_client *client)
+static void control_stage(struct control_client *client)
 {
     client->since_ms = monotonic_ms();
 }
 
-static void hang_up(struct control_client *client)
+static void control_hang_up(struct control_client *client)
 {
     close(client->fd);
     free(client->answer.bytes);
@@ -37,7 +37,7 @@ static void hang_up(struct control_client *client)
 }
 
 /* Sends as much as goes; the rest when there is room. */
-static void send_answer(struct control_client *client)
+static void control_send_answer(struct control_client *client)
 {
     while (client->sent < client->answer.n) {
         ssize_t n = send(client->fd, client->answer.bytes + client->sent,
@@ -48,7 +48,7 @@ static void send_answer(struct control_client *client)
         if (n < 0 && errno == EAGAIN)
             return;
         if (n <= 0) {
-            hang_up(client);
+            control_hang_up(client);
             return;
         }
         client->sent += (size_t)n;
@@ -56,12 +56,12 @@ static void send_answer(struct control_client *client)
     free(client->answer.bytes);
     client->answer = (struct control_answer){ 0 };
     client->sent = 0;
-    stage(client);
+    control_stage(client);
     if (client->hang_up)
-        hang_up(client);
+        control_hang_up(client);
 }
 
-static void answer_with(struct control_client *client, const char *text)
+static void control_answer_with(struct control_client *client, const char *text)
 {
     client->answer.bytes = strdup(text);
     client->answer.n = client->answer.bytes ? strlen(text) : 0;
@@ -69,7 +69,7 @@ static void answer_with(struct control_client *client, const char *text)
 }
 
 /* If a whole line is there: computes its answer and starts to send it. */
-static void take_line(struct control *control, struct control_client *client)
+static void control_take_line(struct control *control, struct control_client *client)
 {
     const char *end = memchr(client->line, '\n', client->have);
     size_t n;
@@ -77,21 +77,21 @@ static void take_line(struct control *control, struct control_client *client)
     if (!end && client->have < sizeof(client->line))
         return;
     if (!end) {
-        answer_with(client, control->too_long);
+        control_answer_with(client, control->too_long);
     } else {
         n = (size_t)(end - client->line);
         control->callback(control->owner, client->line, n, &client->answer);
         client->have -= n + 1;
         memmove(client->line, end + 1, client->have);
     }
-    stage(client);
+    control_stage(client);
     if (!client->answer.bytes)
-        hang_up(client);
+        control_hang_up(client);
     else
-        send_answer(client);
+        control_send_answer(client);
 }
 
-static void receive(struct control_client *client)
+static void control_receive(struct control_client *client)
 {
     ssize_t n = recv(client->fd, client->line + client->have, sizeof(client->line) - client->have,
                      MSG_DONTWAIT);
@@ -99,10 +99,10 @@ static void receive(struct control_client *client)
     if (n > 0)
         client->have += (size_t)n;
     else if (n == 0 || (errno != EINTR && errno != EAGAIN))
-        hang_up(client);
+        control_hang_up(client);
 }
 
-static void admit(struct control *control)
+static void control_admit(struct control *control)
 {
     int fd = unix_accept(&control->socket);
 
@@ -115,7 +115,7 @@ static void admit(struct control *control)
         if (control->client[i].fd >= 0)
             continue;
         control->client[i].fd = fd;
-        stage(&control->client[i]);
+        control_stage(&control->client[i]);
         return;
     }
     /* It fits a new socket's buffer; a client that does not take it has had its chance. */
@@ -123,24 +123,24 @@ static void admit(struct control *control)
     close(fd);
 }
 
-static void attend(struct control *control, struct control_client *client, short events)
+static void control_attend(struct control *control, struct control_client *client, short events)
 {
     if (client->answer.bytes) {
         if (events)
-            send_answer(client);
+            control_send_answer(client);
     } else if (events) {
-        receive(client);
+        control_receive(client);
     }
     /* Lines that came together are answered one after the other. */
     while (client->fd >= 0 && !client->answer.bytes && client->have &&
            (client->have == sizeof(client->line) || memchr(client->line, '\n', client->have)) &&
            !atomic_load(&control->stopping))
-        take_line(control, client);
+        control_take_line(control, client);
     if (client->fd >= 0 && monotonic_ms() - client->since_ms >= control->limit_ms)
-        hang_up(client);
+        control_hang_up(client);
 }
 
-static void *serve(void *arg)
+static void *control_serve(void *arg)
 {
     struct control *control = arg;
 
@@ -163,10 +163,10 @@ static void *serve(void *arg)
             continue;
         for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++) {
             if (fds[2 + i].fd >= 0)
-                attend(control, &control->client[i], fds[2 + i].revents);
+                control_attend(control, &control->client[i], fds[2 + i].revents);
         }
         if (fds[1].revents)
-            admit(control);
+            control_admit(control);
     }
     return NULL;
 }
@@ -185,7 +185,7 @@ int control_start(struct control *control, control_callback *callback, void *own
     if (err)
         return -err;
     pthread_attr_setstacksize(&attr, THREAD_STACK_BYTES);
-    err = pthread_create(&control->thread, &attr, serve, control);
+    err = pthread_create(&control->thread, &attr, control_serve, control);
     pthread_attr_destroy(&attr);
     control->running = !err;
     return -err;
@@ -202,7 +202,7 @@ void control_close(struct control *control)
     control->running = false;
     for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++) {
         if (control->client[i].fd >= 0)
-            hang_up(&control->client[i]);
+            control_hang_up(&control->client[i]);
     }
     if (control->stop_fd >= 0)
         close(control->stop_fd);

@@ -14,7 +14,7 @@
 #define READ_BYTES      65536
 #define REPLY_BYTES_MAX (256ul << 20)
 
-static int explain(char *error, int err, const char *path)
+static int inspect_client_explain(char *error, int err, const char *path)
 {
     switch (err) {
     case -ENOENT:
@@ -47,27 +47,27 @@ int inspect_connect(const char *path, char error[CLIENT_ERROR_BYTES])
     int fd, err;
 
     if (strlen(path) >= sizeof(address.sun_path))
-        return explain(error, -ENAMETOOLONG, path);
+        return inspect_client_explain(error, -ENAMETOOLONG, path);
     strcpy(address.sun_path, path);
     if (stat(path, &status) < 0)
-        return explain(error, -errno, path);
+        return inspect_client_explain(error, -errno, path);
     /* connect says only that nobody listens. */
     if (!S_ISSOCK(status.st_mode))
-        return explain(error, -ENOTSOCK, path);
+        return inspect_client_explain(error, -ENOTSOCK, path);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return explain(error, -errno, path);
+        return inspect_client_explain(error, -errno, path);
     if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
         setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
         connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
         err = -errno;
         close(fd);
-        return explain(error, err, path);
+        return inspect_client_explain(error, err, path);
     }
     return fd;
 }
 
-static void send_line(int fd, const char *line)
+static void inspect_client_send_line(int fd, const char *line)
 {
     size_t left = strlen(line);
 
@@ -90,7 +90,7 @@ struct received {
 };
 
 /* More bytes: 0, or -errno; -ECONNRESET at the end. */
-static int receive(int fd, struct received *r)
+static int inspect_client_receive(int fd, struct received *r)
 {
     ssize_t n;
 
@@ -116,7 +116,7 @@ static int receive(int fd, struct received *r)
     return 0;
 }
 
-static int read_reply(int fd, struct received *r, struct inspect_reply *reply)
+static int inspect_client_read_reply(int fd, struct received *r, struct inspect_reply *reply)
 {
     const char *end = NULL;
     json_int_t bytes;
@@ -124,7 +124,7 @@ static int read_reply(int fd, struct received *r, struct inspect_reply *reply)
     int err = 0;
 
     for (size_t seen = 0; !err && !end; seen = r->n) {
-        err = receive(fd, r);
+        err = inspect_client_receive(fd, r);
         end = err ? NULL : memchr(r->bytes + seen, '\n', r->n - seen);
     }
     if (err)
@@ -137,7 +137,7 @@ static int read_reply(int fd, struct received *r, struct inspect_reply *reply)
     if (bytes <= 0 || bytes > (json_int_t)REPLY_BYTES_MAX)
         return bytes ? -EPROTO : 0;
     while (!err && r->n < line + (size_t)bytes)
-        err = receive(fd, r);
+        err = inspect_client_receive(fd, r);
     if (err)
         return err;
     reply->payload = malloc((size_t)bytes);
@@ -149,7 +149,7 @@ static int read_reply(int fd, struct received *r, struct inspect_reply *reply)
 }
 
 /* Of this schema and version. */
-static bool is_reply(const struct inspect_reply *reply)
+static bool inspect_client_is_reply(const struct inspect_reply *reply)
 {
     const char *schema = json_string_value(json_object_get(reply->json, "schema"));
 
@@ -167,17 +167,17 @@ int inspect_ask(int fd, const struct inspect_request *request, struct inspect_re
 
     *reply = (struct inspect_reply){ 0 };
     if (!line)
-        return explain(error, -ENOMEM, "request");
-    send_line(fd, line);
+        return inspect_client_explain(error, -ENOMEM, "request");
+    inspect_client_send_line(fd, line);
     free(line);
-    err = read_reply(fd, &received, reply);
+    err = inspect_client_read_reply(fd, &received, reply);
     free(received.bytes);
     said = json_string_value(json_object_get(reply->json, "error"));
     if (!err && said) {
         snprintf(error, CLIENT_ERROR_BYTES, "%s", said);
         return -EPROTO;
     }
-    if (!err && !is_reply(reply))
+    if (!err && !inspect_client_is_reply(reply))
         err = -EPROTO;
     if (err == -ECONNRESET || err == -EPIPE)
         snprintf(error, CLIENT_ERROR_BYTES, "the VM has ended");
@@ -188,7 +188,7 @@ int inspect_ask(int fd, const struct inspect_request *request, struct inspect_re
         snprintf(error, CLIENT_ERROR_BYTES,
                  "no answer for %d s: is the process that runs the VM stopped?", ANSWER_SECONDS);
     else if (err)
-        explain(error, err, "no answer");
+        inspect_client_explain(error, err, "no answer");
     return err == -EPIPE ? -ECONNRESET : err;
 }
 

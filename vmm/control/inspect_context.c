@@ -59,8 +59,8 @@ bool inspect_pause(struct inspect_context *context)
 
 /* ---- Virtual addresses ---------------------------------------------------- */
 
-static bool find_register(const struct kvm_regs *regs, const struct kvm_sregs *sregs,
-                          const char *name, uint64_t *value)
+static bool inspect_find_register(const struct kvm_regs *regs, const struct kvm_sregs *sregs,
+                                  const char *name, uint64_t *value)
 {
     /* Outside of 64-bit mode code lies from its segment's base on. */
     uint64_t code = sregs->efer & EFER_LMA && sregs->cs.l ? 0 : sregs->cs.base;
@@ -101,7 +101,7 @@ bool inspect_va(struct inspect_context *context, uint64_t *va)
         inspect_fail(context, "%s: what is behind the + is no number", text);
         return false;
     }
-    if (inspect_number(base, va) && !find_register(regs, sregs, base, va) &&
+    if (inspect_number(base, va) && !inspect_find_register(regs, sregs, base, va) &&
         symbols_find(&context->in->symbols, base, va)) {
         inspect_fail(context, "%s: not a number, a register%s", text,
                      context->in->symbols.n ? " or a symbol of the bundled guest"

@@ -49,7 +49,7 @@ struct fields {
     json_int_t version, vcpu, pid, count;
 };
 
-static const char *check(const struct fields *f, struct inspect_request *request)
+static const char *inspect_request_check(const struct fields *f, struct inspect_request *request)
 {
     int command = inspect_command_find(f->command), n;
 
@@ -114,14 +114,14 @@ int inspect_request_parse(const char *line, size_t n, struct inspect_request *re
         json_decref(json);
         return -EINVAL;
     }
-    wrong = check(&f, request);
+    wrong = inspect_request_check(&f, request);
     if (wrong)
         snprintf(error, error_bytes, "%s", wrong);
     json_decref(json);
     return wrong ? -EINVAL : 0;
 }
 
-static void set_number(json_t *json, const char *name, uint64_t number)
+static void inspect_request_set_number(json_t *json, const char *name, uint64_t number)
 {
     char text[24];
 
@@ -143,12 +143,12 @@ char *inspect_request_line(const struct inspect_request *request)
     if (request->va[0])
         json_object_set_new(json, "va", json_string(request->va));
     if (request->command == INSPECT_DUMP) {
-        set_number(json, "gpa", request->gpa);
-        set_number(json, "bytes", request->bytes);
-        set_number(json, "offset", request->offset);
+        inspect_request_set_number(json, "gpa", request->gpa);
+        inspect_request_set_number(json, "bytes", request->bytes);
+        inspect_request_set_number(json, "offset", request->offset);
     }
     if (request->command == INSPECT_BALLOON && request->has_size)
-        set_number(json, "bytes", request->bytes);
+        inspect_request_set_number(json, "bytes", request->bytes);
     /* In hex, whatever bytes it has. */
     for (size_t i = 0; i < request->pattern_bytes; i++)
         sprintf(pattern + 2 + 2 * i, "%02x", request->pattern[i]);

@@ -30,7 +30,7 @@ const char inspector_too_long[] = ERROR_LINE("a request is one line of at most 4
 
 /* ---- The commands --------------------------------------------------------- */
 
-static void answer_maps(struct inspect_context *context)
+static void inspector_answer_maps(struct inspect_context *context)
 {
     struct frame_map map;
     struct maps maps;
@@ -50,7 +50,7 @@ static void answer_maps(struct inspect_context *context)
     frame_map_destroy(&map);
 }
 
-static void answer_walk(struct inspect_context *context)
+static void inspector_answer_walk(struct inspect_context *context)
 {
     struct host_pages pages;
     struct translation t;
@@ -76,7 +76,7 @@ static void answer_walk(struct inspect_context *context)
     json_add_walk(context->reply, &t, context->spaces.bundled);
 }
 
-static json_t *second_stage(const struct inspect_context *context)
+static json_t *inspector_second_stage(const struct inspect_context *context)
 {
     static const char *const names[] = { "pages_4k", "pages_2m", "pages_1g" };
     struct kvm_host host = *context->vm->host;
@@ -106,7 +106,7 @@ static json_t *second_stage(const struct inspect_context *context)
     return json;
 }
 
-static json_t *dma(const struct inspect_context *context)
+static json_t *inspector_dma(const struct inspect_context *context)
 {
     struct iommu *iommu = board_iommu(context->in->board);
     struct iommu_counts counts;
@@ -126,8 +126,8 @@ void inspect_set_pages(struct inspect_context *context, const struct frame_map *
 
     json_add_totals(context->reply, &context->spaces, map, totals);
     inspect_set(context, "ram_bytes", json_integer((json_int_t)context->vm->memory.bytes));
-    inspect_set(context, "dma", dma(context));
-    inspect_set(context, "second_stage", second_stage(context));
+    inspect_set(context, "dma", inspector_dma(context));
+    inspect_set(context, "second_stage", inspector_second_stage(context));
     err = resident_read(&context->vm->memory, &resident);
     inspect_set(context, "resident",
                 err ? json_null()
@@ -137,7 +137,7 @@ void inspect_set_pages(struct inspect_context *context, const struct frame_map *
                                 (json_int_t)resident.table_bytes));
 }
 
-static void answer_pages(struct inspect_context *context)
+static void inspector_answer_pages(struct inspect_context *context)
 {
     struct frame_totals totals;
     struct frame_map map;
@@ -150,7 +150,7 @@ static void answer_pages(struct inspect_context *context)
     frame_map_destroy(&map);
 }
 
-static void answer_shared(struct inspect_context *context)
+static void inspector_answer_shared(struct inspect_context *context)
 {
     struct shared_list list;
     struct frame_map map;
@@ -168,14 +168,14 @@ static void answer_shared(struct inspect_context *context)
     frame_map_destroy(&map);
 }
 
-static bool is_stopping(void *owner)
+static bool inspector_is_stopping(void *owner)
 {
     const struct inspect_context *context = owner;
 
     return atomic_load(context->in->stopping);
 }
 
-static void answer_find(struct inspect_context *context)
+static void inspector_answer_find(struct inspect_context *context)
 {
     uint64_t start = monotonic_ns(), elapsed;
     struct find find;
@@ -185,7 +185,7 @@ static void answer_find(struct inspect_context *context)
         inspect_fail(context, "no memory for what is found");
         return;
     }
-    find_scan(&find, is_stopping, context);
+    find_scan(&find, inspector_is_stopping, context);
     elapsed = monotonic_ns() - start;
     if (inspect_pause(context)) {
         bool complete;
@@ -201,8 +201,9 @@ static void answer_find(struct inspect_context *context)
 }
 
 /* Guest code from va on, page by page, as far as it is mapped. */
-static size_t read_code(const struct inspect_context *context, const struct inspect_view *view,
-                        uint64_t va, uint8_t *code, size_t bytes)
+static size_t inspector_read_code(const struct inspect_context *context,
+                                  const struct inspect_view *view, uint64_t va, uint8_t *code,
+                                  size_t bytes)
 {
     size_t done = 0;
 
@@ -224,8 +225,8 @@ static size_t read_code(const struct inspect_context *context, const struct insp
     return done;
 }
 
-static json_t *disassemble(const struct inspect_context *context, const uint8_t *code, size_t bytes,
-                           uint64_t va, unsigned bits)
+static json_t *inspector_disassemble(const struct inspect_context *context, const uint8_t *code,
+                                     size_t bytes, uint64_t va, unsigned bits)
 {
     json_t *list = json_array();
 
@@ -246,7 +247,7 @@ static json_t *disassemble(const struct inspect_context *context, const uint8_t 
     return list;
 }
 
-static void answer_disasm(struct inspect_context *context)
+static void inspector_answer_disasm(struct inspect_context *context)
 {
     static const size_t room = (size_t)INSPECT_INSTRUCTIONS_MAX * DISASM_CODE_BYTES;
     size_t wanted = (size_t)context->request.count * DISASM_CODE_BYTES, bytes = 0;
@@ -263,7 +264,7 @@ static void answer_disasm(struct inspect_context *context)
     if (inspect_pause(context)) {
         ok = inspect_va(context, &va) && inspect_view(context, &view);
         if (ok)
-            bytes = read_code(context, &view, va, code, wanted);
+            bytes = inspector_read_code(context, &view, va, code, wanted);
         inspect_resume(context);
         if (ok && !bytes) {
             inspect_fail(context,
@@ -274,13 +275,14 @@ static void answer_disasm(struct inspect_context *context)
                                         : cpu_mode_bits(&context->sregs[context->request.vcpu]);
             inspect_set(context, "va", json_hex(va));
             inspect_set(context, "mode_bits", json_integer(bits));
-            inspect_set(context, "instructions", disassemble(context, code, bytes, va, bits));
+            inspect_set(context, "instructions",
+                        inspector_disassemble(context, code, bytes, va, bits));
         }
     }
     free(code);
 }
 
-static void answer_regs(struct inspect_context *context)
+static void inspector_answer_regs(struct inspect_context *context)
 {
     json_t *vcpus = json_array();
 
@@ -308,7 +310,7 @@ static void answer_regs(struct inspect_context *context)
     inspect_set(context, "vcpus", vcpus);
 }
 
-static void answer_dump(struct inspect_context *context)
+static void inspector_answer_dump(struct inspect_context *context)
 {
     const struct inspect_request *r = &context->request;
     const struct memory *memory = &context->vm->memory;
@@ -346,14 +348,14 @@ static void answer_dump(struct inspect_context *context)
 }
 
 static void (*const commands[INSPECT_COMMANDS])(struct inspect_context *) = {
-    [INSPECT_MAPS] = answer_maps,        [INSPECT_WALK] = answer_walk,
-    [INSPECT_PAGES] = answer_pages,      [INSPECT_SHARED] = answer_shared,
-    [INSPECT_FIND] = answer_find,        [INSPECT_DISASM] = answer_disasm,
-    [INSPECT_REGS] = answer_regs,        [INSPECT_DUMP] = answer_dump,
-    [INSPECT_REPORT] = inspector_report, [INSPECT_BALLOON] = inspector_balloon,
+    [INSPECT_MAPS] = inspector_answer_maps,   [INSPECT_WALK] = inspector_answer_walk,
+    [INSPECT_PAGES] = inspector_answer_pages, [INSPECT_SHARED] = inspector_answer_shared,
+    [INSPECT_FIND] = inspector_answer_find,   [INSPECT_DISASM] = inspector_answer_disasm,
+    [INSPECT_REGS] = inspector_answer_regs,   [INSPECT_DUMP] = inspector_answer_dump,
+    [INSPECT_REPORT] = inspector_report,      [INSPECT_BALLOON] = inspector_balloon,
 };
 
-static void carry_out(struct inspect_context *context)
+static void inspector_carry_out(struct inspect_context *context)
 {
     if (context->request.vcpu >= context->vm->ncpus) {
         inspect_fail(context, "--vcpu %u: the VM has %u, from 0 on", context->request.vcpu,
@@ -365,7 +367,7 @@ static void carry_out(struct inspect_context *context)
     inspect_set(context, "pause_ns", json_integer((json_int_t)context->pause_ns));
 }
 
-static struct inspect_context *inspect_create(struct inspector *inspector)
+static struct inspect_context *inspector_create_context(struct inspector *inspector)
 {
     struct inspect_context *context = calloc(1, sizeof(*context));
 
@@ -379,7 +381,7 @@ static struct inspect_context *inspect_create(struct inspector *inspector)
 }
 
 /* Where all went wrong, that is all that is told. */
-static void tell_error(struct inspect_context *context)
+static void inspector_tell_error(struct inspect_context *context)
 {
     if (!context->error[0])
         return;
@@ -392,15 +394,15 @@ static void tell_error(struct inspect_context *context)
 
 json_t *inspector_look(struct inspector *inspector, const struct inspect_request *request)
 {
-    struct inspect_context *context = inspect_create(inspector);
+    struct inspect_context *context = inspector_create_context(inspector);
     json_t *reply;
 
     if (!context)
         return NULL;
     context->request = *request;
     context->stopped = true;
-    carry_out(context);
-    tell_error(context);
+    inspector_carry_out(context);
+    inspector_tell_error(context);
     reply = context->reply;
     free(context->payload);
     free(context);
@@ -408,7 +410,8 @@ json_t *inspector_look(struct inspector *inspector, const struct inspect_request
 }
 
 /* The reply's line, and the payload behind it. */
-static void put_together(const struct inspect_context *context, struct control_answer *answer)
+static void inspector_put_together(const struct inspect_context *context,
+                                   struct control_answer *answer)
 {
     char *text = json_dumps(context->reply, JSON_COMPACT);
     size_t n = text ? strlen(text) : 0;
@@ -429,15 +432,15 @@ static void put_together(const struct inspect_context *context, struct control_a
 void inspector_answer(void *owner, const char *line, size_t n, struct control_answer *answer)
 {
     struct inspector *inspector = owner;
-    struct inspect_context *context = inspect_create(inspector);
+    struct inspect_context *context = inspector_create_context(inspector);
 
     *answer = (struct control_answer){ 0 };
     if (!context)
         return;
     if (!inspect_request_parse(line, n, &context->request, context->error, sizeof(context->error)))
-        carry_out(context);
-    tell_error(context);
-    put_together(context, answer);
+        inspector_carry_out(context);
+    inspector_tell_error(context);
+    inspector_put_together(context, answer);
     json_decref(context->reply);
     free(context->payload);
     free(context);

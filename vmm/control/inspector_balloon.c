@@ -16,7 +16,7 @@
 #define PATIENCE_NS   1000000000ull
 #define LOOK_AGAIN_US 1000
 
-static struct virtio_balloon *find_balloon(const struct board *board)
+static struct virtio_balloon *inspector_balloon_find(const struct board *board)
 {
     struct virtio_balloon *balloon = NULL;
 
@@ -29,8 +29,9 @@ static struct virtio_balloon *find_balloon(const struct board *board)
  * True: the statistics in *view are of after the call. A driver that was asked before, and
  * has not answered yet, is not asked twice.
  */
-static bool look_afresh(const struct inspect_context *context, struct virtio_balloon *balloon,
-                        struct virtio_balloon_view *view)
+static bool inspector_balloon_look_afresh(const struct inspect_context *context,
+                                          struct virtio_balloon *balloon,
+                                          struct virtio_balloon_view *view)
 {
     uint64_t start = monotonic_ns(), before;
 
@@ -51,7 +52,7 @@ static bool look_afresh(const struct inspect_context *context, struct virtio_bal
 
 void inspector_balloon(struct inspect_context *context)
 {
-    struct virtio_balloon *balloon = find_balloon(context->in->board);
+    struct virtio_balloon *balloon = inspector_balloon_find(context->in->board);
     const struct inspect_request *request = &context->request;
     struct virtio_balloon_view view;
     struct resident resident;
@@ -68,7 +69,7 @@ void inspector_balloon(struct inspect_context *context)
     }
     if (request->has_size)
         virtio_balloon_set_target(balloon, (uint32_t)(request->bytes / PAGE_BYTES));
-    fresh = look_afresh(context, balloon, &view);
+    fresh = inspector_balloon_look_afresh(context, balloon, &view);
     inspect_set(context, "ram_bytes", json_integer((json_int_t)context->vm->memory.bytes));
     inspect_set(context, "rss_bytes",
                 resident_read(&context->vm->memory, &resident)

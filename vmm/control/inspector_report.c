@@ -27,8 +27,9 @@ struct report {
     struct report_walk walk[WALKS_MAX];
 };
 
-static void add_walk(struct inspect_context *context, struct report *report, const char *what,
-                     const struct inspect_view *view, uint64_t va)
+static void inspector_report_add_walk(struct inspect_context *context, struct report *report,
+                                      const char *what, const struct inspect_view *view,
+                                      uint64_t va)
 {
     struct report_walk *walk;
 
@@ -45,7 +46,8 @@ static void add_walk(struct inspect_context *context, struct report *report, con
     }
 }
 
-static struct inspect_view view_of(const struct inspect_context *context, unsigned space)
+static struct inspect_view inspector_report_view_of(const struct inspect_context *context,
+                                                    unsigned space)
 {
     const struct space *at = &context->spaces.space[space];
 
@@ -54,7 +56,7 @@ static struct inspect_view view_of(const struct inspect_context *context, unsign
 
 /* ---- Which addresses are worth it ----------------------------------------- */
 
-static int first_code(void *owner, unsigned space, const struct paging_leaf *leaf)
+static int inspector_report_first_code(void *owner, unsigned space, const struct paging_leaf *leaf)
 {
     uint64_t *va = owner;
 
@@ -69,28 +71,30 @@ static int first_code(void *owner, unsigned space, const struct paging_leaf *lea
  * Code of a running process: where a vCPU is right now, if that is in user mode; else the
  * first page of code in a space that a vCPU has loaded, or in any.
  */
-static void walk_code(struct inspect_context *context, struct report *report)
+static void inspector_report_walk_code(struct inspect_context *context, struct report *report)
 {
     for (unsigned i = 0; i < context->vm->ncpus; i++) {
         for (unsigned s = 0; s < context->spaces.n && context->sregs[i].ss.dpl == 3; s++) {
-            struct inspect_view view = view_of(context, s);
+            struct inspect_view view = inspector_report_view_of(context, s);
 
             if (context->spaces.space[s].cpus >> i & 1) {
-                add_walk(context, report, "the instruction that a process runs right now", &view,
-                         context->regs[i].rip);
+                inspector_report_add_walk(context, report,
+                                          "the instruction that a process runs right now", &view,
+                                          context->regs[i].rip);
                 return;
             }
         }
     }
     for (unsigned pass = 0; pass < 2; pass++) {
         for (unsigned s = 0; s < context->spaces.n; s++) {
-            struct inspect_view view = view_of(context, s);
+            struct inspect_view view = inspector_report_view_of(context, s);
             uint64_t va = 0;
-            const struct spaces_visitor visitor = { .owner = &va, .leaf = first_code };
+            const struct spaces_visitor visitor = { .owner = &va,
+                                                    .leaf = inspector_report_first_code };
 
             if ((pass || context->spaces.space[s].cpus) &&
                 spaces_visit(&context->spaces, s, SPACES_LOWER, &context->budget, &visitor) == 1) {
-                add_walk(context, report, "code of a process", &view, va);
+                inspector_report_add_walk(context, report, "code of a process", &view, va);
                 return;
             }
         }
@@ -98,8 +102,8 @@ static void walk_code(struct inspect_context *context, struct report *report)
 }
 
 /* The first mapping of a frame that is shared, by copy-on-write or not. */
-static void walk_shared(struct inspect_context *context, struct report *report, bool cow,
-                        const char *what)
+static void inspector_report_walk_shared(struct inspect_context *context, struct report *report,
+                                         bool cow, const char *what)
 {
     const struct shared_list *list = &report->memory_map.mapped;
 
@@ -108,38 +112,39 @@ static void walk_shared(struct inspect_context *context, struct report *report, 
 
         /* Of the frames that are just shared, one that is written to, if there is one. */
         for (unsigned n = 0; n < run->nsharers && (cow || run->mappings > 1); n++) {
-            struct inspect_view view = view_of(context, run->sharer[n].space);
+            struct inspect_view view = inspector_report_view_of(context, run->sharer[n].space);
 
             if (cow ? run->sharer[n].cow : run->sharer[n].writable) {
-                add_walk(context, report, what, &view, run->sharer[n].va);
+                inspector_report_add_walk(context, report, what, &view, run->sharer[n].va);
                 return;
             }
         }
     }
 }
 
-static void walk_kernel(struct inspect_context *context, struct report *report)
+static void inspector_report_walk_kernel(struct inspect_context *context, struct report *report)
 {
     struct inspect_view view = { .space = -1 };
     uint64_t va = context->in->kernel_va;
 
     if (!context->spaces.n)
         return;
-    view = view_of(context, 0);
+    view = inspector_report_view_of(context, 0);
     for (unsigned s = 0; s < context->spaces.n && !va; s++) {
         for (unsigned i = 0; i < context->vm->ncpus && !va; i++) {
             if (!(context->spaces.space[s].cpus >> i & 1) || context->sregs[i].ss.dpl)
                 continue;
-            view = view_of(context, s);
+            view = inspector_report_view_of(context, s);
             va = context->regs[i].rip;
         }
     }
     if (va)
-        add_walk(context, report,
-                 context->in->kernel_va ? "the kernel's data" : "the kernel's code", &view, va);
+        inspector_report_add_walk(
+            context, report, context->in->kernel_va ? "the kernel's data" : "the kernel's code",
+            &view, va);
 }
 
-static bool walk_all(struct inspect_context *context, struct report *report)
+static bool inspector_report_walk_all(struct inspect_context *context, struct report *report)
 {
     struct inspect_view view;
     uint64_t va;
@@ -147,18 +152,20 @@ static bool walk_all(struct inspect_context *context, struct report *report)
     if (context->request.va[0]) {
         if (!inspect_va(context, &va) || !inspect_view(context, &view))
             return false;
-        add_walk(context, report, "the address that was asked for", &view, va);
+        inspector_report_add_walk(context, report, "the address that was asked for", &view, va);
     }
-    walk_code(context, report);
-    walk_shared(context, report, false, "a page that several mappings share");
-    walk_shared(context, report, true, "a page that is copied when it is written to");
-    walk_kernel(context, report);
+    inspector_report_walk_code(context, report);
+    inspector_report_walk_shared(context, report, false, "a page that several mappings share");
+    inspector_report_walk_shared(context, report, true,
+                                 "a page that is copied when it is written to");
+    inspector_report_walk_kernel(context, report);
     return true;
 }
 
 /* ---- The reply ------------------------------------------------------------ */
 
-static json_t *describe_walk(const struct inspect_context *context, const struct report_walk *walk)
+static json_t *inspector_report_describe_walk(const struct inspect_context *context,
+                                              const struct report_walk *walk)
 {
     json_t *json = json_pack("{s:s, s:o, s:o}", "what", walk->what, "va", json_hex(walk->va),
                              "symbol", inspect_symbol(context, walk->va));
@@ -196,7 +203,7 @@ void inspector_report(struct inspect_context *context)
             inspect_fail(context, "no memory for the list of mapped frames");
             ok = false;
         }
-        ok = ok && walk_all(context, report);
+        ok = ok && inspector_report_walk_all(context, report);
         inspect_resume(context);
     }
     host_pages_close(&report->pages);
@@ -205,7 +212,7 @@ void inspector_report(struct inspect_context *context)
         inspect_set(context, "map", memory_map_json(&report->memory_map, &context->spaces));
         walks = json_array();
         for (unsigned i = 0; i < report->nwalks; i++)
-            json_array_append_new(walks, describe_walk(context, &report->walk[i]));
+            json_array_append_new(walks, inspector_report_describe_walk(context, &report->walk[i]));
         inspect_set(context, "walks", walks);
     }
     memory_map_destroy(&report->memory_map);

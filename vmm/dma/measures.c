@@ -18,7 +18,7 @@ struct exposure {
     uint64_t pages;
 };
 
-static void expose(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
+static void measures_expose(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
 {
     struct exposure *exposure = owner;
 
@@ -43,7 +43,7 @@ void measures_exposure(struct harness *harness)
 
         memset(exposure.rights, 0, exposure.pages);
         if (harness->iommu)
-            iommu_each_mapping(harness->iommu, d->endpoint, &bypass, expose, &exposure);
+            iommu_each_mapping(harness->iommu, d->endpoint, &bypass, measures_expose, &exposure);
         for (uint64_t page = 0; page < exposure.pages; page++) {
             uint32_t rights = bypass ? RULES_BOTH : exposure.rights[page];
 
@@ -76,7 +76,8 @@ struct sample {
  * The device reads the page as fast as it can while the guest, which runs, unmaps it.
  * Counted is what came through though it began after the unmap had returned.
  */
-static bool hammer(struct harness *harness, unsigned device, uint64_t iova, struct sample *sample)
+static bool measures_hammer(struct harness *harness, unsigned device, uint64_t iova,
+                            struct sample *sample)
 {
     struct abi_harness_command command = harness_command(device, ABI_DMA_UNMAP);
     uint64_t word, limit = monotonic_ns() + 10ull * WINDOW_MS * 1000000u, returned_ns = 0;
@@ -114,14 +115,14 @@ static bool hammer(struct harness *harness, unsigned device, uint64_t iova, stru
     return !err && command.result == 0;
 }
 
-static int by_ns(const void *a, const void *b)
+static int measures_by_ns(const void *a, const void *b)
 {
     const struct sample *x = a, *y = b;
 
     return x->ns < y->ns ? -1 : x->ns > y->ns;
 }
 
-static int by_accesses(const void *a, const void *b)
+static int measures_by_accesses(const void *a, const void *b)
 {
     const struct sample *x = a, *y = b;
 
@@ -141,12 +142,12 @@ static void measure_window(struct harness *harness, unsigned device)
 
         if (harness_call(harness, &map, 1) || map.result)
             break;
-        n += hammer(harness, device, map.dma.iova, &samples[n]);
+        n += measures_hammer(harness, device, map.dma.iova, &samples[n]);
     }
     harness_restore(page);
     if (!n)
         return;
-    qsort(samples, n, sizeof(samples[0]), by_accesses);
+    qsort(samples, n, sizeof(samples[0]), measures_by_accesses);
     window->measured = true;
     window->samples = n;
     window->accesses_median = samples[n / 2].accesses;
@@ -156,7 +157,7 @@ static void measure_window(struct harness *harness, unsigned device)
                       !window->accesses_max,
                   "strict: expected no access after unmap has returned, observed %llu",
                   (unsigned long long)window->accesses_max);
-    qsort(samples, n, sizeof(samples[0]), by_ns);
+    qsort(samples, n, sizeof(samples[0]), measures_by_ns);
     window->ns_median = samples[n / 2].ns;
     window->ns_p99 = samples[(n * 99 - 1) / 100].ns;
     window->ns_max = samples[n - 1].ns;

@@ -35,15 +35,15 @@ struct monkey {
     unsigned nstale;
 };
 
-static uint64_t below(struct harness *harness, uint64_t limit)
+static uint64_t random_below(struct harness *harness, uint64_t limit)
 {
     return harness_random(harness) % limit;
 }
 
-static void fail(struct harness *harness, const char *format, ...)
+static void random_fail(struct harness *harness, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-static void fail(struct harness *harness, const char *format, ...)
+static void random_fail(struct harness *harness, const char *format, ...)
 {
     struct harness_result *result = harness->result;
     va_list arguments;
@@ -61,8 +61,8 @@ static void fail(struct harness *harness, const char *format, ...)
 /* ---- The model ------------------------------------------------------------------------ */
 
 /* The page of the test pages behind a page of a device's uses. */
-static struct harness_page *test_page(struct harness *harness, unsigned device, unsigned use,
-                                      unsigned k)
+static struct harness_page *random_test_page(struct harness *harness, unsigned device, unsigned use,
+                                             unsigned k)
 {
     unsigned region = rules_device(harness->policy, device)->use[use].region;
 
@@ -70,8 +70,8 @@ static struct harness_page *test_page(struct harness *harness, unsigned device, 
 }
 
 /* What this device's own mappings make of an address. */
-static void by_mappings(struct harness *harness, unsigned device, uint64_t iova, uint32_t wanted,
-                        struct page_fate *page)
+static void random_by_mappings(struct harness *harness, unsigned device, uint64_t iova,
+                               uint32_t wanted, struct page_fate *page)
 {
     const struct abi_policy_device *d = rules_device(harness->policy, device);
 
@@ -92,14 +92,14 @@ static void by_mappings(struct harness *harness, unsigned device, uint64_t iova,
             page->fate = rights & wanted ? ALLOWED : REFUSED;
             page->host = rules_bounces(harness->policy, device)
                              ? NULL
-                             : test_page(harness, device, use, k)->host;
+                             : random_test_page(harness, device, use, k)->host;
         }
     }
 }
 
 /* The fate of an access to one page; iova is where it starts. */
-static struct page_fate fate_of(struct harness *harness, unsigned device, uint64_t iova,
-                                uint32_t wanted)
+static struct page_fate random_fate_of(struct harness *harness, unsigned device, uint64_t iova,
+                                       uint32_t wanted)
 {
     struct page_fate page = { .fate = REFUSED };
 
@@ -111,11 +111,11 @@ static struct page_fate fate_of(struct harness *harness, unsigned device, uint64
         page.fate = page.host ? ALLOWED : iova >= NOWHERE ? REFUSED : UNKNOWN;
         return page;
     }
-    by_mappings(harness, device, iova, wanted, &page);
+    random_by_mappings(harness, device, iova, wanted, &page);
     for (unsigned other = 0; other < harness->policy->guest.ndevices && page.fate == REFUSED;
          other++) {
         if (other != device && rules_same_domain(harness->policy, device, other))
-            by_mappings(harness, other, iova, wanted, &page);
+            random_by_mappings(harness, other, iova, wanted, &page);
     }
     return page;
 }
@@ -132,7 +132,7 @@ struct attempt {
 };
 
 /* Host memory of the byte at an offset of the attempt; NULL: not known. */
-static uint8_t *host_at(const struct attempt *attempt, uint64_t offset)
+static uint8_t *random_host_at(const struct attempt *attempt, uint64_t offset)
 {
     uint64_t at = attempt->iova % ATTACK_PAGE_BYTES + offset;
     uint8_t *page = attempt->page[at / ATTACK_PAGE_BYTES].host;
@@ -141,7 +141,7 @@ static uint8_t *host_at(const struct attempt *attempt, uint64_t offset)
 }
 
 /* False: the model cannot tell, and the request must not be made. */
-static bool predict(struct harness *harness, struct attempt *attempt)
+static bool random_predict(struct harness *harness, struct attempt *attempt)
 {
     uint64_t start = attempt->iova / ATTACK_PAGE_BYTES * ATTACK_PAGE_BYTES;
     uint64_t end = attempt->iova + attempt->len;
@@ -150,7 +150,7 @@ static bool predict(struct harness *harness, struct attempt *attempt)
     for (uint64_t at = start; at < end; at += ATTACK_PAGE_BYTES) {
         struct page_fate *page = &attempt->page[(at - start) / ATTACK_PAGE_BYTES];
 
-        *page = fate_of(harness, attempt->device, at, attempt->direction);
+        *page = random_fate_of(harness, attempt->device, at, attempt->direction);
         if (page->fate == UNKNOWN)
             return false;
         if (page->fate == REFUSED) {
@@ -161,51 +161,52 @@ static bool predict(struct harness *harness, struct attempt *attempt)
     return true;
 }
 
-static void check_outcome(struct harness *harness, const struct attempt *attempt,
-                          const struct dma_outcome *outcome, uint64_t faults,
-                          const struct iommu_fault *fault)
+static void random_check_outcome(struct harness *harness, const struct attempt *attempt,
+                                 const struct dma_outcome *outcome, uint64_t faults,
+                                 const struct iommu_fault *fault)
 {
     const struct abi_policy_device *d = rules_device(harness->policy, attempt->device);
     bool passes = attempt->passes == attempt->len;
     bool told = !harness->iommu || rules_untranslated(harness->policy, attempt->device);
 
     if (outcome->done != attempt->passes || (outcome->error == 0) != passes) {
-        fail(harness,
-             "%s: %s of %llu bytes at 0x%llx: expected %llu to pass, observed %llu, error %d",
-             d->name, attempt->direction == DMA_READ ? "read" : "write",
-             (unsigned long long)attempt->len, (unsigned long long)attempt->iova,
-             (unsigned long long)attempt->passes, (unsigned long long)outcome->done,
-             -outcome->error);
+        random_fail(
+            harness,
+            "%s: %s of %llu bytes at 0x%llx: expected %llu to pass, observed %llu, error %d",
+            d->name, attempt->direction == DMA_READ ? "read" : "write",
+            (unsigned long long)attempt->len, (unsigned long long)attempt->iova,
+            (unsigned long long)attempt->passes, (unsigned long long)outcome->done,
+            -outcome->error);
         return;
     }
     if (!told && faults != !passes)
-        fail(harness, "%s: at 0x%llx: expected %d faults, observed %llu", d->name,
-             (unsigned long long)attempt->iova, !passes, (unsigned long long)faults);
+        random_fail(harness, "%s: at 0x%llx: expected %d faults, observed %llu", d->name,
+                    (unsigned long long)attempt->iova, !passes, (unsigned long long)faults);
     else if (!told && !passes &&
              (fault->endpoint != d->endpoint || fault->access != (uint32_t)attempt->direction ||
               fault->iova != attempt->iova + attempt->passes))
-        fail(harness, "%s: at 0x%llx: a fault record of endpoint %u, 0x%llx, access %u", d->name,
-             (unsigned long long)attempt->iova, fault->endpoint, (unsigned long long)fault->iova,
-             fault->access);
+        random_fail(harness, "%s: at 0x%llx: a fault record of endpoint %u, 0x%llx, access %u",
+                    d->name, (unsigned long long)attempt->iova, fault->endpoint,
+                    (unsigned long long)fault->iova, fault->access);
 }
 
 /* What was read is what is there; what was written is there, and nothing else is. */
-static void check_memory(struct harness *harness, const struct attempt *attempt)
+static void random_check_memory(struct harness *harness, const struct attempt *attempt)
 {
     for (uint64_t at = 0; at < attempt->len; at++) {
-        const uint8_t *host = at < attempt->passes ? host_at(attempt, at) : NULL;
+        const uint8_t *host = at < attempt->passes ? random_host_at(attempt, at) : NULL;
 
         if (host && *host != attempt->data[at]) {
-            fail(harness, "%s: %s at 0x%llx: byte %llu is not that of memory",
-                 rules_device(harness->policy, attempt->device)->name,
-                 attempt->direction == DMA_READ ? "read" : "write",
-                 (unsigned long long)attempt->iova, (unsigned long long)at);
+            random_fail(harness, "%s: %s at 0x%llx: byte %llu is not that of memory",
+                        rules_device(harness->policy, attempt->device)->name,
+                        attempt->direction == DMA_READ ? "read" : "write",
+                        (unsigned long long)attempt->iova, (unsigned long long)at);
             return;
         }
     }
 }
 
-static void try_it(struct harness *harness, struct attempt *attempt)
+static void random_try_it(struct harness *harness, struct attempt *attempt)
 {
     const struct dma_request request = { .iova = attempt->iova,
                                          .len = attempt->len,
@@ -216,7 +217,7 @@ static void try_it(struct harness *harness, struct attempt *attempt)
     struct dma_outcome outcome;
 
     for (uint64_t at = 0; at < attempt->len; at++) {
-        uint8_t *host = at < attempt->passes ? host_at(attempt, at) : NULL;
+        uint8_t *host = at < attempt->passes ? random_host_at(attempt, at) : NULL;
 
         attempt->before[at] = host ? *host : 0;
         attempt->data[at] = (uint8_t)~attempt->before[at];
@@ -224,10 +225,10 @@ static void try_it(struct harness *harness, struct attempt *attempt)
     harness->result->random_steps++;
     dma_perform(harness->dma[attempt->device], &request, &outcome);
     faults = harness_faults(harness, &fault) - before;
-    check_outcome(harness, attempt, &outcome, faults, &fault);
-    check_memory(harness, attempt);
+    random_check_outcome(harness, attempt, &outcome, faults, &fault);
+    random_check_memory(harness, attempt);
     for (uint64_t at = 0; at < attempt->passes && attempt->direction == DMA_WRITE; at++) {
-        uint8_t *host = host_at(attempt, at);
+        uint8_t *host = random_host_at(attempt, at);
 
         if (host)
             *host = attempt->before[at];
@@ -237,73 +238,77 @@ static void try_it(struct harness *harness, struct attempt *attempt)
 /* ---- Where to go ------------------------------------------------------------------------ */
 
 /* A page that some device has, or had. */
-static uint64_t some_mapping(struct harness *harness, unsigned device)
+static uint64_t random_some_mapping(struct harness *harness, unsigned device)
 {
     const struct abi_policy_device *d = rules_device(harness->policy, device);
 
     if (!d->nuses)
         return NOWHERE;
-    return harness->iova[device][below(harness, d->nuses)][below(harness, RULES_REGION_PAGES)];
+    return harness
+        ->iova[device][random_below(harness, d->nuses)][random_below(harness, RULES_REGION_PAGES)];
 }
 
-static uint64_t choose_address(struct monkey *monkey, unsigned device)
+static uint64_t random_choose_address(struct monkey *monkey, unsigned device)
 {
     struct harness *harness = monkey->harness;
     uint64_t page;
 
-    switch (below(harness, 8)) {
+    switch (random_below(harness, 8)) {
     case 0:
     case 1:
-    case 2: page = some_mapping(harness, device); break;
+    case 2: page = random_some_mapping(harness, device); break;
     case 3:
-        page = some_mapping(harness, (unsigned)below(harness, harness->policy->guest.ndevices));
+        page = random_some_mapping(
+            harness, (unsigned)random_below(harness, harness->policy->guest.ndevices));
         break;
-    case 4: page = monkey->nstale ? monkey->stale[below(harness, monkey->nstale)] : NOWHERE; break;
-    case 5: page = harness->test_pages[below(harness, ABI_HARNESS_TEST_PAGES)].gpa; break;
-    case 6: page = below(harness, harness->memory->bytes); break;
-    default: page = NOWHERE + below(harness, NOWHERE_BYTES);
+    case 4:
+        page = monkey->nstale ? monkey->stale[random_below(harness, monkey->nstale)] : NOWHERE;
+        break;
+    case 5: page = harness->test_pages[random_below(harness, ABI_HARNESS_TEST_PAGES)].gpa; break;
+    case 6: page = random_below(harness, harness->memory->bytes); break;
+    default: page = NOWHERE + random_below(harness, NOWHERE_BYTES);
     }
     page = page / ATTACK_PAGE_BYTES * ATTACK_PAGE_BYTES;
     /* Sometimes from the page before into this one. */
-    if (page >= ATTACK_PAGE_BYTES && below(harness, 4) == 0)
+    if (page >= ATTACK_PAGE_BYTES && random_below(harness, 4) == 0)
         page -= ATTACK_PAGE_BYTES;
-    return page + below(harness, ATTACK_PAGE_BYTES);
+    return page + random_below(harness, ATTACK_PAGE_BYTES);
 }
 
-static void run_round(struct monkey *monkey)
+static void random_run_round(struct monkey *monkey)
 {
     struct harness *harness = monkey->harness;
     static struct attempt attempt;
     unsigned wrong;
 
     for (unsigned i = 0; i < ROUND; i++) {
-        attempt.device = (unsigned)below(harness, harness->policy->guest.ndevices);
-        attempt.direction = below(harness, 2) ? DMA_READ : DMA_WRITE;
-        attempt.iova = choose_address(monkey, attempt.device);
-        attempt.len = 1 + below(harness, below(harness, 4) ? 64 : REQUEST_MAX);
-        if (predict(harness, &attempt))
-            try_it(harness, &attempt);
+        attempt.device = (unsigned)random_below(harness, harness->policy->guest.ndevices);
+        attempt.direction = random_below(harness, 2) ? DMA_READ : DMA_WRITE;
+        attempt.iova = random_choose_address(monkey, attempt.device);
+        attempt.len = 1 + random_below(harness, random_below(harness, 4) ? 64 : REQUEST_MAX);
+        if (random_predict(harness, &attempt))
+            random_try_it(harness, &attempt);
     }
     wrong = harness_verify(harness);
     if (wrong)
-        fail(harness, "%u pages that no request was to change have changed", wrong);
+        random_fail(harness, "%u pages that no request was to change have changed", wrong);
 }
 
 /* ---- What the guest does meanwhile ------------------------------------------------------- */
 
-static void note_stale(struct monkey *monkey, uint64_t iova)
+static void random_note_stale(struct monkey *monkey, uint64_t iova)
 {
     unsigned at = monkey->nstale < STALE_MAX ? monkey->nstale++
-                                             : (unsigned)below(monkey->harness, STALE_MAX);
+                                             : (unsigned)random_below(monkey->harness, STALE_MAX);
 
     monkey->stale[at] = iova;
 }
 
 /* Maps a page of a device's uses that is not mapped, or unmaps one that is. */
-static int change_mapping(struct monkey *monkey)
+static int random_change_mapping(struct monkey *monkey)
 {
     struct harness *harness = monkey->harness;
-    unsigned device = (unsigned)below(harness, harness->policy->guest.ndevices), use, k;
+    unsigned device = (unsigned)random_below(harness, harness->policy->guest.ndevices), use, k;
     const struct abi_policy_device *d = rules_device(harness->policy, device);
     struct abi_harness_command commands[2];
     uint64_t *iova;
@@ -311,11 +316,11 @@ static int change_mapping(struct monkey *monkey)
 
     if (!d->nuses)
         return 0;
-    use = (unsigned)below(harness, d->nuses);
+    use = (unsigned)random_below(harness, d->nuses);
     if (harness->policy->guest.region[d->use[use].region].kind != ABI_REGION_BUFFER)
         return 0;
-    k = (unsigned)below(harness, rules_region_bytes(harness->policy, d->use[use].region) /
-                                     ATTACK_PAGE_BYTES);
+    k = (unsigned)random_below(harness, rules_region_bytes(harness->policy, d->use[use].region) /
+                                            ATTACK_PAGE_BYTES);
     iova = &harness->iova[device][use][k];
     if (*iova) {
         commands[0] = harness_command(device, ABI_DMA_UNMAP);
@@ -323,7 +328,7 @@ static int change_mapping(struct monkey *monkey)
         /* So that a lazy unmap is not a matter of chance. */
         commands[1] = harness_command(device, ABI_DMA_FLUSH);
         err = harness_call(harness, commands, 2);
-        note_stale(monkey, *iova);
+        random_note_stale(monkey, *iova);
         *iova = 0;
         return err;
     }
@@ -344,11 +349,11 @@ void random_requests_run(struct harness *harness)
     for (uint64_t gone = 0; gone < options->random_seconds;
          gone = (monotonic_ms() - start) / 1000) {
         /* What the guest does about faults, it does in there. */
-        if (harness_settle(harness) || change_mapping(&monkey) || harness_settle(harness))
+        if (harness_settle(harness) || random_change_mapping(&monkey) || harness_settle(harness))
             break;
         /* What was bounced has come back, with what requests wrote to it. */
         harness_verify(harness);
-        run_round(&monkey);
+        random_run_round(&monkey);
         if (options->progress && gone > told)
             options->progress(options->owner, (unsigned)gone, options->random_seconds);
         told = gone;

@@ -56,7 +56,7 @@ bool rules_naive_queue(const struct policy *policy, unsigned device)
     return rules_device(policy, device)->flags & ABI_DEVICE_NAIVE_QUEUE;
 }
 
-static bool uses_pool(const struct policy *policy, unsigned device, unsigned region)
+static bool rules_uses_pool(const struct policy *policy, unsigned device, unsigned region)
 {
     const struct abi_policy_device *d = rules_device(policy, device);
 
@@ -64,10 +64,10 @@ static bool uses_pool(const struct policy *policy, unsigned device, unsigned reg
 }
 
 /* Whether the device's domain maps this pool. */
-static bool maps_pool(const struct policy *policy, unsigned device, unsigned region)
+static bool rules_maps_pool(const struct policy *policy, unsigned device, unsigned region)
 {
     for (unsigned other = 0; other < policy->guest.ndevices; other++) {
-        if (uses_pool(policy, other, region) &&
+        if (rules_uses_pool(policy, other, region) &&
             (other == device || rules_same_domain(policy, device, other)))
             return true;
     }
@@ -92,7 +92,7 @@ uint32_t rules_own(const struct policy *policy, unsigned device, unsigned region
         if (d->use[i].region == region)
             rights |= d->use[i].rights;
     }
-    if (r->kind == ABI_REGION_POOL && uses_pool(policy, device, region))
+    if (r->kind == ABI_REGION_POOL && rules_uses_pool(policy, device, region))
         rights |= RULES_BOTH;
     if (r->kind == ABI_REGION_HOLE && (r->endpoints >> device & 1))
         rights |= RULES_BOTH;
@@ -130,7 +130,7 @@ uint32_t rules_reach(const struct policy *policy, unsigned device, unsigned regi
             policy->guest.region[region].kind == ABI_REGION_BUFFER) {
             /* Copied in always, so that what the device leaves out comes back as it was. */
             gives |= RULES_READ;
-            if (!maps_pool(policy, device, o->pool))
+            if (!rules_maps_pool(policy, device, o->pool))
                 continue;
             if (gives & ~reach)
                 *because = other == device ? "pool: a slot holds the buffer, whatever its direction"

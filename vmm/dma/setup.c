@@ -91,7 +91,7 @@ unsigned harness_verify(struct harness *harness)
 }
 
 /* Where the kernel has the policy's regions; it maps them into the program as well. */
-static int find_regions(struct harness *harness, uint64_t va[ABI_POLICY_REGIONS_MAX])
+static int setup_find_regions(struct harness *harness, uint64_t va[ABI_POLICY_REGIONS_MAX])
 {
     unsigned n = harness->policy->guest.nregions;
     struct abi_harness_command commands[ABI_POLICY_REGIONS_MAX];
@@ -113,7 +113,7 @@ static int find_regions(struct harness *harness, uint64_t va[ABI_POLICY_REGIONS_
     return err;
 }
 
-static int find_page(struct harness *harness, unsigned index, uint64_t va)
+static int setup_find_page(struct harness *harness, unsigned index, uint64_t va)
 {
     struct harness_page *page = &harness->test_pages[index];
 
@@ -131,7 +131,7 @@ int harness_fill_canaries(struct harness *harness)
 {
     uint64_t region_va[ABI_POLICY_REGIONS_MAX] = { 0 };
     unsigned page = 0;
-    int err = find_regions(harness, region_va);
+    int err = setup_find_regions(harness, region_va);
 
     for (unsigned region = 0; region < harness->policy->guest.nregions && !err; region++) {
         harness->first_page[region] = page;
@@ -139,12 +139,12 @@ int harness_fill_canaries(struct harness *harness)
             continue;
         for (uint64_t at = 0; at < rules_region_bytes(harness->policy, region) && !err;
              at += ATTACK_PAGE_BYTES)
-            err = find_page(harness, page++, region_va[region] + at);
+            err = setup_find_page(harness, page++, region_va[region] + at);
     }
     harness->first_use = page;
     for (; page < ABI_HARNESS_TEST_PAGES && !err; page++)
-        err = find_page(harness, page,
-                        harness->guest.record.arg[ABI_HARNESS_ARENA] + page * ATTACK_PAGE_BYTES);
+        err = setup_find_page(
+            harness, page, harness->guest.record.arg[ABI_HARNESS_ARENA] + page * ATTACK_PAGE_BYTES);
     return err;
 }
 
@@ -158,7 +158,8 @@ struct batch {
 };
 
 /* Which of the policy's limits a mapping came up against, as a rule. */
-static const char *why_not(const struct harness *harness, const struct abi_harness_command *map)
+static const char *setup_why_not(const struct harness *harness,
+                                 const struct abi_harness_command *map)
 {
     if (map->result == -ABI_ENOMEM && rules_bounces(harness->policy, map->dma.device))
         return "its pool is full; make it larger";
@@ -170,7 +171,7 @@ static const char *why_not(const struct harness *harness, const struct abi_harne
     return "which the policy does not explain";
 }
 
-static int flush(struct harness *harness, struct batch *batch)
+static int setup_flush(struct harness *harness, struct batch *batch)
 {
     int err = batch->n ? harness_call(harness, batch->command, batch->n) : 0;
 
@@ -183,7 +184,8 @@ static int flush(struct harness *harness, struct batch *batch)
             snprintf(harness->guest.failure, sizeof(harness->guest.failure),
                      "the guest cannot map a buffer of %s: error %lld, %s",
                      rules_device(harness->policy, batch->command[i].dma.device)->name,
-                     -(long long)batch->command[i].result, why_not(harness, &batch->command[i]));
+                     -(long long)batch->command[i].result,
+                     setup_why_not(harness, &batch->command[i]));
             err = -EIO;
         }
     }
@@ -191,20 +193,20 @@ static int flush(struct harness *harness, struct batch *batch)
     return err;
 }
 
-static int add(struct harness *harness, struct batch *batch, struct abi_harness_command command,
-               uint64_t *iova)
+static int setup_add(struct harness *harness, struct batch *batch,
+                     struct abi_harness_command command, uint64_t *iova)
 {
-    int err = batch->n == ABI_HARNESS_COMMANDS ? flush(harness, batch) : 0;
+    int err = batch->n == ABI_HARNESS_COMMANDS ? setup_flush(harness, batch) : 0;
 
     batch->command[batch->n] = command;
     batch->iova[batch->n++] = iova;
     return err;
 }
 
-static int add_device(struct harness *harness, struct batch *batch, unsigned device)
+static int setup_add_device(struct harness *harness, struct batch *batch, unsigned device)
 {
     const struct abi_policy_device *d = rules_device(harness->policy, device);
-    int err = add(harness, batch, harness_command(device, ABI_DMA_ATTACH), NULL);
+    int err = setup_add(harness, batch, harness_command(device, ABI_DMA_ATTACH), NULL);
 
     for (unsigned use = 0; use < d->nuses && !err; use++) {
         unsigned region = d->use[use].region;
@@ -213,10 +215,10 @@ static int add_device(struct harness *harness, struct batch *batch, unsigned dev
         if (harness->policy->guest.region[region].kind != ABI_REGION_BUFFER)
             continue;
         for (unsigned k = 0; k < bytes / ATTACK_PAGE_BYTES && !err; k++)
-            err = add(harness, batch,
-                      harness_map_command(harness, device, harness->first_page[region] + k,
-                                          d->use[use].rights),
-                      &harness->iova[device][use][k]);
+            err = setup_add(harness, batch,
+                            harness_map_command(harness, device, harness->first_page[region] + k,
+                                                d->use[use].rights),
+                            &harness->iova[device][use][k]);
     }
     return err;
 }
@@ -226,7 +228,7 @@ struct baseline_note {
     unsigned device;
 };
 
-static void note_baseline(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
+static void setup_note_baseline(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
 {
     struct baseline_note *note = owner;
     unsigned *n = &note->harness->nbaseline[note->device];
@@ -237,7 +239,7 @@ static void note_baseline(void *owner, struct iommu_range iova, uint64_t gpa, ui
 }
 
 /* What the kernel has mapped for itself so far: rings, pools, holes. */
-static void take_baseline(struct harness *harness, unsigned device)
+static void setup_take_baseline(struct harness *harness, unsigned device)
 {
     struct baseline_note note = { harness, device };
     bool bypass;
@@ -245,7 +247,7 @@ static void take_baseline(struct harness *harness, unsigned device)
     harness->nbaseline[device] = 0;
     if (harness->iommu)
         iommu_each_mapping(harness->iommu, rules_device(harness->policy, device)->endpoint, &bypass,
-                           note_baseline, &note);
+                           setup_note_baseline, &note);
 }
 
 /*
@@ -253,7 +255,7 @@ static void take_baseline(struct harness *harness, unsigned device)
  * what lies in the buffers, and lets the unit fill them again. The unit keeps records, its
  * device has one in hand, and the buffers may be full.
  */
-static unsigned looks_for_all(const struct harness *harness)
+static unsigned setup_looks_for_all(const struct harness *harness)
 {
     unsigned waiting;
 
@@ -267,10 +269,10 @@ static unsigned looks_for_all(const struct harness *harness)
  * Whoever asks for faults makes the kernel look for them, and act. A device that it has taken
  * off its domain for that comes back; nothing happens to the others.
  */
-static int let_guest_act(struct harness *harness)
+static int setup_let_guest_act(struct harness *harness)
 {
     struct abi_harness_command commands[ABI_HARNESS_COMMANDS];
-    unsigned n = 0, looks = looks_for_all(harness);
+    unsigned n = 0, looks = setup_looks_for_all(harness);
     int err;
 
     for (; looks > ABI_HARNESS_COMMANDS - ABI_POLICY_DEVICES_MAX; looks -= n) {
@@ -295,48 +297,48 @@ int harness_set_up(struct harness *harness)
     int err = 0;
 
     for (unsigned device = 0; device < harness->policy->guest.ndevices && !err; device++)
-        err = add(harness, &batch, harness_command(device, ABI_DMA_ATTACH), NULL);
+        err = setup_add(harness, &batch, harness_command(device, ABI_DMA_ATTACH), NULL);
     if (!err)
-        err = flush(harness, &batch);
+        err = setup_flush(harness, &batch);
     /* The device may have faulted before. */
     if (!err)
-        err = let_guest_act(harness);
+        err = setup_let_guest_act(harness);
     for (unsigned device = 0; device < harness->policy->guest.ndevices && !err; device++)
-        take_baseline(harness, device);
+        setup_take_baseline(harness, device);
     for (unsigned device = 0; device < harness->policy->guest.ndevices && !err; device++)
-        err = add_device(harness, &batch, device);
-    return err ? err : flush(harness, &batch);
+        err = setup_add_device(harness, &batch, device);
+    return err ? err : setup_flush(harness, &batch);
 }
 
-static int set_up_device(struct harness *harness, unsigned device)
+static int setup_set_up_device(struct harness *harness, unsigned device)
 {
     struct batch batch = { .n = 0 };
-    int err = add(harness, &batch, harness_command(device, ABI_DMA_RESET), NULL);
+    int err = setup_add(harness, &batch, harness_command(device, ABI_DMA_RESET), NULL);
 
     memset(harness->iova[device], 0, sizeof(harness->iova[device]));
     if (!err)
-        err = add_device(harness, &batch, device);
-    return err ? err : flush(harness, &batch);
+        err = setup_add_device(harness, &batch, device);
+    return err ? err : setup_flush(harness, &batch);
 }
 
 int harness_set_up_device(struct harness *harness, unsigned device)
 {
     bool reports = rules_device(harness->policy, device)->fault_action == ABI_FAULT_REPORT;
-    int err = reports ? 0 : let_guest_act(harness);
+    int err = reports ? 0 : setup_let_guest_act(harness);
 
     if (!err)
-        err = set_up_device(harness, device);
+        err = setup_set_up_device(harness, device);
     /* The guest may still be acting upon an earlier fault. */
     for (unsigned i = 0; i < SET_UP_TRIES && err == -EIO && !reports; i++) {
         harness->guest.failure[0] = 0;
-        err = let_guest_act(harness);
+        err = setup_let_guest_act(harness);
         if (!err)
-            err = set_up_device(harness, device);
+            err = setup_set_up_device(harness, device);
     }
     return err;
 }
 
-static bool intact(struct harness *harness, unsigned device)
+static bool setup_intact(struct harness *harness, unsigned device)
 {
     const struct abi_policy_device *d = rules_device(harness->policy, device);
 
@@ -353,10 +355,10 @@ static bool intact(struct harness *harness, unsigned device)
 
 int harness_settle(struct harness *harness)
 {
-    int err = let_guest_act(harness);
+    int err = setup_let_guest_act(harness);
 
     for (unsigned device = 0; device < harness->policy->guest.ndevices && !err; device++) {
-        if (!rules_untranslated(harness->policy, device) && !intact(harness, device))
+        if (!rules_untranslated(harness->policy, device) && !setup_intact(harness, device))
             err = harness_set_up_device(harness, device);
     }
     return err;

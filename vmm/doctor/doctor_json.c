@@ -5,19 +5,19 @@
 #include "vmm/machine/cpu_template.h"
 #include "vmm/report/json.h"
 
-static json_t *answer_json(enum answer answer)
+static json_t *doctor_json_answer(enum answer answer)
 {
     return answer == ANSWER_UNKNOWN ? json_null() : json_boolean(answer == ANSWER_YES);
 }
 
-static json_t *host_json(const struct host_info *info)
+static json_t *doctor_json_host(const struct host_info *info)
 {
     return json_pack("{s:s, s:i, s:I, s:s, s:b, s:s}", "cpu", info->cpu, "cpus", (int)info->cpus,
                      "memory_bytes", (json_int_t)info->memory_bytes, "kernel", info->kernel,
                      "is_vm", info->is_vm, "vm_vendor", info->vm_vendor);
 }
 
-static json_t *kvm_json(const struct host_info *info)
+static json_t *doctor_json_kvm(const struct host_info *info)
 {
     json_t *capabilities = json_object();
 
@@ -32,7 +32,7 @@ static json_t *kvm_json(const struct host_info *info)
                      kvm_interprets_kernel_code(&info->kvm), "capabilities", capabilities);
 }
 
-static json_t *pages_json(const struct host_info *info)
+static json_t *doctor_json_pages(const struct host_info *info)
 {
     json_t *pools = json_array();
 
@@ -42,13 +42,13 @@ static json_t *pages_json(const struct host_info *info)
                                                (json_int_t)info->pools[i].pages, "free_pages",
                                                (json_int_t)info->pools[i].free_pages));
     return json_pack("{s:{s:b, s:o, s:o}, s:{s:b, s:b, s:o}, s:s, s:o}", "second_stage", "4k", 1,
-                     "2m", answer_json(info->second_stage_2m), "1g",
-                     answer_json(info->second_stage_1g), "guest", "4k", 1, "2m", 1, "1g",
-                     answer_json(info->guest_1g_pages), "transparent_huge", info->thp, "hugetlb",
-                     pools);
+                     "2m", doctor_json_answer(info->second_stage_2m), "1g",
+                     doctor_json_answer(info->second_stage_1g), "guest", "4k", 1, "2m", 1, "1g",
+                     doctor_json_answer(info->guest_1g_pages), "transparent_huge", info->thp,
+                     "hugetlb", pools);
 }
 
-static json_t *quirks_json(const struct host_info *info)
+static json_t *doctor_json_quirks(const struct host_info *info)
 {
     json_t *quirks = json_array();
 
@@ -71,9 +71,9 @@ json_t *doctor_json(const struct host_info *info)
     json_object_set_new(result, "usable", json_boolean(!info->error));
     json_object_set_new(result, "remedy",
                         info->error ? json_string(kvm_remedy(info->error)) : json_null());
-    json_object_set_new(result, "host", host_json(info));
-    json_object_set_new(result, "kvm", opened ? kvm_json(info) : json_null());
-    json_object_set_new(result, "pages", pages_json(info));
+    json_object_set_new(result, "host", doctor_json_host(info));
+    json_object_set_new(result, "kvm", opened ? doctor_json_kvm(info) : json_null());
+    json_object_set_new(result, "pages", doctor_json_pages(info));
     json_object_set_new(result, "permissions",
                         json_pack("{s:b, s:b, s:b}", "kvm", info->device_readable, "frame_numbers",
                                   info->frame_numbers, "userfaultfd", info->user_faults));
@@ -82,6 +82,6 @@ json_t *doctor_json(const struct host_info *info)
                                   info->uring ? NULL : info->uring_lack));
     json_object_set_new(result, "cpuid_template",
                         info->cpuid ? json_string(info->cpuid->template) : json_null());
-    json_object_set_new(result, "quirks", quirks_json(info));
+    json_object_set_new(result, "quirks", doctor_json_quirks(info));
     return result;
 }

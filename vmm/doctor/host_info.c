@@ -63,7 +63,7 @@ static const struct host_capability known_capabilities[] = {
       "no VMs inside the guest" },
 };
 
-static void read_word(const char *path, char *word, size_t bytes)
+static void host_info_read_word(const char *path, char *word, size_t bytes)
 {
     FILE *file = fopen(path, "re");
 
@@ -75,17 +75,17 @@ static void read_word(const char *path, char *word, size_t bytes)
     fclose(file);
 }
 
-static uint64_t pool_number(unsigned long kilobytes, const char *name)
+static uint64_t host_info_pool_number(unsigned long kilobytes, const char *name)
 {
     char path[96], word[32];
 
     snprintf(path, sizeof(path), "%s/hugepages-%lukB/%s", POOLS, kilobytes, name);
-    read_word(path, word, sizeof(word));
+    host_info_read_word(path, word, sizeof(word));
     return strtoull(word, NULL, 10);
 }
 
 /* Signatures that repeat themselves to fill their twelve bytes. */
-static const char *vendor_name(const char *signature)
+static const char *host_info_vendor_name(const char *signature)
 {
     static const struct {
         const char *signature, *name;
@@ -98,7 +98,7 @@ static const char *vendor_name(const char *signature)
     return signature;
 }
 
-static void gather_cpu(struct host_info *host)
+static void host_info_gather_cpu(struct host_info *host)
 {
     unsigned eax, ebx, ecx, edx;
     char signature[13] = "";
@@ -107,12 +107,12 @@ static void gather_cpu(struct host_info *host)
         host->is_vm = true;
         __cpuid(CPUID_HYPERVISOR, eax, ebx, ecx, edx);
         memcpy(signature, (unsigned[]){ ebx, ecx, edx }, 12);
-        snprintf(host->vm_vendor, sizeof(host->vm_vendor), "%s", vendor_name(signature));
+        snprintf(host->vm_vendor, sizeof(host->vm_vendor), "%s", host_info_vendor_name(signature));
     }
     cpuid_brand(host->cpu);
 }
 
-static void gather_machine(struct host_info *host)
+static void host_info_gather_machine(struct host_info *host)
 {
     struct utsname uname_result;
     struct sysinfo info;
@@ -124,7 +124,7 @@ static void gather_machine(struct host_info *host)
         host->memory_bytes = (uint64_t)info.totalram * info.mem_unit;
 }
 
-static void gather_pages(struct host_info *host)
+static void host_info_gather_pages(struct host_info *host)
 {
     char line[64];
     const char *chosen;
@@ -132,7 +132,7 @@ static void gather_pages(struct host_info *host)
     DIR *directory;
 
     /* "always [madvise] never" */
-    read_word("/sys/kernel/mm/transparent_hugepage/enabled", line, sizeof(line));
+    host_info_read_word("/sys/kernel/mm/transparent_hugepage/enabled", line, sizeof(line));
     chosen = strchr(line, '[');
     if (chosen)
         snprintf(host->thp, sizeof(host->thp), "%.*s", (int)strcspn(chosen + 1, "]"), chosen + 1);
@@ -145,8 +145,8 @@ static void gather_pages(struct host_info *host)
         if (sscanf(entry->d_name, "hugepages-%lukB", &kilobytes) != 1)
             continue;
         pool->page_bytes = (uint64_t)kilobytes << 10;
-        pool->pages = pool_number(kilobytes, "nr_hugepages");
-        pool->free_pages = pool_number(kilobytes, "free_hugepages");
+        pool->pages = host_info_pool_number(kilobytes, "nr_hugepages");
+        pool->free_pages = host_info_pool_number(kilobytes, "free_hugepages");
         host->npools++;
     }
     if (directory)
@@ -154,7 +154,7 @@ static void gather_pages(struct host_info *host)
 }
 
 /* Whether /proc/cpuinfo has this word in its "flags" or "vmx flags" line. */
-static bool cpuinfo_has(const char *word)
+static bool host_info_cpuinfo_has(const char *word)
 {
     FILE *file = fopen("/proc/cpuinfo", "re");
     size_t length = strlen(word), size = 0;
@@ -174,22 +174,22 @@ static bool cpuinfo_has(const char *word)
 }
 
 /* 2M in the second stage needs a backing with huge pages; both kinds of table have it. */
-static void gather_second_stage(struct host_info *host)
+static void host_info_gather_second_stage(struct host_info *host)
 {
     char word[8];
 
-    read_word("/sys/module/kvm/parameters/tdp_mmu", word, sizeof(word));
+    host_info_read_word("/sys/module/kvm/parameters/tdp_mmu", word, sizeof(word));
     host->tdp_mmu = word[0];
     host->second_stage_2m = ANSWER_YES;
     host->second_stage_1g = ANSWER_NO;
     switch (host->kvm.backend) {
     case KVM_BACKEND_EPT:
         host->second_stage = "extended page tables (Intel EPT), walked in two dimensions";
-        host->second_stage_1g = cpuinfo_has("ept_1gb") ? ANSWER_YES : ANSWER_NO;
+        host->second_stage_1g = host_info_cpuinfo_has("ept_1gb") ? ANSWER_YES : ANSWER_NO;
         break;
     case KVM_BACKEND_NPT:
         host->second_stage = "nested page tables (AMD NPT), walked in two dimensions";
-        host->second_stage_1g = cpuinfo_has("pdpe1gb") ? ANSWER_YES : ANSWER_NO;
+        host->second_stage_1g = host_info_cpuinfo_has("pdpe1gb") ? ANSWER_YES : ANSWER_NO;
         break;
     case KVM_BACKEND_SHADOW:
         host->second_stage = "shadow page tables built by KVM, walked in one dimension";
@@ -201,7 +201,7 @@ static void gather_second_stage(struct host_info *host)
     }
 }
 
-static void gather_permissions(struct host_info *host)
+static void host_info_gather_permissions(struct host_info *host)
 {
     struct stat status;
     uint64_t entry = 0;
@@ -225,7 +225,7 @@ static void gather_permissions(struct host_info *host)
     host->uring = file_has_uring(host->uring_lack, sizeof(host->uring_lack));
 }
 
-static void gather_capabilities(struct host_info *host)
+static void host_info_gather_capabilities(struct host_info *host)
 {
     unsigned count = sizeof(known_capabilities) / sizeof(known_capabilities[0]);
 
@@ -247,10 +247,10 @@ void host_info_gather(struct host_info *host)
     int err;
 
     memset(host, 0, sizeof(*host));
-    gather_cpu(host);
-    gather_machine(host);
-    gather_pages(host);
-    gather_permissions(host);
+    host_info_gather_cpu(host);
+    host_info_gather_machine(host);
+    host_info_gather_pages(host);
+    host_info_gather_permissions(host);
     err = kvm_open(&host->kvm);
     if (err) {
         host->error = err;
@@ -258,8 +258,8 @@ void host_info_gather(struct host_info *host)
         return;
     }
     host->api_version = ioctl(host->kvm.fd, KVM_GET_API_VERSION, 0);
-    gather_second_stage(host);
-    gather_capabilities(host);
+    host_info_gather_second_stage(host);
+    host_info_gather_capabilities(host);
     host_quirks_gather(host);
 }
 

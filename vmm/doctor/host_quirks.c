@@ -39,7 +39,7 @@ static const struct host_quirk software_quirks[] = {
     { "iopl", "IOPL is lost by iretq", "use the TSS's I/O bitmap", false, "" },
 };
 
-static struct host_quirk *add(struct host_info *info, struct host_quirk quirk)
+static struct host_quirk *host_quirks_add(struct host_info *info, struct host_quirk quirk)
 {
     if (info->nquirks == HOST_QUIRKS_MAX)
         return NULL;
@@ -48,7 +48,7 @@ static struct host_quirk *add(struct host_info *info, struct host_quirk quirk)
 }
 
 /* The first probe also says whether a VM can be made and run at all. */
-static void probe_speed(struct host_info *info)
+static void host_quirks_probe_speed(struct host_info *info)
 {
     enum { LOOPS = 5000 };
     /* Timed inside the guest: how long a VM takes to start says nothing here. */
@@ -78,18 +78,19 @@ static void probe_speed(struct host_info *info)
         info->instruction_ns = outcome.value * 1000000000ull / outcome.tsc_hz / (2 * LOOPS) + 1;
     if (info->instruction_ns < INTERPRETED_NS || !kvm_interprets_kernel_code(&info->kvm))
         return;
-    quirk = add(info, (struct host_quirk){
-                          .name = "interpreted_kernel",
-                          .what = "guest code at CPL 0 is interpreted by KVM; CPL 3 runs natively",
-                          .advice = "keep kernel paths short, touch no page twice, use 2M pages "
-                                    "for the direct map",
-                          .probed = true });
+    quirk = host_quirks_add(
+        info, (struct host_quirk){
+                  .name = "interpreted_kernel",
+                  .what = "guest code at CPL 0 is interpreted by KVM; CPL 3 runs natively",
+                  .advice = "keep kernel paths short, touch no page twice, use 2M pages "
+                            "for the direct map",
+                  .probed = true });
     if (quirk)
         snprintf(quirk->observed, sizeof(quirk->observed), "about %" PRIu64 " ns an instruction",
                  info->instruction_ns);
 }
 
-static void probe_1g_page(struct host_info *info)
+static void host_quirks_probe_1g_page(struct host_info *info)
 {
     static const uint8_t code[] = { 0xe7, PROBE_PORT };
     struct probe_code probe = { .mode = PROBE_64BIT_1GIB, .code = code, .bytes = sizeof(code) };
@@ -102,14 +103,14 @@ static void probe_1g_page(struct host_info *info)
     info->guest_1g_pages = outcome.end == VM_END_GUEST_EXIT ? ANSWER_YES : ANSWER_NO;
     info->guest_1g_how = "probed";
     if (info->guest_1g_pages == ANSWER_NO)
-        add(info, (struct host_quirk){ .name = "no_1g_pages",
-                                       .what = "a 1G page in the guest's tables faults",
-                                       .advice = "use 2M pages",
-                                       .probed = true });
+        host_quirks_add(info, (struct host_quirk){ .name = "no_1g_pages",
+                                                   .what = "a 1G page in the guest's tables faults",
+                                                   .advice = "use 2M pages",
+                                                   .probed = true });
 }
 
 /* Instructions that any CPU of the last fifteen years has; both set EAX. */
-static void probe_instructions(struct host_info *info)
+static void host_quirks_probe_instructions(struct host_info *info)
 {
     static const uint8_t popcnt[] = { 0xb8, 0xff,      0,    0,    0, /* mov $255, %eax */
                                       0xf3, 0x0f,      0xb8, 0xc0,    /* popcnt %eax, %eax */
@@ -121,7 +122,8 @@ static void probe_instructions(struct host_info *info)
     struct probe_outcome outcome;
 
     if (probe_run(&info->kvm, &probe, &outcome) == 0 && outcome.end == VM_END_INTERNAL_ERROR)
-        add(info, (struct host_quirk){ .name = "popcnt",
+        host_quirks_add(
+            info, (struct host_quirk){ .name = "popcnt",
                                        .what = "popcnt at CPL 0 ends the run with an internal "
                                                "error, as do other newer instructions",
                                        .advice = "build kernels with -march=x86-64",
@@ -130,7 +132,8 @@ static void probe_instructions(struct host_info *info)
     probe.bytes = sizeof(lzcnt);
     if (probe_run(&info->kvm, &probe, &outcome) == 0 && outcome.end == VM_END_GUEST_EXIT &&
         outcome.value == 7)
-        add(info, (struct host_quirk){ .name = "lzcnt",
+        host_quirks_add(
+            info, (struct host_quirk){ .name = "lzcnt",
                                        .what = "lzcnt and tzcnt at CPL 0 silently run as bsr and "
                                                "bsf, with other results",
                                        .advice = "build kernels with -march=x86-64",
@@ -141,7 +144,7 @@ static void probe_instructions(struct host_info *info)
  * Sets XCR0 to x87 and SSE, has CPUID exit, and looks again. Where the processor does not
  * tell KVM of XSETBV, KVM puts back what XCR0 was.
  */
-static void probe_xsave(struct host_info *info)
+static void host_quirks_probe_xsave(struct host_info *info)
 {
     enum { X87_SSE = 3 };
     static const uint8_t code[] = {
@@ -165,19 +168,20 @@ static void probe_xsave(struct host_info *info)
     if (!claimed || probe_run(&info->kvm, &probe, &outcome) ||
         (outcome.end == VM_END_GUEST_EXIT && outcome.value == X87_SSE))
         return;
-    quirk = add(info, (struct host_quirk){
-                          .name = "xsave",
-                          .what = "a guest that sets XCR0, as for AVX, loses it at the next exit",
-                          .advice = "--cpuid no-xsave hides it; run chooses that for kernels "
-                                    "where it knows the host",
-                          .probed = true });
+    quirk = host_quirks_add(
+        info, (struct host_quirk){
+                  .name = "xsave",
+                  .what = "a guest that sets XCR0, as for AVX, loses it at the next exit",
+                  .advice = "--cpuid no-xsave hides it; run chooses that for kernels "
+                            "where it knows the host",
+                  .probed = true });
     if (quirk && outcome.end == VM_END_GUEST_EXIT)
         snprintf(quirk->observed, sizeof(quirk->observed), "set to %d, then %" PRIu32, X87_SSE,
                  outcome.value);
 }
 
 /* What run hides from kernels on this host without being asked. */
-static void choose_template(struct host_info *info)
+static void host_quirks_choose_template(struct host_info *info)
 {
     struct cpu_detection input;
 
@@ -187,20 +191,21 @@ static void choose_template(struct host_info *info)
 
 void host_quirks_gather(struct host_info *info)
 {
-    probe_speed(info);
+    host_quirks_probe_speed(info);
     if (info->error)
         return;
-    probe_1g_page(info);
-    probe_instructions(info);
+    host_quirks_probe_1g_page(info);
+    host_quirks_probe_instructions(info);
     if (info->kvm.backend != KVM_BACKEND_SOFTWARE)
-        probe_xsave(info);
-    choose_template(info);
+        host_quirks_probe_xsave(info);
+    host_quirks_choose_template(info);
     if (info->kvm.backend == KVM_BACKEND_SOFTWARE) {
         for (unsigned i = 0; i < sizeof(software_quirks) / sizeof(software_quirks[0]); i++)
-            add(info, software_quirks[i]);
+            host_quirks_add(info, software_quirks[i]);
     }
     if (info->kvm.backend == KVM_BACKEND_SHADOW)
-        add(info, (struct host_quirk){
+        host_quirks_add(
+            info, (struct host_quirk){
                       .name = "shadow",
                       .what = "nested paging is switched off in the KVM module",
                       .advice = "load it with ept=1 or npt=1 to measure two-dimensional walks" });

@@ -51,8 +51,8 @@ int cpu_translate(const struct vcpu *vcpu, const struct kvm_sregs *sregs, uint64
 }
 
 /* Reads memory at a linear address, page by page: how many bytes there were. */
-static size_t read_linear(const struct vcpu *vcpu, const struct kvm_sregs *sregs, uint64_t linear,
-                          uint8_t *to, size_t bytes)
+static size_t cpu_read_linear(const struct vcpu *vcpu, const struct kvm_sregs *sregs,
+                              uint64_t linear, uint8_t *to, size_t bytes)
 {
     size_t done = 0;
 
@@ -74,8 +74,8 @@ static size_t read_linear(const struct vcpu *vcpu, const struct kvm_sregs *sregs
 }
 
 /* One instruction; where the bytes are none, one byte of them. */
-static void decode(struct cpu_instruction *to, const uint8_t *code, size_t bytes, uint64_t rip,
-                   unsigned bits)
+static void cpu_decode(struct cpu_instruction *to, const uint8_t *code, size_t bytes, uint64_t rip,
+                       unsigned bits)
 {
     int length = disasm_one(code, bytes < DISASM_CODE_BYTES ? bytes : DISASM_CODE_BYTES, rip, bits,
                             to->text, sizeof(to->text));
@@ -90,8 +90,8 @@ static void decode(struct cpu_instruction *to, const uint8_t *code, size_t bytes
  * read, one soon meets the true boundaries; so each place votes for those on its way to rip,
  * and the way back goes from one to the best of those before it.
  */
-static unsigned decode_before(struct cpu_instruction list[CPU_INSTRUCTIONS_BEFORE],
-                              const uint8_t *code, size_t bytes, uint64_t rip, unsigned bits)
+static unsigned cpu_decode_before(struct cpu_instruction list[CPU_INSTRUCTIONS_BEFORE],
+                                  const uint8_t *code, size_t bytes, uint64_t rip, unsigned bits)
 {
     struct cpu_instruction at[BEFORE_MAX + 1]; /* by bytes before rip; length 0: none is there */
     unsigned votes[BEFORE_MAX + 1] = { 0 }, count = 0;
@@ -99,7 +99,7 @@ static unsigned decode_before(struct cpu_instruction list[CPU_INSTRUCTIONS_BEFOR
 
     at[0].length = 0;
     for (size_t i = 1; i <= bytes; i++) {
-        decode(&at[i], code + bytes - i, i, rip - i, bits);
+        cpu_decode(&at[i], code + bytes - i, i, rip - i, bits);
         if (!strcmp(at[i].text, "(bad)"))
             at[i].length = 0;
     }
@@ -137,17 +137,17 @@ unsigned cpu_disassemble(const struct vcpu *vcpu, const struct kvm_regs *regs,
     size_t before = BEFORE_MAX, after;
 
     *at = 0;
-    after = read_linear(vcpu, sregs, linear, code + BEFORE_MAX, FORWARD_MAX);
+    after = cpu_read_linear(vcpu, sregs, linear, code + BEFORE_MAX, FORWARD_MAX);
     if (!after)
         return 0;
     /* Not across the start of memory, a page that is not there, or the start of the segment. */
     while (before &&
-           (before > regs->rip || read_linear(vcpu, sregs, linear - before,
-                                              code + BEFORE_MAX - before, before) != before))
+           (before > regs->rip || cpu_read_linear(vcpu, sregs, linear - before,
+                                                  code + BEFORE_MAX - before, before) != before))
         before--;
-    *at = count = decode_before(list, code + BEFORE_MAX - before, before, regs->rip, bits);
+    *at = count = cpu_decode_before(list, code + BEFORE_MAX - before, before, regs->rip, bits);
     for (size_t done = 0; done < after && count < *at + CPU_INSTRUCTIONS_AFTER; count++) {
-        decode(&list[count], code + BEFORE_MAX + done, after - done, regs->rip + done, bits);
+        cpu_decode(&list[count], code + BEFORE_MAX + done, after - done, regs->rip + done, bits);
         done += list[count].length;
     }
     return count;

@@ -32,7 +32,7 @@ void find_destroy(struct find *find)
 }
 
 /* All places that begin in [at, at + n - bytes]; false: enough, or told to stop. */
-static bool scan_piece(struct find *find, uint64_t gpa, const uint8_t *at, size_t n)
+static bool find_scan_piece(struct find *find, uint64_t gpa, const uint8_t *at, size_t n)
 {
     const uint8_t *end = at + n, *from = at, *hit;
 
@@ -57,7 +57,7 @@ struct scan {
 };
 
 /* Searches what has come together; the last bytes stay for a place that goes on behind. */
-static bool scan_run(struct scan *scan, bool more)
+static bool find_scan_run(struct scan *scan, bool more)
 {
     struct find *find = scan->find;
     uint64_t n = scan->end - scan->start, kept = more ? find->bytes - 1 : 0;
@@ -66,8 +66,8 @@ static bool scan_run(struct scan *scan, bool more)
         find->stopped = true;
         return false;
     }
-    if (n >= find->bytes && !scan_piece(find, scan->slot->gpa + scan->start,
-                                        (const uint8_t *)scan->slot->hva + scan->start, n))
+    if (n >= find->bytes && !find_scan_piece(find, scan->slot->gpa + scan->start,
+                                             (const uint8_t *)scan->slot->hva + scan->start, n))
         return false;
     find->searched_bytes += n > kept ? n - kept : 0;
     scan->start = scan->end - (n > kept ? kept : n);
@@ -75,7 +75,7 @@ static bool scan_run(struct scan *scan, bool more)
 }
 
 /* One slot, page by page as far as the host has something there. */
-static bool scan_slot(struct scan *scan, int pagemap, uint64_t *entries)
+static bool find_scan_slot(struct scan *scan, int pagemap, uint64_t *entries)
 {
     uint64_t pages = scan->slot->bytes / MEMORY_PAGE_BYTES;
     uint64_t first = (uintptr_t)scan->slot->hva / MEMORY_PAGE_BYTES;
@@ -93,16 +93,16 @@ static bool scan_slot(struct scan *scan, int pagemap, uint64_t *entries)
             if (known && !(entries[i] & PAGEMAP_THERE))
                 continue;
             if (scan->end != at) {
-                if (!scan_run(scan, false))
+                if (!find_scan_run(scan, false))
                     return false;
                 scan->start = at;
             }
             scan->end = at + MEMORY_PAGE_BYTES;
-            if (scan->end - scan->start >= PIECE_BYTES && !scan_run(scan, true))
+            if (scan->end - scan->start >= PIECE_BYTES && !find_scan_run(scan, true))
                 return false;
         }
     }
-    return scan_run(scan, false);
+    return find_scan_run(scan, false);
 }
 
 void find_scan(struct find *find, bool (*stop)(void *owner), void *owner)
@@ -113,7 +113,7 @@ void find_scan(struct find *find, bool (*stop)(void *owner), void *owner)
 
     for (unsigned i = 0; i < find->memory->nslots; i++) {
         scan.slot = &find->memory->slots[i];
-        if (!scan_slot(&scan, pagemap, entries))
+        if (!find_scan_slot(&scan, pagemap, entries))
             break;
     }
     if (pagemap >= 0)
@@ -136,7 +136,7 @@ void find_check(struct find *find)
 
 /* ---- Who maps it ---------------------------------------------------------- */
 
-static int by_gpa(const void *a, const void *b)
+static int find_by_gpa(const void *a, const void *b)
 {
     const struct find_hit *x = a, *y = b;
 
@@ -144,7 +144,7 @@ static int by_gpa(const void *a, const void *b)
 }
 
 /* The first hit at gpa or behind it. */
-static size_t first_from(const struct find *find, uint64_t gpa)
+static size_t find_first_from(const struct find *find, uint64_t gpa)
 {
     size_t low = 0, high = find->n;
 
@@ -165,12 +165,12 @@ struct placing {
     uint64_t work;
 };
 
-static int place_leaf(void *owner, unsigned space, const struct paging_leaf *leaf)
+static int find_place_leaf(void *owner, unsigned space, const struct paging_leaf *leaf)
 {
     struct placing *placing = owner;
     struct find *find = placing->find;
 
-    for (size_t i = first_from(find, leaf->gpa);
+    for (size_t i = find_first_from(find, leaf->gpa);
          i < find->n && find->hit[i].gpa - leaf->gpa < leaf->page_bytes; i++) {
         struct find_hit *hit = &find->hit[i];
 
@@ -191,17 +191,17 @@ static int place_leaf(void *owner, unsigned space, const struct paging_leaf *lea
 int find_places(struct find *find, const struct spaces *spaces, uint64_t *budget)
 {
     struct placing placing = { .find = find, .work = *budget };
-    const struct spaces_visitor visitor = { .owner = &placing, .leaf = place_leaf };
+    const struct spaces_visitor visitor = { .owner = &placing, .leaf = find_place_leaf };
 
     if (!find->n)
         return 0;
-    qsort(find->hit, find->n, sizeof(*find->hit), by_gpa);
+    qsort(find->hit, find->n, sizeof(*find->hit), find_by_gpa);
     return spaces_each(spaces, SPACES_LOWER | SPACES_UPPER, budget, &visitor);
 }
 
 /* ---- As people write it --------------------------------------------------- */
 
-static int digit(char c)
+static int find_digit(char c)
 {
     if (c >= '0' && c <= '9')
         return c - '0';
@@ -228,7 +228,7 @@ int find_parse(const char *text, uint8_t pattern[FIND_PATTERN_MAX])
     if (length / 2 > FIND_PATTERN_MAX)
         return -E2BIG;
     for (size_t i = 0; i < length / 2; i++) {
-        int high = digit(text[2 * i]), low = digit(text[2 * i + 1]);
+        int high = find_digit(text[2 * i]), low = find_digit(text[2 * i + 1]);
 
         if (high < 0 || low < 0)
             return -EINVAL;

@@ -14,7 +14,7 @@
 #define LOOK_ALIKE_BYTES 32
 
 /* How common a byte is in memory, as far as that matters. */
-static unsigned commonness(uint8_t byte)
+static unsigned find_bytes_commonness(uint8_t byte)
 {
     if (byte == 0)
         return 3;
@@ -25,16 +25,17 @@ struct choice {
     size_t one, two; /* offsets in the pattern; one <= two */
 };
 
-static struct choice choose(const uint8_t *pattern, size_t bytes)
+static struct choice find_bytes_choose(const uint8_t *pattern, size_t bytes)
 {
     struct choice c = { 0, bytes - 1 };
 
     for (size_t i = 0; i < bytes; i++) {
-        if (commonness(pattern[i]) < commonness(pattern[c.one]))
+        if (find_bytes_commonness(pattern[i]) < find_bytes_commonness(pattern[c.one]))
             c.one = i;
     }
     for (size_t i = bytes; i--;) {
-        if (i != c.one && (c.two == c.one || commonness(pattern[i]) < commonness(pattern[c.two])))
+        if (i != c.one && (c.two == c.one || find_bytes_commonness(pattern[i]) <
+                                                 find_bytes_commonness(pattern[c.two])))
             c.two = i;
     }
     return c;
@@ -89,7 +90,7 @@ const uint8_t *find_bytes(const uint8_t *from, size_t n, const uint8_t *pattern,
     if (!bytes || n < bytes)
         return NULL;
     h.places = n - bytes + 1;
-    h.at = choose(pattern, bytes);
+    h.at = find_bytes_choose(pattern, bytes);
     i = __builtin_cpu_supports("avx2") ? hunt_avx2(&h, &found) : hunt_sse2(&h, &found);
     return found ? from + i : memmem(from + i, n - i, pattern, bytes);
 }

@@ -77,7 +77,7 @@ struct counting {
     uint64_t work; /* left for large pages */
 };
 
-static int count_leaf(void *owner, unsigned space, const struct paging_leaf *leaf)
+static int frames_count_leaf(void *owner, unsigned space, const struct paging_leaf *leaf)
 {
     struct counting *c = owner;
     uint64_t wanted = leaf->page_bytes / MEMORY_PAGE_BYTES, count;
@@ -106,7 +106,7 @@ static int count_leaf(void *owner, unsigned space, const struct paging_leaf *lea
     return 0;
 }
 
-static int count_table(void *owner, unsigned space, const struct paging_table *table)
+static int frames_count_table(void *owner, unsigned space, const struct paging_table *table)
 {
     struct counting *c = owner;
     struct frame *frame = frame_map_at(c->map, table->gpa);
@@ -123,7 +123,7 @@ static int count_table(void *owner, unsigned space, const struct paging_table *t
     return 0;
 }
 
-static int count_broken(void *owner, unsigned space, uint64_t va, enum paging_status status)
+static int frames_count_broken(void *owner, unsigned space, uint64_t va, enum paging_status status)
 {
     struct counting *c = owner;
 
@@ -135,7 +135,7 @@ static int count_broken(void *owner, unsigned space, uint64_t va, enum paging_st
 }
 
 /* What the bundled guest's own table has a frame as. */
-static enum frame_kind claimed_kind(const struct guest_view *guest, uint64_t gpa)
+static enum frame_kind frames_claimed_kind(const struct guest_view *guest, uint64_t gpa)
 {
     struct abi_frame head, frame = guest_frame(guest, gpa);
 
@@ -152,7 +152,8 @@ static enum frame_kind claimed_kind(const struct guest_view *guest, uint64_t gpa
     }
 }
 
-static enum frame_kind kind_of(const struct spaces *spaces, const struct frame *frame, uint64_t gpa)
+static enum frame_kind frames_kind_of(const struct spaces *spaces, const struct frame *frame,
+                                      uint64_t gpa)
 {
     enum frame_kind kind;
 
@@ -161,7 +162,7 @@ static enum frame_kind kind_of(const struct spaces *spaces, const struct frame *
             return FRAME_TABLE;
         return frame->mappings ? FRAME_USER : FRAME_UNKNOWN;
     }
-    kind = claimed_kind(&spaces->guest, gpa);
+    kind = frames_claimed_kind(&spaces->guest, gpa);
     return kind == FRAME_IMAGE && frame->mappings ? FRAME_PROGRAM : kind;
 }
 
@@ -169,12 +170,13 @@ void frame_map_count(struct frame_map *map, const struct spaces *spaces, const s
                      uint64_t *budget)
 {
     struct counting c = { .map = map, .spaces = spaces, .work = *budget };
-    const struct spaces_visitor lower = {
-        .owner = &c, .leaf = count_leaf, .table = count_table, .broken = count_broken
-    };
+    const struct spaces_visitor lower = { .owner = &c,
+                                          .leaf = frames_count_leaf,
+                                          .table = frames_count_table,
+                                          .broken = frames_count_broken };
     const struct spaces_visitor upper = { .owner = &c,
-                                          .table = count_table,
-                                          .broken = count_broken };
+                                          .table = frames_count_table,
+                                          .broken = frames_count_broken };
     int err = spaces_each(spaces, SPACES_LOWER, budget, &lower);
 
     /* After all lower halves, so that a root counts with those. */
@@ -190,7 +192,7 @@ void frame_map_count(struct frame_map *map, const struct spaces *spaces, const s
         for (size_t i = map->first[slot]; i < end; i++, gpa += MEMORY_PAGE_BYTES) {
             struct frame *frame = &map->frame[i];
 
-            frame->kind = kind_of(spaces, frame, gpa);
+            frame->kind = frames_kind_of(spaces, frame, gpa);
             if (iommu && iommu_pinned(iommu, gpa, MEMORY_PAGE_BYTES))
                 frame->flags |= FRAME_PINNED;
         }
@@ -199,8 +201,8 @@ void frame_map_count(struct frame_map *map, const struct spaces *spaces, const s
 
 /* ---- Totals --------------------------------------------------------------- */
 
-static void compare(const struct frame *frame, uint64_t gpa, const struct spaces *spaces,
-                    struct frame_totals *totals)
+static void frames_compare(const struct frame *frame, uint64_t gpa, const struct spaces *spaces,
+                           struct frame_totals *totals)
 {
     struct abi_frame claimed = guest_frame(&spaces->guest, gpa);
     bool is_head = claimed.kind == ABI_FRAME_USER || claimed.kind == ABI_FRAME_HUGE;
@@ -228,6 +230,6 @@ void frame_map_total(const struct frame_map *map, const struct spaces *spaces,
         if (mappings || frame->kind == FRAME_USER)
             totals->mapped_by[mappings < FRAMES_SHARED_MAX ? mappings : FRAMES_SHARED_MAX]++;
         if (spaces->bundled)
-            compare(frame, frame_map_gpa(map, i), spaces, totals);
+            frames_compare(frame, frame_map_gpa(map, i), spaces, totals);
     }
 }

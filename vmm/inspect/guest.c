@@ -50,7 +50,7 @@ int guest_view_open(struct guest_view *view, const struct memory *memory, uint64
 }
 
 /* Slot i of the process table; it lies in guest memory, as guest_view_open has seen. */
-static void process_at(const struct guest_view *view, uint32_t i, struct abi_process *process)
+static void guest_process_at(const struct guest_view *view, uint32_t i, struct abi_process *process)
 {
     const void *at = memory_at(view->memory,
                                view->kernel.processes + (uint64_t)i * view->kernel.process_stride,
@@ -62,7 +62,7 @@ static void process_at(const struct guest_view *view, uint32_t i, struct abi_pro
 int guest_process(const struct guest_view *view, uint64_t pid, struct abi_process *process)
 {
     for (uint32_t i = 0; i < view->kernel.nprocesses; i++) {
-        process_at(view, i, process);
+        guest_process_at(view, i, process);
         if (process->state != ABI_PROCESS_FREE && process->pid == pid)
             return 0;
     }
@@ -114,13 +114,13 @@ struct counting {
     uint16_t *links;    /* for each frame, how often a walk met it as a table */
 };
 
-static void count(uint16_t *counter)
+static void guest_count(uint16_t *counter)
 {
     if (*counter < UINT16_MAX)
         ++*counter;
 }
 
-static int count_user_leaf(void *owner, const struct paging_leaf *leaf)
+static int guest_count_user_leaf(void *owner, const struct paging_leaf *leaf)
 {
     struct counting *counting = owner;
     uint64_t frame = leaf->gpa / ABI_PAGE_BYTES;
@@ -129,24 +129,24 @@ static int count_user_leaf(void *owner, const struct paging_leaf *leaf)
     /* The kernel counts a 1G page as so many of 2M. */
     for (; frame < end; frame += ABI_HUGE_BYTES / ABI_PAGE_BYTES) {
         if (frame < counting->view->kernel.nframes)
-            count(&counting->mappings[frame]);
+            guest_count(&counting->mappings[frame]);
         else
             counting->audit->missing++;
     }
     return 0;
 }
 
-static int count_user_table(void *owner, const struct paging_table *table)
+static int guest_count_user_table(void *owner, const struct paging_table *table)
 {
     struct counting *counting = owner;
     uint64_t frame = table->gpa / ABI_PAGE_BYTES;
 
     if (frame < counting->view->kernel.nframes)
-        count(&counting->links[frame]);
+        guest_count(&counting->links[frame]);
     return 0;
 }
 
-static int count_kernel_leaf(void *owner, const struct paging_leaf *leaf)
+static int guest_count_kernel_leaf(void *owner, const struct paging_leaf *leaf)
 {
     struct counting *counting = owner;
 
@@ -155,7 +155,7 @@ static int count_kernel_leaf(void *owner, const struct paging_leaf *leaf)
     return 0;
 }
 
-static int count_broken(void *owner, uint64_t va, unsigned level, enum paging_status status)
+static int guest_count_broken(void *owner, uint64_t va, unsigned level, enum paging_status status)
 {
     struct counting *counting = owner;
 
@@ -167,21 +167,21 @@ static int count_broken(void *owner, uint64_t va, unsigned level, enum paging_st
 }
 
 /* The lower half of every process's tables, and the kernel's half of one. */
-static int walk_all(struct counting *counting)
+static int guest_walk_all(struct counting *counting)
 {
     const struct guest_view *view = counting->view;
     const struct paging_visitor user = { .owner = counting,
-                                         .leaf = count_user_leaf,
-                                         .table = count_user_table,
-                                         .broken = count_broken };
+                                         .leaf = guest_count_user_leaf,
+                                         .table = guest_count_user_table,
+                                         .broken = guest_count_broken };
     const struct paging_visitor kernel = { .owner = counting,
-                                           .leaf = count_kernel_leaf,
-                                           .broken = count_broken };
+                                           .leaf = guest_count_kernel_leaf,
+                                           .broken = guest_count_broken };
     struct abi_process process;
     int err;
 
     for (uint32_t i = 0; i < view->kernel.nprocesses; i++) {
-        process_at(view, i, &process);
+        guest_process_at(view, i, &process);
         if (process.state == ABI_PROCESS_FREE || !process.root)
             continue;
         err = paging_each(&paging_x86_4level, &view->reader, process.root, 0, USER_LAST,
@@ -196,7 +196,7 @@ static int walk_all(struct counting *counting)
     return 0;
 }
 
-static void compare(const struct counting *counting)
+static void guest_compare(const struct counting *counting)
 {
     const struct guest_view *view = counting->view;
     struct guest_audit *audit = counting->audit;
@@ -234,9 +234,9 @@ int guest_audit(const struct guest_view *view, struct guest_audit *audit)
     counting.links = calloc(view->kernel.nframes, sizeof(*counting.links));
     if (!counting.mappings || !counting.links)
         goto free_counters;
-    err = walk_all(&counting);
+    err = guest_walk_all(&counting);
     if (!err)
-        compare(&counting);
+        guest_compare(&counting);
 
 free_counters:
     free(counting.links);

@@ -24,7 +24,7 @@ const char *map_sharing_name(enum map_sharing sharing)
     return "unknown";
 }
 
-static enum map_sharing sharing_of(const struct folding *f, const struct paging_leaf *leaf)
+static enum map_sharing maps_sharing_of(const struct folding *f, const struct paging_leaf *leaf)
 {
     const struct frame *frame = frame_map_at(f->frames, leaf->gpa);
 
@@ -38,8 +38,8 @@ static enum map_sharing sharing_of(const struct folding *f, const struct paging_
 }
 
 /* The range that this leaf continues, or NULL. */
-static struct map_range *last_alike(const struct folding *f, const struct paging_leaf *leaf,
-                                    enum map_sharing sharing)
+static struct map_range *maps_last_alike(const struct folding *f, const struct paging_leaf *leaf,
+                                         enum map_sharing sharing)
 {
     struct map_range *last;
 
@@ -54,7 +54,7 @@ static struct map_range *last_alike(const struct folding *f, const struct paging
 }
 
 /* Room for one more range: 0, -E2BIG or -ENOMEM. */
-static int make_room(struct maps *maps)
+static int maps_make_room(struct maps *maps)
 {
     struct map_range *grown;
 
@@ -70,17 +70,17 @@ static int make_room(struct maps *maps)
     return 0;
 }
 
-static int fold_leaf(void *owner, unsigned space, const struct paging_leaf *leaf)
+static int maps_fold_leaf(void *owner, unsigned space, const struct paging_leaf *leaf)
 {
     struct folding *f = owner;
-    enum map_sharing sharing = sharing_of(f, leaf);
-    struct map_range *range = last_alike(f, leaf, sharing);
+    enum map_sharing sharing = maps_sharing_of(f, leaf);
+    struct map_range *range = maps_last_alike(f, leaf, sharing);
 
     int err;
 
     (void)space;
     if (!range) {
-        err = make_room(f->maps);
+        err = maps_make_room(f->maps);
         if (err)
             return err;
         range = &f->maps->range[f->maps->n++];
@@ -107,7 +107,7 @@ int maps_make(struct maps *maps, const struct spaces *spaces, const struct frame
               uint64_t *budget)
 {
     struct folding f = { .maps = maps, .spaces = spaces, .frames = frames };
-    const struct spaces_visitor visitor = { .owner = &f, .leaf = fold_leaf };
+    const struct spaces_visitor visitor = { .owner = &f, .leaf = maps_fold_leaf };
     int err = 0;
 
     *maps = (struct maps){ .room = FIRST_ROOM };

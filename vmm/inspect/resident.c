@@ -16,7 +16,7 @@
 
 /* Whether [start, end) of this process lies in a slot. Mappings of RAM are never merged
  * with others: each has address space that nobody touches around it, or is a file. */
-static bool in_slot(const struct memory *memory, uint64_t start, uint64_t end)
+static bool resident_in_slot(const struct memory *memory, uint64_t start, uint64_t end)
 {
     for (unsigned i = 0; i < memory->nslots; i++) {
         uint64_t hva = (uintptr_t)memory->slots[i].hva;
@@ -28,7 +28,7 @@ static bool in_slot(const struct memory *memory, uint64_t start, uint64_t end)
 }
 
 /* "NAME:   123 kB" as bytes. */
-static bool field(const char *line, const char *name, uint64_t *bytes)
+static bool resident_field(const char *line, const char *name, uint64_t *bytes)
 {
     size_t length = strlen(name);
     uint64_t kib;
@@ -40,7 +40,7 @@ static bool field(const char *line, const char *name, uint64_t *bytes)
     return true;
 }
 
-static int find_field(const char *path, const char *name, uint64_t *bytes)
+static int resident_find_field(const char *path, const char *name, uint64_t *bytes)
 {
     FILE *file = fopen(path, "re");
     char line[256];
@@ -49,7 +49,7 @@ static int find_field(const char *path, const char *name, uint64_t *bytes)
     if (!file)
         return -errno;
     while (err && fgets(line, sizeof(line), file))
-        err = field(line, name, bytes) ? 0 : -ENOENT;
+        err = resident_field(line, name, bytes) ? 0 : -ENOENT;
     fclose(file);
     return err;
 }
@@ -67,23 +67,25 @@ int resident_read(const struct memory *memory, struct resident *resident)
         uint64_t start, end, bytes;
 
         if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &start, &end) == 2)
-            inside = in_slot(memory, start, end);
+            inside = resident_in_slot(memory, start, end);
         else if (!inside)
             continue;
-        else if (field(line, "Rss", &bytes))
+        else if (resident_field(line, "Rss", &bytes))
             resident->rss_bytes += bytes;
-        else if (field(line, "Swap", &bytes))
+        else if (resident_field(line, "Swap", &bytes))
             resident->swap_bytes += bytes;
-        else if (field(line, "AnonHugePages", &bytes) || field(line, "ShmemPmdMapped", &bytes))
+        else if (resident_field(line, "AnonHugePages", &bytes) ||
+                 resident_field(line, "ShmemPmdMapped", &bytes))
             resident->huge_bytes += bytes;
-        else if (field(line, "Private_Hugetlb", &bytes) || field(line, "Shared_Hugetlb", &bytes)) {
+        else if (resident_field(line, "Private_Hugetlb", &bytes) ||
+                 resident_field(line, "Shared_Hugetlb", &bytes)) {
             /* Not part of Rss. */
             resident->rss_bytes += bytes;
             resident->huge_bytes += bytes;
         }
     }
     fclose(file);
-    return find_field("/proc/self/status", "VmPTE", &resident->table_bytes);
+    return resident_find_field("/proc/self/status", "VmPTE", &resident->table_bytes);
 }
 
 int64_t resident_pages(const struct memory *memory, const uint64_t *gpa, uint64_t n)
@@ -113,5 +115,5 @@ int64_t resident_pages(const struct memory *memory, const uint64_t *gpa, uint64_
 
 int resident_second_stage(uint64_t *bytes)
 {
-    return find_field("/proc/meminfo", "SecPageTables", bytes);
+    return resident_find_field("/proc/meminfo", "SecPageTables", bytes);
 }

@@ -24,7 +24,7 @@ struct gathering {
 };
 
 /* Room for one more mapping: 0, -E2BIG or -ENOMEM. */
-static int make_room(struct gathering *g)
+static int shared_list_make_room(struct gathering *g)
 {
     struct mapping *grown;
 
@@ -40,7 +40,7 @@ static int make_room(struct gathering *g)
     return 0;
 }
 
-static int gather(void *owner, unsigned space, const struct paging_leaf *leaf)
+static int shared_list_gather(void *owner, unsigned space, const struct paging_leaf *leaf)
 {
     struct gathering *g = owner;
 
@@ -58,7 +58,7 @@ static int gather(void *owner, unsigned space, const struct paging_leaf *leaf)
         g->work--;
         if (frame->mappings < g->least)
             continue;
-        err = make_room(g);
+        err = shared_list_make_room(g);
         if (err)
             return err;
         g->mapping[g->n++] = (struct mapping){
@@ -72,7 +72,7 @@ static int gather(void *owner, unsigned space, const struct paging_leaf *leaf)
     return 0;
 }
 
-static int by_frame(const void *a, const void *b)
+static int shared_list_by_frame(const void *a, const void *b)
 {
     const struct mapping *x = a, *y = b;
 
@@ -84,7 +84,7 @@ static int by_frame(const void *a, const void *b)
 }
 
 /* Whether `next` goes on where `run` ends, in every space. */
-static bool goes_on(const struct shared_run *run, const struct shared_run *next)
+static bool shared_list_goes_on(const struct shared_run *run, const struct shared_run *next)
 {
     if (next->gpa != run->gpa + run->frames * MEMORY_PAGE_BYTES ||
         next->mappings != run->mappings || next->nsharers != run->nsharers)
@@ -100,7 +100,7 @@ static bool goes_on(const struct shared_run *run, const struct shared_run *next)
 }
 
 /* The run of one frame that starts at mapping i; *end is behind its last mapping. */
-static struct shared_run one_frame(const struct gathering *g, size_t i, size_t *end)
+static struct shared_run shared_list_one_frame(const struct gathering *g, size_t i, size_t *end)
 {
     struct shared_run run = { .gpa = g->mapping[i].gpa, .frames = 1 };
 
@@ -119,15 +119,15 @@ static struct shared_run one_frame(const struct gathering *g, size_t i, size_t *
     return run;
 }
 
-static int fold(struct shared_list *list, const struct gathering *g)
+static int shared_list_fold(struct shared_list *list, const struct gathering *g)
 {
     size_t room = 0;
 
     for (size_t i = 0; i < g->n;) {
-        struct shared_run next = one_frame(g, i, &i);
+        struct shared_run next = shared_list_one_frame(g, i, &i);
         struct shared_run *grown;
 
-        if (list->n && goes_on(&list->run[list->n - 1], &next)) {
+        if (list->n && shared_list_goes_on(&list->run[list->n - 1], &next)) {
             list->run[list->n - 1].frames++;
             continue;
         }
@@ -149,7 +149,7 @@ int shared_list_make(struct shared_list *list, const struct frame_map *map,
     struct gathering g = {
         .map = map, .spaces = spaces, .least = least, .room = FIRST_ROOM, .work = *budget
     };
-    const struct spaces_visitor visitor = { .owner = &g, .leaf = gather };
+    const struct spaces_visitor visitor = { .owner = &g, .leaf = shared_list_gather };
     int err;
 
     *list = (struct shared_list){ 0 };
@@ -158,8 +158,8 @@ int shared_list_make(struct shared_list *list, const struct frame_map *map,
         return -ENOMEM;
     err = spaces_each(spaces, SPACES_LOWER, budget, &visitor);
     list->complete = !err && map->complete;
-    qsort(g.mapping, g.n, sizeof(*g.mapping), by_frame);
-    err = err == -ENOMEM ? err : fold(list, &g);
+    qsort(g.mapping, g.n, sizeof(*g.mapping), shared_list_by_frame);
+    err = err == -ENOMEM ? err : shared_list_fold(list, &g);
     free(g.mapping);
     return err;
 }

@@ -11,7 +11,7 @@
 #define ROOT_ENTRIES 512
 
 /* The guest chose the name: what a terminal would obey does not come through. */
-static void copy_name(char *to, size_t room, const char *from, size_t bytes)
+static void spaces_copy_name(char *to, size_t room, const char *from, size_t bytes)
 {
     size_t i;
 
@@ -34,7 +34,7 @@ static struct space *space_with(struct spaces *s, const struct paging_format *fo
     return &s->space[s->n++];
 }
 
-static void add_processes(struct spaces *s, const struct paging_format *format)
+static void spaces_add_processes(struct spaces *s, const struct paging_format *format)
 {
     const struct abi_kernel *kernel = &s->guest.kernel;
 
@@ -52,14 +52,14 @@ static void add_processes(struct spaces *s, const struct paging_format *format)
         space = space_with(s, format, process.root & format->root);
         if (space && !space->pid) {
             space->pid = process.pid;
-            copy_name(space->name, sizeof(space->name), process.name, sizeof(process.name));
+            spaces_copy_name(space->name, sizeof(space->name), process.name, sizeof(process.name));
         }
     }
 }
 
 /* The guest's block by the address it has in the kernel's half of this CPU's tables. */
-static bool find_block(struct spaces *s, const struct paging_format *format, uint64_t root,
-                       uint64_t kernel_va)
+static bool spaces_find_block(struct spaces *s, const struct paging_format *format, uint64_t root,
+                              uint64_t kernel_va)
 {
     struct paging_walk walk;
 
@@ -68,7 +68,7 @@ static bool find_block(struct spaces *s, const struct paging_format *format, uin
 }
 
 /* Whether entry i of both roots leads to the same, whatever was accessed. */
-static bool same_upper(const struct spaces *s, const struct space *a, const struct space *b)
+static bool spaces_same_upper(const struct spaces *s, const struct space *a, const struct space *b)
 {
     if (a->format != b->format)
         return false;
@@ -93,9 +93,9 @@ void spaces_find(struct spaces *s, const struct memory *memory, const struct spa
         const struct paging_format *format = paging_format_of(cpus[i].cr0, cpus[i].cr4,
                                                               cpus[i].efer);
 
-        s->bundled = format && find_block(s, format, cpus[i].cr3, kernel_va);
+        s->bundled = format && spaces_find_block(s, format, cpus[i].cr3, kernel_va);
         if (s->bundled)
-            add_processes(s, format);
+            spaces_add_processes(s, format);
     }
     for (unsigned i = 0; i < ncpus; i++) {
         const struct paging_format *format = paging_format_of(cpus[i].cr0, cpus[i].cr4,
@@ -112,11 +112,11 @@ void spaces_find(struct spaces *s, const struct memory *memory, const struct spa
             continue;
         space->cpus |= 1ull << i;
         if (s->bundled && !space->pid && space->root == (s->guest.kernel.root & format->root))
-            copy_name(space->name, sizeof(space->name), "kernel", sizeof("kernel"));
+            spaces_copy_name(space->name, sizeof(space->name), "kernel", sizeof("kernel"));
     }
     for (unsigned i = 0; i < s->n; i++) {
         for (s->space[i].upper_as = 0; s->space[i].upper_as < i; s->space[i].upper_as++) {
-            if (same_upper(s, &s->space[s->space[i].upper_as], &s->space[i]))
+            if (spaces_same_upper(s, &s->space[s->space[i].upper_as], &s->space[i]))
                 break;
         }
     }
@@ -132,7 +132,7 @@ const struct space *spaces_of_pid(const struct spaces *s, uint32_t pid)
 }
 
 /* The last address of a format's lower half; the upper half starts at its complement. */
-static uint64_t lower_last_of(const struct paging_format *format)
+static uint64_t spaces_lower_last_of(const struct paging_format *format)
 {
     return (1ull << (format->va_bits - 1)) - 1;
 }
@@ -143,21 +143,22 @@ struct indexed {
     unsigned space;
 };
 
-static int indexed_leaf(void *owner, const struct paging_leaf *leaf)
+static int spaces_indexed_leaf(void *owner, const struct paging_leaf *leaf)
 {
     const struct indexed *x = owner;
 
     return x->visitor->leaf(x->visitor->owner, x->space, leaf);
 }
 
-static int indexed_table(void *owner, const struct paging_table *table)
+static int spaces_indexed_table(void *owner, const struct paging_table *table)
 {
     const struct indexed *x = owner;
 
     return x->visitor->table(x->visitor->owner, x->space, table);
 }
 
-static int indexed_broken(void *owner, uint64_t va, unsigned level, enum paging_status status)
+static int spaces_indexed_broken(void *owner, uint64_t va, unsigned level,
+                                 enum paging_status status)
 {
     const struct indexed *x = owner;
 
@@ -169,12 +170,12 @@ int spaces_visit(const struct spaces *s, unsigned space, unsigned halves, uint64
                  const struct spaces_visitor *visitor)
 {
     const struct space *at = &s->space[space];
-    const uint64_t lower_last = lower_last_of(at->format);
+    const uint64_t lower_last = spaces_lower_last_of(at->format);
     struct indexed x = { .visitor = visitor, .space = space };
     const struct paging_visitor each = { .owner = &x,
-                                         .leaf = visitor->leaf ? indexed_leaf : NULL,
-                                         .table = visitor->table ? indexed_table : NULL,
-                                         .broken = visitor->broken ? indexed_broken : NULL };
+                                         .leaf = visitor->leaf ? spaces_indexed_leaf : NULL,
+                                         .table = visitor->table ? spaces_indexed_table : NULL,
+                                         .broken = visitor->broken ? spaces_indexed_broken : NULL };
     int err = 0;
 
     if (halves & SPACES_LOWER)

@@ -8,17 +8,19 @@
 /* How far behind a symbol without a size an address still belongs to it. */
 #define REACH_BYTES 4096
 
-static bool inside(size_t bytes, uint64_t offset, uint64_t count)
+static bool symbols_inside(size_t bytes, uint64_t offset, uint64_t count)
 {
     return offset <= bytes && count <= bytes - offset;
 }
 
 /* Section n of the image, copied because nothing says that it is aligned. */
-static bool section(const struct symbols *s, const Elf64_Ehdr *header, unsigned n, Elf64_Shdr *out)
+static bool symbols_section(const struct symbols *s, const Elf64_Ehdr *header, unsigned n,
+                            Elf64_Shdr *out)
 {
     uint64_t at = header->e_shoff + (uint64_t)n * sizeof(*out);
 
-    if (n >= header->e_shnum || at < header->e_shoff || !inside(s->image_bytes, at, sizeof(*out)))
+    if (n >= header->e_shnum || at < header->e_shoff ||
+        !symbols_inside(s->image_bytes, at, sizeof(*out)))
         return false;
     memcpy(out, s->image + at, sizeof(*out));
     return true;
@@ -37,11 +39,11 @@ int symbols_open(struct symbols *symbols, const void *image, size_t bytes)
     if (memcmp(header.e_ident, ELFMAG, SELFMAG) || header.e_ident[EI_CLASS] != ELFCLASS64 ||
         header.e_shentsize != sizeof(Elf64_Shdr))
         return -ENOENT;
-    for (unsigned i = 0; section(&s, &header, i, &table); i++) {
-        if (table.sh_type != SHT_SYMTAB || !section(&s, &header, table.sh_link, &names))
+    for (unsigned i = 0; symbols_section(&s, &header, i, &table); i++) {
+        if (table.sh_type != SHT_SYMTAB || !symbols_section(&s, &header, table.sh_link, &names))
             continue;
-        if (!inside(bytes, table.sh_offset, table.sh_size) ||
-            !inside(bytes, names.sh_offset, names.sh_size) || !names.sh_size ||
+        if (!symbols_inside(bytes, table.sh_offset, table.sh_size) ||
+            !symbols_inside(bytes, names.sh_offset, names.sh_size) || !names.sh_size ||
             s.image[names.sh_offset + names.sh_size - 1])
             continue;
         s.table = table.sh_offset;

@@ -22,7 +22,7 @@
 #define HUGE_FRAMES  (MEMORY_HUGE_BYTES / MEMORY_PAGE_BYTES)
 #define GIANT_FRAMES (MEMORY_GIANT_BYTES / MEMORY_PAGE_BYTES)
 
-static int open_or_errno(const char *path)
+static int translate_open_or_errno(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
 
@@ -31,8 +31,8 @@ static int open_or_errno(const char *path)
 
 void host_pages_open(struct host_pages *pages)
 {
-    pages->pagemap = open_or_errno("/proc/self/pagemap");
-    pages->kpageflags = open_or_errno("/proc/kpageflags");
+    pages->pagemap = translate_open_or_errno("/proc/self/pagemap");
+    pages->kpageflags = translate_open_or_errno("/proc/kpageflags");
 }
 
 void host_pages_close(struct host_pages *pages)
@@ -44,7 +44,7 @@ void host_pages_close(struct host_pages *pages)
     pages->pagemap = pages->kpageflags = -EBADF;
 }
 
-static bool read_word(int fd, uint64_t index, uint64_t *word)
+static bool translate_read_word(int fd, uint64_t index, uint64_t *word)
 {
     return fd >= 0 &&
            pread(fd, word, sizeof(*word), (off_t)(index * sizeof(*word))) == (ssize_t)sizeof(*word);
@@ -56,7 +56,7 @@ void host_pages_read(const struct host_pages *pages, const void *hva, struct hos
 
     *out = (struct host_page){ .pfn_unknown = "no frame behind this page",
                                .size_unknown = "no frame behind this page" };
-    if (!read_word(pages->pagemap, (uintptr_t)hva / MEMORY_PAGE_BYTES, &entry)) {
+    if (!translate_read_word(pages->pagemap, (uintptr_t)hva / MEMORY_PAGE_BYTES, &entry)) {
         out->pfn_unknown = out->size_unknown = "cannot read /proc/self/pagemap";
         return;
     }
@@ -75,7 +75,7 @@ void host_pages_read(const struct host_pages *pages, const void *hva, struct hos
     }
     out->pfn_unknown = NULL;
 
-    if (!read_word(pages->kpageflags, out->pfn, &flags)) {
+    if (!translate_read_word(pages->kpageflags, out->pfn, &flags)) {
         out->size_unknown = "cannot read /proc/kpageflags";
         return;
     }
@@ -83,12 +83,13 @@ void host_pages_read(const struct host_pages *pages, const void *hva, struct hos
     out->bytes = flags & (KPF_HUGE | KPF_THP) ? MEMORY_HUGE_BYTES : MEMORY_PAGE_BYTES;
     /* Only one of 1 GiB has no head at the second of its 2 MiB. */
     if (flags & KPF_HUGE &&
-        read_word(pages->kpageflags, (out->pfn & ~(GIANT_FRAMES - 1)) + HUGE_FRAMES, &flags) &&
+        translate_read_word(pages->kpageflags, (out->pfn & ~(GIANT_FRAMES - 1)) + HUGE_FRAMES,
+                            &flags) &&
         (flags & (KPF_HUGE | KPF_HEAD)) == KPF_HUGE)
         out->bytes = MEMORY_GIANT_BYTES;
 }
 
-static const struct memory_slot *slot_of(const struct memory *memory, uint64_t gpa)
+static const struct memory_slot *translate_slot_of(const struct memory *memory, uint64_t gpa)
 {
     for (unsigned i = 0; i < memory->nslots; i++)
         if (gpa >= memory->slots[i].gpa && gpa - memory->slots[i].gpa < memory->slots[i].bytes)
@@ -96,13 +97,13 @@ static const struct memory_slot *slot_of(const struct memory *memory, uint64_t g
     return NULL;
 }
 
-static int below_gpa(const struct memory *memory, const struct host_pages *pages,
-                     struct translation *out)
+static int translate_below_gpa(const struct memory *memory, const struct host_pages *pages,
+                               struct translation *out)
 {
     out->hva = memory_at(memory, out->gpa, 1);
     if (!out->hva)
         return -ENXIO;
-    out->slot = slot_of(memory, out->gpa);
+    out->slot = translate_slot_of(memory, out->gpa);
     if (pages)
         host_pages_read(pages, out->hva, &out->host);
     return 0;
@@ -112,7 +113,7 @@ int translate_gpa(const struct memory *memory, const struct host_pages *pages, u
                   struct translation *out)
 {
     *out = (struct translation){ .mapped = true, .gpa = gpa };
-    return below_gpa(memory, pages, out);
+    return translate_below_gpa(memory, pages, out);
 }
 
 int translate_gva(const struct paging_format *format, const struct memory *memory,
@@ -128,5 +129,5 @@ int translate_gva(const struct paging_format *format, const struct memory *memor
         return err;
     out->mapped = true;
     out->gpa = out->walk.gpa;
-    return below_gpa(memory, pages, out);
+    return translate_below_gpa(memory, pages, out);
 }

@@ -21,7 +21,7 @@ static const struct version versions[] = {
 };
 
 /* The number behind a test region of a file, or (NULL) the file's first; false: there is none. */
-static bool find_number(const char *path, const char *region, uint64_t *number)
+static bool available_find_number(const char *path, const char *region, uint64_t *number)
 {
     FILE *file = fopen(path, "re");
     char line[256], name[64];
@@ -40,29 +40,30 @@ static bool find_number(const char *path, const char *region, uint64_t *number)
     return found;
 }
 
-static bool number_of_group(const char *group, const char *file, const char *region,
-                            uint64_t *number)
+static bool available_number_of_group(const char *group, const char *file, const char *region,
+                                      uint64_t *number)
 {
     char path[PATH_BYTES + 64];
 
     snprintf(path, sizeof(path), "%s/%s", group, file);
-    return find_number(path, region, number);
+    return available_find_number(path, region, number);
 }
 
-static uint64_t left_in_group(const struct version *version, const char *group)
+static uint64_t available_left_in_group(const struct version *version, const char *group)
 {
     uint64_t limit, used, cached = 0;
 
-    if (!number_of_group(group, version->limit, NULL, &limit) ||
-        !number_of_group(group, version->used, NULL, &used))
+    if (!available_number_of_group(group, version->limit, NULL, &limit) ||
+        !available_number_of_group(group, version->used, NULL, &used))
         return UINT64_MAX;
-    number_of_group(group, "memory.stat", version->cached, &cached);
+    available_number_of_group(group, "memory.stat", version->cached, &cached);
     used -= cached < used ? cached : used;
     return limit > used ? limit - used : 0;
 }
 
 /* Of the group and all above it, up to the root, which in a container may be its own. */
-static uint64_t left_above(const struct version *version, const char *root, const char *name)
+static uint64_t available_left_above(const struct version *version, const char *root,
+                                     const char *name)
 {
     uint64_t least = UINT64_MAX, left;
     char group[PATH_BYTES];
@@ -72,7 +73,7 @@ static uint64_t left_above(const struct version *version, const char *root, cons
         return least;
     for (char *end = group + strlen(group);;) {
         *end = 0;
-        left = left_in_group(version, group);
+        left = available_left_in_group(version, group);
         least = left < least ? left : least;
         end = strrchr(group, '/');
         if (!end || end < group + top)
@@ -81,7 +82,7 @@ static uint64_t left_above(const struct version *version, const char *root, cons
 }
 
 /* The version of a line "ID:CONTROLLERS:NAME" that has to do with memory; NULL: it has not. */
-static const struct version *version_of(const char *controllers, size_t bytes)
+static const struct version *available_version_of(const char *controllers, size_t bytes)
 {
     static const char wanted[] = "memory";
 
@@ -110,9 +111,9 @@ uint64_t available_in_groups(const char *root, const char *names)
         name = controllers ? strchr(++controllers, ':') : NULL;
         if (!name)
             continue;
-        version = version_of(controllers, (size_t)(name - controllers));
+        version = available_version_of(controllers, (size_t)(name - controllers));
         name[1 + strcspn(name + 1, "\n")] = 0;
-        left = version ? left_above(version, root, name + 1) : UINT64_MAX;
+        left = version ? available_left_above(version, root, name + 1) : UINT64_MAX;
         least = left < least ? left : least;
     }
     if (file)
@@ -125,7 +126,7 @@ static uint64_t available(void)
     struct sysinfo info;
     uint64_t kib;
 
-    if (find_number("/proc/meminfo", "MemAvailable:", &kib))
+    if (available_find_number("/proc/meminfo", "MemAvailable:", &kib))
         return kib << 10;
     return sysinfo(&info) == 0 ? (uint64_t)info.freeram * info.mem_unit : 0;
 }

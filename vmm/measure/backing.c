@@ -31,7 +31,7 @@ const char *backing_guest_name(enum abi_page_kind page)
     return names[page];
 }
 
-static bool read_line(const char *path, char *line, int bytes)
+static bool backing_read_line(const char *path, char *line, int bytes)
 {
     FILE *file = fopen(path, "re");
     bool ok = file && fgets(line, bytes, file);
@@ -41,13 +41,13 @@ static bool read_line(const char *path, char *line, int bytes)
     return ok;
 }
 
-static uint64_t pool_bytes(uint64_t page)
+static uint64_t backing_pool_bytes(uint64_t page)
 {
     char path[128], line[64];
     uint64_t free_pages;
 
     snprintf(path, sizeof(path), POOL, page >> 10);
-    if (!read_line(path, line, sizeof(line)) || sscanf(line, "%" SCNu64, &free_pages) != 1)
+    if (!backing_read_line(path, line, sizeof(line)) || sscanf(line, "%" SCNu64, &free_pages) != 1)
         return 0;
     return free_pages * page;
 }
@@ -59,7 +59,7 @@ uint64_t backing_available(enum memory_backing backing, const char **why)
     switch (backing) {
     case MEMORY_4K: return UINT64_MAX;
     case MEMORY_THP:
-        if (read_line(THP, line, sizeof(line)) && !strstr(line, "[never]"))
+        if (backing_read_line(THP, line, sizeof(line)) && !strstr(line, "[never]"))
             return UINT64_MAX;
         *why = "the host has no transparent huge pages; echo madvise >" THP;
         return 0;
@@ -71,7 +71,7 @@ uint64_t backing_available(enum memory_backing backing, const char **why)
                "kernel's command line";
         break;
     }
-    return pool_bytes(memory_page_bytes(backing));
+    return backing_pool_bytes(memory_page_bytes(backing));
 }
 
 const char *backing_shortage(enum memory_backing backing)
@@ -88,7 +88,7 @@ const char *backing_shortage(enum memory_backing backing)
     return why[backing];
 }
 
-static uint64_t available_for(uint64_t bytes)
+static uint64_t backing_available_for(uint64_t bytes)
 {
     return KERNEL_BYTES + 2 * bytes + bytes / 32 + 2 * MEMORY_HUGE_BYTES;
 }
@@ -100,12 +100,12 @@ bool backing_shape(const struct measure_host *host, enum memory_backing backing,
 
     if (!available)
         return false;
-    memory = available_for(*bytes) + (host->interprets ? 0 : 2 * MEMORY_GIANT_BYTES);
+    memory = backing_available_for(*bytes) + (host->interprets ? 0 : 2 * MEMORY_GIANT_BYTES);
     memory = (memory + MIB - 1) & ~(MIB - 1);
     memory = (memory + unit - 1) / unit * unit;
     if (memory > available)
         memory = available / unit * unit;
-    while (*bytes >= BYTES_LEAST && available_for(*bytes) > memory)
+    while (*bytes >= BYTES_LEAST && backing_available_for(*bytes) > memory)
         *bytes /= 2;
     *shape = (struct session_shape){
         .memory_bytes = memory, .cpus = 1, .backing = backing, .timeout_s = 240

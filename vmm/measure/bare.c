@@ -61,7 +61,7 @@ __asm__(".pushsection .rodata\n"
 
 extern const char bare_code[], bare_code_end[], bare_pio[], bare_mmio[], bare_cpuid[];
 
-static void fill_memory(char *memory)
+static void bare_fill_memory(char *memory)
 {
     uint64_t *pml4 = (uint64_t *)(memory + PML4_GPA), *pdpt = (uint64_t *)(memory + PDPT_GPA);
     uint64_t *low = (uint64_t *)(memory + LOW_GPA), *high = (uint64_t *)(memory + HIGH_GPA);
@@ -75,7 +75,7 @@ static void fill_memory(char *memory)
 }
 
 /* CPUID as KVM offers it: without a table it answers by another way. */
-static int set_cpuid(const struct bare *bare, int kvm_fd)
+static int bare_set_cpuid(const struct bare *bare, int kvm_fd)
 {
     struct {
         uint32_t nent, padding;
@@ -92,7 +92,7 @@ static int set_cpuid(const struct bare *bare, int kvm_fd)
  * A 64-bit kernel has its system calls set up, and KVM then exchanges these registers at each
  * way to user space and back, which is an eighth of it.
  */
-static int set_syscall(const struct bare *bare)
+static int bare_set_syscall(const struct bare *bare)
 {
     struct {
         uint32_t nmsrs, padding;
@@ -108,7 +108,7 @@ static int set_syscall(const struct bare *bare)
     return done < 0 ? -errno : done < (int)msrs.nmsrs ? -EINVAL : 0;
 }
 
-static int enter_long_mode(const struct bare *bare)
+static int bare_enter_long_mode(const struct bare *bare)
 {
     struct kvm_segment code = { .limit = ~0u, .selector = 8, .type = 11, .present = 1, .s = 1 };
     struct kvm_segment data = { .limit = ~0u, .selector = 16, .type = 3, .present = 1, .s = 1 };
@@ -129,7 +129,7 @@ static int enter_long_mode(const struct bare *bare)
 }
 
 /* The memory and the vCPU; what there is of them is for bare_close. */
-static int set_up(struct bare *bare, int kvm_fd)
+static int bare_set_up(struct bare *bare, int kvm_fd)
 {
     struct kvm_userspace_memory_region slot = { .memory_size = MEMORY_BYTES };
     int bytes = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
@@ -141,7 +141,7 @@ static int set_up(struct bare *bare, int kvm_fd)
                         0);
     if (bare->memory == MAP_FAILED)
         return -errno;
-    fill_memory(bare->memory);
+    bare_fill_memory(bare->memory);
     slot.userspace_addr = (uintptr_t)bare->memory;
     if (ioctl(bare->vm, KVM_SET_USER_MEMORY_REGION, &slot) < 0 ||
         ioctl(bare->vm, KVM_SET_TSS_ADDR, 0xfffbd000) < 0)
@@ -153,10 +153,10 @@ static int set_up(struct bare *bare, int kvm_fd)
     bare->run = mmap(NULL, bare->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bare->vcpu, 0);
     if (bare->run == MAP_FAILED)
         return -errno;
-    err = set_cpuid(bare, kvm_fd);
+    err = bare_set_cpuid(bare, kvm_fd);
     if (!err)
-        err = enter_long_mode(bare);
-    return err ? err : set_syscall(bare);
+        err = bare_enter_long_mode(bare);
+    return err ? err : bare_set_syscall(bare);
 }
 
 int bare_open(struct bare *bare, int kvm_fd)
@@ -169,7 +169,7 @@ int bare_open(struct bare *bare, int kvm_fd)
     while (bare->vm < 0 && errno == EINTR);
     if (bare->vm < 0)
         return -errno;
-    err = set_up(bare, kvm_fd);
+    err = bare_set_up(bare, kvm_fd);
     if (err)
         bare_close(bare);
     return err;
@@ -187,7 +187,7 @@ void bare_close(struct bare *bare)
     bare->vm = bare->vcpu = -1;
 }
 
-static int start_at(const struct bare *bare, enum bare_event event)
+static int bare_start_at(const struct bare *bare, enum bare_event event)
 {
     static const char *const entry[BARE_EVENTS] = {
         [BARE_PIO] = bare_pio,
@@ -209,7 +209,7 @@ int bare_run(struct bare *bare, enum bare_event event, uint64_t ticks[BARE_SAMPL
 {
     const uint32_t reply = EVENT_ANSWER;
     struct kvm_run *run = bare->run;
-    int err = start_at(bare, event);
+    int err = bare_start_at(bare, event);
 
     *exits = 0;
     while (!err) {

@@ -12,14 +12,14 @@
 
 #define FLOOR_PAIRS 2000
 
-static struct abi_command pairs(uint64_t count)
+static struct abi_command clock_pairs(uint64_t count)
 {
     return (struct abi_command){ .kind = ABI_COMMAND_CLOCK, .count = count };
 }
 
 int clock_floor(struct session *session, double *ticks)
 {
-    const struct abi_command command = pairs(FLOOR_PAIRS);
+    const struct abi_command command = clock_pairs(FLOOR_PAIRS);
     struct abi_reply reply;
     int err = session_command(session, &command, &reply);
 
@@ -29,7 +29,7 @@ int clock_floor(struct session *session, double *ticks)
 
 double clock_floor_native(void)
 {
-    const struct abi_command command = pairs(FLOOR_PAIRS);
+    const struct abi_command command = clock_pairs(FLOOR_PAIRS);
     struct abi_reply reply;
 
     native_command(&command, &reply);
@@ -37,10 +37,10 @@ double clock_floor_native(void)
 }
 
 /* Turn by turn in the guest and here, so that what else the machine does meets both. */
-static int take_turns(struct measure_run *run, struct session *session, unsigned turns,
-                      uint64_t each, struct abi_histogram both[2])
+static int clock_take_turns(struct measure_run *run, struct session *session, unsigned turns,
+                            uint64_t each, struct abi_histogram both[2])
 {
-    const struct abi_command command = pairs(each), nothing = pairs(0);
+    const struct abi_command command = clock_pairs(each), nothing = clock_pairs(0);
     double trips[64], low, high, median;
     struct abi_reply reply;
 
@@ -62,7 +62,7 @@ static int take_turns(struct measure_run *run, struct session *session, unsigned
     return 0;
 }
 
-static void report(struct measure_run *run, double tsc_hz, const struct abi_histogram both[2])
+static void clock_report(struct measure_run *run, double tsc_hz, const struct abi_histogram both[2])
 {
     double ns_per_tick = 1e9 / tsc_hz;
     double vm = histogram_at(&both[0], 0.5), native = histogram_at(&both[1], 0.5);
@@ -84,7 +84,7 @@ static void report(struct measure_run *run, double tsc_hz, const struct abi_hist
         measure_remark(run, "The two are alike: reading the clock does not leave the guest.");
 }
 
-static int run_clock(struct measure_run *run)
+static int clock_run(struct measure_run *run)
 {
     const struct session_shape shape = { .memory_bytes = 32u << 20, .cpus = 1 };
     struct abi_histogram both[2] = { { 0 }, { 0 } };
@@ -94,11 +94,11 @@ static int run_clock(struct measure_run *run)
 
     if (err)
         return err;
-    err = take_turns(run, &session, turns, run->quick ? 250 : 5000, both);
+    err = clock_take_turns(run, &session, turns, run->quick ? 250 : 5000, both);
     if (err)
         snprintf(run->error, sizeof(run->error), "%s", session.failure);
     else
-        report(run, (double)session.tsc_hz, both);
+        clock_report(run, (double)session.tsc_hz, both);
     session_close(&session);
     return err;
 }
@@ -111,5 +111,5 @@ const struct measure_experiment measure_clock = {
         "lfence; then rdtscp, lfence), in ring 3 of the guest and, the same code, in this "
         "process, in batches by turns: 16 of 250 pairs when quick, else 64 of 5000. One batch of "
         "no pairs gives the round trip of a command: host, guest, and back with the world at rest.",
-    .run = run_clock,
+    .run = clock_run,
 };

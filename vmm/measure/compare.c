@@ -5,22 +5,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool has_interval(const struct measure_figure *figure)
+static bool compare_has_interval(const struct measure_figure *figure)
 {
     return figure->low > 0 && isfinite(figure->high);
 }
 
-static void set_interval(struct comparison *comparison)
+static void compare_set_interval(struct comparison *comparison)
 {
     const struct measure_figure *a = comparison->a, *b = comparison->b;
 
-    if (has_interval(a) && has_interval(b)) {
+    if (compare_has_interval(a) && compare_has_interval(b)) {
         comparison->low = b->low / a->high;
         comparison->high = b->high / a->low;
     }
 }
 
-static enum comparison_verdict judge(const struct comparison *comparison)
+static enum comparison_verdict compare_judge(const struct comparison *comparison)
 {
     const struct measure_figure *a = comparison->a, *b = comparison->b;
 
@@ -47,13 +47,13 @@ struct comparison compare_figures(const struct measure_figure *a, const struct m
         if (a->value != 0 && isfinite(a->value) && isfinite(b->value))
             comparison.ratio = b->value / a->value;
         if (a->kind != MEASURE_COUNT)
-            set_interval(&comparison);
-        comparison.verdict = judge(&comparison);
+            compare_set_interval(&comparison);
+        comparison.verdict = compare_judge(&comparison);
     }
     return comparison;
 }
 
-static int by_name(const void *left, const void *right)
+static int compare_by_name(const void *left, const void *right)
 {
     const struct measure_figure *const *a = left, *const *b = right;
 
@@ -67,14 +67,15 @@ const struct measure_figure **compare_sorted(const struct measure_figure *figure
     for (size_t i = 0; index && i < n; i++)
         index[i] = &figures[i];
     if (index)
-        qsort(index, n, sizeof(*index), by_name);
+        qsort(index, n, sizeof(*index), compare_by_name);
     return index;
 }
 
-static const struct measure_figure *find(const struct measure_figure **index, size_t n,
-                                         const struct measure_figure *wanted)
+static const struct measure_figure *compare_find(const struct measure_figure **index, size_t n,
+                                                 const struct measure_figure *wanted)
 {
-    const struct measure_figure **found = bsearch(&wanted, index, n, sizeof(*index), by_name);
+    const struct measure_figure **found = bsearch(&wanted, index, n, sizeof(*index),
+                                                  compare_by_name);
 
     return found ? *found : NULL;
 }
@@ -87,9 +88,9 @@ long compare_all(const struct measure_figure *a, size_t na, const struct measure
 
     if (!n) {
         for (size_t i = 0; i < na; i++)
-            comparisons[n++] = compare_figures(&a[i], find(of_b, nb, &a[i]));
+            comparisons[n++] = compare_figures(&a[i], compare_find(of_b, nb, &a[i]));
         for (size_t i = 0; i < nb; i++) {
-            if (!find(of_a, na, &b[i]))
+            if (!compare_find(of_a, na, &b[i]))
                 comparisons[n++] = compare_figures(NULL, &b[i]);
         }
     }

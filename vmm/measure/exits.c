@@ -23,7 +23,7 @@
 
 /* ---- The machine ----------------------------------------------------------- */
 
-static uint64_t read_stamp(void *owner, struct vcpu *vcpu, uint64_t offset, unsigned size)
+static uint64_t exits_read_stamp(void *owner, struct vcpu *vcpu, uint64_t offset, unsigned size)
 {
     struct exits *x = owner;
 
@@ -35,22 +35,22 @@ static uint64_t read_stamp(void *owner, struct vcpu *vcpu, uint64_t offset, unsi
     return 0;
 }
 
-static uint64_t read_msr(void *owner, struct vcpu *vcpu)
+static uint64_t exits_read_msr(void *owner, struct vcpu *vcpu)
 {
     (void)owner;
     (void)vcpu;
     return EXITS_MSR_ANSWER;
 }
 
-static int prepare(void *owner, struct session *session)
+static int exits_prepare(void *owner, struct session *session)
 {
     struct exits *x = owner;
     struct vm *vm = &session->vm;
 
     x->stamp_port = (struct bus_region){
-        .base = EXITS_STAMP_PORT, .len = sizeof(uint32_t), .owner = x, .read = read_stamp
+        .base = EXITS_STAMP_PORT, .len = sizeof(uint32_t), .owner = x, .read = exits_read_stamp
     };
-    x->msr = (struct msr_reader){ .index = EXITS_MSR, .read = read_msr };
+    x->msr = (struct msr_reader){ .index = EXITS_MSR, .read = exits_read_msr };
     x->msr_error = msr_take_reads(vm, &x->msr);
     x->store_error = ioeventfd_add(vm, ABI_MMIO_GPA + EXITS_STORE_OFFSET, ABI_MEASURE_SIGNAL,
                                    x->store_fd);
@@ -81,14 +81,14 @@ const char *exits_why(int64_t status)
     return "the guest's kernel refused it";
 }
 
-static int open_machine(struct exits *x)
+static int exits_open_machine(struct exits *x)
 {
     static const struct board_device rng = { .kind = BOARD_RNG };
     const struct session_shape shape = { .memory_bytes = GUEST_BYTES,
                                          .cpus = 2,
                                          .devices = &rng,
                                          .ndevices = 1,
-                                         .prepare = prepare,
+                                         .prepare = exits_prepare,
                                          .prepare_owner = x };
     int err = session_open(&x->session, x->run->host->kvm, &shape, x->run->error,
                            sizeof(x->run->error));
@@ -110,8 +110,8 @@ static int open_machine(struct exits *x)
 /* ---- What the guest waits for ------------------------------------------------ */
 
 /* Begin to end of each by the guest's clocks; a timer's begin is when it was due. */
-static int wait_figure(struct exits *x, enum abi_measure_op op, unsigned count, uint64_t arg,
-                       const char *name)
+static int exits_wait_figure(struct exits *x, enum abi_measure_op op, unsigned count, uint64_t arg,
+                             const char *name)
 {
     struct abi_histogram histogram = { 0 };
     int err = exits_command(x, op, count, arg);
@@ -132,21 +132,21 @@ static int wait_figure(struct exits *x, enum abi_measure_op op, unsigned count, 
     return 0;
 }
 
-static int wait_figures(struct exits *x, unsigned count)
+static int exits_wait_figures(struct exits *x, unsigned count)
 {
     uint64_t ahead = x->session.tsc_hz / 1000;
-    int err = wait_figure(x, ABI_MEASURE_IPI, count, 0, "ipi/one-way");
+    int err = exits_wait_figure(x, ABI_MEASURE_IPI, count, 0, "ipi/one-way");
 
     if (!err)
-        err = wait_figure(x, ABI_MEASURE_IPI_ECHO, count, 0, "ipi/round-trip");
+        err = exits_wait_figure(x, ABI_MEASURE_IPI_ECHO, count, 0, "ipi/round-trip");
     if (!err)
-        err = wait_figure(x, ABI_MEASURE_TIMER, count, ahead, "timer/running/lateness");
+        err = exits_wait_figure(x, ABI_MEASURE_TIMER, count, ahead, "timer/running/lateness");
     if (!err)
-        err = wait_figure(x, ABI_MEASURE_TIMER_HALT, count, ahead, "timer/halted/lateness");
+        err = exits_wait_figure(x, ABI_MEASURE_TIMER_HALT, count, ahead, "timer/halted/lateness");
     return err;
 }
 
-static void lack_interrupts(struct exits *x, const char *why)
+static void exits_lack_interrupts(struct exits *x, const char *why)
 {
     static const char *const names[] = { "irqfd/running/to-handler", "irqfd/halted/to-handler",
                                          "hlt/kick-to-after-hlt" };
@@ -155,7 +155,7 @@ static void lack_interrupts(struct exits *x, const char *why)
         measure_unavailable(x->run, why, "exits/%s/ns", names[i]);
 }
 
-static int signal_figures(struct exits *x, unsigned count)
+static int exits_signal_figures(struct exits *x, unsigned count)
 {
     bool together;
     int err = exits_signals_compare_clocks(x, &together);
@@ -166,7 +166,7 @@ static int signal_figures(struct exits *x, unsigned count)
         const char *why = "the guest's and the host's time stamp counters do not run together here";
 
         measure_unavailable(x->run, why, "exits/ioeventfd/to-thread/ns");
-        lack_interrupts(x, why);
+        exits_lack_interrupts(x, why);
         return 0;
     }
     measure_value(x->run, x->offset_slack * x->ns_per_tick, NAN, NAN, 1,
@@ -179,7 +179,7 @@ static int signal_figures(struct exits *x, unsigned count)
         return err;
     measure_progress(x->run, 0.9, "interrupts");
     if (x->irq_error) {
-        lack_interrupts(x, "this KVM has no irqfd, or refuses it");
+        exits_lack_interrupts(x, "this KVM has no irqfd, or refuses it");
         return 0;
     }
     err = exits_signals_irqfd_running(x, count);
@@ -188,30 +188,31 @@ static int signal_figures(struct exits *x, unsigned count)
 
 /* ---- All of it ---------------------------------------------------------------- */
 
-static double ns_of(const struct measure_run *run, const char *name)
+static double exits_ns_of(const struct measure_run *run, const char *name)
 {
     const struct measure_figure *figure = measure_figure(run, name);
 
     return figure && figure->kind != MEASURE_LACK ? figure->value : NAN;
 }
 
-static bool apart(const struct measure_run *run, const char *ratio)
+static bool exits_apart(const struct measure_run *run, const char *ratio)
 {
-    return fabs(ns_of(run, ratio) - 1) > 0.15;
+    return fabs(exits_ns_of(run, ratio) - 1) > 0.15;
 }
 
-static void say(const struct exits *x)
+static void exits_say(const struct exits *x)
 {
     struct measure_run *run = x->run;
-    double pio = ns_of(run, "exits/pio/ns"), cpuid = ns_of(run, "exits/cpuid/ns");
-    double ratio = ns_of(run, "exits/pio/vs-bare/ratio");
+    double pio = exits_ns_of(run, "exits/pio/ns"), cpuid = exits_ns_of(run, "exits/cpuid/ns");
+    double ratio = exits_ns_of(run, "exits/pio/vs-bare/ratio");
 
     measure_remark(run,
                    "A port read that strata answers takes the guest %.0f ns, %.2f times that of a "
                    "bare KVM_RUN loop; what KVM answers by itself (CPUID) takes %.0f ns.",
                    pio, ratio, cpuid);
-    if (apart(run, "exits/pio/vs-bare/ratio") || apart(run, "exits/mmio/vs-bare/ratio") ||
-        apart(run, "exits/cpuid/vs-bare/ratio"))
+    if (exits_apart(run, "exits/pio/vs-bare/ratio") ||
+        exits_apart(run, "exits/mmio/vs-bare/ratio") ||
+        exits_apart(run, "exits/cpuid/vs-bare/ratio"))
         measure_remark(run,
                        "Not all of the three ratios to the bare loop are within 15 %% of 1: too "
                        "much else went on, measure again.");
@@ -230,25 +231,25 @@ static void say(const struct exits *x)
                        "the change between them.");
 }
 
-static int measure_all(struct exits *x)
+static int exits_measure_all(struct exits *x)
 {
     unsigned count = x->run->quick ? 32 : ABI_MEASURE_SAMPLES;
     int err = exits_events(x);
 
     measure_progress(x->run, 0.75, "timers and IPIs");
     if (!err)
-        err = wait_figures(x, count);
+        err = exits_wait_figures(x, count);
     measure_progress(x->run, 0.85, "signals");
     if (!err)
-        err = signal_figures(x, count);
+        err = exits_signal_figures(x, count);
     if (!err)
-        say(x);
+        exits_say(x);
     else if (x->session.failure[0])
         snprintf(x->run->error, sizeof(x->run->error), "%s", x->session.failure);
     return err;
 }
 
-static int run_exits(struct measure_run *run)
+static int exits_run(struct measure_run *run)
 {
     struct exits *x = calloc(1, sizeof(*x));
     int err = -ENOMEM;
@@ -258,9 +259,9 @@ static int run_exits(struct measure_run *run)
     x->run = run;
     x->store_fd = eventfd(0, EFD_CLOEXEC);
     x->irq_fd = eventfd(0, EFD_CLOEXEC);
-    err = x->store_fd < 0 || x->irq_fd < 0 ? -EMFILE : open_machine(x);
+    err = x->store_fd < 0 || x->irq_fd < 0 ? -EMFILE : exits_open_machine(x);
     if (!err) {
-        err = measure_all(x);
+        err = exits_measure_all(x);
         session_close(&x->session);
     }
     if (x->store_fd >= 0)
@@ -303,6 +304,6 @@ const struct measure_experiment measure_exits = {
         "reads the clock. Guest and host clocks are compared by reads of a port that notes the "
         "host's; KVM's offset is taken if it lies within, else the middle, and the slack is how "
         "far that may be off.",
-    .run = run_exits,
+    .run = exits_run,
     .plots = plots,
 };

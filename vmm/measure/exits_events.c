@@ -64,7 +64,7 @@ struct timing {
 };
 
 /* Why an event is not to be tried here; NULL: it is. */
-static const char *not_here(const struct exits *x, unsigned event)
+static const char *exits_events_not_here(const struct exits *x, unsigned event)
 {
     if (event == EVENT_HYPERCALL && x->run->host->kvm->backend == KVM_BACKEND_SOFTWARE)
         return "vmcall in kernel mode never comes back from KVM_RUN on this backend, so it is "
@@ -76,7 +76,7 @@ static const char *not_here(const struct exits *x, unsigned event)
     return NULL;
 }
 
-static int do_event(struct exits *x, unsigned event)
+static int exits_events_do(struct exits *x, unsigned event)
 {
     enum abi_measure_op op = events[event].op;
 
@@ -86,7 +86,7 @@ static int do_event(struct exits *x, unsigned event)
     return exits_command(x, op, ABI_MEASURE_SAMPLES, events[event].arg);
 }
 
-static int by_ticks(const void *a, const void *b)
+static int exits_events_by_ticks(const void *a, const void *b)
 {
     uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
 
@@ -97,8 +97,8 @@ static int by_ticks(const void *a, const void *b)
  * Takes a batch of pairs apart: empty ones and the event's, each into its histogram. Returns
  * what the event costs more, by the lower quartiles: what else the machine does only adds.
  */
-static double take_apart(const uint64_t *ticks, struct abi_histogram *empty,
-                         struct abi_histogram *event)
+static double exits_events_take_apart(const uint64_t *ticks, struct abi_histogram *empty,
+                                      struct abi_histogram *event)
 {
     uint64_t sorted[2][EXITS_PAIRS];
 
@@ -107,15 +107,15 @@ static double take_apart(const uint64_t *ticks, struct abi_histogram *empty,
         abi_histogram_add(event, sorted[1][i] = ticks[2 * i + 1]);
     }
     for (unsigned i = 0; i < 2; i++)
-        qsort(sorted[i], EXITS_PAIRS, sizeof(sorted[i][0]), by_ticks);
+        qsort(sorted[i], EXITS_PAIRS, sizeof(sorted[i][0]), exits_events_by_ticks);
     return (double)sorted[1][EXITS_PAIRS / 4] - (double)sorted[0][EXITS_PAIRS / 4];
 }
 
 /* One batch in the guest: what the event costs, into *cost. */
-static int guest_batch(struct exits *x, unsigned event, struct timing *t, double *cost)
+static int exits_events_guest_batch(struct exits *x, unsigned event, struct timing *t, double *cost)
 {
     uint64_t ticks[ABI_MEASURE_SAMPLES];
-    int err = do_event(x, event);
+    int err = exits_events_do(x, event);
 
     if (err)
         return err;
@@ -131,12 +131,12 @@ static int guest_batch(struct exits *x, unsigned event, struct timing *t, double
     }
     for (unsigned i = 0; i < ABI_MEASURE_SAMPLES; i++)
         ticks[i] = x->area->end[i] - x->area->begin[i];
-    *cost = take_apart(ticks, &t->guest_empty, &t->guest[event]);
+    *cost = exits_events_take_apart(ticks, &t->guest_empty, &t->guest[event]);
     return 0;
 }
 
-static int bare_batch(struct exits *x, struct bare *bare, enum bare_event event, struct timing *t,
-                      double *cost)
+static int exits_events_bare_batch(struct exits *x, struct bare *bare, enum bare_event event,
+                                   struct timing *t, double *cost)
 {
     uint64_t ticks[BARE_SAMPLES], exits;
     int err = bare_run(bare, event, ticks, &exits);
@@ -145,19 +145,19 @@ static int bare_batch(struct exits *x, struct bare *bare, enum bare_event event,
         snprintf(x->run->error, sizeof(x->run->error), "the bare KVM_RUN loop: %s", strerror(-err));
         return err;
     }
-    *cost = take_apart(ticks, &t->bare_empty, &t->bare[event]);
+    *cost = exits_events_take_apart(ticks, &t->bare_empty, &t->bare[event]);
     return 0;
 }
 
 /* Each event in the guest, and right after it in the bare machine. */
-static int take_turn(struct exits *x, struct bare *bare, struct timing *t)
+static int exits_events_take_turn(struct exits *x, struct bare *bare, struct timing *t)
 {
     for (unsigned i = 0; i < EVENTS; i++) {
         double cost = 0, alone = 0;
-        int err = not_here(x, i) ? 0 : guest_batch(x, i, t, &cost);
+        int err = exits_events_not_here(x, i) ? 0 : exits_events_guest_batch(x, i, t, &cost);
 
         if (!err && events[i].bare >= 0)
-            err = bare_batch(x, bare, (enum bare_event)events[i].bare, t, &alone);
+            err = exits_events_bare_batch(x, bare, (enum bare_event)events[i].bare, t, &alone);
         if (err)
             return err;
         if (events[i].bare >= 0)
@@ -168,23 +168,23 @@ static int take_turn(struct exits *x, struct bare *bare, struct timing *t)
 }
 
 /* Turns for so long, at least `least` of them, after one that does not count. */
-static int take_turns(struct exits *x, struct bare *bare, struct timing *t)
+static int exits_events_take_turns(struct exits *x, struct bare *bare, struct timing *t)
 {
     uint64_t start, budget_ns = x->run->quick ? 1500000000u : 15000000000u;
     unsigned least = x->run->quick ? 5 : 15;
-    int err = take_turn(x, bare, t);
+    int err = exits_events_take_turn(x, bare, t);
 
     memset(t, 0, sizeof(*t));
     start = monotonic_ns();
     while (!err && t->turns < TURNS_MAX &&
            (t->turns < least || monotonic_ns() - start < budget_ns)) {
         measure_progress(x->run, 0.7 * fmin(t->turns / (double)least, 1), "exits by turns");
-        err = take_turn(x, bare, t);
+        err = exits_events_take_turn(x, bare, t);
     }
     return err;
 }
 
-static void report_turns(struct exits *x, struct timing *t)
+static void exits_events_report_turns(struct exits *x, struct timing *t)
 {
     double floor = histogram_at(&t->guest_empty, 0.5),
            bare_floor = histogram_at(&t->bare_empty, 0.5);
@@ -193,7 +193,7 @@ static void report_turns(struct exits *x, struct timing *t)
     measure_distribution(x->run, &t->guest_empty, x->ns_per_tick, 0, "exits/empty-pair/ns");
     measure_distribution(x->run, &t->bare_empty, x->ns_per_tick, 0, "exits/bare/empty-pair/ns");
     for (unsigned i = 0; i < EVENTS; i++) {
-        const char *name = events[i].name, *why = not_here(x, i);
+        const char *name = events[i].name, *why = exits_events_not_here(x, i);
         double ns = x->ns_per_tick / events[i].times;
         int b = events[i].bare;
 
@@ -216,7 +216,7 @@ struct served {
 };
 
 /* Between commands. Rings and yields are exits by ports, too. */
-static struct served count_served(struct exits *x)
+static struct served exits_events_count_served(struct exits *x)
 {
     static const char *const names[] = { "hypercalls" };
     const struct vcpu *vcpu = &x->session.vm.vcpus[0];
@@ -230,15 +230,15 @@ static struct served count_served(struct exits *x)
     return served;
 }
 
-static int count_event(struct exits *x, unsigned event)
+static int exits_events_count(struct exits *x, unsigned event)
 {
     const char *name = events[event].name;
-    struct served before = count_served(x), after;
-    int err = do_event(x, event);
+    struct served before = exits_events_count_served(x), after;
+    int err = exits_events_do(x, event);
 
     if (err)
         return err;
-    after = count_served(x);
+    after = exits_events_count_served(x);
     measure_count(x->run,
                   after.io - before.io + after.mmio - before.mmio + after.rdmsr - before.rdmsr,
                   "exits/%s/user-exits-of-128", name);
@@ -249,7 +249,7 @@ static int count_event(struct exits *x, unsigned event)
 }
 
 /* Takes what stores have signalled so far. */
-static uint64_t drain(int fd)
+static uint64_t exits_events_drain(int fd)
 {
     struct pollfd ready = { .fd = fd, .events = POLLIN };
     uint64_t signals = 0;
@@ -259,15 +259,15 @@ static uint64_t drain(int fd)
     return signals;
 }
 
-static int count_all(struct exits *x)
+static int exits_events_count_all(struct exits *x)
 {
     int err = 0;
 
-    drain(x->store_fd);
+    exits_events_drain(x->store_fd);
     for (unsigned i = 0; i < EVENTS && !err; i++)
-        err = not_here(x, i) ? 0 : count_event(x, i);
-    if (!err && !not_here(x, EVENT_STORE))
-        measure_count(x->run, drain(x->store_fd), "exits/ioeventfd/signals-of-128");
+        err = exits_events_not_here(x, i) ? 0 : exits_events_count(x, i);
+    if (!err && !exits_events_not_here(x, EVENT_STORE))
+        measure_count(x->run, exits_events_drain(x->store_fd), "exits/ioeventfd/signals-of-128");
     return err;
 }
 
@@ -282,12 +282,12 @@ int exits_events(struct exits *x)
                  strerror(-err));
         goto free_timing;
     }
-    err = take_turns(x, &bare, t);
+    err = exits_events_take_turns(x, &bare, t);
     if (!err)
-        report_turns(x, t);
+        exits_events_report_turns(x, t);
     bare_close(&bare);
     if (!err)
-        err = count_all(x);
+        err = exits_events_count_all(x);
 
 free_timing:
     free(t);

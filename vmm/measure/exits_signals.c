@@ -28,33 +28,34 @@ struct beside {
     uint64_t stamp[ABI_MEASURE_SAMPLES], handler[ABI_MEASURE_SAMPLES];
 };
 
-static void rest(long ns)
+static void exits_signals_rest(long ns)
 {
     const struct timespec time = { .tv_nsec = ns };
 
     nanosleep(&time, NULL);
 }
 
-static uint32_t look(const uint32_t *word)
+static uint32_t exits_signals_look(const uint32_t *word)
 {
     return __atomic_load_n(word, __ATOMIC_ACQUIRE);
 }
 
 /* Until the guest's word is, or is not, that; false: it takes too long, or nobody will. */
-static bool wait_for(const struct beside *b, const uint32_t *word, uint32_t value, bool equal)
+static bool exits_signals_wait_for(const struct beside *b, const uint32_t *word, uint32_t value,
+                                   bool equal)
 {
     uint64_t until = monotonic_ns() + PATIENCE_NS;
 
-    while ((look(word) == value) != equal) {
+    while ((exits_signals_look(word) == value) != equal) {
         if (__atomic_load_n(&b->giving_up, __ATOMIC_ACQUIRE) || monotonic_ns() > until)
             return false;
         /* The guest may wait for this CPU. */
-        rest(20000);
+        exits_signals_rest(20000);
     }
     return true;
 }
 
-static int signal_fd(int fd)
+static int exits_signals_fd(int fd)
 {
     const uint64_t one = 1;
 
@@ -62,8 +63,8 @@ static int signal_fd(int fd)
 }
 
 /* A command with a thread beside it, which ends with it. */
-static int with_thread(struct exits *x, struct beside *b, void *(*body)(void *), int wake_fd,
-                       const struct abi_command *command)
+static int exits_signals_with_thread(struct exits *x, struct beside *b, void *(*body)(void *),
+                                     int wake_fd, const struct abi_command *command)
 {
     struct abi_reply reply;
     pthread_t thread;
@@ -81,19 +82,20 @@ static int with_thread(struct exits *x, struct beside *b, void *(*body)(void *),
     if (x->status < 0) {
         __atomic_store_n(&b->giving_up, true, __ATOMIC_RELEASE);
         if (wake_fd >= 0)
-            (void)signal_fd(wake_fd);
+            (void)exits_signals_fd(wake_fd);
     }
     pthread_join(thread, NULL);
     return err;
 }
 
-static struct abi_command kernel_command(enum abi_measure_op op, uint64_t count, uint64_t arg)
+static struct abi_command exits_signals_kernel_command(enum abi_measure_op op, uint64_t count,
+                                                       uint64_t arg)
 {
     return (struct abi_command){ .kind = ABI_COMMAND_KERNEL, .count = count, .arg = { op, arg } };
 }
 
 /* Ticks from `begin` to `end`, at least 0: clocks are compared to so much only. */
-static void add_ticks(struct abi_histogram *histogram, double begin, double end)
+static void exits_signals_add_ticks(struct abi_histogram *histogram, double begin, double end)
 {
     abi_histogram_add(histogram, end > begin ? (uint64_t)(end - begin) : 0);
 }
@@ -101,7 +103,7 @@ static void add_ticks(struct abi_histogram *histogram, double begin, double end)
 /* ---- Clocks ---------------------------------------------------------------- */
 
 /* As KVM has it: guest = host + that. False: it does not say. */
-static bool told_offset(const struct exits *x, double *offset)
+static bool exits_signals_told_offset(const struct exits *x, double *offset)
 {
     int64_t guest_ahead = 0;
     struct kvm_device_attr attr = { .group = KVM_VCPU_TSC_CTRL,
@@ -133,7 +135,7 @@ int exits_signals_compare_clocks(struct exits *x, bool *together)
         return 0;
     x->offset = (low + high) / 2;
     x->offset_slack = (high - low) / 2;
-    if (told_offset(x, &told) && told >= low && told <= high) {
+    if (exits_signals_told_offset(x, &told) && told >= low && told <= high) {
         x->offset = told;
         x->offset_slack = 0;
     }
@@ -143,7 +145,7 @@ int exits_signals_compare_clocks(struct exits *x, bool *together)
 
 /* ---- A store of the guest's wakes a thread ---------------------------------- */
 
-static void *listen_to_stores(void *arg)
+static void *exits_signals_listen_to_stores(void *arg)
 {
     struct beside *b = arg;
     uint64_t signals;
@@ -161,11 +163,12 @@ static void *listen_to_stores(void *arg)
 
 int exits_signals_store_to_thread(struct exits *x, unsigned count)
 {
-    const struct abi_command command = kernel_command(ABI_MEASURE_STORE_TURN, count,
-                                                      EXITS_STORE_OFFSET);
+    const struct abi_command command = exits_signals_kernel_command(ABI_MEASURE_STORE_TURN, count,
+                                                                    EXITS_STORE_OFFSET);
     struct beside b = { .x = x, .count = count };
     struct abi_histogram histogram = { 0 };
-    int err = with_thread(x, &b, listen_to_stores, x->store_fd, &command);
+    int err = exits_signals_with_thread(x, &b, exits_signals_listen_to_stores, x->store_fd,
+                                        &command);
 
     if (err)
         return err;
@@ -174,7 +177,8 @@ int exits_signals_store_to_thread(struct exits *x, unsigned count)
         return 0;
     }
     for (unsigned i = 0; i < b.done; i++)
-        add_ticks(&histogram, (double)x->area->begin[i] + x->offset, (double)b.stamp[i]);
+        exits_signals_add_ticks(&histogram, (double)x->area->begin[i] + x->offset,
+                                (double)b.stamp[i]);
     measure_distribution(x->run, &histogram, x->ns_per_tick, 0, "exits/ioeventfd/to-thread/ns");
     measure_count(x->run, b.done, "exits/ioeventfd/to-thread/signals");
     return 0;
@@ -183,17 +187,18 @@ int exits_signals_store_to_thread(struct exits *x, unsigned count)
 /* ---- A signal of the host's interrupts the guest ---------------------------- */
 
 /* The guest runs a program, and is interrupted again and again. */
-static void *interrupt_running(void *arg)
+static void *exits_signals_interrupt_running(void *arg)
 {
     struct beside *b = arg;
     struct abi_measure_area *area = b->x->area;
 
     while (b->done < b->count) {
-        uint32_t before = look(&area->reached);
+        uint32_t before = exits_signals_look(&area->reached);
 
-        rest(RUNNING_NS);
+        exits_signals_rest(RUNNING_NS);
         b->stamp[b->done] = exits_clock();
-        if (signal_fd(b->x->irq_fd) || !wait_for(b, &area->reached, before, false))
+        if (exits_signals_fd(b->x->irq_fd) ||
+            !exits_signals_wait_for(b, &area->reached, before, false))
             break;
         b->handler[b->done++] = __atomic_load_n(&area->stamp, __ATOMIC_ACQUIRE);
     }
@@ -202,7 +207,7 @@ static void *interrupt_running(void *arg)
 }
 
 /* A word of the guest program's memory that both sides see. */
-static int share_word(struct exits *x, struct beside *b)
+static int exits_signals_share_word(struct exits *x, struct beside *b)
 {
     struct abi_command command = { .kind = ABI_COMMAND_MAP, .bytes = 4096 };
     struct abi_reply reply;
@@ -223,7 +228,7 @@ static int share_word(struct exits *x, struct beside *b)
     return b->word ? 0 : -EFAULT;
 }
 
-static int drop_word(struct exits *x, const struct beside *b)
+static int exits_signals_drop_word(struct exits *x, const struct beside *b)
 {
     const struct abi_command command = { .kind = ABI_COMMAND_UNMAP,
                                          .va = b->word_va,
@@ -238,19 +243,19 @@ int exits_signals_irqfd_running(struct exits *x, unsigned count)
     struct beside b = { .x = x, .count = count };
     struct abi_histogram histogram = { 0 };
     struct abi_command command = { .kind = ABI_COMMAND_WAIT };
-    int err = share_word(x, &b);
+    int err = exits_signals_share_word(x, &b);
 
     if (err)
         return err;
     command.va = b.word_va;
     command.count = 20 * x->session.tsc_hz;
-    err = with_thread(x, &b, interrupt_running, -1, &command);
+    err = exits_signals_with_thread(x, &b, exits_signals_interrupt_running, -1, &command);
     if (!err)
-        err = drop_word(x, &b);
+        err = exits_signals_drop_word(x, &b);
     if (err)
         return err;
     for (unsigned i = 0; i < b.done; i++)
-        add_ticks(&histogram, (double)b.stamp[i], (double)b.handler[i] + x->offset);
+        exits_signals_add_ticks(&histogram, (double)b.stamp[i], (double)b.handler[i] + x->offset);
     measure_distribution(x->run, &histogram, x->ns_per_tick, 0,
                          "exits/irqfd/running/to-handler/ns");
     measure_count(x->run, b.done, "exits/irqfd/running/handled");
@@ -258,16 +263,16 @@ int exits_signals_irqfd_running(struct exits *x, unsigned count)
 }
 
 /* The guest halts, and is woken again and again. */
-static void *interrupt_halted(void *arg)
+static void *exits_signals_interrupt_halted(void *arg)
 {
     struct beside *b = arg;
 
     for (; b->done < b->count; b->done++) {
-        if (!wait_for(b, &b->x->area->ready, b->done + 1, true))
+        if (!exits_signals_wait_for(b, &b->x->area->ready, b->done + 1, true))
             break;
-        rest(ASLEEP_NS);
+        exits_signals_rest(ASLEEP_NS);
         b->stamp[b->done] = exits_clock();
-        if (signal_fd(b->x->irq_fd))
+        if (exits_signals_fd(b->x->irq_fd))
             break;
     }
     return NULL;
@@ -275,10 +280,10 @@ static void *interrupt_halted(void *arg)
 
 int exits_signals_irqfd_halted(struct exits *x, unsigned count)
 {
-    const struct abi_command command = kernel_command(ABI_MEASURE_HALT, count, 0);
+    const struct abi_command command = exits_signals_kernel_command(ABI_MEASURE_HALT, count, 0);
     struct beside b = { .x = x, .count = count };
     struct abi_histogram handler = { 0 }, after = { 0 };
-    int err = with_thread(x, &b, interrupt_halted, -1, &command);
+    int err = exits_signals_with_thread(x, &b, exits_signals_interrupt_halted, -1, &command);
 
     if (err)
         return err;
@@ -288,8 +293,9 @@ int exits_signals_irqfd_halted(struct exits *x, unsigned count)
         return 0;
     }
     for (unsigned i = 0; i < b.done; i++) {
-        add_ticks(&handler, (double)b.stamp[i], (double)x->area->begin[i] + x->offset);
-        add_ticks(&after, (double)b.stamp[i], (double)x->area->end[i] + x->offset);
+        exits_signals_add_ticks(&handler, (double)b.stamp[i],
+                                (double)x->area->begin[i] + x->offset);
+        exits_signals_add_ticks(&after, (double)b.stamp[i], (double)x->area->end[i] + x->offset);
     }
     measure_distribution(x->run, &handler, x->ns_per_tick, 0, "exits/irqfd/halted/to-handler/ns");
     measure_distribution(x->run, &after, x->ns_per_tick, 0, "exits/hlt/kick-to-after-hlt/ns");

@@ -15,26 +15,28 @@ static const struct change {
 
 static const unsigned cpu_counts[] = { 1, 2, 4 };
 
-static uint64_t repetitions(const struct faults *faults, bool huge)
+static uint64_t fault_changes_repetitions(const struct faults *faults, bool huge)
 {
     return huge ? 4 : faults->run->quick ? 24 : 400;
 }
 
-static struct abi_command command_of(const struct faults *faults, const struct change *change,
-                                     bool huge, unsigned others)
+static struct abi_command fault_changes_command_of(const struct faults *faults,
+                                                   const struct change *change, bool huge,
+                                                   unsigned others)
 {
     return (struct abi_command){ .kind = ABI_COMMAND_CHANGE,
                                  .page = huge ? ABI_PAGE_2M : ABI_PAGE_4K,
-                                 .count = repetitions(faults, huge),
+                                 .count = fault_changes_repetitions(faults, huge),
                                  .arg = { change->unmaps, others } };
 }
 
 /* With the other vCPUs idle, or (shared) spinning in the same address space. */
-static int on_guest(struct faults *faults, struct session *session, const struct change *change,
-                    bool huge, bool shared)
+static int fault_changes_on_guest(struct faults *faults, struct session *session,
+                                  const struct change *change, bool huge, bool shared)
 {
     unsigned cpus = session->vm.ncpus;
-    const struct abi_command command = command_of(faults, change, huge, shared ? cpus - 1 : 0);
+    const struct abi_command command = fault_changes_command_of(faults, change, huge,
+                                                                shared ? cpus - 1 : 0);
     uint64_t before = session->view.kernel.shootdowns;
     char prefix[MEASURE_NAME_BYTES / 2];
     struct abi_reply reply;
@@ -50,7 +52,7 @@ static int on_guest(struct faults *faults, struct session *session, const struct
     return 0;
 }
 
-static int on_guest_of(struct faults *faults, unsigned cpus)
+static int fault_changes_on_guest_of(struct faults *faults, unsigned cpus)
 {
     const struct session_shape shape = { .memory_bytes = 64u << 20, .cpus = cpus };
     struct measure_run *run = faults->run;
@@ -63,7 +65,7 @@ static int on_guest_of(struct faults *faults, unsigned cpus)
         bool huge = i & 4, shared = i & 1;
 
         if (!shared || cpus > 1)
-            err = on_guest(faults, &session, &changes[i >> 1 & 1], huge, shared);
+            err = fault_changes_on_guest(faults, &session, &changes[i >> 1 & 1], huge, shared);
     }
     if (err && !run->error[0])
         snprintf(run->error, sizeof(run->error), "%u vCPUs: %s", cpus, session.failure);
@@ -77,7 +79,7 @@ int fault_changes(struct faults *faults)
 
     for (unsigned i = 0; i < sizeof(cpu_counts) / sizeof(cpu_counts[0]) && !err; i++) {
         measure_progress(faults->run, 0.7 + 0.08 * i, "mprotect and munmap");
-        err = on_guest_of(faults, cpu_counts[i]);
+        err = fault_changes_on_guest_of(faults, cpu_counts[i]);
     }
     if (!err && faults->run->host->cpus < 4)
         measure_remark(
@@ -92,7 +94,8 @@ int fault_changes_native(struct faults *faults)
 {
     for (unsigned i = 0; i < sizeof(cpu_counts) / sizeof(cpu_counts[0]); i++) {
         for (unsigned j = 0; j < 2; j++) {
-            struct abi_command command = command_of(faults, &changes[j], false, cpu_counts[i] - 1);
+            struct abi_command command = fault_changes_command_of(faults, &changes[j], false,
+                                                                  cpu_counts[i] - 1);
             struct abi_reply reply;
 
             native_command(&command, &reply);

@@ -12,13 +12,13 @@
 
 #define PAGE_BYTES 4096ull
 
-static uint64_t power_below(uint64_t n)
+static uint64_t fault_copies_power_below(uint64_t n)
 {
     return 1ull << (63 - __builtin_clzll(n));
 }
 
 /* After fork the child stores to all pages; each is copied by the kernel that it runs on. */
-static int in_guest(struct faults *faults, bool huge)
+static int fault_copies_in_guest(struct faults *faults, bool huge)
 {
     struct fault_case result = { 0 };
     uint64_t before[TEST_REGION_COUNTS] = { 0 }, after[TEST_REGION_COUNTS] = { 0 };
@@ -26,7 +26,7 @@ static int in_guest(struct faults *faults, bool huge)
     struct abi_command command = { .kind = ABI_COMMAND_FORK,
                                    .va = region->va,
                                    .stride = huge ? TEST_REGION_BLOCK_BYTES : PAGE_BYTES,
-                                   .count = power_below(faults->pages[huge]),
+                                   .count = fault_copies_power_below(faults->pages[huge]),
                                    .flags = ABI_TOUCH_TIMED };
     struct abi_reply reply;
     int err = 0;
@@ -53,7 +53,7 @@ static int in_guest(struct faults *faults, bool huge)
 }
 
 /* A private file behind guest memory, read before: the guest has its page, the host has not. */
-static int on_host(struct faults *faults)
+static int fault_copies_on_host(struct faults *faults)
 {
     struct fault_case result = { 0 };
     struct abi_reply reply;
@@ -90,21 +90,21 @@ int fault_copies(struct faults *faults)
     int err;
 
     measure_progress(faults->run, 0.45, "copies on write");
-    err = in_guest(faults, false);
+    err = fault_copies_in_guest(faults, false);
     if (faults->run->quick && faults->run->host->interprets)
         measure_unavailable(
             faults->run,
             "copying 2M takes half a second where kernel code is interpreted: not quick",
             "faults/vm/guest-2m/copy-in-guest/ns");
     else if (!err)
-        err = in_guest(faults, true);
-    return err ? err : on_host(faults);
+        err = fault_copies_in_guest(faults, true);
+    return err ? err : fault_copies_on_host(faults);
 }
 
 /* Anonymous memory after fork, in this process. */
-static int native_fork(struct faults *faults)
+static int fault_copies_native_fork(struct faults *faults)
 {
-    uint64_t pages = power_below(faults->pages[0]);
+    uint64_t pages = fault_copies_power_below(faults->pages[0]);
     struct abi_command command = {
         .kind = ABI_COMMAND_MAP, .bytes = pages * PAGE_BYTES, .stride = PAGE_BYTES, .count = pages
     };
@@ -131,7 +131,7 @@ static int native_fork(struct faults *faults)
     return err;
 }
 
-static int native_file(struct faults *faults)
+static int fault_copies_native_file(struct faults *faults)
 {
     uint64_t bytes = faults->pages[0] * PAGE_BYTES;
     struct abi_command command = { .kind = ABI_COMMAND_TOUCH,
@@ -169,7 +169,7 @@ static int native_file(struct faults *faults)
 
 int fault_copies_native(struct faults *faults)
 {
-    int err = native_fork(faults);
+    int err = fault_copies_native_fork(faults);
 
-    return err ? err : native_file(faults);
+    return err ? err : fault_copies_native_file(faults);
 }

@@ -76,8 +76,8 @@ void fault_kinds_report(const struct faults *faults, const struct fault_case *re
 }
 
 /* As far apart as touches must be for each to fault anew. */
-static uint64_t stride_of(const struct faults *faults, const struct test_region *region,
-                          const struct kind *kind)
+static uint64_t fault_kinds_stride_of(const struct faults *faults, const struct test_region *region,
+                                      const struct kind *kind)
 {
     uint64_t guest = region->guest == ABI_PAGE_2M ? TEST_REGION_BLOCK_BYTES : PAGE_BYTES;
     uint64_t host = region->huge_host ? TEST_REGION_BLOCK_BYTES : PAGE_BYTES;
@@ -92,8 +92,8 @@ static uint64_t stride_of(const struct faults *faults, const struct test_region 
     return host;
 }
 
-static int one_batch(const struct faults *faults, struct test_region *region,
-                     const struct kind *kind, struct fault_case *result)
+static int fault_kinds_one_batch(const struct faults *faults, struct test_region *region,
+                                 const struct kind *kind, struct fault_case *result)
 {
     struct abi_reply reply;
     int err = test_region_touch(region, PAGE_BYTES, ABI_TOUCH_WRITE, &reply);
@@ -104,12 +104,13 @@ static int one_batch(const struct faults *faults, struct test_region *region,
         err = kind->host ? test_region_discard(region) : test_region_zap(region);
     if (err)
         return err;
-    return fault_kinds_touch(region, stride_of(faults, region, kind), ABI_TOUCH_WRITE, result);
+    return fault_kinds_touch(region, fault_kinds_stride_of(faults, region, kind), ABI_TOUCH_WRITE,
+                             result);
 }
 
 /* Whether the counters say that exactly those sides faulted that were to. */
-static bool separated(const struct faults *faults, const struct kind *kind,
-                      const struct fault_case *result)
+static bool fault_kinds_separated(const struct faults *faults, const struct kind *kind,
+                                  const struct fault_case *result)
 {
     uint64_t touches = result->histogram.count, guest = result->counts[TEST_REGION_GUEST_FAULTS];
     uint64_t kvm = result->counts[TEST_REGION_KVM_FIXED];
@@ -124,7 +125,7 @@ static bool separated(const struct faults *faults, const struct kind *kind,
 
 /* All pages of the test region in order, as a program goes through memory: how often KVM is needed.
  */
-static int sweep(struct faults *faults, struct test_region *region, const char *prefix)
+static int fault_kinds_sweep(struct faults *faults, struct test_region *region, const char *prefix)
 {
     struct fault_case result = { 0 };
     struct abi_reply reply;
@@ -147,8 +148,8 @@ static int sweep(struct faults *faults, struct test_region *region, const char *
     return 0;
 }
 
-static int one_field(struct faults *faults, struct test_region *region, bool huge_host,
-                     unsigned *mixed)
+static int fault_kinds_one_field(struct faults *faults, struct test_region *region, bool huge_host,
+                                 unsigned *mixed)
 {
     static struct fault_case results[KINDS];
     char prefix[MEASURE_NAME_BYTES / 2];
@@ -178,16 +179,16 @@ static int one_field(struct faults *faults, struct test_region *region, bool hug
         if (batch == faults->warm_up)
             memset(results, 0, sizeof(results));
         for (unsigned i = 0; i < KINDS && !err; i++)
-            err = one_batch(faults, region, &kinds[i], &results[i]);
+            err = fault_kinds_one_batch(faults, region, &kinds[i], &results[i]);
     }
     for (unsigned i = 0; i < KINDS && !err; i++) {
         fault_kinds_report(faults, &results[i], "%s/%s", prefix, kinds[i].name);
-        *mixed += !separated(faults, &kinds[i], &results[i]);
+        *mixed += !fault_kinds_separated(faults, &kinds[i], &results[i]);
     }
-    return err ? err : sweep(faults, region, prefix);
+    return err ? err : fault_kinds_sweep(faults, region, prefix);
 }
 
-static void say_separated(const struct faults *faults, unsigned mixed)
+static void fault_kinds_say_separated(const struct faults *faults, unsigned mixed)
 {
     struct measure_run *run = faults->run;
 
@@ -216,10 +217,10 @@ int fault_kinds(struct faults *faults)
 
     for (unsigned huge = 0; huge < 2 && !err; huge++) {
         for (unsigned host = 0; host < 2 && !err; host++)
-            err = one_field(faults, &faults->region[huge], host, &mixed);
+            err = fault_kinds_one_field(faults, &faults->region[huge], host, &mixed);
     }
     if (!err)
-        say_separated(faults, mixed);
+        fault_kinds_say_separated(faults, mixed);
     return err;
 }
 

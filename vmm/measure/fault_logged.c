@@ -22,7 +22,7 @@ struct log {
 };
 
 /* How many pages of the test region have been written; they are protected again. */
-static int fetch(const struct log *log, uint64_t *pages)
+static int fault_logged_fetch(const struct log *log, uint64_t *pages)
 {
     struct vm *vm = &log->region->session->vm;
 
@@ -32,7 +32,7 @@ static int fetch(const struct log *log, uint64_t *pages)
     return dirty_bitmap(&vm->memory, RAM_SLOT, log->region->gpa, log->region->bytes, pages);
 }
 
-static int one_log(struct faults *faults, const struct log *log, bool huge)
+static int fault_logged_one_log(struct faults *faults, const struct log *log, bool huge)
 {
     struct memory *memory = &log->region->session->vm.memory;
     const char *kind = log->ring ? "ring" : "bitmap";
@@ -58,7 +58,7 @@ static int one_log(struct faults *faults, const struct log *log, bool huge)
         }
         err = fault_kinds_touch(log->region, PAGE_BYTES, ABI_TOUCH_WRITE, &result);
         if (!err)
-            err = fetch(log, &pages);
+            err = fault_logged_fetch(log, &pages);
         logged += pages;
     }
     if (!err)
@@ -78,19 +78,20 @@ static int one_log(struct faults *faults, const struct log *log, bool huge)
     return 0;
 }
 
-static int both_sizes(struct faults *faults, struct test_region *region, struct dirty_ring *ring)
+static int fault_logged_both_sizes(struct faults *faults, struct test_region *region,
+                                   struct dirty_ring *ring)
 {
     int err = 0;
 
     for (unsigned huge = 0; huge < 2 && !err; huge++) {
         const struct log log = { .region = &region[huge], .ring = ring };
 
-        err = one_log(faults, &log, huge);
+        err = fault_logged_one_log(faults, &log, huge);
     }
     return err;
 }
 
-static int with_ring(struct faults *faults, struct session *session)
+static int fault_logged_with_ring(struct faults *faults, struct session *session)
 {
     struct test_region region[2];
     struct dirty_ring ring;
@@ -102,13 +103,13 @@ static int with_ring(struct faults *faults, struct session *session)
         err = test_region_open(&region[huge], session, huge ? ABI_PAGE_2M : ABI_PAGE_4K,
                                faults->pages[huge], faults->run->error, sizeof(faults->run->error));
     if (!err)
-        err = both_sizes(faults, region, &ring);
+        err = fault_logged_both_sizes(faults, region, &ring);
     dirty_ring_close(&ring);
     return err;
 }
 
 /* Rings are a matter of the whole VM: one of its own. */
-static int by_ring(struct faults *faults)
+static int fault_logged_by_ring(struct faults *faults)
 {
     const struct session_shape shape = { .memory_bytes = 64u << 20,
                                          .cpus = 1,
@@ -125,7 +126,7 @@ static int by_ring(struct faults *faults)
     err = session_open(&session, run->host->kvm, &shape, run->error, sizeof(run->error));
     if (err)
         return err;
-    err = with_ring(faults, &session);
+    err = fault_logged_with_ring(faults, &session);
     if (err && !run->error[0])
         snprintf(run->error, sizeof(run->error), "dirty ring: %s",
                  session.failure[0] ? session.failure : strerror(-err));
@@ -138,6 +139,6 @@ int fault_logged(struct faults *faults)
     int err;
 
     measure_progress(faults->run, 0.6, "dirty logging");
-    err = both_sizes(faults, faults->region, NULL);
-    return err ? err : by_ring(faults);
+    err = fault_logged_both_sizes(faults, faults->region, NULL);
+    return err ? err : fault_logged_by_ring(faults);
 }

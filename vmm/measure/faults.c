@@ -14,7 +14,7 @@
 #include "vmm/measure/fault_logged.h"
 
 /* Frames are zeroed when they are freed, so that no fault has to: all use the same ones. */
-static int zero_on_free(struct session *session)
+static int faults_zero_on_free(struct session *session)
 {
     const struct abi_command command = { .kind = ABI_COMMAND_ZEROING, .count = ABI_ZERO_ON_FREE };
     struct abi_reply reply;
@@ -22,7 +22,7 @@ static int zero_on_free(struct session *session)
     return test_region_command(session, &command, &reply, "choose when frames are zeroed");
 }
 
-static void choose_counts(struct faults *faults)
+static void faults_choose_counts(struct faults *faults)
 {
     const struct measure_run *run = faults->run;
 
@@ -33,7 +33,7 @@ static void choose_counts(struct faults *faults)
     faults->warm_up = run->quick && run->host->interprets ? 0 : 1;
 }
 
-static int in_session(struct faults *faults)
+static int faults_in_session(struct faults *faults)
 {
     int (*const parts[])(struct faults *) = { fault_kinds, fault_copies, fault_logged,
                                               fault_changes };
@@ -41,7 +41,7 @@ static int in_session(struct faults *faults)
 
     faults->ns_per_tick = 1e9 / (double)faults->session->tsc_hz;
     if (!err)
-        err = zero_on_free(faults->session);
+        err = faults_zero_on_free(faults->session);
     for (unsigned huge = 0; huge < 2 && !err; huge++)
         err = test_region_open(&faults->region[huge], faults->session,
                                huge ? ABI_PAGE_2M : ABI_PAGE_4K, faults->pages[huge],
@@ -51,7 +51,7 @@ static int in_session(struct faults *faults)
     return err;
 }
 
-static int natively(struct faults *faults)
+static int faults_natively(struct faults *faults)
 {
     int err;
 
@@ -62,17 +62,17 @@ static int natively(struct faults *faults)
     return err ? err : fault_changes_native(faults);
 }
 
-static double p50(const struct faults *faults, const char *name)
+static double faults_p50(const struct faults *faults, const char *name)
 {
     const struct measure_figure *figure = measure_figure(faults->run, name);
 
     return figure ? figure->value / 1000 : NAN;
 }
 
-static void say_numbers(const struct faults *faults)
+static void faults_say_numbers(const struct faults *faults)
 {
-    double guest = p50(faults, "faults/vm/guest-4k/host-4k/guest/ns");
-    double host = p50(faults, "faults/vm/guest-4k/host-4k/kvm+host/ns");
+    double guest = faults_p50(faults, "faults/vm/guest-4k/host-4k/guest/ns");
+    double host = faults_p50(faults, "faults/vm/guest-4k/host-4k/kvm+host/ns");
 
     measure_remark(
         faults->run,
@@ -80,15 +80,15 @@ static void say_numbers(const struct faults *faults)
         "%.3g us where only KVM's entry is missing, %.3g us where the host's page is, too "
         "(discarded and touched again), and %.3g us where all is missing (%.3g us if it "
         "were the sum); natively %.3g us.",
-        guest, p50(faults, "faults/vm/guest-4k/host-4k/kvm/ns"), host,
-        p50(faults, "faults/vm/guest-4k/host-4k/guest+kvm+host/ns"), guest + host,
-        p50(faults, "faults/native/host-4k/host/ns"));
+        guest, faults_p50(faults, "faults/vm/guest-4k/host-4k/kvm/ns"), host,
+        faults_p50(faults, "faults/vm/guest-4k/host-4k/guest+kvm+host/ns"), guest + host,
+        faults_p50(faults, "faults/native/host-4k/host/ns"));
     if (faults->run->host->interprets)
         measure_remark(faults->run, "The guest's part is its kernel's code, which is interpreted "
                                     "here: it says nothing of other hosts.");
 }
 
-static int run_faults(struct measure_run *run)
+static int faults_run(struct measure_run *run)
 {
     const struct session_shape shape = { .memory_bytes = 64u << 20, .cpus = 1 };
     struct session session;
@@ -100,15 +100,15 @@ static int run_faults(struct measure_run *run)
     faults.shadow = run->host->kvm->backend == KVM_BACKEND_SHADOW ||
                     run->host->kvm->backend == KVM_BACKEND_SOFTWARE;
     faults.native_floor = clock_floor_native();
-    choose_counts(&faults);
-    err = in_session(&faults);
+    faults_choose_counts(&faults);
+    err = faults_in_session(&faults);
     if (err && !run->error[0] && session.failure[0])
         snprintf(run->error, sizeof(run->error), "%s", session.failure);
     session_close(&session);
     if (!err)
-        err = natively(&faults);
+        err = faults_natively(&faults);
     if (!err)
-        say_numbers(&faults);
+        faults_say_numbers(&faults);
     return err;
 }
 
@@ -140,6 +140,6 @@ const struct measure_experiment measure_faults = {
         "just stored to, the other vCPUs idle (alone) or spinning in the same address space "
         "(shared). One warm-up batch, then 1 (quick) or 8, all kinds by turns. native: the same "
         "code, in this process.",
-    .run = run_faults,
+    .run = faults_run,
     .plots = plots,
 };

@@ -29,9 +29,9 @@ struct crossing {
     double predicted, found; /* by the formula; where the totals are the same */
 };
 
-static struct crossing cross(const struct fork_side *side, enum fork_way way,
-                             const struct fork_costs *costs,
-                             const double total[FORK_WAYS][FORK_STEPS_MAX + 1])
+static struct crossing fork_cross(const struct fork_side *side, enum fork_way way,
+                                  const struct fork_costs *costs,
+                                  const double total[FORK_WAYS][FORK_STEPS_MAX + 1])
 {
     double share[FORK_STEPS_MAX + 1], difference[FORK_STEPS_MAX + 1], zero;
 
@@ -44,7 +44,7 @@ static struct crossing cross(const struct fork_side *side, enum fork_way way,
 }
 
 /* Such a fork allocates and copies in one, and shares what it does not copy. */
-static struct fork_costs costs_of(enum fork_way way, const double cost[FORK_COSTS])
+static struct fork_costs fork_costs_of(enum fork_way way, const double cost[FORK_COSTS])
 {
     return (struct fork_costs){
         .pt = cost[FORK_COST_PT],
@@ -54,7 +54,8 @@ static struct fork_costs costs_of(enum fork_way way, const double cost[FORK_COST
     };
 }
 
-static struct crossing cross_batch(const struct fork_side *side, enum fork_way way, unsigned batch)
+static struct crossing fork_cross_batch(const struct fork_side *side, enum fork_way way,
+                                        unsigned batch)
 {
     double cost[FORK_COSTS], total[FORK_WAYS][FORK_STEPS_MAX + 1];
     struct fork_costs costs;
@@ -65,12 +66,12 @@ static struct crossing cross_batch(const struct fork_side *side, enum fork_way w
         for (unsigned step = 0; step <= side->steps; step++)
             total[w][step] = side->total[w][step][batch];
     }
-    costs = costs_of(way, cost);
-    return cross(side, way, &costs, total);
+    costs = fork_costs_of(way, cost);
+    return fork_cross(side, way, &costs, total);
 }
 
 /* Load only adds. */
-static double least_of(const double *values, unsigned n)
+static double fork_least_of(const double *values, unsigned n)
 {
     double least = values[0];
 
@@ -80,24 +81,24 @@ static double least_of(const double *values, unsigned n)
 }
 
 /* Of the least of everything, which stands more load than single batches do. */
-static struct crossing cross_least(const struct fork_side *side, enum fork_way way)
+static struct crossing fork_cross_least(const struct fork_side *side, enum fork_way way)
 {
     double cost[FORK_COSTS], total[FORK_WAYS][FORK_STEPS_MAX + 1];
     struct fork_costs costs;
 
     for (unsigned i = 0; i < FORK_COSTS; i++)
-        cost[i] = least_of(side->cost[i], side->batches);
+        cost[i] = fork_least_of(side->cost[i], side->batches);
     for (enum fork_way w = 0; w < FORK_WAYS; w++) {
         for (unsigned step = 0; step <= side->steps; step++)
-            total[w][step] = least_of(side->total[w][step], side->batches);
+            total[w][step] = fork_least_of(side->total[w][step], side->batches);
     }
-    costs = costs_of(way, cost);
-    return cross(side, way, &costs, total);
+    costs = fork_costs_of(way, cost);
+    return fork_cross(side, way, &costs, total);
 }
 
 /* A value with the interval of the batches' own; how wide that is. */
-static double with_interval(struct measure_run *run, const struct fork_side *side, double value,
-                            double *batches, const char *what, const char *name)
+static double fork_with_interval(struct measure_run *run, const struct fork_side *side,
+                                 double value, double *batches, const char *what, const char *name)
 {
     double low, high;
 
@@ -107,8 +108,8 @@ static double with_interval(struct measure_run *run, const struct fork_side *sid
     return fmax(high, value) - fmin(low, value);
 }
 
-static void say(struct measure_run *run, const struct fork_side *side, enum fork_way way,
-                const struct crossing *at, double width)
+static void fork_say(struct measure_run *run, const struct fork_side *side, enum fork_way way,
+                     const struct crossing *at, double width)
 {
     const char *what = way == FORK_WAY_EAGER ? "a fork that copies at once"
                                              : "copying by the program";
@@ -136,33 +137,34 @@ static void say(struct measure_run *run, const struct fork_side *side, enum fork
                        where, what, 100 * at->found, 100 * at->predicted);
 }
 
-static void report_way(struct measure_run *run, const struct fork_side *side, enum fork_way way)
+static void fork_report_way(struct measure_run *run, const struct fork_side *side,
+                            enum fork_way way)
 {
     static const char *const what[FORK_WAYS] = {
         [FORK_WAY_COPIED] = "copied", [FORK_WAY_EAGER] = "eager-fork"
     };
     double predicted[FORK_BATCHES_MAX], found[FORK_BATCHES_MAX], width;
-    struct crossing all = cross_least(side, way);
+    struct crossing all = fork_cross_least(side, way);
 
     for (unsigned i = 0; i < side->batches; i++) {
-        struct crossing one = cross_batch(side, way, i);
+        struct crossing one = fork_cross_batch(side, way, i);
 
         predicted[i] = one.predicted;
         found[i] = one.found;
     }
-    with_interval(run, side, all.predicted, predicted, what[way], "by-formula");
-    width = with_interval(run, side, all.found, found, what[way], "crossover");
-    say(run, side, way, &all, width);
+    fork_with_interval(run, side, all.predicted, predicted, what[way], "by-formula");
+    width = fork_with_interval(run, side, all.found, found, what[way], "crossover");
+    fork_say(run, side, way, &all, width);
 }
 
-static void report(struct measure_run *run, struct fork_side *side)
+static void fork_report(struct measure_run *run, struct fork_side *side)
 {
     static const char *const totals[FORK_WAYS] = { "cow", "copied", "eager-fork" };
 
     measure_count(run, side->pages, "fork/%s/pages", side->name);
-    report_way(run, side, FORK_WAY_COPIED);
+    fork_report_way(run, side, FORK_WAY_COPIED);
     if (side->eager)
-        report_way(run, side, FORK_WAY_EAGER);
+        fork_report_way(run, side, FORK_WAY_EAGER);
     else
         measure_unavailable(run, "Linux's fork never copies memory at once",
                             "fork/%s/eager-fork/crossover/share", side->name);
@@ -181,7 +183,7 @@ static void report(struct measure_run *run, struct fork_side *side)
     }
 }
 
-static int zero_on_free(struct session *session)
+static int fork_zero_on_free(struct session *session)
 {
     const struct abi_command command = { .kind = ABI_COMMAND_ZEROING, .count = ABI_ZERO_ON_FREE };
     struct abi_reply reply;
@@ -189,7 +191,7 @@ static int zero_on_free(struct session *session)
     return test_region_command(session, &command, &reply, "choose when frames are zeroed");
 }
 
-static int in_guest(struct measure_run *run, struct fork_side *side)
+static int fork_in_guest(struct measure_run *run, struct fork_side *side)
 {
     const struct session_shape shape = { .memory_bytes = 64u << 20, .cpus = 1 };
     struct session session;
@@ -199,11 +201,11 @@ static int in_guest(struct measure_run *run, struct fork_side *side)
         return err;
     side->session = &session;
     side->ns_per_tick = 1e9 / (double)session.tsc_hz;
-    err = zero_on_free(&session);
+    err = fork_zero_on_free(&session);
     if (!err)
         err = fork_side_measure(run, side);
     if (!err)
-        report(run, side);
+        fork_report(run, side);
     if (err && session.failure[0])
         snprintf(run->error, sizeof(run->error), "%s", session.failure);
     side->session = NULL;
@@ -212,7 +214,7 @@ static int in_guest(struct measure_run *run, struct fork_side *side)
 }
 
 /* With no machine in this process, whose memory would be forked, too. */
-static int run_fork(struct measure_run *run)
+static int fork_run(struct measure_run *run)
 {
     static struct fork_side side;
     int err;
@@ -225,7 +227,7 @@ static int run_fork(struct measure_run *run)
                                .batches = run->host->interprets
                                               ? (run->quick ? 6 : 16)
                                               : (run->quick ? 12 : FORK_BATCHES_MAX) };
-    err = in_guest(run, &side);
+    err = fork_in_guest(run, &side);
     if (err)
         return err;
     side = (struct fork_side){ .name = "native",
@@ -235,7 +237,7 @@ static int run_fork(struct measure_run *run)
                                .ns_per_tick = side.ns_per_tick };
     err = fork_side_measure(run, &side);
     if (!err)
-        report(run, &side);
+        fork_report(run, &side);
     return err;
 }
 
@@ -261,6 +263,6 @@ const struct measure_experiment measure_fork = {
         "round 6 to 32 times, after once to warm up; for formula and crossover the least of all "
         "rounds counts, with the 95 % interval of single rounds; other values are medians. The "
         "guest's kernel zeroes frames when they are freed, Linux when they are allocated.",
-    .run = run_fork,
+    .run = fork_run,
     .plots = plots,
 };

@@ -7,8 +7,8 @@
 
 #define PAGE_BYTES 4096ull
 
-static int carry_out(struct fork_side *side, const struct abi_command *command,
-                     struct abi_reply *reply)
+static int fork_side_carry_out(struct fork_side *side, const struct abi_command *command,
+                               struct abi_reply *reply)
 {
     if (side->session)
         return test_region_command(side->session, command, reply, "fork or copy");
@@ -16,42 +16,43 @@ static int carry_out(struct fork_side *side, const struct abi_command *command,
     return reply->status ? -EIO : 0;
 }
 
-static uint64_t bytes_of(const struct fork_side *side)
+static uint64_t fork_side_bytes_of(const struct fork_side *side)
 {
     return side->pages * PAGE_BYTES;
 }
 
-static int map(struct fork_side *side, uint64_t *va)
+static int fork_side_map(struct fork_side *side, uint64_t *va)
 {
-    const struct abi_command command = { .kind = ABI_COMMAND_MAP, .bytes = bytes_of(side) };
+    const struct abi_command command = { .kind = ABI_COMMAND_MAP,
+                                         .bytes = fork_side_bytes_of(side) };
     struct abi_reply reply;
-    int err = carry_out(side, &command, &reply);
+    int err = fork_side_carry_out(side, &command, &reply);
 
     *va = reply.value[0];
     return err;
 }
 
-static int unmap(struct fork_side *side, uint64_t va)
+static int fork_side_unmap(struct fork_side *side, uint64_t va)
 {
     const struct abi_command command = { .kind = ABI_COMMAND_UNMAP,
                                          .va = va,
-                                         .bytes = bytes_of(side) };
+                                         .bytes = fork_side_bytes_of(side) };
     struct abi_reply reply;
 
-    return carry_out(side, &command, &reply);
+    return fork_side_carry_out(side, &command, &reply);
 }
 
-static int drop_copy(struct fork_side *side)
+static int fork_side_drop_copy(struct fork_side *side)
 {
     const struct abi_command command = { .kind = ABI_COMMAND_DISCARD,
                                          .va = side->to,
-                                         .bytes = bytes_of(side) };
+                                         .bytes = fork_side_bytes_of(side) };
     struct abi_reply reply;
 
-    return carry_out(side, &command, &reply);
+    return fork_side_carry_out(side, &command, &reply);
 }
 
-static int touch(struct fork_side *side, uint64_t va, uint64_t pages, double *ticks)
+static int fork_side_touch(struct fork_side *side, uint64_t va, uint64_t pages, double *ticks)
 {
     const struct abi_command command = { .kind = ABI_COMMAND_TOUCH,
                                          .va = va,
@@ -59,38 +60,38 @@ static int touch(struct fork_side *side, uint64_t va, uint64_t pages, double *ti
                                          .stride = PAGE_BYTES,
                                          .flags = ABI_TOUCH_WRITE };
     struct abi_reply reply;
-    int err = carry_out(side, &command, &reply);
+    int err = fork_side_carry_out(side, &command, &reply);
 
     *ticks = (double)reply.value[0];
     return err;
 }
 
-static int copy(struct fork_side *side, double *ticks)
+static int fork_side_copy(struct fork_side *side, double *ticks)
 {
     const struct abi_command command = { .kind = ABI_COMMAND_COPY,
                                          .va = side->to,
-                                         .bytes = bytes_of(side),
+                                         .bytes = fork_side_bytes_of(side),
                                          .stride = PAGE_BYTES,
                                          .arg = { side->from } };
     struct abi_reply reply;
-    int err = carry_out(side, &command, &reply);
+    int err = fork_side_carry_out(side, &command, &reply);
 
     *ticks = (double)reply.value[0];
     return err;
 }
 
 /* Nothing but the pages is there to be forked: the copy has been dropped. */
-static int fork_and_store(struct fork_side *side, uint32_t flags, uint64_t pages,
-                          double *fork_ticks, double *store_ticks)
+static int fork_side_fork_and_store(struct fork_side *side, uint32_t flags, uint64_t pages,
+                                    double *fork_ticks, double *store_ticks)
 {
     const struct abi_command command = { .kind = ABI_COMMAND_FORK,
                                          .va = side->from,
-                                         .bytes = bytes_of(side),
+                                         .bytes = fork_side_bytes_of(side),
                                          .stride = PAGE_BYTES,
                                          .count = pages,
                                          .arg = { flags } };
     struct abi_reply reply;
-    int err = carry_out(side, &command, &reply);
+    int err = fork_side_carry_out(side, &command, &reply);
 
     *fork_ticks = (double)reply.value[ABI_FORK_TICKS];
     *store_ticks = (double)reply.value[ABI_FORK_STORES_TICKS];
@@ -98,56 +99,57 @@ static int fork_and_store(struct fork_side *side, uint32_t flags, uint64_t pages
 }
 
 /* Each part of the formula by itself. */
-static int measure_costs(struct fork_side *side, double cost[FORK_COSTS])
+static int fork_side_measure_costs(struct fork_side *side, double cost[FORK_COSTS])
 {
     double ignored;
-    int err = fork_and_store(side, 0, 0, &cost[FORK_COST_PT], &ignored);
+    int err = fork_side_fork_and_store(side, 0, 0, &cost[FORK_COST_PT], &ignored);
 
     if (!err)
-        err = fork_and_store(side, 0, side->pages, &ignored, &cost[FORK_COST_COW]);
+        err = fork_side_fork_and_store(side, 0, side->pages, &ignored, &cost[FORK_COST_COW]);
     if (!err && side->eager)
-        err = fork_and_store(side, ABI_FORK_EAGER, 0, &cost[FORK_COST_EAGER], &ignored);
+        err = fork_side_fork_and_store(side, ABI_FORK_EAGER, 0, &cost[FORK_COST_EAGER], &ignored);
     if (!err)
-        err = touch(side, side->to, side->pages, &cost[FORK_COST_ALLOC]);
+        err = fork_side_touch(side, side->to, side->pages, &cost[FORK_COST_ALLOC]);
     if (!err)
-        err = copy(side, &cost[FORK_COST_COPY]);
+        err = fork_side_copy(side, &cost[FORK_COST_COPY]);
     for (unsigned i = 0; i < FORK_COSTS; i++)
         cost[i] /= (double)side->pages;
-    return err ? err : drop_copy(side);
+    return err ? err : fork_side_drop_copy(side);
 }
 
 /* From the decision to the last of so many pages written. */
-static int measure_total(struct fork_side *side, enum fork_way way, uint64_t written, double *total)
+static int fork_side_measure_total(struct fork_side *side, enum fork_way way, uint64_t written,
+                                   double *total)
 {
     double first = 0, then = 0;
     int err;
 
     if (way == FORK_WAY_COPIED) {
-        err = copy(side, &first);
+        err = fork_side_copy(side, &first);
         if (!err)
-            err = touch(side, side->to, written, &then);
+            err = fork_side_touch(side, side->to, written, &then);
         if (!err)
-            err = drop_copy(side);
+            err = fork_side_drop_copy(side);
     } else {
-        err = fork_and_store(side, way == FORK_WAY_EAGER ? ABI_FORK_EAGER : 0, written, &first,
-                             &then);
+        err = fork_side_fork_and_store(side, way == FORK_WAY_EAGER ? ABI_FORK_EAGER : 0, written,
+                                       &first, &then);
     }
     *total = first + then;
     return err;
 }
 
-static int one_batch(struct fork_side *side, unsigned batch)
+static int fork_side_one_batch(struct fork_side *side, unsigned batch)
 {
     double cost[FORK_COSTS] = { 0 };
-    int err = measure_costs(side, cost);
+    int err = fork_side_measure_costs(side, cost);
 
     for (unsigned i = 0; i < FORK_COSTS; i++)
         side->cost[i][batch] = cost[i];
     for (unsigned step = 0; step <= side->steps && !err; step++) {
         for (enum fork_way way = 0; way < FORK_WAYS && !err; way++) {
             if (way != FORK_WAY_EAGER || side->eager)
-                err = measure_total(side, way, side->pages * step / side->steps,
-                                    &side->total[way][step][batch]);
+                err = fork_side_measure_total(side, way, side->pages * step / side->steps,
+                                              &side->total[way][step][batch]);
         }
     }
     return err;
@@ -157,18 +159,18 @@ static int one_batch(struct fork_side *side, unsigned batch)
 int fork_side_measure(struct measure_run *run, struct fork_side *side)
 {
     double ignored;
-    int err = map(side, &side->from);
+    int err = fork_side_map(side, &side->from);
 
     if (!err)
-        err = map(side, &side->to);
+        err = fork_side_map(side, &side->to);
     if (!err)
-        err = touch(side, side->from, side->pages, &ignored);
+        err = fork_side_touch(side, side->from, side->pages, &ignored);
     for (unsigned i = 0; i <= side->batches && !err; i++) {
         measure_progress(run, ((side->session ? 0 : 1) + (double)i / (side->batches + 1)) / 2,
                          side->name);
-        err = one_batch(side, i ? i - 1 : 0);
+        err = fork_side_one_batch(side, i ? i - 1 : 0);
     }
     if (!err)
-        err = unmap(side, side->from);
-    return err ? err : unmap(side, side->to);
+        err = fork_side_unmap(side, side->from);
+    return err ? err : fork_side_unmap(side, side->to);
 }

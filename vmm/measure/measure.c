@@ -26,7 +26,7 @@ const struct measure_experiment *measure_find(const char *name)
     return NULL;
 }
 
-static bool is_virtual_machine(void)
+static bool measure_is_virtual_machine(void)
 {
     unsigned eax, ebx, ecx, edx;
 
@@ -40,7 +40,7 @@ void measure_host_describe(struct measure_host *host, const struct kvm_host *kvm
     *host = (struct measure_host){ .kvm = kvm,
                                    .cpus = host_cpus(),
                                    .memory_bytes = available_bytes() / 4 * 3,
-                                   .virtual_machine = is_virtual_machine(),
+                                   .virtual_machine = measure_is_virtual_machine(),
                                    .interprets = kvm_interprets_kernel_code(kvm) };
     cpuid_brand(host->cpu);
     if (uname(&system) == 0)
@@ -86,8 +86,8 @@ void measure_progress(struct measure_run *run, double share, const char *doing)
         run->progress(run->progress_owner, share, doing);
 }
 
-static struct measure_figure *add(struct measure_run *run, enum measure_kind kind,
-                                  const char *format, va_list arguments)
+static struct measure_figure *measure_add(struct measure_run *run, enum measure_kind kind,
+                                          const char *format, va_list arguments)
 {
     struct measure_figure *figure;
 
@@ -108,7 +108,7 @@ static struct measure_figure *add(struct measure_run *run, enum measure_kind kin
     return figure;
 }
 
-static double in_ns(double ticks, double floor_ticks, double ns_per_tick)
+static double measure_in_ns(double ticks, double floor_ticks, double ns_per_tick)
 {
     return fmax(ticks - floor_ticks, 0) * ns_per_tick;
 }
@@ -120,7 +120,7 @@ void measure_distribution(struct measure_run *run, const struct abi_histogram *h
     va_list arguments;
 
     va_start(arguments, name);
-    figure = add(run, MEASURE_DISTRIBUTION, name, arguments);
+    figure = measure_add(run, MEASURE_DISTRIBUTION, name, arguments);
     va_end(arguments);
     if (!figure)
         return;
@@ -130,17 +130,17 @@ void measure_distribution(struct measure_run *run, const struct abi_histogram *h
         return;
     }
     figure->count = histogram->count;
-    figure->value = in_ns(histogram_at(histogram, 0.5), floor_ticks, ns_per_tick);
+    figure->value = measure_in_ns(histogram_at(histogram, 0.5), floor_ticks, ns_per_tick);
     if (histogram->count >= MEDIAN_LEAST) {
         double half = 0.98 / sqrt((double)histogram->count); /* as measure_median */
 
-        figure->low = in_ns(histogram_at(histogram, 0.5 - half), floor_ticks, ns_per_tick);
-        figure->high = in_ns(histogram_at(histogram, 0.5 + half), floor_ticks, ns_per_tick);
+        figure->low = measure_in_ns(histogram_at(histogram, 0.5 - half), floor_ticks, ns_per_tick);
+        figure->high = measure_in_ns(histogram_at(histogram, 0.5 + half), floor_ticks, ns_per_tick);
     }
-    figure->min = in_ns((double)histogram->min, floor_ticks, ns_per_tick);
-    figure->p99 = in_ns(histogram_at(histogram, 0.99), floor_ticks, ns_per_tick);
-    figure->p999 = in_ns(histogram_at(histogram, 0.999), floor_ticks, ns_per_tick);
-    figure->max = in_ns((double)histogram->max, floor_ticks, ns_per_tick);
+    figure->min = measure_in_ns((double)histogram->min, floor_ticks, ns_per_tick);
+    figure->p99 = measure_in_ns(histogram_at(histogram, 0.99), floor_ticks, ns_per_tick);
+    figure->p999 = measure_in_ns(histogram_at(histogram, 0.999), floor_ticks, ns_per_tick);
+    figure->max = measure_in_ns((double)histogram->max, floor_ticks, ns_per_tick);
     figure->ns_per_tick = ns_per_tick;
     figure->histogram = malloc(sizeof(*histogram));
     if (figure->histogram)
@@ -154,7 +154,7 @@ void measure_value(struct measure_run *run, double value, double low, double hig
     va_list arguments;
 
     va_start(arguments, name);
-    figure = add(run, MEASURE_VALUE, name, arguments);
+    figure = measure_add(run, MEASURE_VALUE, name, arguments);
     va_end(arguments);
     if (!figure)
         return;
@@ -170,7 +170,7 @@ void measure_count(struct measure_run *run, uint64_t value, const char *name, ..
     va_list arguments;
 
     va_start(arguments, name);
-    figure = add(run, MEASURE_COUNT, name, arguments);
+    figure = measure_add(run, MEASURE_COUNT, name, arguments);
     va_end(arguments);
     if (figure)
         figure->value = (double)value;
@@ -182,7 +182,7 @@ void measure_unavailable(struct measure_run *run, const char *why, const char *n
     va_list arguments;
 
     va_start(arguments, name);
-    figure = add(run, MEASURE_LACK, name, arguments);
+    figure = measure_add(run, MEASURE_LACK, name, arguments);
     va_end(arguments);
     if (figure)
         snprintf(figure->text, sizeof(figure->text), "%s", why);
@@ -200,7 +200,7 @@ void measure_remark(struct measure_run *run, const char *format, ...)
     va_end(arguments);
 }
 
-static int by_value(const void *a, const void *b)
+static int measure_by_value(const void *a, const void *b)
 {
     double left = *(const double *)a, right = *(const double *)b;
 
@@ -214,7 +214,7 @@ double measure_median(double *values, size_t n, double *low, double *high)
     size_t first = n < MEDIAN_LEAST ? 0 : (size_t)floor(middle - half);
     size_t last = n < MEDIAN_LEAST ? n - 1 : (size_t)ceil(middle + half);
 
-    qsort(values, n, sizeof(values[0]), by_value);
+    qsort(values, n, sizeof(values[0]), measure_by_value);
     *low = values[first < n ? first : 0];
     *high = values[last < n ? last : n - 1];
     return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;

@@ -15,7 +15,7 @@
 #define HUGE_BYTES (2ull << 20)
 
 /* Aligned to 2M, so that either kind of page can be all of it. */
-static void *map_pages(size_t bytes, enum abi_page_kind page)
+static void *native_map_pages(size_t bytes, enum abi_page_kind page)
 {
     size_t room = bytes + HUGE_BYTES;
     char *base, *start;
@@ -34,23 +34,23 @@ static void *map_pages(size_t bytes, enum abi_page_kind page)
     return start;
 }
 
-static int unmap_pages(void *addr, size_t bytes)
+static int native_unmap_pages(void *addr, size_t bytes)
 {
     return munmap(addr, bytes) ? -ABI_EINVAL : 0;
 }
 
-static int discard_pages(void *addr, size_t bytes)
+static int native_discard_pages(void *addr, size_t bytes)
 {
     return madvise(addr, bytes, MADV_DONTNEED) ? -ABI_EINVAL : 0;
 }
 
-static int make_read_only(void *addr, size_t bytes)
+static int native_make_read_only(void *addr, size_t bytes)
 {
     return mprotect(addr, bytes, PROT_READ) ? -ABI_EINVAL : 0;
 }
 
 /* Other threads do not go along: the child only stores to memory, and leaves. */
-static int64_t fork_process(uint32_t flags)
+static int64_t native_fork_process(uint32_t flags)
 {
     pid_t pid = flags ? -1 : fork();
 
@@ -60,12 +60,12 @@ static int64_t fork_process(uint32_t flags)
 }
 
 /* Nothing of the parent's may be tidied up here. */
-static void leave(void)
+static void native_leave(void)
 {
     syscall(SYS_exit_group, 0);
 }
 
-static int reap(int64_t child)
+static int native_reap(int64_t child)
 {
     int status;
 
@@ -76,7 +76,7 @@ static int reap(int64_t child)
     return status ? -ABI_EFAULT : 0;
 }
 
-static void *shared_memory(void)
+static void *native_shared_memory(void)
 {
     static void *memory;
 
@@ -98,7 +98,7 @@ static struct {
     atomic_bool stop;
 } companion;
 
-static void *companion_main(void *arg)
+static void *native_companion_main(void *arg)
 {
     atomic_fetch_add(&companion.spinning, 1);
     while (!atomic_load(&companion.stop))
@@ -107,19 +107,19 @@ static void *companion_main(void *arg)
 }
 
 /* Signals are for others. */
-static int start_companion(pthread_t *thread)
+static int native_start_companion(pthread_t *thread)
 {
     sigset_t all, before;
     int err;
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = pthread_create(thread, NULL, companion_main, NULL);
+    err = pthread_create(thread, NULL, native_companion_main, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return -err;
 }
 
-static int set_companions(unsigned count)
+static int native_set_companions(unsigned count)
 {
     bool stopping = !count;
 
@@ -130,7 +130,7 @@ static int set_companions(unsigned count)
         atomic_store(&companion.stop, false);
     }
     while (companion.started < count && !stopping) {
-        stopping = start_companion(&companion.thread[companion.started]) != 0;
+        stopping = native_start_companion(&companion.thread[companion.started]) != 0;
         companion.started += !stopping;
     }
     while (!stopping && atomic_load(&companion.spinning) < count)
@@ -145,15 +145,15 @@ static int set_companions(unsigned count)
 
 void native_command(const struct abi_command *command, struct abi_reply *reply)
 {
-    static const struct platform platform = { .map = map_pages,
-                                              .unmap = unmap_pages,
-                                              .discard = discard_pages,
-                                              .read_only = make_read_only,
-                                              .fork = fork_process,
-                                              .leave = leave,
-                                              .reap = reap,
-                                              .shared = shared_memory,
-                                              .companions = set_companions };
+    static const struct platform platform = { .map = native_map_pages,
+                                              .unmap = native_unmap_pages,
+                                              .discard = native_discard_pages,
+                                              .read_only = native_make_read_only,
+                                              .fork = native_fork_process,
+                                              .leave = native_leave,
+                                              .reap = native_reap,
+                                              .shared = native_shared_memory,
+                                              .companions = native_set_companions };
 
     command_run(&platform, command, reply);
 }

@@ -40,7 +40,7 @@ unsigned references_host_levels(void)
     return five ? 5 : 4;
 }
 
-static unsigned physical_bits(void)
+static unsigned references_physical_bits(void)
 {
     unsigned eax, ebx, ecx, edx;
 
@@ -52,7 +52,7 @@ unsigned references_second_levels(const struct kvm_host *host)
 {
     unsigned levels = references_host_levels();
 
-    return host->backend == KVM_BACKEND_EPT && physical_bits() <= 48 ? 4 : levels;
+    return host->backend == KVM_BACKEND_EPT && references_physical_bits() <= 48 ? 4 : levels;
 }
 
 void references_open(struct references *references, const struct kvm_host *host,
@@ -79,7 +79,7 @@ void references_forget(struct references *references)
  * What the frames say: a large page of which this is not the matching part is mapped by
  * small ones, as are the large folios below 2 MiB.
  */
-static uint64_t look(struct references *references, uintptr_t hva)
+static uint64_t references_look(struct references *references, uintptr_t hva)
 {
     struct host_page page;
     uint64_t bytes;
@@ -97,7 +97,7 @@ static uint64_t look(struct references *references, uintptr_t hva)
 }
 
 /* What the kernel was told of memory of the guest is so, whoever may look. */
-static uint64_t told(const struct references *references)
+static uint64_t references_told(const struct references *references)
 {
     if (!references->memory)
         return 0;
@@ -118,9 +118,9 @@ uint64_t references_host_page(struct references *references, const void *hva)
 
     if (references->seen[i].block == block)
         return references->seen[i].bytes;
-    bytes = look(references, at);
+    bytes = references_look(references, at);
     if (!bytes)
-        bytes = told(references);
+        bytes = references_told(references);
     if (bytes) {
         references->seen[i].block = block;
         references->seen[i].bytes = bytes;
@@ -128,7 +128,7 @@ uint64_t references_host_page(struct references *references, const void *hva)
     return bytes;
 }
 
-static const struct memory_slot *slot_of(const struct memory *memory, uint64_t gpa)
+static const struct memory_slot *references_slot_of(const struct memory *memory, uint64_t gpa)
 {
     for (unsigned i = 0; i < memory->nslots; i++) {
         if (gpa >= memory->slots[i].gpa && gpa - memory->slots[i].gpa < memory->slots[i].bytes)
@@ -139,7 +139,7 @@ static const struct memory_slot *slot_of(const struct memory *memory, uint64_t g
 
 uint64_t references_second_stage_page(struct references *references, uint64_t gpa)
 {
-    const struct memory_slot *slot = slot_of(references->memory, gpa);
+    const struct memory_slot *slot = references_slot_of(references->memory, gpa);
     uint64_t bytes, start;
     uintptr_t hva;
 
@@ -160,7 +160,7 @@ uint64_t references_second_stage_page(struct references *references, uint64_t gp
     return bytes;
 }
 
-static void add(struct reference_range *range, unsigned count)
+static void references_add(struct reference_range *range, unsigned count)
 {
     if (!range->pages || count < range->least)
         range->least = count;
@@ -170,13 +170,14 @@ static void add(struct reference_range *range, unsigned count)
 }
 
 /* Shadow tables have a large page only where both sides have one (one dimension). */
-static unsigned count_shadow(const struct references *references, uint64_t guest, uint64_t host)
+static unsigned references_count_shadow(const struct references *references, uint64_t guest,
+                                        uint64_t host)
 {
     return references_down_to(references->host_levels, guest < host ? guest : host);
 }
 
-static int count_walk(struct references *references, const struct paging_walk *walk,
-                      unsigned *count)
+static int references_count_walk(struct references *references, const struct paging_walk *walk,
+                                 unsigned *count)
 {
     uint64_t tables[PAGING_LEVELS_MAX];
     uint64_t page = references_second_stage_page(references, walk->gpa);
@@ -184,7 +185,7 @@ static int count_walk(struct references *references, const struct paging_walk *w
     if (!page)
         return -ENODATA;
     if (references->host->backend > KVM_BACKEND_NPT) {
-        *count = count_shadow(references, walk->leaf.page_bytes, page);
+        *count = references_count_shadow(references, walk->leaf.page_bytes, page);
         return 0;
     }
     for (unsigned i = 0; i < walk->nsteps; i++) {
@@ -209,10 +210,10 @@ int references_of_guest(struct references *references, const struct session *ses
         int err = session_walk(session, va, &walk);
 
         if (!err)
-            err = count_walk(references, &walk, &count);
+            err = references_count_walk(references, &walk, &count);
         if (err)
             return err;
-        add(range, count);
+        references_add(range, count);
     }
     return 0;
 }
@@ -228,7 +229,7 @@ int references_of_process(struct references *references, const void *start, uint
 
         if (!page)
             return -ENODATA;
-        add(range, references_down_to(references->host_levels, page));
+        references_add(range, references_down_to(references->host_levels, page));
     }
     return 0;
 }

@@ -14,7 +14,7 @@
 
 /* ---- The guest's ------------------------------------------------------------- */
 
-static int count_table(void *owner, const struct paging_table *table)
+static int table_memory_count_table(void *owner, const struct paging_table *table)
 {
     struct table_count *count = owner;
     unsigned levels = paging_x86_4level.nlevels;
@@ -25,7 +25,7 @@ static int count_table(void *owner, const struct paging_table *table)
     return 0;
 }
 
-static int count_leaf(void *owner, const struct paging_leaf *leaf)
+static int table_memory_count_leaf(void *owner, const struct paging_leaf *leaf)
 {
     struct table_count *count = owner;
 
@@ -38,8 +38,8 @@ int table_memory_count(const struct session *session, uint64_t va, uint64_t byte
                        struct table_count *count)
 {
     const struct paging_visitor visitor = { .owner = count,
-                                            .table = count_table,
-                                            .leaf = count_leaf };
+                                            .table = table_memory_count_table,
+                                            .leaf = table_memory_count_leaf };
 
     *count = (struct table_count){ 0 };
     return paging_each(&paging_x86_4level, &session->view.reader, session->root, va, va + bytes - 1,
@@ -49,7 +49,7 @@ int table_memory_count(const struct session *session, uint64_t va, uint64_t byte
 /* ---- The second stage's ------------------------------------------------------- */
 
 /* memory.stat of the control group that this process is in (cgroup-v2.rst). */
-static bool open_cgroup(FILE **file)
+static bool table_memory_open_cgroup(FILE **file)
 {
     FILE *self = fopen("/proc/self/cgroup", "re");
     char line[512], path[600];
@@ -67,13 +67,13 @@ static bool open_cgroup(FILE **file)
     return *file != NULL;
 }
 
-static bool cgroup_second_stage(uint64_t *bytes)
+static bool table_memory_cgroup_second_stage(uint64_t *bytes)
 {
     char line[256];
     bool found = false;
     FILE *file;
 
-    if (!open_cgroup(&file))
+    if (!table_memory_open_cgroup(&file))
         return false;
     while (!found && fgets(line, sizeof(line), file))
         found = sscanf(line, "sec_pagetables %" SCNu64, bytes) == 1;
@@ -85,7 +85,7 @@ static bool cgroup_second_stage(uint64_t *bytes)
  * The kernel's totals lag behind by what each CPU keeps to itself, up to a second long; root
  * may have them summed up at once (admin-guide/sysctl/vm.rst, stat_refresh).
  */
-static bool refresh_totals(void)
+static bool table_memory_refresh_totals(void)
 {
     int fd = open("/proc/sys/vm/stat_refresh", O_RDONLY | O_CLOEXEC);
     char nothing;
@@ -100,11 +100,11 @@ enum table_source table_memory_source(void)
 {
     uint64_t bytes;
 
-    if (cgroup_second_stage(&bytes))
+    if (table_memory_cgroup_second_stage(&bytes))
         return TABLES_OF_CGROUP;
     if (resident_second_stage(&bytes))
         return TABLES_UNKNOWN;
-    return refresh_totals() ? TABLES_OF_HOST : TABLES_LATE;
+    return table_memory_refresh_totals() ? TABLES_OF_HOST : TABLES_LATE;
 }
 
 void table_memory_read(const struct session *session, struct table_memory *memory)
@@ -119,8 +119,9 @@ void table_memory_read(const struct session *session, struct table_memory *memor
     memory->pages_4k = pages[0];
     memory->pages_2m = pages[1];
     memory->pages_1g = pages[2];
-    memory->second_known = cgroup_second_stage(&memory->second_bytes) ||
-                           (refresh_totals() && !resident_second_stage(&memory->second_bytes));
+    memory->second_known = table_memory_cgroup_second_stage(&memory->second_bytes) ||
+                           (table_memory_refresh_totals() &&
+                            !resident_second_stage(&memory->second_bytes));
     if (!resident_read(&session->vm.memory, &resident))
         memory->process_bytes = resident.table_bytes;
 }

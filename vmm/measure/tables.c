@@ -34,17 +34,17 @@ struct tables {
     double done;
 };
 
-static double per_gib(double bytes, uint64_t of)
+static double tables_per_gib(double bytes, uint64_t of)
 {
     return bytes * (double)GIB / (double)of;
 }
 
-static double change(uint64_t before, uint64_t after)
+static double tables_change(uint64_t before, uint64_t after)
 {
     return (double)(int64_t)(after - before);
 }
 
-static int failed(struct tables *t, const char *doing, int err)
+static int tables_failed(struct tables *t, const char *doing, int err)
 {
     snprintf(t->run->error, sizeof(t->run->error), "%s: %s", doing,
              t->session->failure[0] ? t->session->failure : strerror(abs(err)));
@@ -54,20 +54,21 @@ static int failed(struct tables *t, const char *doing, int err)
 /* ---- Figures ------------------------------------------------------------------- */
 
 /* The second stage between two looks: what KVM maps more, and what that takes. */
-static double report_second(struct tables *t, const char *path, uint64_t range,
-                            const struct table_memory *before, const struct table_memory *after)
+static double tables_report_second(struct tables *t, const char *path, uint64_t range,
+                                   const struct table_memory *before,
+                                   const struct table_memory *after)
 {
-    double bytes = change(before->second_bytes, after->second_bytes);
+    double bytes = tables_change(before->second_bytes, after->second_bytes);
 
     if (before->pages_4k != UINT64_MAX && after->pages_4k != UINT64_MAX) {
-        measure_value(t->run, change(before->pages_4k, after->pages_4k), NAN, NAN, 1,
+        measure_value(t->run, tables_change(before->pages_4k, after->pages_4k), NAN, NAN, 1,
                       "%s/kvm/pages_4k", path);
-        measure_value(t->run, change(before->pages_2m, after->pages_2m), NAN, NAN, 1,
+        measure_value(t->run, tables_change(before->pages_2m, after->pages_2m), NAN, NAN, 1,
                       "%s/kvm/pages_2m", path);
-        measure_value(t->run, change(before->pages_1g, after->pages_1g), NAN, NAN, 1,
+        measure_value(t->run, tables_change(before->pages_1g, after->pages_1g), NAN, NAN, 1,
                       "%s/kvm/pages_1g", path);
     }
-    measure_value(t->run, change(before->process_bytes, after->process_bytes), NAN, NAN, 1,
+    measure_value(t->run, tables_change(before->process_bytes, after->process_bytes), NAN, NAN, 1,
                   "%s/process/bytes", path);
     if (!before->second_known || !after->second_known)
         return NAN;
@@ -79,8 +80,8 @@ static double report_second(struct tables *t, const char *path, uint64_t range,
         return NAN;
     }
     measure_value(t->run, bytes, NAN, NAN, 1, "%s/second-stage/bytes", path);
-    measure_value(t->run, per_gib(bytes, range), NAN, NAN, 1, "%s/second-stage/bytes-per-gib",
-                  path);
+    measure_value(t->run, tables_per_gib(bytes, range), NAN, NAN, 1,
+                  "%s/second-stage/bytes-per-gib", path);
     return bytes;
 }
 
@@ -88,8 +89,8 @@ static double report_second(struct tables *t, const char *path, uint64_t range,
  * The guest's, by walking what maps the range: counts, which another run gives again. -errno,
  * or how many tables.
  */
-static int64_t report_guest(struct tables *t, const char *path, uint64_t va, uint64_t mapped,
-                            enum abi_page_kind page)
+static int64_t tables_report_guest(struct tables *t, const char *path, uint64_t va, uint64_t mapped,
+                                   enum abi_page_kind page)
 {
     struct table_count count;
     int err = table_memory_count(t->session, va, t->bytes, &count);
@@ -100,14 +101,14 @@ static int64_t report_guest(struct tables *t, const char *path, uint64_t va, uin
     measure_count(t->run, table_memory_least(va, t->bytes, MEMORY_PAGE_BYTES << 9 * page),
                   "%s/guest/tables-by-arithmetic", path);
     measure_count(t->run, count.entries, "%s/guest/entries", path);
-    measure_value(t->run, per_gib((double)count.tables * MEMORY_PAGE_BYTES, mapped), NAN, NAN, 1,
-                  "%s/guest/bytes-per-gib", path);
+    measure_value(t->run, tables_per_gib((double)count.tables * MEMORY_PAGE_BYTES, mapped), NAN,
+                  NAN, 1, "%s/guest/bytes-per-gib", path);
     return (int64_t)count.tables;
 }
 
 /* ---- Ranges, dense --------------------------------------------------------------- */
 
-static int measure_range(struct tables *t, enum abi_page_kind page, uint64_t *va)
+static int tables_measure_range(struct tables *t, enum abi_page_kind page, uint64_t *va)
 {
     struct chain_place place = { .session = t->session };
     struct table_memory before, after;
@@ -119,24 +120,24 @@ static int measure_range(struct tables *t, enum abi_page_kind page, uint64_t *va
     if (err == -ABI_ENOMEM || err == -ABI_EINVAL)
         return err;
     if (err)
-        return failed(t, "mapping a range", err);
+        return tables_failed(t, "mapping a range", err);
     table_memory_read(t->session, &after);
     /* What the host does is no matter to the guest's tables: once is enough. */
     if (t->backing == MEMORY_4K) {
         snprintf(path, sizeof(path), "tables/guest-%s", backing_guest_name(page));
-        t->guest[page] = report_guest(t, path, *va, t->bytes, page);
+        t->guest[page] = tables_report_guest(t, path, *va, t->bytes, page);
         if (t->guest[page] < 0)
-            return failed(t, "walking the guest's tables", (int)t->guest[page]);
+            return tables_failed(t, "walking the guest's tables", (int)t->guest[page]);
     }
     snprintf(path, sizeof(path), "tables/guest-%s/host-%s", backing_guest_name(page),
              backing_name(t->backing));
-    t->second[t->backing][page] = report_second(t, path, t->bytes, &before, &after);
+    t->second[t->backing][page] = tables_report_second(t, path, t->bytes, &before, &after);
     return 0;
 }
 
 /* ---- And what has come apart -------------------------------------------------------- */
 
-static int touch(struct tables *t, uint64_t va, uint64_t stride)
+static int tables_touch(struct tables *t, uint64_t va, uint64_t stride)
 {
     const struct chain_place place = { .session = t->session };
     const struct abi_command command = { .kind = ABI_COMMAND_TOUCH,
@@ -150,23 +151,23 @@ static int touch(struct tables *t, uint64_t va, uint64_t stride)
 }
 
 /* The guest's side: one 4K page in every 2M of a range, and a table for each. */
-static int measure_sparse(struct tables *t)
+static int tables_measure_sparse(struct tables *t)
 {
     const struct chain_place place = { .session = t->session };
     const struct abi_command command = { .kind = ABI_COMMAND_MAP, .bytes = t->bytes };
     struct abi_reply reply;
     int err = chain_order(&place, &command, &reply);
 
-    err = err ? err : touch(t, reply.value[0], MEMORY_HUGE_BYTES);
+    err = err ? err : tables_touch(t, reply.value[0], MEMORY_HUGE_BYTES);
     if (err)
-        return failed(t, "touching a page in every 2M", err);
-    t->sparse = report_guest(t, "tables/apart/one-4k-in-2m", reply.value[0],
-                             t->bytes / MEMORY_HUGE_BYTES * MEMORY_PAGE_BYTES, ABI_PAGE_4K);
-    return t->sparse < 0 ? failed(t, "walking the guest's tables", (int)t->sparse) : 0;
+        return tables_failed(t, "touching a page in every 2M", err);
+    t->sparse = tables_report_guest(t, "tables/apart/one-4k-in-2m", reply.value[0],
+                                    t->bytes / MEMORY_HUGE_BYTES * MEMORY_PAGE_BYTES, ABI_PAGE_4K);
+    return t->sparse < 0 ? tables_failed(t, "walking the guest's tables", (int)t->sparse) : 0;
 }
 
 /* The host's side: it takes a 4K page out of every 2M, and the guest touches all again. */
-static int measure_apart(struct tables *t, uint64_t va)
+static int tables_measure_apart(struct tables *t, uint64_t va)
 {
     const struct memory *memory = &t->session->vm.memory;
     struct table_memory before, after;
@@ -179,16 +180,16 @@ static int measure_apart(struct tables *t, uint64_t va)
         if (!err && memory_discard(memory, walk.gpa, MEMORY_PAGE_BYTES) < 0)
             err = -EIO;
     }
-    err = err ? err : touch(t, va, MEMORY_PAGE_BYTES);
+    err = err ? err : tables_touch(t, va, MEMORY_PAGE_BYTES);
     table_memory_read(t->session, &after);
     if (err)
-        return failed(t, "taking pages out of huge ones", err);
-    t->apart = report_second(t, "tables/apart/guest-2m/host-thp-less-a-4k", t->bytes, &before,
-                             &after);
+        return tables_failed(t, "taking pages out of huge ones", err);
+    t->apart = tables_report_second(t, "tables/apart/guest-2m/host-thp-less-a-4k", t->bytes,
+                                    &before, &after);
     return 0;
 }
 
-static int log_dirty_pages(struct session *session, bool on)
+static int tables_log_dirty_pages(struct session *session, bool on)
 {
     struct memory *memory = &session->vm.memory;
     int err = 0;
@@ -201,34 +202,34 @@ static int log_dirty_pages(struct session *session, bool on)
 }
 
 /* As a migration or a snapshot does: dirty pages are logged, by 4K, while all is written. */
-static int measure_logged(struct tables *t, uint64_t va)
+static int tables_measure_logged(struct tables *t, uint64_t va)
 {
     struct table_memory before, after;
     int err;
 
     table_memory_read(t->session, &before);
-    err = log_dirty_pages(t->session, true);
-    err = err ? err : touch(t, va, MEMORY_PAGE_BYTES);
+    err = tables_log_dirty_pages(t->session, true);
+    err = err ? err : tables_touch(t, va, MEMORY_PAGE_BYTES);
     table_memory_read(t->session, &after);
     if (err)
-        return failed(t, "logging dirty pages", err);
-    t->logged = report_second(t, "tables/apart/guest-2m/host-thp-dirty-logged", t->bytes, &before,
-                              &after);
+        return tables_failed(t, "logging dirty pages", err);
+    t->logged = tables_report_second(t, "tables/apart/guest-2m/host-thp-dirty-logged", t->bytes,
+                                     &before, &after);
     /* Large again, before the next. */
-    err = log_dirty_pages(t->session, false);
-    err = err ? err : touch(t, va, MEMORY_PAGE_BYTES);
-    return err ? failed(t, "ending the log", err) : 0;
+    err = tables_log_dirty_pages(t->session, false);
+    err = err ? err : tables_touch(t, va, MEMORY_PAGE_BYTES);
+    return err ? tables_failed(t, "ending the log", err) : 0;
 }
 
 /* ---- One machine ---------------------------------------------------------------------- */
 
-static void lack_page(struct tables *t, enum abi_page_kind page, const char *why)
+static void tables_lack_page(struct tables *t, enum abi_page_kind page, const char *why)
 {
     measure_unavailable(t->run, why, "tables/guest-%s/host-%s", backing_guest_name(page),
                         backing_name(t->backing));
 }
 
-static int measure_machine(struct tables *t)
+static int tables_measure_machine(struct tables *t)
 {
     uint64_t va[ABI_PAGE_KINDS] = { 0 };
     int err = 0;
@@ -240,27 +241,27 @@ static int measure_machine(struct tables *t)
                  backing_name(t->backing));
         measure_progress(t->run, t->done++ / (BACKINGS * ABI_PAGE_KINDS), doing);
         if (page == ABI_PAGE_1G && t->run->host->interprets) {
-            lack_page(t, page, "this backend walks no guest pages of 1 GiB");
+            tables_lack_page(t, page, "this backend walks no guest pages of 1 GiB");
             continue;
         }
-        err = measure_range(t, page, &va[page]);
+        err = tables_measure_range(t, page, &va[page]);
         if (err == -ABI_ENOMEM || err == -ABI_EINVAL) {
-            lack_page(t, page,
-                      err == -ABI_EINVAL ? "the guest's CPU has no such pages"
-                                         : backing_shortage(t->backing));
+            tables_lack_page(t, page,
+                             err == -ABI_EINVAL ? "the guest's CPU has no such pages"
+                                                : backing_shortage(t->backing));
             err = 0;
         }
     }
     if (!err && t->backing == MEMORY_4K)
-        err = measure_sparse(t);
+        err = tables_measure_sparse(t);
     if (!err && t->backing == MEMORY_THP) {
-        err = measure_logged(t, va[ABI_PAGE_2M]);
-        err = err ? err : measure_apart(t, va[ABI_PAGE_2M]);
+        err = tables_measure_logged(t, va[ABI_PAGE_2M]);
+        err = err ? err : tables_measure_apart(t, va[ABI_PAGE_2M]);
     }
     return err;
 }
 
-static int measure_backing(struct tables *t)
+static int tables_measure_backing(struct tables *t)
 {
     struct session_shape shape;
     const char *why = NULL;
@@ -276,7 +277,7 @@ static int measure_backing(struct tables *t)
     }
     err = session_open(t->session, t->run->host->kvm, &shape, error, sizeof(error));
     if (!err) {
-        err = measure_machine(t);
+        err = tables_measure_machine(t);
         session_close(t->session);
     } else if (t->backing == MEMORY_4K) {
         snprintf(t->run->error, sizeof(t->run->error), "%s", error);
@@ -290,14 +291,14 @@ static int measure_backing(struct tables *t)
 
 /* ---- What it says ------------------------------------------------------------------------ */
 
-static void report_limits(struct measure_run *run)
+static void tables_report_limits(struct measure_run *run)
 {
     for (unsigned page = 0; page < ABI_PAGE_KINDS; page++)
         measure_count(run, table_memory_limit(MEMORY_PAGE_BYTES << 9 * page),
                       "tables/limit/%s/bytes-per-gib", backing_guest_name(page));
 }
 
-static const char *kib(double bytes, char text[32])
+static const char *tables_kib(double bytes, char text[32])
 {
     if (isnan(bytes))
         return "an unknown amount";
@@ -305,7 +306,7 @@ static const char *kib(double bytes, char text[32])
     return text;
 }
 
-static void explain(const struct tables *t)
+static void tables_explain(const struct tables *t)
 {
     struct measure_run *run = t->run;
     const char *stage = run->host->kvm->backend <= KVM_BACKEND_NPT ? "second-stage tables"
@@ -336,16 +337,16 @@ static void explain(const struct tables *t)
         "The %s grew for it by %s on 4K host pages, by %s with 2M on both sides; by %s "
         "more when that memory came apart on the host's side, and by %s while dirty pages "
         "were logged, which is for all of the machine's memory",
-        stage, kib(t->second[MEMORY_4K][ABI_PAGE_4K], text[0]),
-        kib(t->second[MEMORY_THP][ABI_PAGE_2M], text[1]), kib(t->apart, text[2]),
-        kib(t->logged, text[3]));
+        stage, tables_kib(t->second[MEMORY_4K][ABI_PAGE_4K], text[0]),
+        tables_kib(t->second[MEMORY_THP][ABI_PAGE_2M], text[1]), tables_kib(t->apart, text[2]),
+        tables_kib(t->logged, text[3]));
     measure_remark(run, "(by %s).",
                    t->source == TABLES_OF_CGROUP
                        ? "sec_pagetables of this control group"
                        : "SecPageTables, which counts all machines of the host: others disturb it");
 }
 
-static int run_tables(struct measure_run *run)
+static int tables_run(struct measure_run *run)
 {
     struct tables *t = calloc(1, sizeof(*t));
     int err = 0;
@@ -366,12 +367,12 @@ static int run_tables(struct measure_run *run)
     t->session = malloc(sizeof(*t->session));
     if (!t->session)
         err = -ENOMEM;
-    report_limits(run);
+    tables_report_limits(run);
     measure_count(run, t->bytes, "tables/range/bytes");
     for (t->backing = MEMORY_4K; t->backing < BACKINGS && !err; t->backing++)
-        err = measure_backing(t);
+        err = tables_measure_backing(t);
     if (!err)
-        explain(t);
+        tables_explain(t);
     free(t->session);
     free(t);
     return err;
@@ -397,6 +398,6 @@ const struct measure_experiment measure_tables = {
         "pages. Apart: one 4K page in every 2M of a fresh range of the guest's; all of a range "
         "of 2M pages written while dirty pages are logged; and written again after the host has "
         "taken one 4K page out of every 2M.",
-    .run = run_tables,
+    .run = tables_run,
     .plots = plots,
 };

@@ -42,7 +42,7 @@ static int touch(struct session *session, uint64_t va, uint64_t bytes, uint64_t 
     return test_region_command(session, &command, &reply, "touch its memory");
 }
 
-static uint64_t gpa_of(const struct test_region *region, uint64_t va)
+static uint64_t test_region_gpa_of(const struct test_region *region, uint64_t va)
 {
     struct paging_walk walk;
 
@@ -50,7 +50,7 @@ static uint64_t gpa_of(const struct test_region *region, uint64_t va)
 }
 
 /* Maps memory for it in the program. */
-static int map(struct test_region *region, uint64_t bytes)
+static int test_region_map(struct test_region *region, uint64_t bytes)
 {
     const struct abi_command command = { .kind = ABI_COMMAND_MAP,
                                          .page = region->guest,
@@ -65,11 +65,11 @@ static int map(struct test_region *region, uint64_t bytes)
 
 /* How far frames follow each other from the test region's start up, or down, without first pages.
  */
-static uint64_t follow(const struct test_region *region, uint64_t end, bool up)
+static uint64_t test_region_follow(const struct test_region *region, uint64_t end, bool up)
 {
     uint64_t va = region->va, gpa = region->gpa, step = up ? PAGE_BYTES : -PAGE_BYTES, run = 0;
 
-    for (; va != end && gpa_of(region, va) == gpa; run += PAGE_BYTES) {
+    for (; va != end && test_region_gpa_of(region, va) == gpa; run += PAGE_BYTES) {
         va += step;
         gpa += step;
         if (va % TEST_REGION_BLOCK_BYTES == 0)
@@ -83,10 +83,10 @@ static uint64_t follow(const struct test_region *region, uint64_t end, bool up)
  * is touched before, and keeps its table; so the frames of the rest follow each other, and
  * the blocks that the test region's frames lie in hold nobody else's.
  */
-static int open_small(struct test_region *region, unsigned pages)
+static int test_region_open_small(struct test_region *region, unsigned pages)
 {
     uint64_t first, end, before, after, blocks_end;
-    int err = map(region, (STRETCHES + 1) * TEST_REGION_BLOCK_BYTES);
+    int err = test_region_map(region, (STRETCHES + 1) * TEST_REGION_BLOCK_BYTES);
 
     first = (region->mapped_va + TEST_REGION_BLOCK_BYTES - 1) & ~(TEST_REGION_BLOCK_BYTES - 1);
     end = first + STRETCHES * TEST_REGION_BLOCK_BYTES;
@@ -98,9 +98,9 @@ static int open_small(struct test_region *region, unsigned pages)
         return err;
     region->va = first + STRETCHES / 2 * TEST_REGION_BLOCK_BYTES + PAGE_BYTES;
     region->bytes = pages * PAGE_BYTES;
-    region->gpa = gpa_of(region, region->va);
-    after = follow(region, end, true);
-    before = follow(region, first, false) - PAGE_BYTES;
+    region->gpa = test_region_gpa_of(region, region->va);
+    after = test_region_follow(region, end, true);
+    before = test_region_follow(region, first, false) - PAGE_BYTES;
     region->blocks_gpa = region->gpa & ~(TEST_REGION_BLOCK_BYTES - 1);
     blocks_end = (region->gpa + region->bytes + TEST_REGION_BLOCK_BYTES - 1) &
                  ~(TEST_REGION_BLOCK_BYTES - 1);
@@ -111,10 +111,10 @@ static int open_small(struct test_region *region, unsigned pages)
 }
 
 /* 2M pages, which come from the end of memory down. */
-static int open_huge(struct test_region *region, unsigned pages)
+static int test_region_open_huge(struct test_region *region, unsigned pages)
 {
     uint64_t first = UINT64_MAX, last = 0;
-    int err = map(region, pages * TEST_REGION_BLOCK_BYTES);
+    int err = test_region_map(region, pages * TEST_REGION_BLOCK_BYTES);
 
     region->va = region->mapped_va;
     region->bytes = region->mapped_bytes;
@@ -123,7 +123,7 @@ static int open_huge(struct test_region *region, unsigned pages)
     if (err)
         return err;
     for (uint64_t at = 0; at < region->bytes; at += TEST_REGION_BLOCK_BYTES) {
-        uint64_t gpa = gpa_of(region, region->va + at);
+        uint64_t gpa = test_region_gpa_of(region, region->va + at);
 
         first = gpa < first ? gpa : first;
         last = gpa > last ? gpa : last;
@@ -139,7 +139,8 @@ int test_region_open(struct test_region *region, struct session *session, enum a
     int err;
 
     *region = (struct test_region){ .session = session, .guest = guest };
-    err = guest == ABI_PAGE_2M ? open_huge(region, pages) : open_small(region, pages);
+    err = guest == ABI_PAGE_2M ? test_region_open_huge(region, pages)
+                               : test_region_open_small(region, pages);
     if (err == -ERANGE)
         snprintf(error, error_bytes, "the guest's frames do not follow each other");
     else if (err)
@@ -148,44 +149,45 @@ int test_region_open(struct test_region *region, struct session *session, enum a
 }
 
 /* What the host's operations are about: whole blocks if its pages are that large. */
-static uint64_t host_gpa(const struct test_region *region)
+static uint64_t test_region_host_gpa(const struct test_region *region)
 {
     return region->huge_host ? region->blocks_gpa : region->gpa;
 }
 
-static uint64_t host_bytes(const struct test_region *region)
+static uint64_t test_region_host_bytes(const struct test_region *region)
 {
     return region->huge_host ? region->blocks_bytes : region->bytes;
 }
 
-static char *host_hva(const struct test_region *region)
+static char *test_region_host_hva(const struct test_region *region)
 {
-    return memory_at(&region->session->vm.memory, host_gpa(region), host_bytes(region));
+    return memory_at(&region->session->vm.memory, test_region_host_gpa(region),
+                     test_region_host_bytes(region));
 }
 
 /* Writable entries in the host's tables for all of it, as its content is. */
-static int populate(const struct test_region *region)
+static int test_region_populate(const struct test_region *region)
 {
-    if (!madvise(host_hva(region), host_bytes(region), MADV_POPULATE_WRITE))
+    if (!madvise(test_region_host_hva(region), test_region_host_bytes(region), MADV_POPULATE_WRITE))
         return 0;
     if (errno != EINVAL)
         return -errno;
     /* Linux before 5.14. */
-    for (uint64_t at = 0; at < host_bytes(region); at += PAGE_BYTES)
-        __atomic_fetch_or(host_hva(region) + at, 0, __ATOMIC_RELAXED);
+    for (uint64_t at = 0; at < test_region_host_bytes(region); at += PAGE_BYTES)
+        __atomic_fetch_or(test_region_host_hva(region) + at, 0, __ATOMIC_RELAXED);
     return 0;
 }
 
-static uint64_t smallest_page(const struct test_region *region)
+static uint64_t test_region_smallest_page(const struct test_region *region)
 {
     uint64_t smallest = UINT64_MAX;
     struct host_pages pages;
 
     host_pages_open(&pages);
-    for (uint64_t at = 0; at < host_bytes(region); at += PAGE_BYTES) {
+    for (uint64_t at = 0; at < test_region_host_bytes(region); at += PAGE_BYTES) {
         struct host_page page;
 
-        host_pages_read(&pages, host_hva(region) + at, &page);
+        host_pages_read(&pages, test_region_host_hva(region) + at, &page);
         if (!page.present)
             page.bytes = 0;
         smallest = page.bytes < smallest ? page.bytes : smallest;
@@ -198,7 +200,7 @@ static uint64_t smallest_page(const struct test_region *region)
  * Anew, from nothing: where there was a table of 4K pages there would never be a 2M one, even
  * with nothing in it (before Linux 6.14).
  */
-static int remap(struct test_region *region, int fd)
+static int test_region_remap(struct test_region *region, int fd)
 {
     int flags = MAP_PRIVATE | MAP_FIXED | (fd < 0 ? MAP_ANONYMOUS | MAP_NORESERVE : 0);
     void *hva = memory_at(&region->session->vm.memory, region->blocks_gpa, region->blocks_bytes);
@@ -219,26 +221,27 @@ int test_region_host(struct test_region *region, bool huge, uint64_t *found)
     /* A large page is not always at hand. */
     for (unsigned tries = 0; !err && tries < 3 && *found < (huge ? TEST_REGION_BLOCK_BYTES : 1);
          tries++) {
-        err = remap(region, -1);
+        err = test_region_remap(region, -1);
         if (!err)
-            err = populate(region);
-        *found = err ? 0 : smallest_page(region);
+            err = test_region_populate(region);
+        *found = err ? 0 : test_region_smallest_page(region);
     }
     return err;
 }
 
 int test_region_zap(struct test_region *region)
 {
-    if (mprotect(host_hva(region), host_bytes(region), PROT_READ) ||
-        mprotect(host_hva(region), host_bytes(region), PROT_READ | PROT_WRITE))
+    if (mprotect(test_region_host_hva(region), test_region_host_bytes(region), PROT_READ) ||
+        mprotect(test_region_host_hva(region), test_region_host_bytes(region),
+                 PROT_READ | PROT_WRITE))
         return -errno;
-    return populate(region);
+    return test_region_populate(region);
 }
 
 int test_region_discard(struct test_region *region)
 {
-    int64_t done = memory_discard(&region->session->vm.memory, host_gpa(region),
-                                  host_bytes(region));
+    int64_t done = memory_discard(&region->session->vm.memory, test_region_host_gpa(region),
+                                  test_region_host_bytes(region));
 
     return done < 0 ? (int)done : 0;
 }
@@ -249,7 +252,7 @@ int test_region_map_file(struct test_region *region)
 
     if (fd < 0)
         return -errno;
-    err = fallocate(fd, 0, 0, (off_t)region->blocks_bytes) ? -errno : remap(region, fd);
+    err = fallocate(fd, 0, 0, (off_t)region->blocks_bytes) ? -errno : test_region_remap(region, fd);
     close(fd);
     return err;
 }

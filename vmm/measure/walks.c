@@ -56,7 +56,7 @@ struct walks {
 
 /* ---- Figures ----------------------------------------------------------------- */
 
-static double median_of(const double *values, size_t n, double *low, double *high)
+static double walks_median_of(const double *values, size_t n, double *low, double *high)
 {
     double copy[CHAIN_SAMPLES];
 
@@ -65,7 +65,7 @@ static double median_of(const double *values, size_t n, double *low, double *hig
 }
 
 /* What the spread chain costs more than the packed one, batch by batch. */
-static double median_walk(const struct chain_series *series, double *low, double *high)
+static double walks_median(const struct chain_series *series, double *low, double *high)
 {
     double walk[CHAIN_SAMPLES];
 
@@ -74,28 +74,28 @@ static double median_walk(const struct chain_series *series, double *low, double
     return measure_median(walk, series->n, low, high);
 }
 
-static void say_times(struct measure_run *run, const struct chain_series *series, const char *path,
-                      uint64_t bytes)
+static void walks_say_times(struct measure_run *run, const struct chain_series *series,
+                            const char *path, uint64_t bytes)
 {
     char size[16];
     double low, high, value;
 
     size_short(bytes, size);
-    value = median_of(series->spread, series->n, &low, &high);
+    value = walks_median_of(series->spread, series->n, &low, &high);
     measure_value(run, value, low, high, series->n, "%s/%s/access/ns", path, size);
-    value = median_walk(series, &low, &high);
+    value = walks_median(series, &low, &high);
     measure_value(run, value, low, high, series->n, "%s/%s/walk/ns", path, size);
 }
 
-static void say_control(struct measure_run *run, const struct chain_series *series,
-                        const char *path, uint64_t bytes)
+static void walks_say_control(struct measure_run *run, const struct chain_series *series,
+                              const char *path, uint64_t bytes)
 {
     char size[16];
     double low, high, value;
 
     if (!series->n)
         return;
-    value = median_of(series->packed, series->n, &low, &high);
+    value = walks_median_of(series->packed, series->n, &low, &high);
     measure_value(run, value, low, high, series->n, "%s/%s/control/ns", path,
                   size_short(bytes, size));
 }
@@ -104,8 +104,8 @@ static void say_control(struct measure_run *run, const struct chain_series *seri
  * A count where the pages are forced, and so all walks alike; else their mean, between the
  * least and the most: how many transparent huge pages there are may be another number next time.
  */
-static void say_references(struct measure_run *run, const struct reference_range *range,
-                           bool forced, const char *path)
+static void walks_say_references(struct measure_run *run, const struct reference_range *range,
+                                 bool forced, const char *path)
 {
     if (forced && range->least == range->most)
         measure_count(run, range->most, "%s/references", path);
@@ -115,7 +115,7 @@ static void say_references(struct measure_run *run, const struct reference_range
 }
 
 /* The largest size whose walks cost less than a quarter of those of the largest of all. */
-static uint64_t reach_of(const double *walk, const uint64_t *size, unsigned n)
+static uint64_t walks_reach_of(const double *walk, const uint64_t *size, unsigned n)
 {
     for (unsigned i = n - 1; i-- > 0;) {
         if (walk[i] < walk[n - 1] / 4)
@@ -126,7 +126,7 @@ static uint64_t reach_of(const double *walk, const uint64_t *size, unsigned n)
 
 /* ---- One kind of guest page on one kind of host page --------------------------- */
 
-static int failed(struct walks *w, const struct session *session, const char *doing, int err)
+static int walks_failed(struct walks *w, const struct session *session, const char *doing, int err)
 {
     if (session && session->failure[0])
         snprintf(w->run->error, sizeof(w->run->error), "%s: %s", doing, session->failure);
@@ -138,7 +138,7 @@ static int failed(struct walks *w, const struct session *session, const char *do
     return err < 0 ? err : -EIO;
 }
 
-static void append_packed(struct chain_series *to, const struct chain_series *from)
+static void walks_append_packed(struct chain_series *to, const struct chain_series *from)
 {
     for (size_t i = 0; i < from->n && to->n < CHAIN_SAMPLES; i++)
         to->packed[to->n++] = from->packed[i];
@@ -150,8 +150,8 @@ struct walks_ratio {
 };
 
 /* Batches by turns, in the guest and here. Returns 0 or -errno. */
-static int take_turns(struct walks *w, const struct chain_place *guest, unsigned native,
-                      unsigned size, struct walks_ratio *ratio)
+static int walks_take_turns(struct walks *w, const struct chain_place *guest, unsigned native,
+                            unsigned size, struct walks_ratio *ratio)
 {
     struct chain_series *here = &w->native_series[native][size];
     uint64_t bytes = w->size[size], seed = w->run->seed + size;
@@ -175,13 +175,13 @@ static int take_turns(struct walks *w, const struct chain_place *guest, unsigned
     for (size_t i = 0; i < n; i++)
         ratios[i] = w->series.spread[i] / here->spread[before + i];
     ratio->median = n ? measure_median(ratios, n, &ratio->low, &ratio->high) : NAN;
-    append_packed(&w->control[size], &w->series);
+    walks_append_packed(&w->control[size], &w->series);
     return 0;
 }
 
-static int measure_page(struct walks *w, const struct chain_place *guest,
-                        enum memory_backing backing, enum abi_page_kind page,
-                        struct references *references)
+static int walks_measure_page(struct walks *w, const struct chain_place *guest,
+                              enum memory_backing backing, enum abi_page_kind page,
+                              struct references *references)
 {
     struct result *result = &w->result[backing][page];
     double walk[SIZES_MAX], low, high, native_low, native_high;
@@ -199,9 +199,9 @@ static int measure_page(struct walks *w, const struct chain_place *guest,
         snprintf(name_of, sizeof(name_of), "%s/references", path);
         measure_unavailable(w->run, references->unknown, "%s", name_of);
     } else if (err) {
-        return failed(w, guest->session, "walking the guest's tables", err);
+        return walks_failed(w, guest->session, "walking the guest's tables", err);
     } else {
-        say_references(w->run, &range, backing != MEMORY_THP, path);
+        walks_say_references(w->run, &range, backing != MEMORY_THP, path);
         result->references = range.most;
     }
     for (size = 0; size < w->nsizes && w->size[size] <= guest->bytes; size++) {
@@ -211,23 +211,23 @@ static int measure_page(struct walks *w, const struct chain_place *guest,
         snprintf(doing, sizeof(doing), "guest %s on host %s, %s", backing_guest_name(page),
                  backing_name(backing), name);
         measure_progress(w->run, w->done++ / w->all, doing);
-        err = take_turns(w, guest, native, size, &ratio);
+        err = walks_take_turns(w, guest, native, size, &ratio);
         if (err)
-            return failed(w, guest->session, doing, err);
-        say_times(w->run, &w->series, path, w->size[size]);
+            return walks_failed(w, guest->session, doing, err);
+        walks_say_times(w->run, &w->series, path, w->size[size]);
         measure_value(w->run, ratio.median, ratio.low, ratio.high, w->series.n,
                       "%s/%s/vm-vs-native/ratio", path, name);
-        walk[size] = median_walk(&w->series, &low, &high);
+        walk[size] = walks_median(&w->series, &low, &high);
         result->measured = true;
         result->ratio = ratio.median;
         result->walk_ns = walk[size];
-        result->native_walk_ns = median_walk(&w->native_series[native][size], &native_low,
-                                             &native_high);
+        result->native_walk_ns = walks_median(&w->native_series[native][size], &native_low,
+                                              &native_high);
         result->bytes = w->size[size];
     }
     /* `low` is of the largest size. */
     if (size && low > 0)
-        result->reach = reach_of(walk, w->size, size);
+        result->reach = walks_reach_of(walk, w->size, size);
     if (result->reach)
         measure_value(w->run, (double)result->reach, NAN, NAN, 1, "%s/tlb-reach/bytes", path);
     else
@@ -246,7 +246,7 @@ static int measure_page(struct walks *w, const struct chain_place *guest,
  * The packed chains lie in 2M pages on both sides wherever the host has some, so that the
  * control is of the cache alone.
  */
-static void prefer_huge(struct session *session, uint64_t va, uint64_t bytes)
+static void walks_prefer_huge(struct session *session, uint64_t va, uint64_t bytes)
 {
     for (uint64_t at = va; at < va + bytes; at += MEMORY_HUGE_BYTES) {
         const struct memory *memory = &session->vm.memory;
@@ -264,8 +264,8 @@ static const char *const stats[] = { "pages_4k", "pages_2m", "pages_1g" };
 #define STATS (sizeof(stats) / sizeof(stats[0]))
 
 /* KVM's own count of what it maps, before and after memory is first touched. */
-static int map_counted(struct walks *w, const struct chain_place *place,
-                       enum memory_backing backing, enum abi_page_kind page, uint64_t *va)
+static int walks_map_counted(struct walks *w, const struct chain_place *place,
+                             enum memory_backing backing, enum abi_page_kind page, uint64_t *va)
 {
     uint64_t before[STATS], after[STATS];
     int fd = place->session->vm.fd;
@@ -283,16 +283,16 @@ static int map_counted(struct walks *w, const struct chain_place *place,
     return 0;
 }
 
-static void lack_page(struct walks *w, enum memory_backing backing, enum abi_page_kind page,
-                      const char *why)
+static void walks_lack_page(struct walks *w, enum memory_backing backing, enum abi_page_kind page,
+                            const char *why)
 {
     measure_unavailable(w->run, why, "walks/vm/guest-%s/host-%s", backing_guest_name(page),
                         backing_name(backing));
 }
 
 /* Largest first: a 1G page needs memory that nothing has been taken from. */
-static int map_all(struct walks *w, struct session *session, enum memory_backing backing,
-                   uint64_t bytes, struct chain_place place[ABI_PAGE_KINDS])
+static int walks_map_all(struct walks *w, struct session *session, enum memory_backing backing,
+                         uint64_t bytes, struct chain_place place[ABI_PAGE_KINDS])
 {
     uint64_t packed = 0, packed_bytes = chain_bytes(bytes / CHAIN_PAGE_BYTES, true);
     struct chain_place common = { .session = session, .bytes = bytes };
@@ -303,17 +303,17 @@ static int map_all(struct walks *w, struct session *session, enum memory_backing
     for (unsigned page = ABI_PAGE_KINDS; page-- > 0;) {
         place[page] = common;
         if (page == ABI_PAGE_1G && w->run->host->interprets) {
-            lack_page(w, backing, page, "this backend walks no guest pages of 1 GiB");
+            walks_lack_page(w, backing, page, "this backend walks no guest pages of 1 GiB");
             continue;
         }
-        err = map_counted(w, &place[page], backing, page, &place[page].spread);
+        err = walks_map_counted(w, &place[page], backing, page, &place[page].spread);
         if (err > 0 || err == -ABI_ENOMEM || err == -ABI_EINVAL) {
             place[page].spread = 0;
-            lack_page(w, backing, page,
-                      err == -ABI_EINVAL ? "the guest's CPU has no such pages"
-                                         : backing_shortage(backing));
+            walks_lack_page(w, backing, page,
+                            err == -ABI_EINVAL ? "the guest's CPU has no such pages"
+                                               : backing_shortage(backing));
         } else if (err) {
-            return failed(w, session, "mapping memory", err);
+            return walks_failed(w, session, "mapping memory", err);
         }
     }
     err = chain_map(&common, ABI_PAGE_2M, packed_bytes, &packed);
@@ -325,30 +325,30 @@ static int map_all(struct walks *w, struct session *session, enum memory_backing
                                      .flags = ABI_TOUCH_WRITE };
         struct abi_reply reply;
 
-        prefer_huge(session, packed, packed_bytes);
+        walks_prefer_huge(session, packed, packed_bytes);
         err = chain_order(&common, &again, &reply);
     }
     for (unsigned page = 0; page < ABI_PAGE_KINDS; page++) {
         place[page].packed = packed;
         place[page].packed_bytes = packed_bytes;
     }
-    return err ? failed(w, session, "mapping memory", err) : 0;
+    return err ? walks_failed(w, session, "mapping memory", err) : 0;
 }
 
-static int measure_machine(struct walks *w, struct session *session, enum memory_backing backing,
-                           uint64_t bytes)
+static int walks_measure_machine(struct walks *w, struct session *session,
+                                 enum memory_backing backing, uint64_t bytes)
 {
     struct chain_place place[ABI_PAGE_KINDS];
     struct references *references = malloc(sizeof(*references));
     int err = references ? 0 : -ENOMEM;
 
     w->ns_per_tick = 1e9 / (double)session->tsc_hz;
-    err = err ? err : map_all(w, session, backing, bytes, place);
+    err = err ? err : walks_map_all(w, session, backing, bytes, place);
     if (!err) {
         references_open(references, w->run->host->kvm, &session->vm.memory);
         for (unsigned page = 0; page < ABI_PAGE_KINDS && !err; page++) {
             if (place[page].spread)
-                err = measure_page(w, &place[page], backing, page, references);
+                err = walks_measure_page(w, &place[page], backing, page, references);
         }
         references_close(references);
     }
@@ -356,7 +356,7 @@ static int measure_machine(struct walks *w, struct session *session, enum memory
     return err;
 }
 
-static int measure_backing(struct walks *w, enum memory_backing backing)
+static int walks_measure_backing(struct walks *w, enum memory_backing backing)
 {
     struct session_shape shape;
     struct session *session;
@@ -374,7 +374,7 @@ static int measure_backing(struct walks *w, enum memory_backing backing)
         return -ENOMEM;
     err = session_open(session, w->run->host->kvm, &shape, error, sizeof(error));
     if (!err) {
-        err = measure_machine(w, session, backing, bytes);
+        err = walks_measure_machine(w, session, backing, bytes);
         session_close(session);
     } else if (backing == MEMORY_4K) {
         snprintf(w->run->error, sizeof(w->run->error), "%s", error);
@@ -388,7 +388,7 @@ static int measure_backing(struct walks *w, enum memory_backing backing)
 
 /* ---- This process ---------------------------------------------------------------- */
 
-static int map_native(struct walks *w, uint64_t bytes)
+static int walks_map_native(struct walks *w, uint64_t bytes)
 {
     static const enum abi_page_kind kinds[] = { ABI_PAGE_4K, ABI_PAGE_2M };
     uint64_t packed, packed_bytes = chain_bytes(bytes / CHAIN_PAGE_BYTES, true);
@@ -408,7 +408,7 @@ static int map_native(struct walks *w, uint64_t bytes)
     return err ? -ENOMEM : 0;
 }
 
-static void unmap_native(struct walks *w)
+static void walks_unmap_native(struct walks *w)
 {
     for (unsigned i = 0; i < 2; i++) {
         if (w->native[i].spread)
@@ -418,7 +418,7 @@ static void unmap_native(struct walks *w)
         munmap((void *)w->native[0].packed, w->native[0].packed_bytes);
 }
 
-static void report_native(struct walks *w)
+static void walks_report_native(struct walks *w)
 {
     static const char *const paths[] = { "walks/native/4k", "walks/native/2m" };
 
@@ -426,17 +426,17 @@ static void report_native(struct walks *w)
         for (unsigned size = 0; size < w->nsizes; size++) {
             if (!w->native_series[i][size].n)
                 continue;
-            say_times(w->run, &w->native_series[i][size], paths[i], w->size[size]);
-            append_packed(&w->native_control[size], &w->native_series[i][size]);
+            walks_say_times(w->run, &w->native_series[i][size], paths[i], w->size[size]);
+            walks_append_packed(&w->native_control[size], &w->native_series[i][size]);
         }
     }
     for (unsigned size = 0; size < w->nsizes; size++) {
-        say_control(w->run, &w->native_control[size], "walks/native", w->size[size]);
-        say_control(w->run, &w->control[size], "walks/vm", w->size[size]);
+        walks_say_control(w->run, &w->native_control[size], "walks/native", w->size[size]);
+        walks_say_control(w->run, &w->control[size], "walks/vm", w->size[size]);
     }
 }
 
-static int count_native(struct walks *w)
+static int walks_count_native(struct walks *w)
 {
     static const char *const paths[] = { "walks/native/4k", "walks/native/2m" };
     struct references *references = malloc(sizeof(*references));
@@ -451,7 +451,7 @@ static int count_native(struct walks *w)
                                   &range)) {
             measure_unavailable(w->run, references->unknown, "%s/references", paths[i]);
         } else {
-            say_references(w->run, &range, i == 0, paths[i]);
+            walks_say_references(w->run, &range, i == 0, paths[i]);
             w->native_references[i] = range.most;
         }
     }
@@ -462,8 +462,8 @@ static int count_native(struct walks *w)
 
 /* ---- What it says ------------------------------------------------------------------ */
 
-static void explain_pair(const struct walks *w, const struct result *r, const char *pages,
-                         unsigned native)
+static void walks_explain_pair(const struct walks *w, const struct result *r, const char *pages,
+                               unsigned native)
 {
     char size[16], reach[64] = "", references[96] = "";
 
@@ -482,7 +482,7 @@ static void explain_pair(const struct walks *w, const struct result *r, const ch
         reach);
 }
 
-static void explain(const struct walks *w)
+static void walks_explain(const struct walks *w)
 {
     const struct measure_host *host = w->run->host;
 
@@ -497,9 +497,9 @@ static void explain(const struct walks *w)
                        "KVM shadows the guest's tables: the CPU walks one set, made of both, "
                        "so a walk has as many references as natively; what shadowing costs "
                        "is in faults, not here.");
-    explain_pair(w, &w->result[MEMORY_4K][ABI_PAGE_4K], "4K pages on 4K", 0);
-    explain_pair(w, &w->result[MEMORY_THP][ABI_PAGE_4K], "4K on transparent 2M", 0);
-    explain_pair(w, &w->result[MEMORY_THP][ABI_PAGE_2M], "2M on transparent 2M", 1);
+    walks_explain_pair(w, &w->result[MEMORY_4K][ABI_PAGE_4K], "4K pages on 4K", 0);
+    walks_explain_pair(w, &w->result[MEMORY_THP][ABI_PAGE_4K], "4K on transparent 2M", 0);
+    walks_explain_pair(w, &w->result[MEMORY_THP][ABI_PAGE_2M], "2M on transparent 2M", 1);
     if (host->virtual_machine)
         measure_remark(w->run, "This machine is itself virtual: what is native here is nested "
                                "already below, and the ratio is of the layer on top.");
@@ -508,7 +508,7 @@ static void explain(const struct walks *w)
 /* ---- All of it ---------------------------------------------------------------------- */
 
 /* 64K up to 1G, as far as a sixth of the memory goes: five such ranges are there at once. */
-static void choose_sizes(struct walks *w)
+static void walks_choose_sizes(struct walks *w)
 {
     uint64_t most = w->run->quick ? 16 * MIB : GIB, step = w->run->quick ? 4 : 2;
 
@@ -525,7 +525,7 @@ static void choose_sizes(struct walks *w)
     w->all = w->nsizes * BACKINGS * ABI_PAGE_KINDS;
 }
 
-static int run_walks(struct measure_run *run)
+static int walks_run(struct measure_run *run)
 {
     struct walks *w = calloc(1, sizeof(*w));
     int err;
@@ -533,16 +533,16 @@ static int run_walks(struct measure_run *run)
     if (!w)
         return -ENOMEM;
     w->run = run;
-    choose_sizes(w);
-    err = map_native(w, w->size[w->nsizes - 1]);
-    err = err ? err : count_native(w);
+    walks_choose_sizes(w);
+    err = walks_map_native(w, w->size[w->nsizes - 1]);
+    err = err ? err : walks_count_native(w);
     for (unsigned backing = 0; backing < BACKINGS && !err; backing++)
-        err = measure_backing(w, backing);
+        err = walks_measure_backing(w, backing);
     if (!err) {
-        report_native(w);
-        explain(w);
+        walks_report_native(w);
+        walks_explain(w);
     }
-    unmap_native(w);
+    walks_unmap_native(w);
     free(w);
     return err;
 }
@@ -576,6 +576,6 @@ const struct measure_experiment measure_walks = {
         "behind the page (pagemap, kpageflags). kvm: mappings by size that KVM counts more after "
         "the first touch. tlb-reach: the largest size whose walks take less than a quarter of "
         "the largest's.",
-    .run = run_walks,
+    .run = walks_run,
     .plots = plots,
 };

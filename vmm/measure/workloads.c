@@ -77,8 +77,8 @@ struct work {
     uint64_t result; /* of the first round */
 };
 
-static int do_command(struct work *w, const struct place *place, const struct abi_command *command,
-                      struct abi_reply *reply)
+static int workloads_do_command(struct work *w, const struct place *place,
+                                const struct abi_command *command, struct abi_reply *reply)
 {
     struct session *session = &w->session[place->host];
     int err;
@@ -96,7 +96,7 @@ static int do_command(struct work *w, const struct place *place, const struct ab
 /* ---- Memory ------------------------------------------------------------------ */
 
 /* By all memory, not by what is free just now: the next run is to do the same. */
-static uint64_t choose_bytes(const struct measure_run *run)
+static uint64_t workloads_choose_bytes(const struct measure_run *run)
 {
     uint64_t most = run->quick ? QUICK_BYTES : FULL_BYTES, bytes = SMALL_BYTES, all;
     struct sysinfo info;
@@ -111,7 +111,7 @@ static uint64_t choose_bytes(const struct measure_run *run)
     return bytes;
 }
 
-static int map_places(struct work *w)
+static int workloads_map_places(struct work *w)
 {
     for (unsigned i = 0; i < PLACES; i++) {
         struct place *place = &w->place[i];
@@ -119,7 +119,7 @@ static int map_places(struct work *w)
                                              .bytes = w->bytes,
                                              .page = place->page };
         struct abi_reply reply;
-        int err = do_command(w, place, &command, &reply);
+        int err = workloads_do_command(w, place, &command, &reply);
 
         if (err)
             return err;
@@ -130,7 +130,7 @@ static int map_places(struct work *w)
     return 0;
 }
 
-static int unmap_native(struct work *w)
+static int workloads_unmap_native(struct work *w)
 {
     for (unsigned i = 0; i < PLACES; i++) {
         const struct abi_command command = { .kind = ABI_COMMAND_UNMAP,
@@ -148,7 +148,7 @@ static int unmap_native(struct work *w)
  * Which pages a place really has, on both sides, once its memory has been used: each 2M of it
  * by its middle.
  */
-static void look_at_pages(struct work *w, struct place *place)
+static void workloads_look_at_pages(struct work *w, struct place *place)
 {
     unsigned n = 0, guest = 0, host = 0, unknown = 0;
 
@@ -172,7 +172,7 @@ static void look_at_pages(struct work *w, struct place *place)
 }
 
 /* Whether they are what the place is named for. */
-static void check_outcome_pages(struct place *place)
+static void workloads_check_outcome_pages(struct place *place)
 {
     bool host_2m = place->host == HOST_2M;
     const char *side = NULL, *why;
@@ -197,15 +197,15 @@ static void check_outcome_pages(struct place *place)
                  found, side);
 }
 
-static void report_pages(struct work *w)
+static void workloads_report_pages(struct work *w)
 {
     for (unsigned i = 0; i < PLACES; i++) {
         struct place *place = &w->place[i];
 
         if (place->why[0])
             continue;
-        look_at_pages(w, place);
-        check_outcome_pages(place);
+        workloads_look_at_pages(w, place);
+        workloads_check_outcome_pages(place);
         if (!place->native)
             measure_value(w->run, place->guest_huge, NAN, NAN, 1,
                           "workloads/pages/%s/guest-2m/percent", place->name);
@@ -220,7 +220,7 @@ static void report_pages(struct work *w)
 
 /* ---- Rounds ------------------------------------------------------------------ */
 
-static int build(struct work *w, enum abi_workload workload)
+static int workloads_build(struct work *w, enum abi_workload workload)
 {
     for (unsigned i = 0; i < PLACES; i++) {
         const struct abi_command command = { .kind = ABI_COMMAND_WORKLOAD,
@@ -230,7 +230,7 @@ static int build(struct work *w, enum abi_workload workload)
                                              .flags = ABI_WORKLOAD_BUILD,
                                              .arg = { workload } };
         struct abi_reply reply;
-        int err = w->place[i].why[0] ? 0 : do_command(w, &w->place[i], &command, &reply);
+        int err = w->place[i].why[0] ? 0 : workloads_do_command(w, &w->place[i], &command, &reply);
 
         if (err)
             return err;
@@ -242,7 +242,8 @@ static int build(struct work *w, enum abi_workload workload)
  * The same operations in all places, which must come to the same. Round 0 does not count: its
  * times are not kept. Round n's are the n-1st.
  */
-static int take_round(struct work *w, enum abi_workload workload, unsigned round, uint64_t *result)
+static int workloads_take_round(struct work *w, enum abi_workload workload, unsigned round,
+                                uint64_t *result)
 {
     bool first = true;
 
@@ -257,7 +258,7 @@ static int take_round(struct work *w, enum abi_workload workload, unsigned round
             .arg = { workload },
         };
         struct abi_reply reply;
-        int err = w->place[i].why[0] ? 0 : do_command(w, &w->place[i], &command, &reply);
+        int err = w->place[i].why[0] ? 0 : workloads_do_command(w, &w->place[i], &command, &reply);
 
         if (err)
             return err;
@@ -280,12 +281,12 @@ static int take_round(struct work *w, enum abi_workload workload, unsigned round
 }
 
 /* Rounds for so long, at least `least`, after one that does not count. */
-static int take_rounds(struct work *w, enum abi_workload workload)
+static int workloads_take_rounds(struct work *w, enum abi_workload workload)
 {
     uint64_t start, budget_ns = w->run->quick ? 500000000u : 8000000000u;
     unsigned least = w->run->quick ? 3 : 9;
     uint64_t result;
-    int err = take_round(w, workload, 0, &w->result);
+    int err = workloads_take_round(w, workload, 0, &w->result);
 
     start = monotonic_ns();
     for (w->rounds = 0; !err && w->rounds < ROUNDS_MAX; w->rounds++) {
@@ -294,13 +295,14 @@ static int take_rounds(struct work *w, enum abi_workload workload)
         measure_progress(w->run,
                          (workload + fmin(1, w->rounds / (double)least)) / (double)ABI_WORKLOADS,
                          workloads[workload].name);
-        err = take_round(w, workload, w->rounds + 1, &result);
+        err = workloads_take_round(w, workload, w->rounds + 1, &result);
     }
     return err;
 }
 
 /* Median over rounds of one place against another. */
-static double ratio(const struct work *w, unsigned place, unsigned to, double *low, double *high)
+static double workloads_ratio(const struct work *w, unsigned place, unsigned to, double *low,
+                              double *high)
 {
     double ratios[ROUNDS_MAX];
 
@@ -309,7 +311,7 @@ static double ratio(const struct work *w, unsigned place, unsigned to, double *l
     return measure_median(ratios, w->rounds, low, high);
 }
 
-static void report(struct work *w, enum abi_workload workload)
+static void workloads_report(struct work *w, enum abi_workload workload)
 {
     const char *name = workloads[workload].name;
     double low, high, middle, ns[ROUNDS_MAX];
@@ -327,7 +329,7 @@ static void report(struct work *w, enum abi_workload workload)
                       place->name);
         if (i == NATIVE_4K || w->place[place->baseline].why[0])
             continue;
-        middle = ratio(w, i, place->native ? NATIVE_4K : place->baseline, &low, &high);
+        middle = workloads_ratio(w, i, place->native ? NATIVE_4K : place->baseline, &low, &high);
         measure_value(w->run, middle, low, high, w->rounds, "workloads/%s/%s/%s/ratio", name,
                       place->name, place->native ? "vs-4k" : "vs-native");
     }
@@ -336,7 +338,8 @@ static void report(struct work *w, enum abi_workload workload)
 
 /* ---- All of it ----------------------------------------------------------------- */
 
-static double value_of(const struct measure_run *run, const char *workload, const char *rest)
+static double workloads_value_of(const struct measure_run *run, const char *workload,
+                                 const char *rest)
 {
     const struct measure_figure *figure;
     char name[MEASURE_NAME_BYTES];
@@ -346,7 +349,7 @@ static double value_of(const struct measure_run *run, const char *workload, cons
     return figure ? figure->value : NAN;
 }
 
-static const char *times(double ratio, char text[16])
+static const char *workloads_times(double ratio, char text[16])
 {
     if (isnan(ratio))
         return "not available";
@@ -354,7 +357,7 @@ static const char *times(double ratio, char text[16])
     return text;
 }
 
-static void say(struct work *w)
+static void workloads_say(struct work *w)
 {
     struct measure_run *run = w->run;
 
@@ -363,10 +366,13 @@ static void say(struct work *w)
         const char *name = workloads[i].name;
         char small[16], huge[16];
 
-        measure_remark(run, "%s %s and %s%s", name,
-                       times(value_of(run, name, "vm/guest-4k/host-4k/vs-native/ratio"), small),
-                       times(value_of(run, name, "vm/guest-2m/host-2m/vs-native/ratio"), huge),
-                       i + 1 < ABI_WORKLOADS ? "," : ".");
+        measure_remark(
+            run, "%s %s and %s%s", name,
+            workloads_times(workloads_value_of(run, name, "vm/guest-4k/host-4k/vs-native/ratio"),
+                            small),
+            workloads_times(workloads_value_of(run, name, "vm/guest-2m/host-2m/vs-native/ratio"),
+                            huge),
+            i + 1 < ABI_WORKLOADS ? "," : ".");
     }
     if (run->host->kvm->backend == KVM_BACKEND_SOFTWARE ||
         run->host->kvm->backend == KVM_BACKEND_SHADOW)
@@ -380,28 +386,28 @@ static void say(struct work *w)
         measure_remark(run, "The native time is itself that of a virtual machine.");
 }
 
-static int work_all(struct work *w)
+static int workloads_work_all(struct work *w)
 {
-    int err = map_places(w);
+    int err = workloads_map_places(w);
 
     for (unsigned i = 0; i < ABI_WORKLOADS && !err; i++) {
-        err = build(w, (enum abi_workload)i);
+        err = workloads_build(w, (enum abi_workload)i);
         if (!err && i == 0)
-            report_pages(w);
+            workloads_report_pages(w);
         if (!err)
-            err = take_rounds(w, (enum abi_workload)i);
+            err = workloads_take_rounds(w, (enum abi_workload)i);
         if (!err)
-            report(w, (enum abi_workload)i);
+            workloads_report(w, (enum abi_workload)i);
     }
-    unmap_native(w);
+    workloads_unmap_native(w);
     if (!err) {
         measure_value(w->run, (double)w->bytes, NAN, NAN, 1, "workloads/memory/bytes");
-        say(w);
+        workloads_say(w);
     }
     return err;
 }
 
-static int with_sessions(struct work *w)
+static int workloads_with_sessions(struct work *w)
 {
     struct session_shape shape = { .memory_bytes = 2 * w->bytes + KERNEL_BYTES, .cpus = 1 };
     struct measure_run *run = w->run;
@@ -427,7 +433,7 @@ static int with_sessions(struct work *w)
         goto close_first;
     w->ns_per_tick = 1e9 / (double)w->session[HOST_4K].tsc_hz;
     host_pages_open(&w->pages);
-    err = work_all(w);
+    err = workloads_work_all(w);
     host_pages_close(&w->pages);
     session_close(&w->session[HOST_2M]);
 
@@ -436,7 +442,7 @@ close_first:
     return err;
 }
 
-static int run_workloads(struct measure_run *run)
+static int workloads_run(struct measure_run *run)
 {
     struct work *w = calloc(1, sizeof(*w));
     int err;
@@ -444,9 +450,9 @@ static int run_workloads(struct measure_run *run)
     if (!w)
         return -ENOMEM;
     w->run = run;
-    w->bytes = choose_bytes(run);
+    w->bytes = workloads_choose_bytes(run);
     memcpy(w->place, all_places, sizeof(all_places));
-    err = with_sessions(w);
+    err = workloads_with_sessions(w);
     free(w);
     return err;
 }
@@ -476,6 +482,6 @@ const struct measure_experiment measure_workloads = {
         "workload, at least 3 or 9, at most 64. ns is that of one operation, the median over "
         "rounds; vs-native is to the native place with the guest's page size, round by round. In "
         "every round all places must come to the same result; that of the first is a count.",
-    .run = run_workloads,
+    .run = workloads_run,
     .plots = plots,
 };

@@ -31,29 +31,29 @@ struct input {
     struct terminal_escape escape;
 };
 
-static void forward_input(struct input *input, struct board *board)
+static void event_loop_forward_input(struct input *input, struct board *board)
 {
     if (input->first < input->end)
         input->first += board_input(board, input->bytes + input->first, input->end - input->first);
 }
 
 /* Whether somebody else has the terminal: reading from it would stop us, or fail. */
-static bool in_background(const struct event_loop *loop)
+static bool event_loop_in_background(const struct event_loop *loop)
 {
     return loop->terminal && !terminal_is_ours(STDIN_FILENO);
 }
 
 /* Whether read() has failed for now only: it may be in the background since it was polled. */
-static bool comes_later(const struct event_loop *loop)
+static bool event_loop_comes_later(const struct event_loop *loop)
 {
-    return errno == EINTR || errno == EAGAIN || (errno == EIO && in_background(loop));
+    return errno == EINTR || errno == EAGAIN || (errno == EIO && event_loop_in_background(loop));
 }
 
-static void read_input(const struct event_loop *loop, struct input *input)
+static void event_loop_read_input(const struct event_loop *loop, struct input *input)
 {
     ssize_t count = read(STDIN_FILENO, input->bytes, sizeof(input->bytes));
 
-    if (count < 0 && comes_later(loop))
+    if (count < 0 && event_loop_comes_later(loop))
         return;
     input->first = 0;
     input->end = count > 0 ? (size_t)count : 0;
@@ -62,7 +62,7 @@ static void read_input(const struct event_loop *loop, struct input *input)
 }
 
 /* In a terminal, lines end in a carriage return too: this is printed while it is raw. */
-static void print_help(void)
+static void event_loop_print_help(void)
 {
     fprintf(stderr, "\r\nstrata: Ctrl-a x ends the machine, Ctrl-a a sends a Ctrl-a, "
                     "Ctrl-a h prints this\r\n");
@@ -72,19 +72,19 @@ static void print_help(void)
  * From a raw terminal, which is read also while the guest takes nothing: there may be the
  * order to end it among the keys. Keys beyond what fits are lost.
  */
-static void read_keys(const struct event_loop *loop, struct input *input)
+static void event_loop_read_keys(const struct event_loop *loop, struct input *input)
 {
     size_t waiting = input->end - input->first, count;
     uint8_t keys[INPUT_BYTES];
     ssize_t got = read(STDIN_FILENO, keys, sizeof(keys));
 
-    if (got < 0 && comes_later(loop))
+    if (got < 0 && event_loop_comes_later(loop))
         return;
     input->finished = got <= 0;
     count = got > 0 ? (size_t)got : 0;
     switch (terminal_filter(&input->escape, keys, &count)) {
     case TERMINAL_END: vm_stop(loop->vm, VM_END_HOST_STOP, 0); break;
-    case TERMINAL_HELP: print_help(); break;
+    case TERMINAL_HELP: event_loop_print_help(); break;
     case TERMINAL_NOTHING: break;
     }
     memmove(input->bytes, input->bytes + input->first, waiting);
@@ -95,7 +95,7 @@ static void read_keys(const struct event_loop *loop, struct input *input)
     input->end = waiting + count;
 }
 
-static void make_raw(const struct event_loop *loop)
+static void event_loop_make_raw(const struct event_loop *loop)
 {
     int err = loop->raw ? terminal_raw(STDIN_FILENO) : 0;
 
@@ -103,7 +103,7 @@ static void make_raw(const struct event_loop *loop)
         fprintf(stderr, "strata run: the terminal cannot be made raw: %s\n", strerror(-err));
 }
 
-static void tell_size(const struct event_loop *loop)
+static void event_loop_tell_size(const struct event_loop *loop)
 {
     uint16_t columns, rows;
 
@@ -111,7 +111,7 @@ static void tell_size(const struct event_loop *loop)
         board_resize(loop->board, columns, rows);
 }
 
-static void take_signal(const struct event_loop *loop)
+static void event_loop_take_signal(const struct event_loop *loop)
 {
     struct signalfd_siginfo info;
 
@@ -122,29 +122,29 @@ static void take_signal(const struct event_loop *loop)
         /* The real thing would stop us with the terminal raw. */
         terminal_restore();
         raise(SIGSTOP); /* this thread, so that it does not go on until SIGCONT */
-        make_raw(loop);
+        event_loop_make_raw(loop);
         break;
-    case SIGCONT: make_raw(loop); break;
-    case SIGWINCH: tell_size(loop); break;
+    case SIGCONT: event_loop_make_raw(loop); break;
+    case SIGWINCH: event_loop_tell_size(loop); break;
     default: vm_stop(loop->vm, VM_END_HOST_STOP, STATUS_SIGNAL + (int)info.ssi_signo); break;
     }
 }
 
 /* Standard input, if it is time to read it: from a raw terminal it always is. */
-static int input_fd(const struct event_loop *loop, const struct input *input)
+static int event_loop_input_fd(const struct event_loop *loop, const struct input *input)
 {
     bool ready = loop->raw || input->first == input->end;
 
     return input->finished || !ready ? -1 : STDIN_FILENO;
 }
 
-static int sooner(int timeout_ms, int limit_ms)
+static int event_loop_sooner(int timeout_ms, int limit_ms)
 {
     return timeout_ms < 0 || timeout_ms > limit_ms ? limit_ms : timeout_ms;
 }
 
 /* Looks when it is time to; in how many ms the next time is. */
-static int keep_watch(const struct event_loop *loop, int64_t *next_ms)
+static int event_loop_keep_watch(const struct event_loop *loop, int64_t *next_ms)
 {
     int64_t interval_ms = (int64_t)loop->watchdog_seconds * 1000 / WATCHDOG_CHECKS;
     int64_t now = monotonic_ms();
@@ -158,7 +158,7 @@ static int keep_watch(const struct event_loop *loop, int64_t *next_ms)
 }
 
 /* Requests that the guest's driver has made to the IOMMU, of whatever kind. */
-static uint64_t iommu_requests(const struct board *board)
+static uint64_t event_loop_iommu_requests(const struct board *board)
 {
     struct virtio_iommu_counts counts;
     struct board_report report;
@@ -179,12 +179,12 @@ static uint64_t iommu_requests(const struct board *board)
  * A kernel without a driver for the IOMMU waits for ever for its devices, which reach no
  * memory. Whether that is still to be found out; says so if it is the case.
  */
-static bool may_be_undriven(const struct event_loop *loop)
+static bool event_loop_may_be_undriven(const struct event_loop *loop)
 {
     struct iommu *iommu = board_iommu(loop->board);
     struct iommu_counts counts;
 
-    if (!iommu || iommu_requests(loop->board))
+    if (!iommu || event_loop_iommu_requests(loop->board))
         return false;
     iommu_count(iommu, &counts);
     if (!counts.faults)
@@ -199,7 +199,7 @@ static bool may_be_undriven(const struct event_loop *loop)
 }
 
 /* Console input and signals, until the VM has been told to stop. */
-static void handle_events(const struct event_loop *loop)
+static void event_loop_handle_events(const struct event_loop *loop)
 {
     struct input input = { 0 };
     int64_t next_check_ms = 0;
@@ -207,24 +207,24 @@ static void handle_events(const struct event_loop *loop)
     uint64_t counter;
 
     for (;;) {
-        bool away = in_background(loop);
+        bool away = event_loop_in_background(loop);
         struct pollfd fds[] = {
             { .fd = loop->vm->end_fd, .events = POLLIN },
             { .fd = loop->signal_fd, .events = POLLIN },
             { .fd = loop->input_ready_fd, .events = POLLIN },
-            { .fd = away ? -1 : input_fd(loop, &input), .events = POLLIN },
+            { .fd = away ? -1 : event_loop_input_fd(loop, &input), .events = POLLIN },
         };
-        int timeout_ms = loop->watchdog ? keep_watch(loop, &next_check_ms) : -1;
+        int timeout_ms = loop->watchdog ? event_loop_keep_watch(loop, &next_check_ms) : -1;
         int ready;
 
-        undriven = undriven && may_be_undriven(loop);
+        undriven = undriven && event_loop_may_be_undriven(loop);
         if (undriven)
-            timeout_ms = sooner(timeout_ms, UNDRIVEN_MS);
+            timeout_ms = event_loop_sooner(timeout_ms, UNDRIVEN_MS);
         if (away)
-            timeout_ms = sooner(timeout_ms, BACKGROUND_MS);
+            timeout_ms = event_loop_sooner(timeout_ms, BACKGROUND_MS);
         if (was_away && !away) {
-            make_raw(loop);
-            tell_size(loop);
+            event_loop_make_raw(loop);
+            event_loop_tell_size(loop);
         }
         was_away = away;
         ready = poll(fds, 4, trimmed ? timeout_ms : SETTLED_MS);
@@ -237,18 +237,18 @@ static void handle_events(const struct event_loop *loop)
             continue;
         if (fds[0].revents) {
             if (undriven)
-                (void)may_be_undriven(loop);
+                (void)event_loop_may_be_undriven(loop);
             return;
         }
         if (fds[1].revents)
-            take_signal(loop);
+            event_loop_take_signal(loop);
         if (fds[2].revents && read(loop->input_ready_fd, &counter, sizeof(counter)) < 0)
             continue;
         if (fds[3].revents && loop->raw)
-            read_keys(loop, &input);
+            event_loop_read_keys(loop, &input);
         else if (fds[3].revents)
-            read_input(loop, &input);
-        forward_input(&input, loop->board);
+            event_loop_read_input(loop, &input);
+        event_loop_forward_input(&input, loop->board);
     }
 }
 
@@ -256,9 +256,9 @@ void event_loop_run(void *arg)
 {
     const struct event_loop *loop = arg;
 
-    make_raw(loop);
-    tell_size(loop);
-    handle_events(loop);
+    event_loop_make_raw(loop);
+    event_loop_tell_size(loop);
+    event_loop_handle_events(loop);
     terminal_restore();
     /* A vCPU that does not come back must not keep the process from ending. */
     if (vm_wait(loop->vm, STOP_TIMEOUT_MS)) {
@@ -268,7 +268,7 @@ void event_loop_run(void *arg)
 }
 
 /* So that poll hears of them. */
-static int block_signals(sigset_t *before, bool raw)
+static int event_loop_block_signals(sigset_t *before, bool raw)
 {
     static const int ending[] = { SIGINT, SIGTERM, SIGHUP };
     static const int terminal[] = { SIGTSTP, SIGCONT, SIGWINCH };
@@ -294,7 +294,7 @@ int event_loop_create(struct event_loop *loop, bool raw)
 
     *loop = (struct event_loop){ .terminal = isatty(STDIN_FILENO) };
     loop->raw = raw && loop->terminal;
-    loop->signal_fd = block_signals(&loop->signals_before, loop->raw);
+    loop->signal_fd = event_loop_block_signals(&loop->signals_before, loop->raw);
     if (loop->signal_fd < 0) {
         err = -errno;
         goto unblock;

@@ -8,7 +8,7 @@
 #define PAGE_BYTES 4096ul
 
 /* Only what cannot have been written to: a private page that was would be lost. */
-static int trim_object(struct dl_phdr_info *object, size_t bytes, void *arg)
+static int rss_trim_object(struct dl_phdr_info *object, size_t bytes, void *arg)
 {
     (void)bytes;
     (void)arg;
@@ -27,5 +27,5 @@ static int trim_object(struct dl_phdr_info *object, size_t bytes, void *arg)
 
 void rss_trim(void)
 {
-    dl_iterate_phdr(trim_object, NULL);
+    dl_iterate_phdr(rss_trim_object, NULL);
 }

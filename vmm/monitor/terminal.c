@@ -14,7 +14,7 @@ static int terminal_fd;
 static atomic_bool raw;
 
 /* One that is nobody's controlling terminal, or another session's, has no background for us. */
-static bool in_background(int fd)
+static bool terminal_in_background(int fd)
 {
     pid_t foreground = tcgetpgrp(fd);
 
@@ -23,7 +23,7 @@ static bool in_background(int fd)
 
 bool terminal_is_ours(int fd)
 {
-    return isatty(fd) && !in_background(fd);
+    return isatty(fd) && !terminal_in_background(fd);
 }
 
 void terminal_restore(void)
@@ -31,40 +31,40 @@ void terminal_restore(void)
     int saved = errno;
 
     /* tcsetattr is safe in a handler (POSIX, XSH 2.4.3). In the background it would stop us. */
-    if (atomic_exchange(&raw, false) && !in_background(terminal_fd))
+    if (atomic_exchange(&raw, false) && !terminal_in_background(terminal_fd))
         tcsetattr(terminal_fd, TCSANOW, &before);
     errno = saved;
 }
 
-static void restore_and_die(int number)
+static void terminal_restore_and_die(int number)
 {
     terminal_restore();
     /* The action is the default again: this takes effect on return. */
     raise(number);
 }
 
-static void catch_signal(int number)
+static void terminal_catch_signal(int number)
 {
     struct sigaction action;
 
     if (sigaction(number, NULL, &action) || action.sa_handler != SIG_DFL)
         return;
-    action.sa_handler = restore_and_die;
+    action.sa_handler = terminal_restore_and_die;
     action.sa_flags = SA_RESETHAND;
     sigaction(number, &action, NULL);
 }
 
 /* Every signal that would end the process without a word to anybody. */
-static void catch_deadly_signals(void)
+static void terminal_catch_deadly_signals(void)
 {
     static const int deadly[] = { SIGQUIT, SIGILL,  SIGTRAP, SIGABRT,   SIGBUS,   SIGFPE,
                                   SIGSEGV, SIGUSR2, SIGALRM, SIGSTKFLT, SIGXCPU,  SIGXFSZ,
                                   SIGPROF, SIGSYS,  SIGPWR,  SIGIO,     SIGVTALRM };
 
     for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++)
-        catch_signal(deadly[i]);
+        terminal_catch_signal(deadly[i]);
     for (int number = SIGRTMIN; number <= SIGRTMAX; number++)
-        catch_signal(number);
+        terminal_catch_signal(number);
 }
 
 bool terminal_size(int fd, uint16_t *columns, uint16_t *rows)
@@ -90,7 +90,7 @@ int terminal_raw(int fd)
     before = settings;
     terminal_fd = fd;
     if (!known) {
-        catch_deadly_signals();
+        terminal_catch_deadly_signals();
         atexit(terminal_restore);
         known = true;
     }

@@ -28,16 +28,16 @@ void watchdog_destroy(struct watchdog *watchdog)
     watchdog->spins = NULL;
 }
 
-static bool near(uint64_t a, uint64_t b)
+static bool watchdog_near(uint64_t a, uint64_t b)
 {
     return (a > b ? a - b : b - a) < NEIGHBOURHOOD;
 }
 
-static bool spins(const struct vcpu_sample *now, const struct vcpu_sample *before)
+static bool watchdog_spins(const struct vcpu_sample *now, const struct vcpu_sample *before)
 {
     return now->started && !now->halted && !now->interrupts && now->exits == before->exits &&
-           near(now->rip, before->rip) && now->rsp == before->rsp && now->rsi == before->rsi &&
-           now->rdi == before->rdi;
+           watchdog_near(now->rip, before->rip) && now->rsp == before->rsp &&
+           now->rsi == before->rsi && now->rdi == before->rdi;
 }
 
 bool watchdog_verdict(struct watchdog *watchdog, const struct vcpu_sample *cpus)
@@ -51,7 +51,7 @@ bool watchdog_verdict(struct watchdog *watchdog, const struct vcpu_sample *cpus)
         started += cpu->started;
         dead += cpu->halted && !cpu->interrupts;
         /* Against the first look of the row, so that it cannot wander off step by step. */
-        if (!spins(cpu, &watchdog->last[i])) {
+        if (!watchdog_spins(cpu, &watchdog->last[i])) {
             watchdog->last[i] = *cpu;
             watchdog->spins[i] = 0;
         } else if (++watchdog->spins[i] >= WATCHDOG_CHECKS && !hung) {

@@ -4,7 +4,7 @@
 
 #include "devices/virtio/balloon.h"
 
-static json_t *stats_json(const struct virtio_balloon_counts *counts)
+static json_t *balloon_json_stats(const struct virtio_balloon_counts *counts)
 {
     static const char *const names[] = {
         [VIRTIO_BALLOON_S_SWAP_IN] = "swap_in_bytes",
@@ -37,5 +37,5 @@ json_t *balloon_json(const struct virtio_balloon_view *view)
         "reported_bytes", (json_int_t)counts->reported_bytes, "inflated_bytes",
         (json_int_t)counts->inflated_bytes, "pinned_pages", (json_int_t)counts->pinned_pages,
         "bad_ranges", (json_int_t)counts->bad_ranges, "stats_updates",
-        (json_int_t)counts->stats_updates, "stats", stats_json(counts));
+        (json_int_t)counts->stats_updates, "stats", balloon_json_stats(counts));
 }

@@ -8,7 +8,7 @@
 #include "vmm/dma/rules.h"
 #include "vmm/report/html.h"
 
-static const char *class_of(enum dma_verdict verdict, bool ok)
+static const char *dma_html_class_of(enum dma_verdict verdict, bool ok)
 {
     if (!ok)
         return "bad";
@@ -20,7 +20,7 @@ static const char *class_of(enum dma_verdict verdict, bool ok)
     }
 }
 
-static const char *word_of(enum dma_verdict verdict)
+static const char *dma_html_word_of(enum dma_verdict verdict)
 {
     switch (verdict) {
     case DMA_STOPPED: return "stopped";
@@ -30,19 +30,21 @@ static const char *word_of(enum dma_verdict verdict)
     }
 }
 
-static void print_matrix_cell(FILE *out, const struct dma_matrix_cell *matrix_cell, unsigned device,
-                              unsigned attack)
+static void dma_html_print_matrix_cell(FILE *out, const struct dma_matrix_cell *matrix_cell,
+                                       unsigned device, unsigned attack)
 {
-    fprintf(out, "<td class=\"%s\" title=\"", class_of(matrix_cell->observed, matrix_cell->ok));
+    fprintf(out, "<td class=\"%s\" title=\"",
+            dma_html_class_of(matrix_cell->observed, matrix_cell->ok));
     html_text(out, matrix_cell->because);
     fprintf(out, "\"><a href=\"#c%u-%u\">%s</a>", device, attack,
-            dma_matrix_cell_untried(matrix_cell) ? "not tried" : word_of(matrix_cell->observed));
+            dma_matrix_cell_untried(matrix_cell) ? "not tried"
+                                                 : dma_html_word_of(matrix_cell->observed));
     if (!matrix_cell->ok)
-        fprintf(out, "<br>expected: %s", word_of(matrix_cell->expected));
+        fprintf(out, "<br>expected: %s", dma_html_word_of(matrix_cell->expected));
     fputs("</td>", out);
 }
 
-static void print_matrix(FILE *out, const struct dma_report *report)
+static void dma_html_print_matrix(FILE *out, const struct dma_report *report)
 {
     const struct abi_policy *policy = &report->result->policy->guest;
 
@@ -76,7 +78,7 @@ static void print_matrix(FILE *out, const struct dma_report *report)
             struct dma_matrix_cell matrix_cell;
 
             dma_matrix_cell(report->result, d, attack, &matrix_cell);
-            print_matrix_cell(out, &matrix_cell, d, attack);
+            dma_html_print_matrix_cell(out, &matrix_cell, d, attack);
         }
         fputs("</tr>\n", out);
     }
@@ -89,7 +91,7 @@ static void print_matrix(FILE *out, const struct dma_report *report)
           out);
 }
 
-static void print_bar(FILE *out, uint64_t bytes, uint64_t needed, uint64_t most)
+static void dma_html_print_bar(FILE *out, uint64_t bytes, uint64_t needed, uint64_t most)
 {
     char a[16], b[16];
     double scale = most ? 100.0 / (double)most : 0;
@@ -101,7 +103,7 @@ static void print_bar(FILE *out, uint64_t bytes, uint64_t needed, uint64_t most)
             (double)(needed < bytes ? needed : bytes) * scale);
 }
 
-static void print_exposure(FILE *out, const struct harness_result *result)
+static void dma_html_print_exposure(FILE *out, const struct harness_result *result)
 {
     const struct abi_policy *policy = &result->policy->guest;
     uint64_t most = 0;
@@ -127,14 +129,14 @@ static void print_exposure(FILE *out, const struct harness_result *result)
         fputs("<tr><th>", out);
         html_text(out, policy->device[d].name);
         fputs("</th>", out);
-        print_bar(out, exposure->read_bytes, exposure->needed_read_bytes, most);
-        print_bar(out, exposure->write_bytes, exposure->needed_write_bytes, most);
+        dma_html_print_bar(out, exposure->read_bytes, exposure->needed_read_bytes, most);
+        dma_html_print_bar(out, exposure->write_bytes, exposure->needed_write_bytes, most);
         fputs("</tr>\n", out);
     }
     html_table_end(out);
 }
 
-static void print_windows(FILE *out, const struct harness_result *result)
+static void dma_html_print_windows(FILE *out, const struct harness_result *result)
 {
     html_section(out, "windows", "After an unmap");
     fputs("<p><small>For how long a device still reaches a buffer that its driver has unmapped: "
@@ -162,7 +164,7 @@ static void print_windows(FILE *out, const struct harness_result *result)
     html_table_end(out);
 }
 
-static void print_effect(FILE *out, const struct harness_effect *effect, bool ok)
+static void dma_html_print_effect(FILE *out, const struct harness_effect *effect, bool ok)
 {
     char readable[16], writable[16];
 
@@ -175,7 +177,7 @@ static void print_effect(FILE *out, const struct harness_effect *effect, bool ok
                 size_long(effect->read_bytes, readable), size_long(effect->write_bytes, writable));
 }
 
-static void print_cells(FILE *out, const struct harness_result *result)
+static void dma_html_print_cells(FILE *out, const struct harness_result *result)
 {
     uint64_t seen[ABI_POLICY_DEVICES_MAX] = { 0 };
 
@@ -200,11 +202,11 @@ static void print_cells(FILE *out, const struct harness_result *result)
         fputs("</td><td>", out);
         html_text(out, cell->region);
         fputs("</td>", out);
-        print_effect(out, &cell->expected, true);
+        dma_html_print_effect(out, &cell->expected, true);
         if (dma_untried(cell))
             fputs("<td class=\"bad\">not tried</td>", out);
         else
-            print_effect(out, &cell->observed, cell->ok);
+            dma_html_print_effect(out, &cell->observed, cell->ok);
         fputs("<td>", out);
         html_text(out, cell->because);
         if (!cell->ok) {
@@ -218,7 +220,7 @@ static void print_cells(FILE *out, const struct harness_result *result)
     html_table_end(out);
 }
 
-static void print_verdict(FILE *out, const struct harness_result *result)
+static void dma_html_print_verdict(FILE *out, const struct harness_result *result)
 {
     bool ok = harness_ok(result);
 
@@ -251,10 +253,10 @@ void dma_html_print(FILE *out, const struct dma_report *report)
     html_printf(out, "%s, KVM backend %s, seed %" PRIu64 ", %.1f s", report->path, report->backend,
                 report->result->seed, (double)report->result->elapsed_ns / 1e9);
     fputs("</small></p>\n", out);
-    print_verdict(out, report->result);
-    print_matrix(out, report);
-    print_exposure(out, report->result);
-    print_windows(out, report->result);
-    print_cells(out, report->result);
+    dma_html_print_verdict(out, report->result);
+    dma_html_print_matrix(out, report);
+    dma_html_print_exposure(out, report->result);
+    dma_html_print_windows(out, report->result);
+    dma_html_print_cells(out, report->result);
     html_end(out);
 }

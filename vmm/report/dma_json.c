@@ -5,14 +5,14 @@
 #include "vmm/dma/attacks/attack.h"
 #include "vmm/report/json.h"
 
-static json_t *describe_effect(const struct harness_effect *effect)
+static json_t *dma_json_describe_effect(const struct harness_effect *effect)
 {
     return json_pack("{s:b, s:b, s:I, s:I}", "applies", effect->applies, "succeeds",
                      effect->succeeds, "read_bytes", (json_int_t)effect->read_bytes, "write_bytes",
                      (json_int_t)effect->write_bytes);
 }
 
-static json_t *describe_device(const struct policy *policy, unsigned d)
+static json_t *dma_json_describe_device(const struct policy *policy, unsigned d)
 {
     const struct abi_policy_device *device = &policy->guest.device[d];
     json_t *uses = json_array();
@@ -30,12 +30,12 @@ static json_t *describe_device(const struct policy *policy, unsigned d)
 }
 
 /* Addresses are text, as everywhere: a reader's numbers may not hold 64 bits. */
-static json_t *address(uint64_t value)
+static json_t *dma_json_address(uint64_t value)
 {
     return json_sprintf("0x%" PRIx64, value);
 }
 
-static json_t *describe_region(const struct abi_policy *guest, unsigned n)
+static json_t *dma_json_describe_region(const struct abi_policy *guest, unsigned n)
 {
     const struct abi_policy_region *region = &guest->region[n];
     json_t *json, *windows = json_array();
@@ -43,24 +43,24 @@ static json_t *describe_region(const struct abi_policy *guest, unsigned n)
     for (unsigned d = 0; d < guest->ndevices; d++) {
         if (region->endpoints >> d & 1)
             json_array_append_new(windows, json_pack("{s:s, s:o}", "device", guest->device[d].name,
-                                                     "iova", address(region->iova)));
+                                                     "iova", dma_json_address(region->iova)));
     }
     json = json_pack("{s:s, s:s, s:I, s:o}", "name", region->name, "kind",
                      dma_region_name(region->kind), "bytes", (json_int_t)region->bytes, "windows",
                      windows);
     if (region->gpa)
-        json_object_set_new(json, "gpa", address(region->gpa));
+        json_object_set_new(json, "gpa", dma_json_address(region->gpa));
     return json;
 }
 
-static json_t *describe_policy(const struct policy *policy, const char *path)
+static json_t *dma_json_describe_policy(const struct policy *policy, const char *path)
 {
     json_t *json, *devices = json_array(), *regions = json_array();
 
     for (unsigned d = 0; d < policy->guest.ndevices; d++)
-        json_array_append_new(devices, describe_device(policy, d));
+        json_array_append_new(devices, dma_json_describe_device(policy, d));
     for (unsigned i = 0; i < policy->guest.nregions; i++)
-        json_array_append_new(regions, describe_region(&policy->guest, i));
+        json_array_append_new(regions, dma_json_describe_region(&policy->guest, i));
     json = json_pack("{s:s, s:s, s:b, s:o, s:o}", "name", policy->name, "description",
                      policy->description, "iommu", policy->iommu, "devices", devices, "regions",
                      regions);
@@ -74,13 +74,13 @@ json_t *dma_json_policy(const struct policy *policy, const char *path)
     json_t *json = json_result("strata.dma-policy", 1);
 
     if (json_object_update_new(json, json_pack("{s:b, s:o}", "valid", true, "policy",
-                                               describe_policy(policy, path))) == 0)
+                                               dma_json_describe_policy(policy, path))) == 0)
         return json;
     json_decref(json);
     return NULL;
 }
 
-static json_t *describe_attacks(const struct dma_report *report)
+static json_t *dma_json_describe_attacks(const struct dma_report *report)
 {
     json_t *attacks = json_array();
 
@@ -94,7 +94,7 @@ static json_t *describe_attacks(const struct dma_report *report)
     return attacks;
 }
 
-static json_t *describe_cells(const struct harness_result *result)
+static json_t *dma_json_describe_cells(const struct harness_result *result)
 {
     json_t *cells = json_array();
 
@@ -105,15 +105,15 @@ static json_t *describe_cells(const struct harness_result *result)
             cells, json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:s, s:i, s:i, s:s}", "device",
                              result->policy->guest.device[cell->device].name, "attack",
                              attack_table[cell->attack]->name, "region", cell->region, "ok",
-                             cell->ok, "expected", describe_effect(&cell->expected), "observed",
-                             describe_effect(&cell->observed), "because", cell->because, "checks",
-                             (int)cell->checks, "failed_checks", (int)cell->failed, "failure",
-                             cell->failure));
+                             cell->ok, "expected", dma_json_describe_effect(&cell->expected),
+                             "observed", dma_json_describe_effect(&cell->observed), "because",
+                             cell->because, "checks", (int)cell->checks, "failed_checks",
+                             (int)cell->failed, "failure", cell->failure));
     }
     return cells;
 }
 
-static json_t *describe_exposure(const struct harness_result *result)
+static json_t *dma_json_describe_exposure(const struct harness_result *result)
 {
     json_t *all = json_array();
 
@@ -131,7 +131,7 @@ static json_t *describe_exposure(const struct harness_result *result)
     return all;
 }
 
-static json_t *describe_windows(const struct harness_result *result)
+static json_t *dma_json_describe_windows(const struct harness_result *result)
 {
     json_t *all = json_array();
 
@@ -159,17 +159,19 @@ json_t *dma_json(const struct dma_report *report)
 
     /* A full set of members or none: json_object_update fails if one could not be made. */
     if (json_object_update_new(
-            json, json_pack("{s:o, s:s, s:I, s:b, s:i, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:s}, "
-                            "s:{s:b, s:s}, s:I}",
-                            "policy", describe_policy(result->policy, report->path), "kvm",
-                            report->backend, "seed", (json_int_t)result->seed, "ok",
-                            harness_ok(result), "differing", (int)result->differing, "attacks",
-                            describe_attacks(report), "cells", describe_cells(result), "exposure",
-                            describe_exposure(result), "unmap_windows", describe_windows(result),
-                            "random", "steps", (json_int_t)result->random_steps, "failures",
-                            (json_int_t)result->random_failures, "failure", result->random_failure,
-                            "guest", "lives", result->guest_lives, "failure", result->guest_failure,
-                            "elapsed_ns", (json_int_t)result->elapsed_ns)) == 0)
+            json,
+            json_pack("{s:o, s:s, s:I, s:b, s:i, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:s}, "
+                      "s:{s:b, s:s}, s:I}",
+                      "policy", dma_json_describe_policy(result->policy, report->path), "kvm",
+                      report->backend, "seed", (json_int_t)result->seed, "ok", harness_ok(result),
+                      "differing", (int)result->differing, "attacks",
+                      dma_json_describe_attacks(report), "cells", dma_json_describe_cells(result),
+                      "exposure", dma_json_describe_exposure(result), "unmap_windows",
+                      dma_json_describe_windows(result), "random", "steps",
+                      (json_int_t)result->random_steps, "failures",
+                      (json_int_t)result->random_failures, "failure", result->random_failure,
+                      "guest", "lives", result->guest_lives, "failure", result->guest_failure,
+                      "elapsed_ns", (json_int_t)result->elapsed_ns)) == 0)
         return json;
     json_decref(json);
     return NULL;

@@ -1,6 +1,6 @@
 #include "vmm/report/dma_summary.h"
 
-static enum dma_verdict verdict_of(unsigned applying, unsigned open)
+static enum dma_verdict dma_summary_verdict_of(unsigned applying, unsigned open)
 {
     if (!applying)
         return DMA_NONE;
@@ -35,8 +35,8 @@ void dma_matrix_cell(const struct harness_result *result, unsigned device, unsig
             matrix_cell->because = cell->because;
         explained = explained || cell->observed.succeeds;
     }
-    matrix_cell->expected = verdict_of(expected, expected_open);
-    matrix_cell->observed = verdict_of(observed, observed_open);
+    matrix_cell->expected = dma_summary_verdict_of(expected, expected_open);
+    matrix_cell->observed = dma_summary_verdict_of(observed, observed_open);
 }
 
 bool dma_untried(const struct matrix_cell *cell)

@@ -21,12 +21,12 @@ struct page {
     int column; /* width of a device's column, with the space before it */
 };
 
-static const char *paint(const struct page *page, const char *sequence)
+static const char *dma_text_paint(const struct page *page, const char *sequence)
 {
     return page->colour ? sequence : "";
 }
 
-static const char *word_of(enum dma_verdict verdict)
+static const char *dma_text_word_of(enum dma_verdict verdict)
 {
     switch (verdict) {
     case DMA_STOPPED: return "stop";
@@ -36,7 +36,7 @@ static const char *word_of(enum dma_verdict verdict)
     }
 }
 
-static const char *colour_of(const struct dma_matrix_cell *matrix_cell)
+static const char *dma_text_colour_of(const struct dma_matrix_cell *matrix_cell)
 {
     if (!matrix_cell->ok)
         return "\033[1;31m";
@@ -45,40 +45,41 @@ static const char *colour_of(const struct dma_matrix_cell *matrix_cell)
     return matrix_cell->observed == DMA_NONE ? "\033[2m" : "\033[33m";
 }
 
-static void print_heading(const struct page *page)
+static void dma_text_print_heading(const struct page *page)
 {
     const struct policy *policy = page->result->policy;
 
-    fprintf(page->out, "%s%s%s%s%s\n", paint(page, "\033[1m"), policy->name, paint(page, "\033[0m"),
-            policy->description[0] ? ": " : "", policy->description);
+    fprintf(page->out, "%s%s%s%s%s\n", dma_text_paint(page, "\033[1m"), policy->name,
+            dma_text_paint(page, "\033[0m"), policy->description[0] ? ": " : "",
+            policy->description);
     fprintf(page->out, "%s on KVM backend %s, seed %" PRIu64 "\n\n", page->report->path,
             page->report->backend, page->result->seed);
 }
 
 /* Nothing follows the last column. */
-static int padding(const struct page *page, unsigned device, int width)
+static int dma_text_padding(const struct page *page, unsigned device, int width)
 {
     return device + 1 < page->policy->ndevices ? width : 0;
 }
 
-static void print_columns(const struct page *page)
+static void dma_text_print_columns(const struct page *page)
 {
     fprintf(page->out, "%-*s", NAME_COLUMNS, "attack");
     for (unsigned d = 0; d < page->policy->ndevices; d++)
-        fprintf(page->out, " %-*.*s", padding(page, d, page->column - 1), page->column - 1,
+        fprintf(page->out, " %-*.*s", dma_text_padding(page, d, page->column - 1), page->column - 1,
                 page->policy->device[d].name);
     fprintf(page->out, "\n%-*s", NAME_COLUMNS, "");
     for (unsigned d = 0; d < page->policy->ndevices; d++)
-        fprintf(page->out, " %-*s", padding(page, d, page->column - 1), "exp. obs.");
+        fprintf(page->out, " %-*s", dma_text_padding(page, d, page->column - 1), "exp. obs.");
     fputc('\n', page->out);
 }
 
-static const char *observed_word(const struct dma_matrix_cell *matrix_cell)
+static const char *dma_text_observed_word(const struct dma_matrix_cell *matrix_cell)
 {
-    return dma_matrix_cell_untried(matrix_cell) ? "?" : word_of(matrix_cell->observed);
+    return dma_matrix_cell_untried(matrix_cell) ? "?" : dma_text_word_of(matrix_cell->observed);
 }
 
-static void print_row(const struct page *page, unsigned attack)
+static void dma_text_print_row(const struct page *page, unsigned attack)
 {
     fprintf(page->out, "%-*s", NAME_COLUMNS, attack_table[attack]->name);
     for (unsigned d = 0; d < page->policy->ndevices; d++) {
@@ -86,25 +87,26 @@ static void print_row(const struct page *page, unsigned attack)
         char text[16];
 
         dma_matrix_cell(page->result, d, attack, &matrix_cell);
-        snprintf(text, sizeof(text), "%-4s %s", word_of(matrix_cell.expected),
-                 observed_word(&matrix_cell));
-        fprintf(page->out, " %s%s%s%*s", paint(page, colour_of(&matrix_cell)), text,
-                paint(page, "\033[0m"), padding(page, d, page->column - 1 - (int)strlen(text)), "");
+        snprintf(text, sizeof(text), "%-4s %s", dma_text_word_of(matrix_cell.expected),
+                 dma_text_observed_word(&matrix_cell));
+        fprintf(page->out, " %s%s%s%*s", dma_text_paint(page, dma_text_colour_of(&matrix_cell)),
+                text, dma_text_paint(page, "\033[0m"),
+                dma_text_padding(page, d, page->column - 1 - (int)strlen(text)), "");
     }
     fputc('\n', page->out);
 }
 
-static void print_matrix(struct page *page)
+static void dma_text_print_matrix(struct page *page)
 {
     page->column = page->policy->ndevices
                        ? (LINE_COLUMNS - NAME_COLUMNS) / (int)page->policy->ndevices
                        : SQUARE_COLUMNS + 1;
     if (page->column > ABI_POLICY_NAME_BYTES + 1)
         page->column = ABI_POLICY_NAME_BYTES + 1;
-    print_columns(page);
+    dma_text_print_columns(page);
     for (unsigned attack = 0; attack < ATTACK_COUNT; attack++) {
         if (dma_attack_wanted(page->report, attack))
-            print_row(page, attack);
+            dma_text_print_row(page, attack);
     }
     fprintf(page->out,
             "\nexp.: what the policy promises; obs.: what happened; they must agree, OPEN or not\n"
@@ -114,7 +116,7 @@ static void print_matrix(struct page *page)
 }
 
 /* What got through, one line for each attack and each reason. */
-static void print_open(const struct page *page)
+static void dma_text_print_open(const struct page *page)
 {
     bool any = false;
 
@@ -151,7 +153,7 @@ static void print_open(const struct page *page)
     }
 }
 
-static const char *effect_words(const struct harness_effect *effect, char text[96])
+static const char *dma_text_effect_words(const struct harness_effect *effect, char text[96])
 {
     char readable[16], writable[16];
 
@@ -164,12 +166,12 @@ static const char *effect_words(const struct harness_effect *effect, char text[9
     return text;
 }
 
-static const char *observed_words(const struct matrix_cell *cell, char text[96])
+static const char *dma_text_observed_words(const struct matrix_cell *cell, char text[96])
 {
-    return dma_untried(cell) ? "not tried" : effect_words(&cell->observed, text);
+    return dma_untried(cell) ? "not tried" : dma_text_effect_words(&cell->observed, text);
 }
 
-static void print_differences(const struct page *page)
+static void dma_text_print_differences(const struct page *page)
 {
     for (size_t i = 0; i < page->result->ncells; i++) {
         const struct matrix_cell *cell = &page->result->cells[i];
@@ -181,16 +183,17 @@ static void print_differences(const struct page *page)
         fprintf(
             page->out,
             "\n%sDIFFERS%s %s, %s, %s\n  expected: %s\n            because %s\n  observed: %s\n",
-            paint(page, "\033[1;31m"), paint(page, "\033[0m"),
+            dma_text_paint(page, "\033[1;31m"), dma_text_paint(page, "\033[0m"),
             page->policy->device[cell->device].name, attack_table[cell->attack]->name, cell->region,
-            effect_words(&cell->expected, expected), cell->because, observed_words(cell, observed));
+            dma_text_effect_words(&cell->expected, expected), cell->because,
+            dma_text_observed_words(cell, observed));
         if (cell->failure[0])
             fprintf(page->out, "  %u of %u checks failed; the first: %s\n", cell->failed,
                     cell->checks, cell->failure);
     }
 }
 
-static void print_exposure(const struct page *page)
+static void dma_text_print_exposure(const struct page *page)
 {
     fprintf(page->out, "\n%-24s %10s %12s %12s %12s\n", "exposure", "can read", "of it needed",
             "can write", "of it needed");
@@ -210,7 +213,7 @@ static void print_exposure(const struct page *page)
             4 * RULES_REGION_PAGES);
 }
 
-static void print_windows(const struct page *page)
+static void dma_text_print_windows(const struct page *page)
 {
     fprintf(page->out, "\n%-24s %12s %12s %12s %12s %12s %8s\n", "after unmap", "median ns",
             "p99 ns", "max ns", "median acc.", "max acc.", "samples");
@@ -229,7 +232,7 @@ static void print_windows(const struct page *page)
             "accesses until then\n");
 }
 
-static void print_sum(const struct page *page)
+static void dma_text_print_sum(const struct page *page)
 {
     const struct harness_result *result = page->result;
     unsigned stopped = 0, open = 0, checks = 0, untried = 0;
@@ -252,8 +255,8 @@ static void print_sum(const struct page *page)
                 result->random_failure[0] ? "; the first: " : "", result->random_failure);
     if (!result->guest_lives)
         fprintf(page->out, "the test could not go on: %s\n", result->guest_failure);
-    fprintf(page->out, "%s%s%s: ", paint(page, ok ? "\033[32m" : "\033[1;31m"),
-            ok ? "ok" : "FAILED", paint(page, "\033[0m"));
+    fprintf(page->out, "%s%s%s: ", dma_text_paint(page, ok ? "\033[32m" : "\033[1;31m"),
+            ok ? "ok" : "FAILED", dma_text_paint(page, "\033[0m"));
     if (untried)
         fprintf(page->out, "%u of %zu cells were not tried; ", untried, result->ncells);
     if (result->differing > untried)
@@ -273,13 +276,13 @@ void dma_text_print(FILE *out, const struct dma_report *report, bool colour)
                          .policy = &report->result->policy->guest,
                          .colour = colour };
 
-    print_heading(&page);
-    print_matrix(&page);
-    print_open(&page);
-    print_exposure(&page);
-    print_windows(&page);
-    print_differences(&page);
-    print_sum(&page);
+    dma_text_print_heading(&page);
+    dma_text_print_matrix(&page);
+    dma_text_print_open(&page);
+    dma_text_print_exposure(&page);
+    dma_text_print_windows(&page);
+    dma_text_print_differences(&page);
+    dma_text_print_sum(&page);
 }
 
 void dma_text_print_tap(FILE *out, const struct dma_report *report)
@@ -297,10 +300,11 @@ void dma_text_print_tap(FILE *out, const struct dma_report *report)
             continue;
         fprintf(out, "%s %zu - %s: %s: %s of %s: %s\n", cell->ok ? "ok" : "not ok", ++n,
                 result->policy->name, policy->device[cell->device].name,
-                attack_table[cell->attack]->name, cell->region, observed_words(cell, observed));
+                attack_table[cell->attack]->name, cell->region,
+                dma_text_observed_words(cell, observed));
         if (!cell->ok)
             fprintf(out, "# expected: %s, because %s\n# first failed check: %s\n",
-                    effect_words(&cell->expected, expected), cell->because, cell->failure);
+                    dma_text_effect_words(&cell->expected, expected), cell->because, cell->failure);
     }
     if (result->random_steps)
         fprintf(out, "%s %zu - %s: %" PRIu64 " random accesses, seed %" PRIu64 "\n%s%s%s",
@@ -314,7 +318,7 @@ void dma_text_print_tap(FILE *out, const struct dma_report *report)
     fprintf(out, "1..%zu\n", n);
 }
 
-static void print_region(FILE *out, const struct abi_policy *guest, unsigned n)
+static void dma_text_print_region(FILE *out, const struct abi_policy *guest, unsigned n)
 {
     const struct abi_policy_region *region = &guest->region[n];
     char bytes[16];
@@ -337,7 +341,7 @@ void dma_text_print_policy(FILE *out, const struct policy *policy)
     fprintf(out, "%s%s%s\n%s\n", policy->name, policy->description[0] ? ": " : "",
             policy->description, policy->iommu ? "with an IOMMU" : "without an IOMMU");
     for (unsigned i = 0; i < guest->nregions; i++)
-        print_region(out, guest, i);
+        dma_text_print_region(out, guest, i);
     for (unsigned d = 0; d < guest->ndevices; d++) {
         const struct abi_policy_device *device = &guest->device[d];
 

@@ -18,7 +18,7 @@
 /* ---- Text ----------------------------------------------------------------- */
 
 /* Bytes of the character that starts here; 0: it is none (Unicode 15, table 3-7). */
-static size_t utf8_bytes(const unsigned char *text)
+static size_t html_utf8_bytes(const unsigned char *text)
 {
     static const struct {
         unsigned char first, last, low, high; /* of the first byte, and of the second */
@@ -50,7 +50,7 @@ void html_text(FILE *out, const char *text)
     const unsigned char *at = (const unsigned char *)text;
 
     while (*at) {
-        size_t bytes = *at == '\n' ? 1 : utf8_bytes(at);
+        size_t bytes = *at == '\n' ? 1 : html_utf8_bytes(at);
 
         switch (*at) {
         case '&': fputs("&amp;", out); break;
@@ -68,7 +68,7 @@ void html_text(FILE *out, const char *text)
     }
 }
 
-static void print_args(FILE *out, const char *format, va_list args)
+static void html_print_args(FILE *out, const char *format, va_list args)
 {
     char *text;
 
@@ -83,14 +83,14 @@ void html_printf(FILE *out, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    print_args(out, format, args);
+    html_print_args(out, format, args);
     va_end(args);
 }
 
 /* ---- The frame ------------------------------------------------------------ */
 
 /* The script's password: unguessable, so that no other script has it. */
-static void make_nonce(char text[33])
+static void html_make_nonce(char text[33])
 {
     uint64_t random[2];
 
@@ -108,7 +108,7 @@ void html_begin(FILE *out, const char *title, const char *command)
     time_t now = time(NULL);
     struct tm tm;
 
-    make_nonce(nonce);
+    html_make_nonce(nonce);
     if (gmtime_r(&now, &tm))
         strftime(when, sizeof(when), "%Y-%m-%d %H:%M UTC", &tm);
     fputs("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
@@ -173,7 +173,7 @@ void html_cell(FILE *out, const char *class, const char *format, ...)
     else
         fputs("<td>", out);
     va_start(args, format);
-    print_args(out, format, args);
+    html_print_args(out, format, args);
     va_end(args);
     fputs("</td>", out);
 }
@@ -184,7 +184,7 @@ void html_table_end(FILE *out)
 }
 
 /* "</script" and "<!--" must not occur in a script element, whatever strings say. */
-static int put_json(const char *text, size_t bytes, void *out)
+static int html_put_json(const char *text, size_t bytes, void *out)
 {
     for (size_t i = 0; i < bytes; i++) {
         if (text[i] == '<')
@@ -198,7 +198,7 @@ static int put_json(const char *text, size_t bytes, void *out)
 void html_json(FILE *out, const char *id, const json_t *value)
 {
     fprintf(out, "<script type=\"application/json\" id=\"%s\">", id);
-    json_dump_callback(value, put_json, out, JSON_COMPACT | JSON_ENCODE_ANY);
+    json_dump_callback(value, html_put_json, out, JSON_COMPACT | JSON_ENCODE_ANY);
     fputs("</script>\n", out);
 }
 

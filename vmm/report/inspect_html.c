@@ -4,7 +4,7 @@
 #include "vmm/report/memory_html.h"
 #include "vmm/report/reply.h"
 
-static void spaces_html(FILE *out, const json_t *report)
+static void inspect_html_spaces(FILE *out, const json_t *report)
 {
     static const char *const heads[] = { "address space", "root", "format", "loaded by vCPU",
                                          NULL };
@@ -50,6 +50,6 @@ void inspect_print_html(FILE *out, const void *owner)
     memory_totals_html(out, report);
     memory_stretches_html(out, report);
     html_section(out, "spaces", "Address spaces");
-    spaces_html(out, report);
+    inspect_html_spaces(out, report);
     html_end(out);
 }

@@ -41,7 +41,7 @@ json_t *json_registers(const struct kvm_regs *r, const struct kvm_sregs *s)
     return json;
 }
 
-static json_t *integer(uint64_t number)
+static json_t *inspect_json_integer(uint64_t number)
 {
     return json_integer((json_int_t)number);
 }
@@ -60,7 +60,7 @@ json_t *json_space(const struct spaces *spaces, unsigned index)
                      "cpus", cpus);
 }
 
-static json_t *rights(bool writable, bool nx, bool user)
+static json_t *inspect_json_rights(bool writable, bool nx, bool user)
 {
     char text[5] = "r--k";
 
@@ -73,23 +73,24 @@ static json_t *rights(bool writable, bool nx, bool user)
     return json_string(text);
 }
 
-static json_t *json_range(const struct map_range *range)
+static json_t *inspect_json_range(const struct map_range *range)
 {
     return json_pack("{s:o, s:o, s:o, s:b, s:I, s:I, s:I, s:I, s:o, s:s}", "first",
                      json_hex(range->first), "last", json_hex(range->last), "gpa",
                      json_hex(range->gpa), "contiguous", range->contiguous, "pages",
                      (json_int_t)range->pages, "page_bytes", (json_int_t)range->page_bytes,
                      "accessed", (json_int_t)range->accessed, "dirty", (json_int_t)range->dirty,
-                     "rights", rights(range->writable, range->nx, range->user), "sharing",
-                     map_sharing_name(range->sharing));
+                     "rights", inspect_json_rights(range->writable, range->nx, range->user),
+                     "sharing", map_sharing_name(range->sharing));
 }
 
 /* What there may be beyond the address spaces that are known. */
-static void add_knowledge(json_t *reply, const struct spaces *spaces)
+static void inspect_json_add_knowledge(json_t *reply, const struct spaces *spaces)
 {
     json_object_set_new(reply, "bundled", json_boolean(spaces->bundled));
-    json_object_set_new(reply, "cpus_without_paging", integer(spaces->unpaged_cpus));
-    json_object_set_new(reply, "cpus_in_32_bit_paging", integer(spaces->unwalked_cpus));
+    json_object_set_new(reply, "cpus_without_paging", inspect_json_integer(spaces->unpaged_cpus));
+    json_object_set_new(reply, "cpus_in_32_bit_paging",
+                        inspect_json_integer(spaces->unwalked_cpus));
 }
 
 void json_add_maps(json_t *reply, const struct spaces *spaces, const struct maps *maps)
@@ -101,19 +102,19 @@ void json_add_maps(json_t *reply, const struct spaces *spaces, const struct maps
         json_t *space = json_space(spaces, i), *ranges = json_array();
 
         for (; range < maps->end[i]; range++)
-            json_array_append_new(ranges, json_range(&maps->range[range]));
-        json_object_set_new(space, "upper_as", integer(spaces->space[i].upper_as));
+            json_array_append_new(ranges, inspect_json_range(&maps->range[range]));
+        json_object_set_new(space, "upper_as", inspect_json_integer(spaces->space[i].upper_as));
         json_object_set_new(space, "ranges", ranges);
         json_array_append_new(list, space);
     }
-    add_knowledge(reply, spaces);
+    inspect_json_add_knowledge(reply, spaces);
     json_object_set_new(reply, "complete", json_boolean(maps->complete && !spaces->left_out));
     json_object_set_new(reply, "spaces", list);
 }
 
 /* The bits of an entry by their letters. */
-static json_t *entry_bits(const struct paging_format *format, uint64_t entry, bool leaf,
-                          bool bundled)
+static json_t *inspect_json_entry_bits(const struct paging_format *format, uint64_t entry,
+                                       bool leaf, bool bundled)
 {
     char text[48] = "";
 
@@ -130,7 +131,7 @@ static json_t *entry_bits(const struct paging_format *format, uint64_t entry, bo
     return json_string(text);
 }
 
-static json_t *json_host(const struct host_page *host)
+static json_t *inspect_json_host(const struct host_page *host)
 {
     return json_pack("{s:b, s:b, s:b, s:b, s:o, s:s?, s:I, s:s?}", "present", host->present,
                      "swapped", host->swapped, "file_or_shared", host->file_or_shared, "exclusive",
@@ -151,12 +152,12 @@ void json_add_walk(json_t *reply, const struct translation *t, bool bundled)
         bool outside = last && walk->status == PAGING_OUTSIDE_MEMORY;
 
         json_array_append_new(
-            levels,
-            json_pack("{s:i, s:s, s:o, s:i, s:o, s:o}", "level", (int)step->level, "name",
-                      walk->format->level[i].name, "table", json_hex(step->table), "index",
-                      (int)step->index, "entry", json_hex(step->entry), "bits",
-                      outside ? json_string("no memory there")
-                              : entry_bits(walk->format, step->entry, t->mapped && last, bundled)));
+            levels, json_pack("{s:i, s:s, s:o, s:i, s:o, s:o}", "level", (int)step->level, "name",
+                              walk->format->level[i].name, "table", json_hex(step->table), "index",
+                              (int)step->index, "entry", json_hex(step->entry), "bits",
+                              outside ? json_string("no memory there")
+                                      : inspect_json_entry_bits(walk->format, step->entry,
+                                                                t->mapped && last, bundled)));
     }
     json_object_set_new(reply, "levels", levels);
     json_object_set_new(reply, "mapped", json_boolean(t->mapped));
@@ -166,9 +167,10 @@ void json_add_walk(json_t *reply, const struct translation *t, bool bundled)
     if (!t->mapped)
         return;
     if (walk->format) {
-        json_object_set_new(reply, "page_bytes", integer(walk->leaf.page_bytes));
-        json_object_set_new(reply, "rights",
-                            rights(walk->leaf.writable, walk->leaf.nx, walk->leaf.user));
+        json_object_set_new(reply, "page_bytes", inspect_json_integer(walk->leaf.page_bytes));
+        json_object_set_new(
+            reply, "rights",
+            inspect_json_rights(walk->leaf.writable, walk->leaf.nx, walk->leaf.user));
     }
     json_object_set_new(reply, "gpa", json_hex(t->gpa));
     json_add_place(reply, t);
@@ -183,7 +185,7 @@ void json_add_place(json_t *reply, const struct translation *t)
                                   json_hex(t->slot->gpa), "bytes", (json_int_t)t->slot->bytes,
                                   "hva", json_hex((uintptr_t)t->slot->hva)));
     json_object_set_new(reply, "hva", json_hex((uintptr_t)t->hva));
-    json_object_set_new(reply, "host", json_host(&t->host));
+    json_object_set_new(reply, "host", inspect_json_host(&t->host));
 }
 
 void json_add_totals(json_t *reply, const struct spaces *spaces, const struct frame_map *map,
@@ -198,24 +200,24 @@ void json_add_totals(json_t *reply, const struct spaces *spaces, const struct fr
 
         if (says)
             json_object_set_new(kinds, frame_kind_name((enum frame_kind)kind),
-                                integer(totals->kind[kind]));
+                                inspect_json_integer(totals->kind[kind]));
     }
     for (unsigned i = 0; i <= FRAMES_SHARED_MAX; i++)
-        json_array_append_new(mapped, integer(totals->mapped_by[i]));
-    add_knowledge(reply, spaces);
+        json_array_append_new(mapped, inspect_json_integer(totals->mapped_by[i]));
+    inspect_json_add_knowledge(reply, spaces);
     json_object_set_new(reply, "complete", json_boolean(map->complete && !spaces->left_out));
-    json_object_set_new(reply, "spaces", integer(spaces->n));
-    json_object_set_new(reply, "ram_pages", integer(totals->ram));
+    json_object_set_new(reply, "spaces", inspect_json_integer(spaces->n));
+    json_object_set_new(reply, "ram_pages", inspect_json_integer(totals->ram));
     json_object_set_new(reply, "pages_by_kind", kinds);
     json_object_set_new(reply, "user_pages_by_mappings", mapped);
-    json_object_set_new(reply, "cow_pages", integer(totals->cow));
-    json_object_set_new(reply, "saved_by_sharing_bytes", integer(totals->saved_bytes));
+    json_object_set_new(reply, "cow_pages", inspect_json_integer(totals->cow));
+    json_object_set_new(reply, "saved_by_sharing_bytes", inspect_json_integer(totals->saved_bytes));
     json_object_set_new(
         reply, "guest_tables",
         json_pack("{s:I, s:I, s:I}", "user_pages", (json_int_t)map->user_tables, "kernel_pages",
                   (json_int_t)map->kernel_tables, "bytes",
                   (json_int_t)((map->user_tables + map->kernel_tables) * MEMORY_PAGE_BYTES)));
-    json_object_set_new(reply, "dma_pinned_frames", integer(totals->pinned));
+    json_object_set_new(reply, "dma_pinned_frames", inspect_json_integer(totals->pinned));
     json_object_set_new(reply, "disagreements",
                         spaces->bundled
                             ? json_pack("{s:I, s:I, s:I, s:I}", "free_but_mapped",
@@ -225,8 +227,8 @@ void json_add_totals(json_t *reply, const struct spaces *spaces, const struct fr
                                         "fewer_references_than_mappings",
                                         (json_int_t)totals->refs_unlike)
                             : json_null());
-    json_object_set_new(reply, "broken_entries", integer(map->broken));
-    json_object_set_new(reply, "mapped_outside_ram", integer(map->outside));
+    json_object_set_new(reply, "broken_entries", inspect_json_integer(map->broken));
+    json_object_set_new(reply, "mapped_outside_ram", inspect_json_integer(map->outside));
 }
 
 void json_add_shared(json_t *reply, const struct spaces *spaces, const struct shared_list *list)
@@ -252,10 +254,10 @@ void json_add_shared(json_t *reply, const struct spaces *spaces, const struct sh
                                               (json_int_t)run->mappings, "mapped_by", sharers));
         frames += run->frames;
     }
-    add_knowledge(reply, spaces);
+    inspect_json_add_knowledge(reply, spaces);
     json_object_set_new(reply, "complete", json_boolean(list->complete && !spaces->left_out));
-    json_object_set_new(reply, "spaces", integer(spaces->n));
-    json_object_set_new(reply, "shared_pages", integer(frames));
+    json_object_set_new(reply, "spaces", inspect_json_integer(spaces->n));
+    json_object_set_new(reply, "shared_pages", inspect_json_integer(frames));
     json_object_set_new(reply, "shared", runs);
 }
 
@@ -278,8 +280,8 @@ void json_add_find(json_t *reply, const struct spaces *spaces, const struct find
         json_array_append_new(hits, json_pack("{s:o, s:o, s:I}", "gpa", json_hex(hit->gpa),
                                               "mapped_by", places, "more", (json_int_t)hit->more));
     }
-    add_knowledge(reply, spaces);
-    json_object_set_new(reply, "searched_bytes", integer(find->searched_bytes));
+    inspect_json_add_knowledge(reply, spaces);
+    json_object_set_new(reply, "searched_bytes", inspect_json_integer(find->searched_bytes));
     json_object_set_new(reply, "stopped", json_boolean(find->stopped));
     json_object_set_new(reply, "untouched_too", json_boolean(find->untouched_too));
     json_object_set_new(reply, "hits", hits);

@@ -10,7 +10,7 @@
 #define HITS_SHOWN 40
 #define RUNS_SHOWN 40
 
-static void print_cpus(FILE *out, const json_t *space)
+static void inspect_text_print_cpus(FILE *out, const json_t *space)
 {
     json_t *cpu;
     size_t i;
@@ -19,19 +19,19 @@ static void print_cpus(FILE *out, const json_t *space)
         fprintf(out, "%s%" JSON_INTEGER_FORMAT, i ? ", " : " on vCPU ", json_integer_value(cpu));
 }
 
-static void print_pause(FILE *out, const json_t *reply)
+static void inspect_text_print_pause(FILE *out, const json_t *reply)
 {
     fprintf(out, "guest paused for %.3f ms\n", (double)reply_number(reply, "pause_ns") / 1e6);
 }
 
-static void print_incomplete(FILE *out, const json_t *reply)
+static void inspect_text_print_incomplete(FILE *out, const json_t *reply)
 {
     if (!reply_yes(reply, "complete"))
         fprintf(out, "not complete: the guest's tables do not end within the limit\n");
 }
 
 /* vCPUs whose translations are not among those shown. */
-static void print_apart(FILE *out, const json_t *reply)
+static void inspect_text_print_apart(FILE *out, const json_t *reply)
 {
     uint64_t unpaged = reply_number(reply, "cpus_without_paging");
     uint64_t unwalked = reply_number(reply, "cpus_in_32_bit_paging");
@@ -49,7 +49,7 @@ static void print_apart(FILE *out, const json_t *reply)
 
 /* ---- maps ----------------------------------------------------------------- */
 
-static void print_maps(FILE *out, const json_t *reply)
+static void inspect_text_print_maps(FILE *out, const json_t *reply)
 {
     json_t *spaces = json_object_get(reply, "spaces"), *space, *range;
     bool bundled = reply_yes(reply, "bundled");
@@ -61,7 +61,7 @@ static void print_maps(FILE *out, const json_t *reply)
         fprintf(out, "%s, root %s", SPACE_TEXT(space), reply_text(space, "root"));
         if (strcmp(reply_text(space, "format"), "x86-64 4-level"))
             fprintf(out, ", %s", reply_text(space, "format"));
-        print_cpus(out, space);
+        inspect_text_print_cpus(out, space);
         if (upper != i)
             fprintf(out, "; upper half as %s", SPACE_TEXT(json_array_get(spaces, upper)));
         fputc('\n', out);
@@ -77,7 +77,7 @@ static void print_maps(FILE *out, const json_t *reply)
                     reply_yes(range, "contiguous") ? "" : " ...");
         }
     }
-    print_apart(out, reply);
+    inspect_text_print_apart(out, reply);
     if (!bundled)
         fprintf(out,
                 "%s: only the address spaces that vCPUs have loaded are known, and sharing among "
@@ -85,12 +85,12 @@ static void print_maps(FILE *out, const json_t *reply)
                 reply_yes(reply, "runs_bundled")
                     ? "the bundled guest does not say (yet) which processes it has"
                     : "not the bundled guest");
-    print_incomplete(out, reply);
+    inspect_text_print_incomplete(out, reply);
 }
 
 /* ---- walk ----------------------------------------------------------------- */
 
-static void print_host(FILE *out, const json_t *reply)
+static void inspect_text_print_host(FILE *out, const json_t *reply)
 {
     const json_t *slot = json_object_get(reply, "slot"), *host = json_object_get(reply, "host");
 
@@ -117,7 +117,7 @@ static void print_host(FILE *out, const json_t *reply)
         fprintf(out, "       host page of %s\n", SIZE_TEXT(reply_number(host, "page_bytes")));
 }
 
-static void print_walk(FILE *out, const json_t *reply)
+static void inspect_text_print_walk(FILE *out, const json_t *reply)
 {
     const json_t *space = json_object_get(reply, "space");
     json_t *level;
@@ -145,12 +145,12 @@ static void print_walk(FILE *out, const json_t *reply)
                 reply_text(reply, "rights"));
     else
         fprintf(out, ", paging is off\n");
-    print_host(out, reply);
+    inspect_text_print_host(out, reply);
 }
 
 /* ---- pages ---------------------------------------------------------------- */
 
-static void print_kinds(FILE *out, const json_t *reply)
+static void inspect_text_print_kinds(FILE *out, const json_t *reply)
 {
     static const struct {
         const char *kind, *text;
@@ -187,7 +187,7 @@ static void print_kinds(FILE *out, const json_t *reply)
             SIZE_TEXT(reply_number(reply, "saved_by_sharing_bytes")));
 }
 
-static void print_tables(FILE *out, const json_t *reply)
+static void inspect_text_print_tables(FILE *out, const json_t *reply)
 {
     const json_t *tables = json_object_get(reply, "guest_tables");
     const json_t *second = json_object_get(reply, "second_stage");
@@ -213,7 +213,7 @@ static void print_tables(FILE *out, const json_t *reply)
                 SIZE_TEXT(reply_number(second, "all_vms_table_bytes")));
 }
 
-static void print_agreement(FILE *out, const json_t *reply)
+static void inspect_text_print_agreement(FILE *out, const json_t *reply)
 {
     static const struct {
         const char *name, *text;
@@ -246,7 +246,7 @@ static void print_agreement(FILE *out, const json_t *reply)
                 reply_number(reply, "spaces"));
 }
 
-static void print_pages(FILE *out, const json_t *reply)
+static void inspect_text_print_pages(FILE *out, const json_t *reply)
 {
     const json_t *resident = json_object_get(reply, "resident"),
                  *dma = json_object_get(reply, "dma");
@@ -259,7 +259,7 @@ static void print_pages(FILE *out, const json_t *reply)
                 SIZE_TEXT(reply_number(resident, "swap_bytes")));
     else
         fprintf(out, "; resident: not available here, because /proc cannot be read\n");
-    print_kinds(out, reply);
+    inspect_text_print_kinds(out, reply);
     if (json_is_object(dma))
         fprintf(out,
                 "pinned for DMA: %" PRIu64 " pages under %" PRIu64 " mappings, IOMMU tables %s\n",
@@ -267,18 +267,18 @@ static void print_pages(FILE *out, const json_t *reply)
                 SIZE_TEXT(reply_number(dma, "table_bytes")));
     else
         fprintf(out, "pinned for DMA: not available, because there is no IOMMU\n");
-    print_tables(out, reply);
+    inspect_text_print_tables(out, reply);
     if (reply_number(reply, "broken_entries"))
         fprintf(out, "%" PRIu64 " broken page-table entries\n",
                 reply_number(reply, "broken_entries"));
-    print_agreement(out, reply);
-    print_apart(out, reply);
-    print_incomplete(out, reply);
+    inspect_text_print_agreement(out, reply);
+    inspect_text_print_apart(out, reply);
+    inspect_text_print_incomplete(out, reply);
 }
 
 /* ---- shared, find, disasm, regs ------------------------------------------- */
 
-static void print_shared(FILE *out, const json_t *reply)
+static void inspect_text_print_shared(FILE *out, const json_t *reply)
 {
     json_t *runs = json_object_get(reply, "shared"), *run, *sharer;
     size_t i, n;
@@ -304,11 +304,11 @@ static void print_shared(FILE *out, const json_t *reply)
     }
     fprintf(out, "%" PRIu64 " pages of user memory are shared among %" PRIu64 " address spaces\n",
             reply_number(reply, "shared_pages"), reply_number(reply, "spaces"));
-    print_apart(out, reply);
-    print_incomplete(out, reply);
+    inspect_text_print_apart(out, reply);
+    inspect_text_print_incomplete(out, reply);
 }
 
-static void print_find(FILE *out, const json_t *reply)
+static void inspect_text_print_find(FILE *out, const json_t *reply)
 {
     json_t *hits = json_object_get(reply, "hits"), *hit, *place;
     double seconds = (double)reply_number(reply, "elapsed_ns") / 1e9;
@@ -338,11 +338,11 @@ static void print_find(FILE *out, const json_t *reply)
             SIZE_TEXT(reply_number(reply, "searched_bytes")),
             seconds > 0 ? (double)reply_number(reply, "searched_bytes") / seconds / 1e9 : 0,
             reply_yes(reply, "untouched_too") ? " (pages never touched too)" : "");
-    print_apart(out, reply);
-    print_incomplete(out, reply);
+    inspect_text_print_apart(out, reply);
+    inspect_text_print_incomplete(out, reply);
 }
 
-static void print_disasm(FILE *out, const json_t *reply)
+static void inspect_text_print_disasm(FILE *out, const json_t *reply)
 {
     json_t *instruction;
     size_t i;
@@ -353,7 +353,7 @@ static void print_disasm(FILE *out, const json_t *reply)
                 reply_text(instruction, "symbol"));
 }
 
-static void print_regs(FILE *out, const json_t *reply)
+static void inspect_text_print_regs(FILE *out, const json_t *reply)
 {
     static const char *const rows[][4] = {
         { "rax", "rbx", "rcx", "rdx" },
@@ -388,7 +388,7 @@ static void print_regs(FILE *out, const json_t *reply)
 
 /* ---- balloon -------------------------------------------------------------- */
 
-static void print_stats(FILE *out, const json_t *reply)
+static void inspect_text_print_stats(FILE *out, const json_t *reply)
 {
     json_t *stats = json_object_get(json_object_get(reply, "balloon"), "stats"), *value;
     const char *name;
@@ -417,7 +417,7 @@ static void print_stats(FILE *out, const json_t *reply)
     }
 }
 
-static void print_balloon(FILE *out, const json_t *reply)
+static void inspect_text_print_balloon(FILE *out, const json_t *reply)
 {
     const json_t *balloon = json_object_get(reply, "balloon");
 
@@ -438,20 +438,20 @@ static void print_balloon(FILE *out, const json_t *reply)
                 reply_number(balloon, "pinned_pages"));
     fputc('\n', out);
     if (reply_yes(reply, "driven"))
-        print_stats(out, reply);
+        inspect_text_print_stats(out, reply);
     else
         fprintf(out, "no driver of the guest runs it\n");
 }
 
-static void print_report(FILE *out, const json_t *reply)
+static void inspect_text_print_report(FILE *out, const json_t *reply)
 {
     json_t *walk;
     size_t i;
 
-    print_pages(out, reply);
+    inspect_text_print_pages(out, reply);
     json_array_foreach (json_object_get(reply, "walks"), i, walk) {
         fprintf(out, "\n%s:\n", reply_text(walk, "what"));
-        print_walk(out, walk);
+        inspect_text_print_walk(out, walk);
     }
 }
 
@@ -461,14 +461,16 @@ void inspect_print(FILE *out, const char *command, const json_t *reply)
         const char *command;
         void (*print)(FILE *out, const json_t *reply);
     } printers[] = {
-        { "maps", print_maps },     { "walk", print_walk },     { "pages", print_pages },
-        { "shared", print_shared }, { "find", print_find },     { "disasm", print_disasm },
-        { "regs", print_regs },     { "report", print_report }, { "balloon", print_balloon },
+        { "maps", inspect_text_print_maps },       { "walk", inspect_text_print_walk },
+        { "pages", inspect_text_print_pages },     { "shared", inspect_text_print_shared },
+        { "find", inspect_text_print_find },       { "disasm", inspect_text_print_disasm },
+        { "regs", inspect_text_print_regs },       { "report", inspect_text_print_report },
+        { "balloon", inspect_text_print_balloon },
     };
 
     for (size_t i = 0; i < sizeof(printers) / sizeof(printers[0]); i++) {
         if (!strcmp(printers[i].command, command))
             printers[i].print(out, reply);
     }
-    print_pause(out, reply);
+    inspect_text_print_pause(out, reply);
 }

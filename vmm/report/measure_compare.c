@@ -53,20 +53,20 @@ void measure_comparison_free(struct measure_comparison *comparison)
     comparison->n = 0;
 }
 
-static const char *name_of(const struct comparison *one)
+static const char *measure_compare_name_of(const struct comparison *one)
 {
     return one->a ? one->a->name : one->b->name;
 }
 
 /* ---- For people ----------------------------------------------------------- */
 
-static void print_side(FILE *out, char side, const struct measure_record *record)
+static void measure_compare_print_side(FILE *out, char side, const struct measure_record *record)
 {
     fprintf(out, "  %c  %s: KVM backend %s (%s); %s, %s%s\n", side, record->path, record->kvm,
             record->paging, record->cpu, record->kernel, record->quick ? "; quick" : "");
 }
 
-static const char *number_text(double value, char *buffer, size_t room)
+static const char *measure_compare_number_text(double value, char *buffer, size_t room)
 {
     if (!isfinite(value))
         snprintf(buffer, room, "-");
@@ -77,18 +77,21 @@ static const char *number_text(double value, char *buffer, size_t room)
     return buffer;
 }
 
-static const char *side_text(const struct measure_figure *figure, char *buffer, size_t room)
+static const char *measure_compare_side_text(const struct measure_figure *figure, char *buffer,
+                                             size_t room)
 {
     if (!figure)
         return "none";
-    return figure->kind == MEASURE_LACK ? "lacking" : number_text(figure->value, buffer, room);
+    return figure->kind == MEASURE_LACK ? "lacking"
+                                        : measure_compare_number_text(figure->value, buffer, room);
 }
 
 /* The same in a buffer that lasts to the end of the block. */
-#define NUMBER_TEXT(value) number_text(value, (char[24]){ 0 }, 24)
-#define SIDE_TEXT(figure)  side_text(figure, (char[24]){ 0 }, 24)
+#define NUMBER_TEXT(value) measure_compare_number_text(value, (char[24]){ 0 }, 24)
+#define SIDE_TEXT(figure)  measure_compare_side_text(figure, (char[24]){ 0 }, 24)
 
-static const char *interval_text(const struct comparison *one, char *buffer, size_t room)
+static const char *measure_compare_interval_text(const struct comparison *one, char *buffer,
+                                                 size_t room)
 {
     buffer[0] = 0;
     if (isfinite(one->low) && isfinite(one->high))
@@ -96,10 +99,11 @@ static const char *interval_text(const struct comparison *one, char *buffer, siz
     return buffer;
 }
 
-#define INTERVAL_TEXT(one) interval_text(one, (char[48]){ 0 }, 48)
+#define INTERVAL_TEXT(one) measure_compare_interval_text(one, (char[48]){ 0 }, 48)
 
 /* What else than the hosts makes a difference: sentences, each with a space before it. */
-static void remark(const struct measure_comparison *comparison, char *text, size_t room)
+static void measure_compare_remark(const struct measure_comparison *comparison, char *text,
+                                   size_t room)
 {
     const struct measure_record *a = &comparison->a, *b = &comparison->b;
     size_t used = 0;
@@ -122,7 +126,7 @@ static void remark(const struct measure_comparison *comparison, char *text, size
 
 #define REMARK_BYTES 512 /* more than all of them take */
 
-static void print_totals(FILE *out, const struct measure_comparison *comparison)
+static void measure_compare_print_totals(FILE *out, const struct measure_comparison *comparison)
 {
     fprintf(out, "%zu figures:", comparison->n);
     for (unsigned i = 0; i < COMPARISON_VERDICTS; i++) {
@@ -135,22 +139,22 @@ void measure_comparison_print(FILE *out, const struct measure_comparison *compar
 {
     char remarks[REMARK_BYTES];
 
-    remark(comparison, remarks, sizeof(remarks));
+    measure_compare_remark(comparison, remarks, sizeof(remarks));
     fputs("strata measure --compare\n", out);
-    print_side(out, 'A', &comparison->a);
-    print_side(out, 'B', &comparison->b);
+    measure_compare_print_side(out, 'A', &comparison->a);
+    measure_compare_print_side(out, 'B', &comparison->b);
     if (remarks[0])
         fprintf(out, " %s\n", remarks);
     fprintf(out, "\n%-54s %10s %10s %8s %-18s\n", "", "A", "B", "B/A", "(95 %)");
     for (size_t i = 0; i < comparison->n; i++) {
         const struct comparison *one = &comparison->each[i];
 
-        fprintf(out, "%-54s %10s %10s %8s %-18s %s\n", name_of(one), SIDE_TEXT(one->a),
-                SIDE_TEXT(one->b), NUMBER_TEXT(one->ratio), INTERVAL_TEXT(one),
+        fprintf(out, "%-54s %10s %10s %8s %-18s %s\n", measure_compare_name_of(one),
+                SIDE_TEXT(one->a), SIDE_TEXT(one->b), NUMBER_TEXT(one->ratio), INTERVAL_TEXT(one),
                 comparison_verdict_name(one->verdict));
     }
     fputc('\n', out);
-    print_totals(out, comparison);
+    measure_compare_print_totals(out, comparison);
     fputs("\n" CAUTION "\n", out);
 }
 
@@ -161,7 +165,7 @@ void measure_comparison_html(FILE *out, const void *owner)
     const struct measure_record *sides[] = { &comparison->a, &comparison->b };
     char remarks[REMARK_BYTES];
 
-    remark(comparison, remarks, sizeof(remarks));
+    measure_compare_remark(comparison, remarks, sizeof(remarks));
     html_begin(out, "Two measurements compared", "strata measure --compare");
     for (unsigned i = 0; i < 2; i++) {
         fputs("<p>", out);
@@ -171,7 +175,7 @@ void measure_comparison_html(FILE *out, const void *owner)
         fputs("</p>\n", out);
     }
     fputs("<p>", out);
-    print_totals(out, comparison);
+    measure_compare_print_totals(out, comparison);
     fputs(".", out);
     html_text(out, remarks);
     fputs(" " CAUTION "</p>\n", out);
@@ -183,7 +187,7 @@ void measure_comparison_html(FILE *out, const void *owner)
                           one->verdict == COMPARISON_DIFFERENT;
 
         html_row(out);
-        html_cell(out, NULL, "%s", name_of(one));
+        html_cell(out, NULL, "%s", measure_compare_name_of(one));
         html_cell(out, "n", "%s", SIDE_TEXT(one->a));
         html_cell(out, "n", "%s", SIDE_TEXT(one->b));
         html_cell(out, "n", "%s", NUMBER_TEXT(one->ratio));
@@ -196,7 +200,7 @@ void measure_comparison_html(FILE *out, const void *owner)
 
 /* ---- For programs --------------------------------------------------------- */
 
-static json_t *describe_side(const struct measure_record *record)
+static json_t *measure_compare_describe_side(const struct measure_record *record)
 {
     json_t *file = json_string(record->path);
 
@@ -208,7 +212,7 @@ static json_t *describe_side(const struct measure_record *record)
 }
 
 /* null: this side has no such figure, or its host cannot give it. */
-static json_t *describe_value(const struct measure_figure *figure)
+static json_t *measure_compare_describe_value(const struct measure_figure *figure)
 {
     return json_number_or_null(figure && figure->kind != MEASURE_LACK ? figure->value : NAN);
 }
@@ -220,16 +224,17 @@ json_t *measure_comparison_json(const struct measure_comparison *comparison)
     for (size_t i = 0; i < comparison->n; i++) {
         const struct comparison *one = &comparison->each[i];
 
-        json_array_append_new(figures,
-                              json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:s}", "name", name_of(one),
-                                        "a", describe_value(one->a), "b", describe_value(one->b),
-                                        "ratio", json_number_or_null(one->ratio), "low",
-                                        json_number_or_null(one->low), "high",
-                                        json_number_or_null(one->high), "verdict",
-                                        comparison_verdict_name(one->verdict)));
+        json_array_append_new(figures, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:s}", "name",
+                                                 measure_compare_name_of(one), "a",
+                                                 measure_compare_describe_value(one->a), "b",
+                                                 measure_compare_describe_value(one->b), "ratio",
+                                                 json_number_or_null(one->ratio), "low",
+                                                 json_number_or_null(one->low), "high",
+                                                 json_number_or_null(one->high), "verdict",
+                                                 comparison_verdict_name(one->verdict)));
     }
-    json_object_set_new(json, "a", describe_side(&comparison->a));
-    json_object_set_new(json, "b", describe_side(&comparison->b));
+    json_object_set_new(json, "a", measure_compare_describe_side(&comparison->a));
+    json_object_set_new(json, "b", measure_compare_describe_side(&comparison->b));
     json_object_set_new(json, "figures", figures);
     return json;
 }

@@ -7,7 +7,7 @@
 #include "vmm/report/measure_text.h"
 #include "vmm/report/plot.h"
 
-static void print_figures(FILE *out, const struct measure_run *run)
+static void measure_html_print_figures(FILE *out, const struct measure_run *run)
 {
     static const char *const heads[] = { "figure", "p50 or value", "95 %",  "p99",
                                          "p99.9",  "max",          "count", NULL };
@@ -44,7 +44,7 @@ static void print_figures(FILE *out, const struct measure_run *run)
     html_table_end(out);
 }
 
-static void print_histogram(FILE *out, const struct measure_figure *figure)
+static void measure_html_print_histogram(FILE *out, const struct measure_figure *figure)
 {
     double from[ABI_HISTOGRAM_BUCKETS], to[ABI_HISTOGRAM_BUCKETS], share[ABI_HISTOGRAM_BUCKETS];
     struct plot_series series = { .name = figure->name, .x = from, .to = to, .y = share };
@@ -67,7 +67,7 @@ static void print_histogram(FILE *out, const struct measure_figure *figure)
     plot_figure(out, &plot);
 }
 
-static void print_histograms(FILE *out, const struct measure_run *run)
+static void measure_html_print_histograms(FILE *out, const struct measure_run *run)
 {
     size_t n = 0;
 
@@ -80,12 +80,12 @@ static void print_histograms(FILE *out, const struct measure_run *run)
     fputs("</summary>\n", out);
     for (size_t i = 0; i < run->nfigures; i++) {
         if (run->figures[i].histogram)
-            print_histogram(out, &run->figures[i]);
+            measure_html_print_histogram(out, &run->figures[i]);
     }
     fputs("</details>\n", out);
 }
 
-static void print_run(FILE *out, const struct measure_run *run)
+static void measure_html_print_run(FILE *out, const struct measure_run *run)
 {
     html_section(out, run->experiment->name, run->experiment->name);
     fputs("<p>", out);
@@ -98,9 +98,9 @@ static void print_run(FILE *out, const struct measure_run *run)
     fputs("<details open><summary>", out);
     html_printf(out, "%zu figures", run->nfigures);
     fputs("</summary>\n", out);
-    print_figures(out, run);
+    measure_html_print_figures(out, run);
     fputs("</details>\n", out);
-    print_histograms(out, run);
+    measure_html_print_histograms(out, run);
     fputs("<details><summary>How it was measured</summary><p>", out);
     html_text(out, run->experiment->method);
     fputs("</p></details>\n", out);
@@ -121,6 +121,6 @@ void measure_html(FILE *out, const void *owner)
                 page->quick ? " Measured quickly, with smaller sizes and counts." : "");
     fputs("</p>\n", out);
     for (size_t i = 0; i < page->n; i++)
-        print_run(out, &page->runs[i]);
+        measure_html_print_run(out, &page->runs[i]);
     html_end(out);
 }

@@ -4,7 +4,7 @@
 #include "vmm/report/json.h"
 #include "vmm/report/measure_text.h"
 
-static const char *kind_name(enum measure_kind kind)
+static const char *measure_json_kind_name(enum measure_kind kind)
 {
     switch (kind) {
     case MEASURE_DISTRIBUTION: return "distribution";
@@ -16,7 +16,7 @@ static const char *kind_name(enum measure_kind kind)
 }
 
 /* [[low_ns, how many], ...] of the buckets that have any. */
-static json_t *describe_histogram(const struct measure_figure *figure)
+static json_t *measure_json_describe_histogram(const struct measure_figure *figure)
 {
     json_t *buckets = json_array();
 
@@ -29,9 +29,10 @@ static json_t *describe_histogram(const struct measure_figure *figure)
     return buckets;
 }
 
-static json_t *describe_figure(const struct measure_figure *figure)
+static json_t *measure_json_describe_figure(const struct measure_figure *figure)
 {
-    json_t *json = json_pack("{s:s, s:s}", "name", figure->name, "kind", kind_name(figure->kind));
+    json_t *json = json_pack("{s:s, s:s}", "name", figure->name, "kind",
+                             measure_json_kind_name(figure->kind));
 
     switch (figure->kind) {
     case MEASURE_DISTRIBUTION:
@@ -44,7 +45,7 @@ static json_t *describe_figure(const struct measure_figure *figure)
         json_object_set_new(json, "p999", json_number_or_null(figure->p999));
         json_object_set_new(json, "max", json_number_or_null(figure->max));
         if (figure->histogram)
-            json_object_set_new(json, "histogram_ns", describe_histogram(figure));
+            json_object_set_new(json, "histogram_ns", measure_json_describe_histogram(figure));
         break;
     case MEASURE_VALUE:
         json_object_set_new(json, "value", json_number_or_null(figure->value));
@@ -60,12 +61,12 @@ static json_t *describe_figure(const struct measure_figure *figure)
     return json;
 }
 
-static json_t *describe_run(const struct measure_run *run)
+static json_t *measure_json_describe_run(const struct measure_run *run)
 {
     json_t *figures = json_array();
 
     for (size_t i = 0; i < run->nfigures; i++)
-        json_array_append_new(figures, describe_figure(&run->figures[i]));
+        json_array_append_new(figures, measure_json_describe_figure(&run->figures[i]));
     return json_pack("{s:s, s:s, s:s, s:s?, s:o, s:s, s:I}", "name", run->experiment->name, "shows",
                      run->experiment->shows, "method", run->experiment->method, "error",
                      run->error[0] ? run->error : NULL, "figures", figures, "meaning", run->meaning,
@@ -78,7 +79,7 @@ json_t *measure_json(const struct measure_host *host, const struct measure_run *
     json_t *json = json_result("strata.measure", 1), *experiments = json_array();
 
     for (size_t i = 0; i < n; i++)
-        json_array_append_new(experiments, describe_run(&runs[i]));
+        json_array_append_new(experiments, measure_json_describe_run(&runs[i]));
     json_object_set_new(json, "host",
                         json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:b}", "kvm",
                                   kvm_backend_name(host->kvm->backend), "module", host->kvm->module,

@@ -11,7 +11,7 @@
 
 /* ---- Patterns ------------------------------------------------------------- */
 
-static bool read_number(const char *text, size_t bytes, double *x)
+static bool measure_plots_read_number(const char *text, size_t bytes, double *x)
 {
     char *end;
 
@@ -36,21 +36,21 @@ static bool read_number(const char *text, size_t bytes, double *x)
     return end == text + bytes;
 }
 
-static bool match_word(const char *pattern, size_t pattern_bytes, const char *name,
-                       size_t name_bytes)
+static bool measure_plots_match_word(const char *pattern, size_t pattern_bytes, const char *name,
+                                     size_t name_bytes)
 {
     return pattern_bytes == name_bytes && !memcmp(pattern, name, name_bytes);
 }
 
 /* What is before the number is in the pattern, too. */
-static bool match_number(const char *pattern, size_t before, const char *name, size_t name_bytes,
-                         double *x)
+static bool measure_plots_match_number(const char *pattern, size_t before, const char *name,
+                                       size_t name_bytes, double *x)
 {
-    return name_bytes > before && match_word(pattern, before, name, before) &&
-           read_number(name + before, name_bytes - before, x);
+    return name_bytes > before && measure_plots_match_word(pattern, before, name, before) &&
+           measure_plots_read_number(name + before, name_bytes - before, x);
 }
 
-static bool add_part(char *series, size_t room, const char *part, size_t bytes)
+static bool measure_plots_add_part(char *series, size_t room, const char *part, size_t bytes)
 {
     size_t used = strlen(series);
 
@@ -73,10 +73,11 @@ bool measure_plots_match(const char *pattern, const char *name, char *series, si
         bool all = of_pattern == 1 && *pattern == '*', named = *pattern == '=';
         bool number = of_pattern && pattern[of_pattern - 1] == '%';
 
-        if (number ? !match_number(pattern, of_pattern - 1, name, of_name, x)
-                   : !all && !match_word(pattern + named, of_pattern - named, name, of_name))
+        if (number ? !measure_plots_match_number(pattern, of_pattern - 1, name, of_name, x)
+                   : !all && !measure_plots_match_word(pattern + named, of_pattern - named, name,
+                                                       of_name))
             return false;
-        if ((all || named) && !add_part(series, series_bytes, name, of_name))
+        if ((all || named) && !measure_plots_add_part(series, series_bytes, name, of_name))
             return false;
         pattern += of_pattern;
         name += of_name;
@@ -87,8 +88,8 @@ bool measure_plots_match(const char *pattern, const char *name, char *series, si
     }
 }
 
-static bool match_any(const char *patterns, const char *name, char *series, size_t series_bytes,
-                      double *x)
+static bool measure_plots_match_any(const char *patterns, const char *name, char *series,
+                                    size_t series_bytes, double *x)
 {
     for (;;) {
         if (measure_plots_match(patterns, name, series, series_bytes, x))
@@ -116,7 +117,7 @@ struct memory_map {
     double bar_y[POINTS_MAX];
 };
 
-static struct family *family_of(struct memory_map *memory_map, const char *name)
+static struct family *measure_plots_family_of(struct memory_map *memory_map, const char *name)
 {
     for (unsigned i = 0; i < memory_map->n; i++) {
         if (!strcmp(memory_map->family[i].name, name))
@@ -128,9 +129,10 @@ static struct family *family_of(struct memory_map *memory_map, const char *name)
     return &memory_map->family[memory_map->n++];
 }
 
-static void add_point(struct memory_map *memory_map, const char *name, double x, double y)
+static void measure_plots_add_point(struct memory_map *memory_map, const char *name, double x,
+                                    double y)
 {
-    struct family *family = family_of(memory_map, name);
+    struct family *family = measure_plots_family_of(memory_map, name);
 
     if (family && family->n < POINTS_MAX) {
         family->x[family->n] = x;
@@ -138,7 +140,7 @@ static void add_point(struct memory_map *memory_map, const char *name, double x,
     }
 }
 
-static void add_bar(struct memory_map *memory_map, const char *name, double y)
+static void measure_plots_add_bar(struct memory_map *memory_map, const char *name, double y)
 {
     if (memory_map->nbars == POINTS_MAX)
         return;
@@ -147,8 +149,8 @@ static void add_bar(struct memory_map *memory_map, const char *name, double y)
     memory_map->bar_y[memory_map->nbars++] = y;
 }
 
-static void collect(struct memory_map *memory_map, const struct measure_plot *wanted,
-                    const struct measure_run *run)
+static void measure_plots_collect(struct memory_map *memory_map, const struct measure_plot *wanted,
+                                  const struct measure_run *run)
 {
     for (size_t i = 0; i < run->nfigures; i++) {
         const struct measure_figure *figure = &run->figures[i];
@@ -156,29 +158,29 @@ static void collect(struct memory_map *memory_map, const struct measure_plot *wa
         double x;
 
         if (figure->kind == MEASURE_LACK || !isfinite(figure->value) ||
-            !match_any(wanted->patterns, figure->name, series, sizeof(series), &x))
+            !measure_plots_match_any(wanted->patterns, figure->name, series, sizeof(series), &x))
             continue;
         if (wanted->x_label)
-            add_point(memory_map, series, x, figure->value);
+            measure_plots_add_point(memory_map, series, x, figure->value);
         else
-            add_bar(memory_map, series, figure->value);
+            measure_plots_add_bar(memory_map, series, figure->value);
     }
 }
 
 /* Whether positive values, some far from others. */
-static void widen(double value, double *least, double *most)
+static void measure_plots_widen(double value, double *least, double *most)
 {
     *least = fmin(*least, value);
     *most = fmax(*most, value);
 }
 
-static bool spread(double least, double most)
+static bool measure_plots_spread(double least, double most)
 {
     return least > 0 && most >= MANY * least;
 }
 
-static void draw_lines(FILE *out, const struct measure_plot *wanted,
-                       const struct memory_map *memory_map)
+static void measure_plots_draw_lines(FILE *out, const struct measure_plot *wanted,
+                                     const struct memory_map *memory_map)
 {
     double least_x = INFINITY, most_x = -INFINITY, least_y = INFINITY, most_y = -INFINITY;
     struct plot_series series[PLOT_SERIES_MAX];
@@ -195,17 +197,17 @@ static void draw_lines(FILE *out, const struct measure_plot *wanted,
             .name = family->name, .n = family->n, .x = family->x, .y = family->y
         };
         for (size_t j = 0; j < family->n; j++) {
-            widen(family->x[j], &least_x, &most_x);
-            widen(family->y[j], &least_y, &most_y);
+            measure_plots_widen(family->x[j], &least_x, &most_x);
+            measure_plots_widen(family->y[j], &least_y, &most_y);
         }
     }
-    plot.log_x = spread(least_x, most_x);
-    plot.log_y = spread(least_y, most_y);
+    plot.log_x = measure_plots_spread(least_x, most_x);
+    plot.log_y = measure_plots_spread(least_y, most_y);
     plot_figure(out, &plot);
 }
 
-static void draw_bars(FILE *out, const struct measure_plot *wanted,
-                      const struct memory_map *memory_map)
+static void measure_plots_draw_bars(FILE *out, const struct measure_plot *wanted,
+                                    const struct memory_map *memory_map)
 {
     double least = INFINITY, most = -INFINITY;
     const struct plot_series series = {
@@ -216,8 +218,8 @@ static void draw_bars(FILE *out, const struct measure_plot *wanted,
     };
 
     for (size_t i = 0; i < memory_map->nbars; i++)
-        widen(memory_map->bar_y[i], &least, &most);
-    plot.log_y = spread(least, most);
+        measure_plots_widen(memory_map->bar_y[i], &least, &most);
+    plot.log_y = measure_plots_spread(least, most);
     plot_figure(out, &plot);
 }
 
@@ -228,11 +230,11 @@ void measure_plots_html(FILE *out, const struct measure_run *run)
 
         if (!memory_map)
             return;
-        collect(memory_map, plot, run);
+        measure_plots_collect(memory_map, plot, run);
         if (memory_map->n)
-            draw_lines(out, plot, memory_map);
+            measure_plots_draw_lines(out, plot, memory_map);
         if (memory_map->nbars)
-            draw_bars(out, plot, memory_map);
+            measure_plots_draw_bars(out, plot, memory_map);
         free(memory_map);
     }
 }

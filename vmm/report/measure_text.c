@@ -32,7 +32,7 @@ void measure_print_heading(FILE *out, const struct measure_host *host, bool quic
 }
 
 /* Words, broken into lines of COLUMNS. */
-static void print_wrapped(FILE *out, const char *text, int indent)
+static void measure_text_print_wrapped(FILE *out, const char *text, int indent)
 {
     bool first = true;
     int at = 0;
@@ -56,7 +56,7 @@ static void print_wrapped(FILE *out, const char *text, int indent)
     fputc('\n', out);
 }
 
-static void print_number(FILE *out, double value)
+static void measure_text_print_number(FILE *out, double value)
 {
     /* Also below zero, where it would be printed as -0.00. */
     if (fabs(value) < 0.005)
@@ -67,30 +67,30 @@ static void print_number(FILE *out, double value)
         fprintf(out, " %10.0f", value);
 }
 
-static void print_figure(FILE *out, const struct measure_figure *figure)
+static void measure_text_print_figure(FILE *out, const struct measure_figure *figure)
 {
     fprintf(out, "  %-52s", figure->name);
     switch (figure->kind) {
     case MEASURE_DISTRIBUTION:
-        print_number(out, figure->value);
-        print_number(out, figure->p99);
-        print_number(out, figure->p999);
-        print_number(out, figure->max);
+        measure_text_print_number(out, figure->value);
+        measure_text_print_number(out, figure->p99);
+        measure_text_print_number(out, figure->p999);
+        measure_text_print_number(out, figure->max);
         fprintf(out, " %9" PRIu64, figure->count);
         break;
     case MEASURE_VALUE:
-        print_number(out, figure->value);
+        measure_text_print_number(out, figure->value);
         if (!isnan(figure->low))
             fprintf(out, "  (%.3g to %.3g, %" PRIu64 " times)", figure->low, figure->high,
                     figure->count);
         break;
-    case MEASURE_COUNT: print_number(out, figure->value); break;
+    case MEASURE_COUNT: measure_text_print_number(out, figure->value); break;
     case MEASURE_LACK: fprintf(out, "  not available here: %s", figure->text); break;
     }
     fputc('\n', out);
 }
 
-static bool has_distribution(const struct measure_run *run)
+static bool measure_text_has_distribution(const struct measure_run *run)
 {
     for (size_t i = 0; i < run->nfigures; i++) {
         if (run->figures[i].kind == MEASURE_DISTRIBUTION)
@@ -104,13 +104,13 @@ void measure_print(FILE *out, const struct measure_run *run)
     fprintf(out, "\n%s: %s (%.1f s)\n", run->experiment->name, run->experiment->shows,
             (double)run->elapsed_ns / 1e9);
     if (run->error[0]) {
-        print_wrapped(out, run->error, 2);
+        measure_text_print_wrapped(out, run->error, 2);
         return;
     }
-    if (has_distribution(run))
+    if (measure_text_has_distribution(run))
         fprintf(out, "  %-52s %10s %10s %10s %10s %9s\n", "", "p50", "p99", "p99.9", "max",
                 "count");
     for (size_t i = 0; i < run->nfigures; i++)
-        print_figure(out, &run->figures[i]);
-    print_wrapped(out, run->meaning, 2);
+        measure_text_print_figure(out, &run->figures[i]);
+    measure_text_print_wrapped(out, run->meaning, 2);
 }

@@ -26,7 +26,7 @@ void memory_map_html(FILE *out, const json_t *captures, unsigned first)
 
 /* ---- Totals --------------------------------------------------------------- */
 
-static void total_row(FILE *out, const char *what, uint64_t pages, uint64_t ram)
+static void memory_html_total_row(FILE *out, const char *what, uint64_t pages, uint64_t ram)
 {
     html_row(out);
     html_cell(out, NULL, "%s", what);
@@ -35,7 +35,7 @@ static void total_row(FILE *out, const char *what, uint64_t pages, uint64_t ram)
     html_cell(out, "n", "%.1f %%", ram ? 100.0 * (double)pages / (double)ram : 0);
 }
 
-static void sharing_rows(FILE *out, const json_t *report, uint64_t ram)
+static void memory_html_sharing_rows(FILE *out, const json_t *report, uint64_t ram)
 {
     json_t *mapped = json_object_get(report, "user_pages_by_mappings"), *pages;
     size_t i;
@@ -51,11 +51,11 @@ static void sharing_rows(FILE *out, const json_t *report, uint64_t ram)
                  : i + 1 < FRAMES_SHARED_MAX + 1 ? "user memory, shared by %zu"
                                                  : "user memory, shared by %zu or more",
                  i);
-        total_row(out, what, (uint64_t)json_integer_value(pages), ram);
+        memory_html_total_row(out, what, (uint64_t)json_integer_value(pages), ram);
     }
 }
 
-static void second_stage_text(FILE *out, const json_t *second)
+static void memory_html_second_stage_text(FILE *out, const json_t *second)
 {
     html_printf(out, "Second stage (%s): ", reply_text(second, "kind"));
     if (*reply_text(second, "unknown"))
@@ -80,11 +80,11 @@ void memory_totals_html(FILE *out, const json_t *report)
 
     html_table(out, heads);
     json_object_foreach (json_object_get(report, "pages_by_kind"), kind, pages) {
-        total_row(out, kind, (uint64_t)json_integer_value(pages), ram);
+        memory_html_total_row(out, kind, (uint64_t)json_integer_value(pages), ram);
     }
-    sharing_rows(out, report, ram);
-    total_row(out, "copied on write", reply_number(report, "cow_pages"), ram);
-    total_row(out, "pinned for DMA", reply_number(report, "dma_pinned_frames"), ram);
+    memory_html_sharing_rows(out, report, ram);
+    memory_html_total_row(out, "copied on write", reply_number(report, "cow_pages"), ram);
+    memory_html_total_row(out, "pinned for DMA", reply_number(report, "dma_pinned_frames"), ram);
     html_table_end(out);
     fputs("<p>", out);
     if (json_is_object(resident))
@@ -94,7 +94,7 @@ void memory_totals_html(FILE *out, const json_t *report)
                     SIZE_TEXT(reply_number(resident, "huge_bytes")));
     html_printf(out, "Guest page tables: %s. ",
                 SIZE_TEXT(reply_number(json_object_get(report, "guest_tables"), "bytes")));
-    second_stage_text(out, json_object_get(report, "second_stage"));
+    memory_html_second_stage_text(out, json_object_get(report, "second_stage"));
     if (reply_number(report, "saved_by_sharing_bytes"))
         html_printf(out, " Sharing saves %s.",
                     SIZE_TEXT(reply_number(report, "saved_by_sharing_bytes")));
@@ -108,7 +108,7 @@ struct stretches {
     unsigned most; /* the last bucket that has any */
 };
 
-static void add_stretch(struct stretches *all, bool is_free, uint64_t pages)
+static void memory_html_add_stretch(struct stretches *all, bool is_free, uint64_t pages)
 {
     unsigned bucket = 0;
 
@@ -119,29 +119,30 @@ static void add_stretch(struct stretches *all, bool is_free, uint64_t pages)
         all->most = bucket;
 }
 
-static uint64_t part(const json_t *run, size_t i)
+static uint64_t memory_html_part(const json_t *run, size_t i)
 {
     return (uint64_t)json_integer_value(json_array_get(run, i));
 }
 
 /* Runs of frames (memory_map.h) alike in use and owner, put together. */
-static void find_stretches(const json_t *map, struct stretches *all)
+static void memory_html_find_stretches(const json_t *map, struct stretches *all)
 {
     uint64_t pages = 0, kind = FRAME_KINDS, owner = 0;
     json_t *run;
     size_t i;
 
     json_array_foreach (json_object_get(map, "runs"), i, run) {
-        bool goes_on = part(run, 2) == kind && (kind == FRAME_FREE || part(run, 3) == owner);
+        bool goes_on = memory_html_part(run, 2) == kind &&
+                       (kind == FRAME_FREE || memory_html_part(run, 3) == owner);
 
         if (!goes_on && (kind == FRAME_FREE || kind == FRAME_USER))
-            add_stretch(all, kind == FRAME_FREE, pages);
-        pages = (goes_on ? pages : 0) + part(run, 1);
-        kind = part(run, 2);
-        owner = part(run, 3);
+            memory_html_add_stretch(all, kind == FRAME_FREE, pages);
+        pages = (goes_on ? pages : 0) + memory_html_part(run, 1);
+        kind = memory_html_part(run, 2);
+        owner = memory_html_part(run, 3);
     }
     if (kind == FRAME_FREE || kind == FRAME_USER)
-        add_stretch(all, kind == FRAME_FREE, pages);
+        memory_html_add_stretch(all, kind == FRAME_FREE, pages);
 }
 
 void memory_stretches_html(FILE *out, const json_t *report)
@@ -157,7 +158,7 @@ void memory_stretches_html(FILE *out, const json_t *report)
                                .nseries = 2,
                                .series = series };
 
-    find_stretches(json_object_get(report, "map"), &all);
+    memory_html_find_stretches(json_object_get(report, "map"), &all);
     /* Each pair of powers of two side by side, so that no bar hides another. */
     for (unsigned i = 0; i < STRETCH_BUCKETS; i++) {
         from[i] = (double)(1u << i);
@@ -176,8 +177,8 @@ void memory_stretches_html(FILE *out, const json_t *report)
 /* ---- Translations --------------------------------------------------------- */
 
 /* One box of a chain: what it is, a number, and what there is to say of it. */
-static void box(FILE *out, const char *class, const char *what, const char *number,
-                const char *note)
+static void memory_html_box(FILE *out, const char *class, const char *what, const char *number,
+                            const char *note)
 {
     fprintf(out, "<div class=\"%s\"><b>", class);
     html_text(out, what);
@@ -189,7 +190,7 @@ static void box(FILE *out, const char *class, const char *what, const char *numb
 }
 
 /* The host's side of one place: slot and HVA, then PFN. */
-static void host_boxes(FILE *out, const json_t *place)
+static void memory_html_host_boxes(FILE *out, const json_t *place)
 {
     const json_t *host = json_object_get(place, "host");
     const char *pfn = reply_text(host, "pfn");
@@ -197,23 +198,24 @@ static void host_boxes(FILE *out, const json_t *place)
     char note[64];
 
     if (!json_is_object(host)) {
-        box(out, "slot missing", "no RAM", "", "no memory slot has it");
+        memory_html_box(out, "slot missing", "no RAM", "", "no memory slot has it");
         return;
     }
     snprintf(note, sizeof(note), "slot %" PRIu64,
              reply_number(json_object_get(place, "slot"), "id"));
-    box(out, "slot", "HVA", reply_text(place, "hva"), note);
+    memory_html_box(out, "slot", "HVA", reply_text(place, "hva"), note);
     if (!reply_yes(host, "present")) {
-        box(out, "host missing", "no page", "",
-            reply_yes(host, "swapped") ? "swapped out" : "never touched, or given back");
+        memory_html_box(out, "host missing", "no page", "",
+                        reply_yes(host, "swapped") ? "swapped out"
+                                                   : "never touched, or given back");
         return;
     }
     snprintf(note, sizeof(note), bytes ? "host page of %s" : "size not told", SIZE_TEXT(bytes));
-    box(out, "host", "PFN", *pfn ? pfn : "not told", note);
+    memory_html_box(out, "host", "PFN", *pfn ? pfn : "not told", note);
 }
 
 /* One level: the entry to the right, and down where the host has its table. */
-static void level_boxes(FILE *out, const json_t *level)
+static void memory_html_level_boxes(FILE *out, const json_t *level)
 {
     char what[48], entry[24], note[64];
 
@@ -222,22 +224,22 @@ static void level_boxes(FILE *out, const json_t *level)
     snprintf(entry, sizeof(entry), "%016" PRIx64, reply_address(level, "entry"));
     snprintf(note, sizeof(note), "%s", reply_text(level, "bits"));
     fputs("<li>", out);
-    box(out, "guest", what, entry, note);
+    memory_html_box(out, "guest", what, entry, note);
     snprintf(entry, sizeof(entry), "0x%" PRIx64,
              reply_address(level, "table") + sizeof(uint64_t) * reply_number(level, "index"));
-    box(out, "gpa", "GPA of the entry", entry, "");
-    host_boxes(out, level);
+    memory_html_box(out, "gpa", "GPA of the entry", entry, "");
+    memory_html_host_boxes(out, level);
     fputs("</li>", out);
 }
 
-static void page_boxes(FILE *out, const json_t *walk)
+static void memory_html_page_boxes(FILE *out, const json_t *walk)
 {
     uint64_t bytes = reply_number(walk, "page_bytes");
     char note[64], place[32];
 
     fputs("<li>", out);
     if (!reply_yes(walk, "mapped")) {
-        box(out, "guest missing", "not mapped", "", reply_text(walk, "status"));
+        memory_html_box(out, "guest missing", "not mapped", "", reply_text(walk, "status"));
         fputs("</li>", out);
         return;
     }
@@ -245,14 +247,14 @@ static void page_boxes(FILE *out, const json_t *walk)
              bytes ? reply_address(walk, "va") % bytes : reply_address(walk, "va"));
     snprintf(note, sizeof(note), bytes ? "page of %s, %s" : "paging is off", SIZE_TEXT(bytes),
              reply_text(walk, "rights"));
-    box(out, "guest", "page", place, note);
-    box(out, "gpa", "GPA", reply_text(walk, "gpa"), "");
-    host_boxes(out, walk);
+    memory_html_box(out, "guest", "page", place, note);
+    memory_html_box(out, "gpa", "GPA", reply_text(walk, "gpa"), "");
+    memory_html_host_boxes(out, walk);
     fputs("</li>", out);
 }
 
 /* Levels of a second-stage walk that ends at a page of this size; 0: not known. */
-static unsigned second_levels(const json_t *place)
+static unsigned memory_html_second_levels(const json_t *place)
 {
     switch (reply_number(json_object_get(place, "host"), "page_bytes")) {
     case 4096: return 4;
@@ -267,10 +269,10 @@ static unsigned second_levels(const json_t *place)
  * takes a walk of the second stage before; and so does the page itself (SDM 29.3; APM
  * vol. 2, 15.25.4).
  */
-static void cost(FILE *out, const json_t *walk, const char *second_stage)
+static void memory_html_cost(FILE *out, const json_t *walk, const char *second_stage)
 {
     const json_t *levels = json_object_get(walk, "levels");
-    unsigned references = second_levels(walk);
+    unsigned references = memory_html_second_levels(walk);
     bool known = references && reply_yes(walk, "mapped");
     json_t *level;
     size_t i;
@@ -283,8 +285,8 @@ static void cost(FILE *out, const json_t *walk, const char *second_stage)
         return;
     }
     json_array_foreach (levels, i, level) {
-        known = known && second_levels(level);
-        references += second_levels(level) + 1;
+        known = known && memory_html_second_levels(level);
+        references += memory_html_second_levels(level) + 1;
     }
     if (known)
         html_printf(out,
@@ -294,7 +296,7 @@ static void cost(FILE *out, const json_t *walk, const char *second_stage)
 }
 
 /* Why a PFN or a size is missing, once for a walk. */
-static void why_unknown(FILE *out, const json_t *walk)
+static void memory_html_why_unknown(FILE *out, const json_t *walk)
 {
     const json_t *host = json_object_get(walk, "host");
 
@@ -305,7 +307,7 @@ static void why_unknown(FILE *out, const json_t *walk)
                     reply_text(host, "page_bytes_unknown"));
 }
 
-static void walk_html(FILE *out, const json_t *walk, const char *second_stage)
+static void memory_html_walk(FILE *out, const json_t *walk, const char *second_stage)
 {
     const json_t *space = json_object_get(walk, "space");
     json_t *level;
@@ -321,16 +323,16 @@ static void walk_html(FILE *out, const json_t *walk, const char *second_stage)
     if (json_is_object(space))
         html_printf(out, " in %s, %s", SPACE_TEXT(space), reply_text(space, "format"));
     fputs("</small></figcaption>\n<div class=\"scroll\"><ol class=\"chain\"><li>", out);
-    box(out, "guest", "CR3", json_is_object(space) ? reply_text(space, "root") : "",
-        "root of the tables");
+    memory_html_box(out, "guest", "CR3", json_is_object(space) ? reply_text(space, "root") : "",
+                    "root of the tables");
     fputs("</li>", out);
     json_array_foreach (json_object_get(walk, "levels"), i, level) {
-        level_boxes(out, level);
+        memory_html_level_boxes(out, level);
     }
-    page_boxes(out, walk);
+    memory_html_page_boxes(out, walk);
     fputs("</ol></div><p><small>", out);
-    cost(out, walk, second_stage);
-    why_unknown(out, walk);
+    memory_html_cost(out, walk, second_stage);
+    memory_html_why_unknown(out, walk);
     fputs("</small></p></figure>\n", out);
 }
 
@@ -341,6 +343,6 @@ void memory_walks_html(FILE *out, const json_t *report)
     size_t i;
 
     json_array_foreach (json_object_get(report, "walks"), i, walk) {
-        walk_html(out, walk, second_stage);
+        memory_html_walk(out, walk, second_stage);
     }
 }

@@ -32,7 +32,7 @@ void memory_map_destroy(struct memory_map *memory_map)
 
 /* ---- Capturing ------------------------------------------------------------ */
 
-static int gather_kernel(void *owner, unsigned space, const struct paging_leaf *leaf)
+static int memory_map_gather_kernel(void *owner, unsigned space, const struct paging_leaf *leaf)
 {
     struct memory_map *memory_map = owner;
     struct memory_map_kernel *last = memory_map->nkernel
@@ -60,7 +60,7 @@ static int gather_kernel(void *owner, unsigned space, const struct paging_leaf *
 int memory_map_capture(struct memory_map *memory_map, const struct spaces *spaces,
                        const struct iommu *iommu, uint64_t *budget)
 {
-    const struct spaces_visitor upper = { .owner = memory_map, .leaf = gather_kernel };
+    const struct spaces_visitor upper = { .owner = memory_map, .leaf = memory_map_gather_kernel };
     bool folded = memory_map->map.n > MEMORY_MAP_CELLS_MAX;
     int err;
 
@@ -77,19 +77,20 @@ int memory_map_capture(struct memory_map *memory_map, const struct spaces *space
 
 /* ---- Frame by frame ------------------------------------------------------- */
 
-static json_t *integer(uint64_t number)
+static json_t *memory_map_integer(uint64_t number)
 {
     return json_integer((json_int_t)number);
 }
 
-static bool alike(const struct frame *a, const struct frame *b)
+static bool memory_map_alike(const struct frame *a, const struct frame *b)
 {
     return a->kind == b->kind && a->flags == b->flags && a->owner == b->owner &&
            a->mappings == b->mappings;
 }
 
 /* The mapped run that frame i begins, or NULL. *next is the first that may come. */
-static const struct shared_run *run_at(const struct memory_map *memory_map, size_t i, size_t *next)
+static const struct shared_run *memory_map_run_at(const struct memory_map *memory_map, size_t i,
+                                                  size_t *next)
 {
     const struct shared_list *list = &memory_map->mapped;
     uint64_t gpa = frame_map_gpa(&memory_map->map, i);
@@ -100,34 +101,34 @@ static const struct shared_run *run_at(const struct memory_map *memory_map, size
 }
 
 /* How many frames from i on are one run: alike, and mapped side by side. */
-static size_t run_length(const struct memory_map *memory_map, size_t i, size_t next)
+static size_t memory_map_run_length(const struct memory_map *memory_map, size_t i, size_t next)
 {
     const struct frame_map *map = &memory_map->map;
-    const struct shared_run *run = run_at(memory_map, i, &next);
+    const struct shared_run *run = memory_map_run_at(memory_map, i, &next);
     size_t n = 1;
 
-    while (i + n < map->n && alike(&map->frame[i], &map->frame[i + n]) &&
-           (!run || n < run->frames) && (run || !run_at(memory_map, i + n, &next)))
+    while (i + n < map->n && memory_map_alike(&map->frame[i], &map->frame[i + n]) &&
+           (!run || n < run->frames) && (run || !memory_map_run_at(memory_map, i + n, &next)))
         n++;
     return n;
 }
 
 /* How much the list of runs would be: each, and each place. */
-static size_t count_runs(const struct memory_map *memory_map)
+static size_t memory_map_count_runs(const struct memory_map *memory_map)
 {
     size_t parts = 0, next = 0;
 
     for (size_t i = 0; i < memory_map->map.n;) {
-        const struct shared_run *run = run_at(memory_map, i, &next);
+        const struct shared_run *run = memory_map_run_at(memory_map, i, &next);
 
         parts += 1 + (run ? run->nsharers : 0);
-        i += run_length(memory_map, i, next);
+        i += memory_map_run_length(memory_map, i, next);
     }
     return parts;
 }
 
 /* [[space, page of the VA, rights], …]: rights are 1 for writable, 2 for copy-on-write. */
-static json_t *places(const struct shared_run *run)
+static json_t *memory_map_places(const struct shared_run *run)
 {
     json_t *list = json_array();
 
@@ -139,21 +140,21 @@ static json_t *places(const struct shared_run *run)
 }
 
 /* [[first frame, frames, kind, space that owns it or -1, flags, mappings, places], …] */
-static json_t *runs(const struct memory_map *memory_map)
+static json_t *memory_map_runs(const struct memory_map *memory_map)
 {
     json_t *list = json_array();
     size_t next = 0;
 
     for (size_t i = 0; i < memory_map->map.n;) {
         const struct frame *frame = &memory_map->map.frame[i];
-        const struct shared_run *mapped = run_at(memory_map, i, &next);
-        size_t n = run_length(memory_map, i, next);
+        const struct shared_run *mapped = memory_map_run_at(memory_map, i, &next);
+        size_t n = memory_map_run_length(memory_map, i, next);
         json_t *run = json_pack("[I, I, i, i, i, i]", (json_int_t)i, (json_int_t)n,
                                 (int)frame->kind, frame->owner - 1, (int)frame->flags,
                                 (int)frame->mappings);
 
         if (mapped)
-            json_array_append_new(run, places(mapped));
+            json_array_append_new(run, memory_map_places(mapped));
         json_array_append_new(list, run);
         i += n;
     }
@@ -173,7 +174,8 @@ struct cell {
     struct group group[GROUPS_MAX];
 };
 
-static struct cell cell_at(const struct memory_map *memory_map, size_t first, size_t fold)
+static struct cell memory_map_cell_at(const struct memory_map *memory_map, size_t first,
+                                      size_t fold)
 {
     struct cell cell = { 0 };
 
@@ -182,7 +184,7 @@ static struct cell cell_at(const struct memory_map *memory_map, size_t first, si
         size_t g = 0;
 
         frame.mappings = frame.mappings > 2 ? 2 : frame.mappings;
-        while (g < cell.n && !alike(&cell.group[g].frame, &frame))
+        while (g < cell.n && !memory_map_alike(&cell.group[g].frame, &frame))
             g++;
         if (g == cell.n && g < GROUPS_MAX)
             cell.group[cell.n++].frame = frame;
@@ -191,46 +193,47 @@ static struct cell cell_at(const struct memory_map *memory_map, size_t first, si
     return cell;
 }
 
-static bool same_cell(const struct cell *a, const struct cell *b)
+static bool memory_map_same_cell(const struct cell *a, const struct cell *b)
 {
     if (a->n != b->n)
         return false;
     for (size_t g = 0; g < a->n; g++) {
-        if (!alike(&a->group[g].frame, &b->group[g].frame) ||
+        if (!memory_map_alike(&a->group[g].frame, &b->group[g].frame) ||
             a->group[g].frames != b->group[g].frames)
             return false;
     }
     return true;
 }
 
-static size_t count_cells(const struct memory_map *memory_map, size_t fold)
+static size_t memory_map_count_cells(const struct memory_map *memory_map, size_t fold)
 {
     struct cell last = { 0 };
     size_t parts = 0;
 
     for (size_t i = 0; i < memory_map->map.n; i += fold) {
-        struct cell cell = cell_at(memory_map, i, fold);
+        struct cell cell = memory_map_cell_at(memory_map, i, fold);
 
-        parts += same_cell(&last, &cell) ? 0 : 1 + cell.n;
+        parts += memory_map_same_cell(&last, &cell) ? 0 : 1 + cell.n;
         last = cell;
     }
     return parts;
 }
 
 /* [[first cell, cells, [[kind, owner, flags, mappings, frames], …]], …] */
-static json_t *cells(const struct memory_map *memory_map, size_t fold)
+static json_t *memory_map_cells(const struct memory_map *memory_map, size_t fold)
 {
     json_t *list = json_array();
 
     for (size_t i = 0; i < memory_map->map.n;) {
-        struct cell cell = cell_at(memory_map, i, fold), next;
+        struct cell cell = memory_map_cell_at(memory_map, i, fold), next;
         json_t *groups = json_array();
         size_t first = i;
 
         do {
             i += fold;
-            next = i < memory_map->map.n ? cell_at(memory_map, i, fold) : (struct cell){ 0 };
-        } while (same_cell(&cell, &next));
+            next = i < memory_map->map.n ? memory_map_cell_at(memory_map, i, fold)
+                                         : (struct cell){ 0 };
+        } while (memory_map_same_cell(&cell, &next));
         for (size_t g = 0; g < cell.n; g++) {
             const struct frame *frame = &cell.group[g].frame;
 
@@ -248,23 +251,24 @@ static json_t *cells(const struct memory_map *memory_map, size_t fold)
 /* ---- All of it ------------------------------------------------------------ */
 
 /* How many frames one cell stands for, so that few enough runs of them are different. */
-static size_t choose_fold(const struct memory_map *memory_map)
+static size_t memory_map_choose_fold(const struct memory_map *memory_map)
 {
     size_t fold = 1;
 
-    if (memory_map->map.n <= MEMORY_MAP_CELLS_MAX && count_runs(memory_map) <= MEMORY_MAP_PARTS_MAX)
+    if (memory_map->map.n <= MEMORY_MAP_CELLS_MAX &&
+        memory_map_count_runs(memory_map) <= MEMORY_MAP_PARTS_MAX)
         return fold;
     do
         fold *= 4;
     while (memory_map->map.n > fold * MEMORY_MAP_CELLS_MAX ||
-           count_cells(memory_map, fold) > MEMORY_MAP_PARTS_MAX);
+           memory_map_count_cells(memory_map, fold) > MEMORY_MAP_PARTS_MAX);
     return fold;
 }
 
 json_t *memory_map_json(const struct memory_map *memory_map, const struct spaces *spaces)
 {
     const struct memory *memory = memory_map->map.memory;
-    size_t fold = choose_fold(memory_map);
+    size_t fold = memory_map_choose_fold(memory_map);
     json_t *json = json_object(), *list = json_array();
 
     for (unsigned i = 0; i < memory->nslots; i++)
@@ -281,11 +285,11 @@ json_t *memory_map_json(const struct memory_map *memory_map, const struct spaces
         json_array_append_new(list, json_string(frame_kind_name((enum frame_kind)kind)));
     json_object_set_new(json, "kinds", list);
     json_object_set_new(json, "bundled", json_boolean(spaces->bundled));
-    json_object_set_new(json, "fold", integer(fold));
+    json_object_set_new(json, "fold", memory_map_integer(fold));
     if (fold == 1)
-        json_object_set_new(json, "runs", runs(memory_map));
+        json_object_set_new(json, "runs", memory_map_runs(memory_map));
     else
-        json_object_set_new(json, "cells", cells(memory_map, fold));
+        json_object_set_new(json, "cells", memory_map_cells(memory_map, fold));
     list = json_array();
     for (size_t i = 0; i < memory_map->nkernel; i++) {
         const struct memory_map_kernel *kernel = &memory_map->kernel[i];

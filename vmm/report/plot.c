@@ -24,7 +24,7 @@
  * Between single quotes gnuplot takes all but the quote itself as it is (gnuplot help,
  * "quotes"); control characters would end the line.
  */
-static void quote(FILE *to, const char *text)
+static void plot_quote(FILE *to, const char *text)
 {
     fputc('\'', to);
     for (; *text; text++) {
@@ -36,7 +36,7 @@ static void quote(FILE *to, const char *text)
     fputc('\'', to);
 }
 
-static bool drawable(const struct plot *plot, const struct plot_series *series, size_t i)
+static bool plot_drawable(const struct plot *plot, const struct plot_series *series, size_t i)
 {
     if (!isfinite(series->y[i]) || (plot->kind != PLOT_BARS && !isfinite(series->x[i])))
         return false;
@@ -46,24 +46,24 @@ static bool drawable(const struct plot *plot, const struct plot_series *series, 
 }
 
 /* Where a histogram's bar begins: a logarithmic axis has no 0. */
-static double bar_from(const struct plot *plot, const struct plot_series *series, size_t i)
+static double plot_bar_from(const struct plot *plot, const struct plot_series *series, size_t i)
 {
     return plot->log_x && series->x[i] <= 0 ? series->to[i] / 2 : series->x[i];
 }
 
-static void write_data(FILE *to, const struct plot *plot, unsigned index)
+static void plot_write_data(FILE *to, const struct plot *plot, unsigned index)
 {
     const struct plot_series *series = &plot->series[index];
 
     fprintf(to, "$s%u << END\n", index);
     for (size_t i = 0; i < series->n; i++) {
-        if (!drawable(plot, series, i))
+        if (!plot_drawable(plot, series, i))
             continue;
         switch (plot->kind) {
         case PLOT_LINES: fprintf(to, "%.17g %.17g\n", series->x[i], series->y[i]); break;
         case PLOT_BARS: fprintf(to, "%zu %.17g\n", i, series->y[i]); break;
         case PLOT_HISTOGRAM:
-            fprintf(to, "%.17g %.17g %.17g\n", bar_from(plot, series, i), series->to[i],
+            fprintf(to, "%.17g %.17g %.17g\n", plot_bar_from(plot, series, i), series->to[i],
                     series->y[i]);
             break;
         }
@@ -71,7 +71,7 @@ static void write_data(FILE *to, const struct plot *plot, unsigned index)
     fputs("END\n", to);
 }
 
-static void write_series(FILE *to, const struct plot *plot, unsigned index)
+static void plot_write_series(FILE *to, const struct plot *plot, unsigned index)
 {
     /* Bars of one name stand side by side. */
     double width = 0.8 / plot->nseries;
@@ -88,14 +88,14 @@ static void write_series(FILE *to, const struct plot *plot, unsigned index)
                 plot->log_y ? "0.5" : "0", plot->nseries > 1 ? "0.35 border" : "0.8");
         break;
     }
-    /* Colours that stand for those of page.css, see recolour(); dashes as well as those. */
+    /* Colours that stand for those of page.css, see plot_recolour(); dashes as well as those. */
     fprintf(to, " lc rgb '#0101%02x' dt %u %s", index + 1, plot->kind == PLOT_LINES ? index + 1 : 1,
             plot->nseries > 1 ? "title " : "notitle");
     if (plot->nseries > 1)
-        quote(to, plot->series[index].name);
+        plot_quote(to, plot->series[index].name);
 }
 
-static double largest(const struct plot *plot, bool of_x)
+static double plot_largest(const struct plot *plot, bool of_x)
 {
     double most = 0;
 
@@ -114,13 +114,13 @@ static double largest(const struct plot *plot, bool of_x)
 }
 
 /* Plain numbers, or with k, M, … where they are long. */
-static const char *tic_format(double most)
+static const char *plot_tic_format(double most)
 {
     return most < 10000 ? "%g" : "%.0s%c";
 }
 
 /* Whether the names of bars would run into each other if they were written side by side. */
-static bool crowded(const struct plot *plot)
+static bool plot_crowded(const struct plot *plot)
 {
     size_t letters = 0, longest = 0;
 
@@ -133,9 +133,9 @@ static bool crowded(const struct plot *plot)
     return (longest + 1) * plot->series[0].n > NAMES_LETTERS;
 }
 
-static void write_commands(FILE *to, const struct plot *plot)
+static void plot_write_commands(FILE *to, const struct plot *plot)
 {
-    bool slanted = crowded(plot);
+    bool slanted = plot_crowded(plot);
 
     fputs("set encoding utf8\nset termoption noenhanced\n"
           "set border 3 lc rgb '#010201'\nset tics nomirror textcolor rgb '#010202'\n"
@@ -145,9 +145,9 @@ static void write_commands(FILE *to, const struct plot *plot)
           to);
     fprintf(to, "set terminal svg size 640,%d dynamic noenhanced font 'sans-serif,12'\n",
             slanted ? 400 : 300);
-    fprintf(to, "set format y '%s'\n", tic_format(largest(plot, false)));
+    fprintf(to, "set format y '%s'\n", plot_tic_format(plot_largest(plot, false)));
     if (plot->kind != PLOT_BARS)
-        fprintf(to, "set format x '%s'\n", tic_format(largest(plot, true)));
+        fprintf(to, "set format x '%s'\n", plot_tic_format(plot_largest(plot, true)));
     if (plot->log_x)
         fputs("set logscale x 10\n", to);
     if (plot->log_y)
@@ -155,34 +155,34 @@ static void write_commands(FILE *to, const struct plot *plot)
                 plot->kind == PLOT_HISTOGRAM ? "0.5" : "*");
     if (plot->x_label) {
         fputs("set xlabel textcolor rgb '#010202'\nset xlabel ", to);
-        quote(to, plot->x_label);
+        plot_quote(to, plot->x_label);
         fputc('\n', to);
     }
     if (plot->y_label) {
         fputs("set ylabel textcolor rgb '#010202'\nset ylabel ", to);
-        quote(to, plot->y_label);
+        plot_quote(to, plot->y_label);
         fputc('\n', to);
     }
     if (plot->kind == PLOT_BARS) {
         fprintf(to, "set xtics %s(", slanted ? "rotate by 35 right " : "");
         for (size_t i = 0; i < plot->series[0].n; i++) {
             fputs(i ? "," : "", to);
-            quote(to, plot->series[0].bars[i]);
+            plot_quote(to, plot->series[0].bars[i]);
             fprintf(to, " %zu", i);
         }
         fprintf(to, ")\nset xrange [-0.6:%zu.6]\n", plot->series[0].n ? plot->series[0].n - 1 : 0);
     }
     for (unsigned i = 0; i < plot->nseries; i++)
-        write_data(to, plot, i);
+        plot_write_data(to, plot, i);
     for (unsigned i = 0; i < plot->nseries; i++)
-        write_series(to, plot, i);
+        plot_write_series(to, plot, i);
     fputc('\n', to);
 }
 
 /* ---- gnuplot -------------------------------------------------------------- */
 
 /* A file of this process's alone, open only for the program that is given it. */
-static int command_file(const struct plot *plot)
+static int plot_command_file(const struct plot *plot)
 {
     int fd = memfd_create("plot-commands", MFD_CLOEXEC);
     FILE *to = fd < 0 ? NULL : fdopen(dup(fd), "w");
@@ -193,7 +193,7 @@ static int command_file(const struct plot *plot)
             close(fd);
         return -ENOMEM;
     }
-    write_commands(to, plot);
+    plot_write_commands(to, plot);
     failed = ferror(to);
     failed |= fclose(to) != 0;
     if (failed || lseek(fd, 0, SEEK_SET) < 0) {
@@ -204,7 +204,7 @@ static int command_file(const struct plot *plot)
 }
 
 /* Waits for the end of the program, but not for ever: 0, or -errno. */
-static int await(pid_t pid)
+static int plot_await(pid_t pid)
 {
     int fd = (int)syscall(SYS_pidfd_open, pid, 0), status = 0;
     struct pollfd end = { .fd = fd, .events = POLLIN };
@@ -224,7 +224,7 @@ static int await(pid_t pid)
 }
 
 /* Standard input, output and errors of the program are files: nobody waits for a pipe. */
-static int run_gnuplot(int in, int out, int errors)
+static int plot_run_gnuplot(int in, int out, int errors)
 {
     /* -d: no settings of the user's, who may have any. */
     char *argv[] = { "gnuplot", "-d", "-", NULL };
@@ -243,11 +243,11 @@ static int run_gnuplot(int in, int out, int errors)
     if (!err)
         err = posix_spawnp(&pid, argv[0], &actions, NULL, argv, envp);
     posix_spawn_file_actions_destroy(&actions);
-    return err ? -err : await(pid);
+    return err ? -err : plot_await(pid);
 }
 
 /* All of a file as a string, for the caller to free; NULL if it is empty or too long. */
-static char *read_all(int fd)
+static char *plot_read_all(int fd)
 {
     off_t bytes = lseek(fd, 0, SEEK_END);
     char *text;
@@ -268,7 +268,7 @@ static char *read_all(int fd)
  * Writes gnuplot's SVG from its root element on, with our colours for those that stand
  * for them and with ids of its own, since a page may have several plots.
  */
-static void recolour(FILE *out, const char *svg, const char *title)
+static void plot_recolour(FILE *out, const char *svg, const char *title)
 {
     static const struct {
         const char *from, *to;
@@ -319,9 +319,9 @@ static void recolour(FILE *out, const char *svg, const char *title)
 }
 
 /* The last line that gnuplot said, without what surrounds it. */
-static void final_report(int errors, char why[PLOT_ERROR_BYTES])
+static void plot_final_report(int errors, char why[PLOT_ERROR_BYTES])
 {
-    char *text = read_all(errors), *end, *line;
+    char *text = plot_read_all(errors), *end, *line;
 
     if (text) {
         end = text + strlen(text);
@@ -337,19 +337,19 @@ static void final_report(int errors, char why[PLOT_ERROR_BYTES])
 
 int plot_svg(FILE *out, const struct plot *plot, char why[PLOT_ERROR_BYTES])
 {
-    int in = command_file(plot), err = in;
+    int in = plot_command_file(plot), err = in;
     int image = memfd_create("plot", MFD_CLOEXEC),
         errors = memfd_create("plot-errors", MFD_CLOEXEC);
     const char *root;
     char *svg = NULL;
 
     if (in >= 0)
-        err = image < 0 || errors < 0 ? -ENOMEM : run_gnuplot(in, image, errors);
+        err = image < 0 || errors < 0 ? -ENOMEM : plot_run_gnuplot(in, image, errors);
     if (!err) {
-        svg = read_all(image);
+        svg = plot_read_all(image);
         root = svg ? strstr(svg, "<svg") : NULL;
         if (root && strstr(root, "</svg>"))
-            recolour(out, root, plot->title);
+            plot_recolour(out, root, plot->title);
         else
             err = -EIO;
     }
@@ -359,7 +359,7 @@ int plot_svg(FILE *out, const struct plot *plot, char why[PLOT_ERROR_BYTES])
         snprintf(why, PLOT_ERROR_BYTES, "gnuplot did not end within %d s",
                  GNUPLOT_TIMEOUT_MS / 1000);
     else if (err == -EIO)
-        final_report(errors, why);
+        plot_final_report(errors, why);
     else if (err)
         snprintf(why, PLOT_ERROR_BYTES, "gnuplot: %s", strerror(-err));
     free(svg);
@@ -374,7 +374,7 @@ int plot_svg(FILE *out, const struct plot *plot, char why[PLOT_ERROR_BYTES])
 
 /* ---- With its values ------------------------------------------------------ */
 
-static void print_values(FILE *out, const struct plot *plot)
+static void plot_print_values(FILE *out, const struct plot *plot)
 {
     const char *const heads[] = { plot->nseries > 1 ? "series" : "",
                                   plot->x_label ? plot->x_label : "",
@@ -416,6 +416,6 @@ void plot_figure(FILE *out, const struct plot *plot)
         fputs("</p>", out);
     }
     fprintf(out, "<details%s><summary>values</summary>", err ? " open" : "");
-    print_values(out, plot);
+    plot_print_values(out, plot);
     fputs("</details></figure>\n", out);
 }

@@ -26,7 +26,7 @@ bool report_wanted(const struct vm_end *end)
     }
 }
 
-static json_t *hex_bytes(const uint8_t *bytes, size_t count)
+static json_t *report_hex_bytes(const uint8_t *bytes, size_t count)
 {
     char text[HEX_TEXT_BYTES] = "";
 
@@ -39,7 +39,7 @@ static json_t *hex_bytes(const uint8_t *bytes, size_t count)
 
 /* ---- Why ---- */
 
-static const char *internal_error_name(uint32_t suberror)
+static const char *report_internal_error_name(uint32_t suberror)
 {
     switch (suberror) {
     case KVM_INTERNAL_ERROR_EMULATION: return "KVM cannot emulate this instruction";
@@ -50,8 +50,8 @@ static const char *internal_error_name(uint32_t suberror)
     }
 }
 
-static void say_why(char why[WHY_BYTES], const struct vm *vm, const struct kvm_run *run,
-                    const char *hang)
+static void report_say_why(char why[WHY_BYTES], const struct vm *vm, const struct kvm_run *run,
+                           const char *hang)
 {
     const struct vm_end *end = &vm->end;
     int n = snprintf(why, WHY_BYTES, "%s", vm_end_name(end->reason));
@@ -63,7 +63,7 @@ static void say_why(char why[WHY_BYTES], const struct vm *vm, const struct kvm_r
     switch (end->reason) {
     case VM_END_INTERNAL_ERROR:
         snprintf(why, (size_t)n, ": suberror %u, %s", run->internal.suberror,
-                 internal_error_name(run->internal.suberror));
+                 report_internal_error_name(run->internal.suberror));
         break;
     case VM_END_FAIL_ENTRY:
         snprintf(why, (size_t)n, ": hardware reason 0x%llx",
@@ -80,10 +80,10 @@ static void say_why(char why[WHY_BYTES], const struct vm *vm, const struct kvm_r
 }
 
 /* What KVM had in hand when it gave up: the instruction, or words of which only it knows. */
-static json_t *describe_internal_error(const struct kvm_run *run)
+static json_t *report_describe_internal_error(const struct kvm_run *run)
 {
     json_t *json = json_pack("{s:i, s:s}", "suberror", (int)run->internal.suberror, "meaning",
-                             internal_error_name(run->internal.suberror));
+                             report_internal_error_name(run->internal.suberror));
     json_t *data = json_array();
 
     if (run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION &&
@@ -91,7 +91,7 @@ static json_t *describe_internal_error(const struct kvm_run *run)
         run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES)
         json_object_set_new(
             json, "instruction_bytes",
-            hex_bytes(run->emulation_failure.insn_bytes, run->emulation_failure.insn_size));
+            report_hex_bytes(run->emulation_failure.insn_bytes, run->emulation_failure.insn_size));
     for (unsigned i = 0; i < run->internal.ndata && i < 16; i++)
         json_array_append_new(data, json_hex(run->internal.data[i]));
     json_object_set_new(json, "data", data);
@@ -100,22 +100,23 @@ static json_t *describe_internal_error(const struct kvm_run *run)
 
 /* ---- One vCPU ---- */
 
-static json_t *describe_code(const struct vcpu *vcpu, const struct kvm_regs *regs,
-                             const struct kvm_sregs *sregs)
+static json_t *report_describe_code(const struct vcpu *vcpu, const struct kvm_regs *regs,
+                                    const struct kvm_sregs *sregs)
 {
     struct cpu_instruction list[CPU_INSTRUCTIONS];
     json_t *code = json_array();
     unsigned at, count = cpu_disassemble(vcpu, regs, sregs, list, &at);
 
     for (unsigned i = 0; i < count; i++)
-        json_array_append_new(code, json_pack("{s:o, s:o, s:s, s:b}", "rip", json_hex(list[i].rip),
-                                              "bytes", hex_bytes(list[i].bytes, list[i].length),
-                                              "text", list[i].text, "current", i == at));
+        json_array_append_new(code,
+                              json_pack("{s:o, s:o, s:s, s:b}", "rip", json_hex(list[i].rip),
+                                        "bytes", report_hex_bytes(list[i].bytes, list[i].length),
+                                        "text", list[i].text, "current", i == at));
     return code;
 }
 
-static json_t *describe_walk(const struct vcpu *vcpu, const struct kvm_sregs *sregs,
-                             uint64_t linear)
+static json_t *report_describe_walk(const struct vcpu *vcpu, const struct kvm_sregs *sregs,
+                                    uint64_t linear)
 {
     json_t *walk = json_pack("{s:o}", "va", json_hex(linear));
     const char *note = cpu_translation_note(sregs);
@@ -129,7 +130,7 @@ static json_t *describe_walk(const struct vcpu *vcpu, const struct kvm_sregs *sr
     return walk;
 }
 
-static json_t *describe_exits(const struct vcpu *vcpu)
+static json_t *report_describe_exits(const struct vcpu *vcpu)
 {
     uint64_t first = vcpu->exit_log_next > VCPU_EXIT_LOG ? vcpu->exit_log_next - VCPU_EXIT_LOG : 0;
     json_t *exits = json_array();
@@ -145,7 +146,7 @@ static json_t *describe_exits(const struct vcpu *vcpu)
     return exits;
 }
 
-static const char *state_name(const struct vcpu_sample *cpu)
+static const char *report_state_name(const struct vcpu_sample *cpu)
 {
     if (!cpu->started)
         return "waiting to be started";
@@ -154,7 +155,7 @@ static const char *state_name(const struct vcpu_sample *cpu)
     return "running";
 }
 
-static json_t *describe_vcpu(const struct vm *vm, const struct vcpu *vcpu)
+static json_t *report_describe_vcpu(const struct vm *vm, const struct vcpu *vcpu)
 {
     json_t *json = json_pack("{s:i}", "vcpu", (int)vcpu->index);
     struct vcpu_sample cpu;
@@ -169,7 +170,7 @@ static json_t *describe_vcpu(const struct vm *vm, const struct vcpu *vcpu)
         json_object_set_new(json, "state", json_string("its registers cannot be read"));
         return json;
     }
-    json_object_set_new(json, "state", json_string(state_name(&cpu)));
+    json_object_set_new(json, "state", json_string(report_state_name(&cpu)));
     if (!cpu.started)
         return json;
     json_object_set_new(json, "interrupts_enabled", json_boolean(regs.rflags & RFLAGS_IF));
@@ -180,18 +181,20 @@ static json_t *describe_vcpu(const struct vm *vm, const struct vcpu *vcpu)
         json_object_set_new(
             json, "note",
             json_string("KVM on AMD resets a vCPU that triple-faults: what it had is lost"));
-    json_object_set_new(json, "code", describe_code(vcpu, &regs, &sregs));
+    json_object_set_new(json, "code", report_describe_code(vcpu, &regs, &sregs));
     json_object_set_new(json, "registers", json_registers(&regs, &sregs));
-    json_object_set_new(json, "rip_walk",
-                        describe_walk(vcpu, &sregs, cpu_linear(&sregs, &sregs.cs, regs.rip)));
-    json_object_set_new(json, "rsp_walk",
-                        describe_walk(vcpu, &sregs, cpu_linear(&sregs, &sregs.ss, regs.rsp)));
-    json_object_set_new(json, "last_exits", describe_exits(vcpu));
+    json_object_set_new(
+        json, "rip_walk",
+        report_describe_walk(vcpu, &sregs, cpu_linear(&sregs, &sregs.cs, regs.rip)));
+    json_object_set_new(
+        json, "rsp_walk",
+        report_describe_walk(vcpu, &sregs, cpu_linear(&sregs, &sregs.ss, regs.rsp)));
+    json_object_set_new(json, "last_exits", report_describe_exits(vcpu));
     return json;
 }
 
 /* As text that no terminal takes for anything else, lines ended by a newline. */
-static json_t *describe_console(const struct console *console)
+static json_t *report_describe_console(const struct console *console)
 {
     char tail[CONSOLE_TAIL_BYTES], text[CONSOLE_TAIL_BYTES + 1];
     size_t count = console_tail(console, tail), n = 0;
@@ -212,16 +215,16 @@ json_t *report_json(const struct vm *vm, const struct console *console, const ch
     json_t *report = json_object(), *vcpus = json_array();
     char why[WHY_BYTES];
 
-    say_why(why, vm, vcpu->run, hang);
+    report_say_why(why, vm, vcpu->run, hang);
     json_object_set_new(report, "why", json_string(why));
     json_object_set_new(report, "vcpu",
                         vm->end.vcpu < vm->ncpus ? json_integer(vm->end.vcpu) : json_null());
     if (vm->end.reason == VM_END_INTERNAL_ERROR)
-        json_object_set_new(report, "internal_error", describe_internal_error(vcpu->run));
+        json_object_set_new(report, "internal_error", report_describe_internal_error(vcpu->run));
     for (unsigned i = 0; i < vm->ncpus; i++)
-        json_array_append_new(vcpus, describe_vcpu(vm, &vm->vcpus[i]));
+        json_array_append_new(vcpus, report_describe_vcpu(vm, &vm->vcpus[i]));
     json_object_set_new(report, "vcpus", vcpus);
-    json_object_set_new(report, "console", describe_console(console));
+    json_object_set_new(report, "console", report_describe_console(console));
     return report;
 }
 
@@ -236,7 +239,7 @@ void report_stopped(FILE *out, const struct vm *vm)
         if (vcpu_is_running(vcpu) || vcpu_sample(vcpu, &cpu) || !cpu.started || cpu.interrupts)
             continue;
         fprintf(out, "%s vCPU %u was %s with interrupts off at rip 0x%" PRIx64,
-                any ? ";" : "strata run:", i, state_name(&cpu), cpu.rip);
+                any ? ";" : "strata run:", i, report_state_name(&cpu), cpu.rip);
         any = true;
     }
     if (any)

@@ -7,7 +7,7 @@
 
 #define CONSOLE_LINES_SHOWN 16
 
-static void print_code(FILE *out, const json_t *vcpu, bool all)
+static void report_text_print_code(FILE *out, const json_t *vcpu, bool all)
 {
     const json_t *code = json_object_get(vcpu, "code"), *instruction;
 
@@ -24,7 +24,7 @@ static void print_code(FILE *out, const json_t *vcpu, bool all)
     }
 }
 
-static void print_registers(FILE *out, const json_t *registers)
+static void report_text_print_registers(FILE *out, const json_t *registers)
 {
     static const char *const rows[][4] = {
         { "rax", "rbx", "rcx", "rdx" },       { "rsi", "rdi", "rbp", "rsp" },
@@ -40,7 +40,7 @@ static void print_registers(FILE *out, const json_t *registers)
     }
 }
 
-static void print_walk(FILE *out, const char *name, const json_t *walk)
+static void report_text_print_walk(FILE *out, const char *name, const json_t *walk)
 {
     const json_t *levels = json_object_get(walk, "levels"), *level;
     bool mapped = reply_yes(walk, "mapped");
@@ -61,7 +61,7 @@ static void print_walk(FILE *out, const char *name, const json_t *walk)
     fprintf(out, "%s\n", mapped && !json_object_get(walk, "slot") ? ", where there is no RAM" : "");
 }
 
-static void print_exits(FILE *out, const json_t *exits)
+static void report_text_print_exits(FILE *out, const json_t *exits)
 {
     const json_t *exit;
 
@@ -75,7 +75,7 @@ static void print_exits(FILE *out, const json_t *exits)
     fputc('\n', out);
 }
 
-static void print_vcpu(FILE *out, const json_t *vcpu, bool all)
+static void report_text_print_vcpu(FILE *out, const json_t *vcpu, bool all)
 {
     fprintf(out, "vCPU %" PRIu64 ": %s", reply_number(vcpu, "vcpu"), reply_text(vcpu, "state"));
     if (!json_object_get(vcpu, "registers")) {
@@ -87,16 +87,16 @@ static void print_vcpu(FILE *out, const json_t *vcpu, bool all)
             reply_number(vcpu, "cpl"));
     if (*reply_text(vcpu, "note"))
         fprintf(out, "  %s\n", reply_text(vcpu, "note"));
-    print_code(out, vcpu, all);
-    print_registers(out, json_object_get(vcpu, "registers"));
+    report_text_print_code(out, vcpu, all);
+    report_text_print_registers(out, json_object_get(vcpu, "registers"));
     if (!all)
         return;
-    print_walk(out, "rip", json_object_get(vcpu, "rip_walk"));
-    print_walk(out, "rsp", json_object_get(vcpu, "rsp_walk"));
-    print_exits(out, json_object_get(vcpu, "last_exits"));
+    report_text_print_walk(out, "rip", json_object_get(vcpu, "rip_walk"));
+    report_text_print_walk(out, "rsp", json_object_get(vcpu, "rsp_walk"));
+    report_text_print_exits(out, json_object_get(vcpu, "last_exits"));
 }
 
-static void print_console(FILE *out, const char *console)
+static void report_text_print_console(FILE *out, const char *console)
 {
     const char *from = console + strlen(console);
     unsigned lines = 0;
@@ -137,10 +137,10 @@ void report_text_print(FILE *out, const json_t *report)
     for (size_t i = 0; (vcpu = json_array_get(json_object_get(report, "vcpus"), i)); i++) {
         bool dead = !reply_yes(vcpu, "interrupts_enabled");
 
-        print_vcpu(out, vcpu,
-                   json_is_integer(culprit)
-                       ? reply_number(vcpu, "vcpu") == (uint64_t)json_integer_value(culprit)
-                       : dead);
+        report_text_print_vcpu(out, vcpu,
+                               json_is_integer(culprit) ? reply_number(vcpu, "vcpu") ==
+                                                              (uint64_t)json_integer_value(culprit)
+                                                        : dead);
     }
-    print_console(out, reply_text(report, "console"));
+    report_text_print_console(out, reply_text(report, "console"));
 }

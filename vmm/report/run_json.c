@@ -15,7 +15,7 @@
 #include "vmm/report/balloon_json.h"
 #include "vmm/report/json.h"
 
-static json_t *describe_disk(const struct virtio_blk *disk)
+static json_t *run_json_describe_disk(const struct virtio_blk *disk)
 {
     const struct virtio_blk_counts *counts = &disk->counts;
 
@@ -31,7 +31,7 @@ static json_t *describe_disk(const struct virtio_blk *disk)
 }
 
 /* What the guest's driver did to the IOMMU: `refused` and the two after it mean mistakes. */
-static json_t *describe_driver(struct virtio_iommu *iommu)
+static json_t *run_json_describe_driver(struct virtio_iommu *iommu)
 {
     struct virtio_iommu_counts counts;
     uint64_t refused = 0;
@@ -45,7 +45,7 @@ static json_t *describe_driver(struct virtio_iommu *iommu)
                      "short_event_buffers", (json_int_t)counts.short_buffers);
 }
 
-static json_t *describe_balloon(struct virtio_balloon *balloon)
+static json_t *run_json_describe_balloon(struct virtio_balloon *balloon)
 {
     struct virtio_balloon_view view;
 
@@ -53,7 +53,7 @@ static json_t *describe_balloon(struct virtio_balloon *balloon)
     return balloon_json(&view);
 }
 
-static json_t *describe_net(struct virtio_net *net)
+static json_t *run_json_describe_net(struct virtio_net *net)
 {
     bool link;
     struct virtio_net_counts counts = virtio_net_count(net, &link);
@@ -70,7 +70,7 @@ static json_t *describe_net(struct virtio_net *net)
         (json_int_t)counts.send_failed, "stalls", (json_int_t)counts.stalls);
 }
 
-static json_t *describe_vsock(struct virtio_vsock *vsock)
+static json_t *run_json_describe_vsock(struct virtio_vsock *vsock)
 {
     unsigned open;
     struct virtio_vsock_counts counts = virtio_vsock_count(vsock, &open);
@@ -85,7 +85,7 @@ static json_t *describe_vsock(struct virtio_vsock *vsock)
                      (json_int_t)counts.sent_bytes, "bad_packets", (json_int_t)counts.bad_packets);
 }
 
-static json_t *describe_ports(struct virtio_console *console)
+static json_t *run_json_describe_ports(struct virtio_console *console)
 {
     struct console_port_counts counts;
     json_t *ports = json_array();
@@ -99,34 +99,34 @@ static json_t *describe_ports(struct virtio_console *console)
     return ports;
 }
 
-static json_t *describe_device(const struct board_report *report)
+static json_t *run_json_describe_device(const struct board_report *report)
 {
-    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s?, s:o, s:o, s:o, s:o, s:o, s:o}",
-                     "name", report->name, "gpa", (json_int_t)report->gpa, "endpoint",
-                     report->translated ? json_integer(report->endpoint) : json_null(), "kicks",
-                     (json_int_t)report->kicks, "interrupts", (json_int_t)report->interrupts,
-                     "bad_accesses", (json_int_t)report->bad_accesses, "dma_faults",
-                     (json_int_t)report->dma_faults, "needed_resets",
-                     (json_int_t)report->needed_resets, "needed_reset", report->needed_reset,
-                     "disk", report->disk ? describe_disk(report->disk) : json_null(), "driver",
-                     report->iommu ? describe_driver(report->iommu) : json_null(), "balloon",
-                     report->balloon ? describe_balloon(report->balloon) : json_null(), "net",
-                     report->net ? describe_net(report->net) : json_null(), "vsock",
-                     report->vsock ? describe_vsock(report->vsock) : json_null(), "ports",
-                     report->ports ? describe_ports(report->ports) : json_null());
+    return json_pack(
+        "{s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s?, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+        report->name, "gpa", (json_int_t)report->gpa, "endpoint",
+        report->translated ? json_integer(report->endpoint) : json_null(), "kicks",
+        (json_int_t)report->kicks, "interrupts", (json_int_t)report->interrupts, "bad_accesses",
+        (json_int_t)report->bad_accesses, "dma_faults", (json_int_t)report->dma_faults,
+        "needed_resets", (json_int_t)report->needed_resets, "needed_reset", report->needed_reset,
+        "disk", report->disk ? run_json_describe_disk(report->disk) : json_null(), "driver",
+        report->iommu ? run_json_describe_driver(report->iommu) : json_null(), "balloon",
+        report->balloon ? run_json_describe_balloon(report->balloon) : json_null(), "net",
+        report->net ? run_json_describe_net(report->net) : json_null(), "vsock",
+        report->vsock ? run_json_describe_vsock(report->vsock) : json_null(), "ports",
+        report->ports ? run_json_describe_ports(report->ports) : json_null());
 }
 
-static json_t *describe_devices(const struct board *board)
+static json_t *run_json_describe_devices(const struct board *board)
 {
     json_t *devices = json_array();
     struct board_report report;
 
     for (unsigned i = 0; board_report(board, i, &report); i++)
-        json_array_append_new(devices, describe_device(&report));
+        json_array_append_new(devices, run_json_describe_device(&report));
     return devices;
 }
 
-static json_t *describe_iommu(const struct board *board)
+static json_t *run_json_describe_iommu(const struct board *board)
 {
     struct iommu_counts counts;
 
@@ -144,7 +144,7 @@ static json_t *describe_iommu(const struct board *board)
 }
 
 /* Of the I/O thread; null where nothing was notified on one. */
-static json_t *describe_io(const struct board *board)
+static json_t *run_json_describe_io(const struct board *board)
 {
     const struct io_thread *io = &board->io;
 
@@ -178,9 +178,9 @@ json_t *run_json(const struct vm *vm, const struct board *board, const char *bac
     json_object_set_new(result, "memory_bytes", json_integer((json_int_t)vm->memory.bytes));
     json_object_set_new(result, "cpus", json_integer(vm->ncpus));
     json_object_set_new(result, "exits", exits);
-    json_object_set_new(result, "devices", describe_devices(board));
-    json_object_set_new(result, "iommu", describe_iommu(board));
-    json_object_set_new(result, "io", describe_io(board));
+    json_object_set_new(result, "devices", run_json_describe_devices(board));
+    json_object_set_new(result, "iommu", run_json_describe_iommu(board));
+    json_object_set_new(result, "io", run_json_describe_io(board));
     json_object_set_new(result, "elapsed_ns", json_integer((json_int_t)elapsed_ns));
     return result;
 }

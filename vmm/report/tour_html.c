@@ -15,13 +15,13 @@
 
 /* ---- The rows ------------------------------------------------------------- */
 
-static double seconds(const struct tour_entry *entry)
+static double tour_html_seconds(const struct tour_entry *entry)
 {
     return (double)(entry->run.elapsed_ns + (entry->has_control ? entry->control.elapsed_ns : 0)) /
            1e9;
 }
 
-static void print_rows(FILE *out, const struct tour *tour)
+static void tour_html_print_rows(FILE *out, const struct tour *tour)
 {
     static const char *const heads[] = { "result",  "exercise", "checks",      "seconds",
                                          "control", "shown",    "key figures", NULL };
@@ -41,7 +41,7 @@ static void print_rows(FILE *out, const struct tour *tour)
             continue;
         }
         html_cell(out, "n", "%zu/%zu", tour_count_passed(&entry->run), entry->run.nchecks);
-        html_cell(out, "n", "%.2f", seconds(entry));
+        html_cell(out, "n", "%.2f", tour_html_seconds(entry));
         html_cell(out, NULL, "%s", tour_control_words(tour, entry));
         html_cell(out, NULL, "%s", entry->exercise->shows);
         html_cell(out, NULL, "%s", entry->run.key);
@@ -49,7 +49,7 @@ static void print_rows(FILE *out, const struct tour *tour)
     html_table_end(out);
 }
 
-static void print_checks(FILE *out, const struct tour_run *run)
+static void tour_html_print_checks(FILE *out, const struct tour_run *run)
 {
     static const char *const heads[] = { "", "check", "expected", "observed", NULL };
 
@@ -68,7 +68,7 @@ static void print_checks(FILE *out, const struct tour_run *run)
         html_printf(out, "%zu checks more than there is room for.", run->dropped);
 }
 
-static void print_figures(FILE *out, const struct tour_run *run)
+static void tour_html_print_figures(FILE *out, const struct tour_run *run)
 {
     static const char *const heads[] = { "figure", "value", NULL };
 
@@ -90,16 +90,17 @@ static void print_figures(FILE *out, const struct tour_run *run)
     fputs("</details>\n", out);
 }
 
-static void print_details(FILE *out, const char *heading, const struct tour_run *run, bool open)
+static void tour_html_print_details(FILE *out, const char *heading, const struct tour_run *run,
+                                    bool open)
 {
     fprintf(out, "<details%s><summary>", open ? " open" : "");
     html_printf(out, "%s: %zu of %zu checks passed", heading, tour_count_passed(run), run->nchecks);
     fputs("</summary>\n", out);
-    print_checks(out, run);
+    tour_html_print_checks(out, run);
     fputs("</details>\n", out);
 }
 
-static void print_row(FILE *out, const struct tour *tour, size_t i)
+static void tour_html_print_row(FILE *out, const struct tour *tour, size_t i)
 {
     const struct tour_entry *entry = &tour->entries[i];
     bool ok = entry->has_run && tour_entry_ok(tour, entry);
@@ -117,14 +118,14 @@ static void print_row(FILE *out, const struct tour *tour, size_t i)
     html_printf(out, "The guest ran: %s", entry->run.command);
     fputs("</small></p>\n", out);
     tour_plots_html(out, &entry->run);
-    print_details(out, "The host's checks", &entry->run, true);
+    tour_html_print_details(out, "The host's checks", &entry->run, true);
     if (entry->has_control) {
         fputs("<p>", out);
         html_printf(out, "Broken on purpose: %s.", entry->exercise->breaks);
         fputs("</p>\n", out);
-        print_details(out, "Broken on purpose", &entry->control, false);
+        tour_html_print_details(out, "Broken on purpose", &entry->control, false);
     }
-    print_figures(out, &entry->run);
+    tour_html_print_figures(out, &entry->run);
     if (entry->run.console[0]) {
         fputs("<p>The guest's last words:</p><pre>", out);
         html_text(out, entry->run.console);
@@ -141,7 +142,7 @@ static void print_row(FILE *out, const struct tour *tour, size_t i)
 
 /* ---- The page ------------------------------------------------------------- */
 
-static void print_verdict(FILE *out, const struct tour *tour)
+static void tour_html_print_verdict(FILE *out, const struct tour *tour)
 {
     const struct kvm_host *kvm = tour->host.kvm;
     size_t good = 0, checks = 0;
@@ -163,7 +164,7 @@ static void print_verdict(FILE *out, const struct tour *tour)
 }
 
 /* The captures of all rows that have one; and which of them shows most sharing. */
-static json_t *list_captures(const struct tour *tour, unsigned *first)
+static json_t *tour_html_list_captures(const struct tour *tour, unsigned *first)
 {
     json_t *list = json_array();
     uint64_t most = 0;
@@ -190,11 +191,11 @@ void tour_html_print(FILE *out, const void *owner)
 {
     const struct tour *tour = owner;
     unsigned first = 0;
-    json_t *captures = list_captures(tour, &first);
+    json_t *captures = tour_html_list_captures(tour, &first);
 
     html_begin(out, "A tour of memory", "strata tour");
-    print_verdict(out, tour);
-    print_rows(out, tour);
+    tour_html_print_verdict(out, tour);
+    tour_html_print_rows(out, tour);
     if (json_array_size(captures)) {
         html_section(out, "map", "Guest-physical memory");
         memory_map_html(out, captures, first);
@@ -202,6 +203,6 @@ void tour_html_print(FILE *out, const void *owner)
     json_decref(captures);
     html_section(out, "rows", "Row by row");
     for (size_t i = 0; i < tour->nentries; i++)
-        print_row(out, tour, i);
+        tour_html_print_row(out, tour, i);
     html_end(out);
 }

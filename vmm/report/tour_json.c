@@ -5,7 +5,7 @@
 #include "vmm/machine/kvm.h"
 #include "vmm/report/json.h"
 
-static json_t *describe_checks(const struct tour_run *run)
+static json_t *tour_json_describe_checks(const struct tour_run *run)
 {
     json_t *checks = json_array();
 
@@ -19,7 +19,7 @@ static json_t *describe_checks(const struct tour_run *run)
     return checks;
 }
 
-static json_t *describe_figures(const struct tour_run *run)
+static json_t *tour_json_describe_figures(const struct tour_run *run)
 {
     json_t *figures = json_object();
 
@@ -34,13 +34,13 @@ static json_t *describe_figures(const struct tour_run *run)
     return figures;
 }
 
-static json_t *describe_stop(const struct tour *tour, const struct tour_entry *entry)
+static json_t *tour_json_describe_stop(const struct tour *tour, const struct tour_entry *entry)
 {
-    json_t *json = json_pack("{s:s, s:b, s:s, s:s, s:o, s:o, s:I}", "name", entry->exercise->name,
-                             "ok", tour_entry_ok(tour, entry), "shows", entry->exercise->shows,
-                             "guest_command", entry->run.command, "checks",
-                             describe_checks(&entry->run), "figures", describe_figures(&entry->run),
-                             "elapsed_ns", (json_int_t)entry->run.elapsed_ns);
+    json_t *json = json_pack(
+        "{s:s, s:b, s:s, s:s, s:o, s:o, s:I}", "name", entry->exercise->name, "ok",
+        tour_entry_ok(tour, entry), "shows", entry->exercise->shows, "guest_command",
+        entry->run.command, "checks", tour_json_describe_checks(&entry->run), "figures",
+        tour_json_describe_figures(&entry->run), "elapsed_ns", (json_int_t)entry->run.elapsed_ns);
 
     json_object_set_new(json, "control_failed_as_it_should",
                         entry->has_control ? json_boolean(tour_control_failed(entry))
@@ -48,8 +48,8 @@ static json_t *describe_stop(const struct tour *tour, const struct tour_entry *e
     if (entry->has_control)
         json_object_set_new(json, "control",
                             json_pack("{s:s, s:o, s:I}", "breaks", entry->exercise->breaks,
-                                      "checks", describe_checks(&entry->control), "elapsed_ns",
-                                      (json_int_t)entry->control.elapsed_ns));
+                                      "checks", tour_json_describe_checks(&entry->control),
+                                      "elapsed_ns", (json_int_t)entry->control.elapsed_ns));
     return json;
 }
 
@@ -65,7 +65,7 @@ json_t *tour_json(const struct tour *tour)
     json_object_set_new(json, "broken", json_boolean(tour->broken));
     for (size_t i = 0; i < tour->nentries; i++) {
         if (tour->entries[i].has_run)
-            json_array_append_new(exercises, describe_stop(tour, &tour->entries[i]));
+            json_array_append_new(exercises, tour_json_describe_stop(tour, &tour->entries[i]));
     }
     json_object_set_new(json, "exercises", exercises);
     return json;

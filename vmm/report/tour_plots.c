@@ -23,7 +23,7 @@ struct families {
 };
 
 /* A family's name has spaces for what are underscores in those of figures. */
-static bool same_name(const char *family, const char *name, size_t bytes)
+static bool tour_plots_same_name(const char *family, const char *name, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++) {
         if (family[i] != (name[i] == '_' ? ' ' : name[i]))
@@ -32,14 +32,14 @@ static bool same_name(const char *family, const char *name, size_t bytes)
     return !family[bytes];
 }
 
-static struct family *family_of(struct families *all, const char *name, size_t bytes,
-                                const char *unit)
+static struct family *tour_plots_family_of(struct families *all, const char *name, size_t bytes,
+                                           const char *unit)
 {
     struct family *family;
 
     for (size_t i = 0; i < all->n; i++) {
         family = &all->family[i];
-        if (same_name(family->name, name, bytes) && !strcmp(family->unit, unit))
+        if (tour_plots_same_name(family->name, name, bytes) && !strcmp(family->unit, unit))
             return family;
     }
     if (all->n == PLOT_SERIES_MAX + 1 || bytes >= sizeof(family->name) ||
@@ -53,8 +53,8 @@ static struct family *family_of(struct families *all, const char *name, size_t b
 }
 
 /* The number after the last `before` in a name; NULL if there is none. *rest is behind it. */
-static const char *number_in(const char *name, const char *before, double *number,
-                             const char **rest)
+static const char *tour_plots_number_in(const char *name, const char *before, double *number,
+                                        const char **rest)
 {
     const char *at = NULL, *digits;
     char *end;
@@ -70,39 +70,39 @@ static const char *number_in(const char *name, const char *before, double *numbe
 }
 
 /* Nanoseconds are drawn as microseconds, which people read more easily. */
-static double scale_of(const char *unit)
+static double tour_plots_scale_of(const char *unit)
 {
     return strcmp(unit, "ns") ? 1 : 1e-3;
 }
 
-static const char *unit_text(const char *unit)
+static const char *tour_plots_unit_text(const char *unit)
 {
     return strcmp(unit, "ns") ? unit : "\302\265s"; /* a micro sign, in UTF-8 */
 }
 
 /* ---- Histograms ----------------------------------------------------------- */
 
-static void add_bucket(struct families *all, const struct tour_figure *figure)
+static void tour_plots_add_bucket(struct families *all, const struct tour_figure *figure)
 {
     const char *rest, *count, *at;
     struct family *family;
     char unit[16];
     double low;
 
-    at = number_in(figure->name, "_from_", &low, &rest);
+    at = tour_plots_number_in(figure->name, "_from_", &low, &rest);
     count = at ? strstr(rest, "_count") : NULL;
     if (!count || count[6] || *rest != '_' || count - rest - 1 >= (ptrdiff_t)sizeof(unit))
         return;
     snprintf(unit, sizeof(unit), "%.*s", (int)(count - rest - 1), rest + 1);
-    family = family_of(all, figure->name, (size_t)(at - figure->name), unit);
+    family = tour_plots_family_of(all, figure->name, (size_t)(at - figure->name), unit);
     if (!family || family->n == POINTS_MAX)
         return;
-    family->x[family->n] = low * scale_of(unit);
-    family->to[family->n] = (low > 0 ? 2 * low : 2) * scale_of(unit);
+    family->x[family->n] = low * tour_plots_scale_of(unit);
+    family->to[family->n] = (low > 0 ? 2 * low : 2) * tour_plots_scale_of(unit);
     family->y[family->n++] = figure->value;
 }
 
-static void plot_histograms(FILE *out, const struct tour_run *run, struct families *all)
+static void tour_plots_histograms(FILE *out, const struct tour_run *run, struct families *all)
 {
     struct plot_series series[PLOT_SERIES_MAX];
     char title[96], label[32];
@@ -115,7 +115,7 @@ static void plot_histograms(FILE *out, const struct tour_run *run, struct famili
                          .series = series };
 
     for (size_t i = 0; i < run->nfigures; i++)
-        add_bucket(all, &run->figures[i]);
+        tour_plots_add_bucket(all, &run->figures[i]);
     for (size_t i = 0; i < all->n && i < PLOT_SERIES_MAX; i++) {
         const struct family *family = &all->family[i];
 
@@ -130,29 +130,29 @@ static void plot_histograms(FILE *out, const struct tour_run *run, struct famili
         return;
     snprintf(title, sizeof(title), "%s: how often which value, both axes logarithmic",
              run->exercise->name);
-    snprintf(label, sizeof(label), "%s", unit_text(all->family[0].unit));
+    snprintf(label, sizeof(label), "%s", tour_plots_unit_text(all->family[0].unit));
     plot_figure(out, &plot);
 }
 
 /* ---- Curves --------------------------------------------------------------- */
 
-static void add_point(struct families *all, const struct tour_figure *figure)
+static void tour_plots_add_point(struct families *all, const struct tour_figure *figure)
 {
     struct family *family;
     const char *rest, *at;
     double number;
 
-    at = number_in(figure->name, "_", &number, &rest);
+    at = tour_plots_number_in(figure->name, "_", &number, &rest);
     if (!at || (*rest && *rest != '_') || strchr(rest + !!*rest, '_') ||
         strstr(figure->name, "_from_") || number < 1 || number > POINTS_MAX)
         return;
-    family = family_of(all, figure->name, (size_t)(at - figure->name), rest + !!*rest);
+    family = tour_plots_family_of(all, figure->name, (size_t)(at - figure->name), rest + !!*rest);
     if (!family || family->n + 1 != (size_t)number)
         return;
     family->y[family->n++] = figure->value;
 }
 
-static void plot_curves(FILE *out, const struct tour_run *run, struct families *all)
+static void tour_plots_curves(FILE *out, const struct tour_run *run, struct families *all)
 {
     struct plot_series series[PLOT_SERIES_MAX];
     char title[96], y_label[32] = "";
@@ -160,7 +160,7 @@ static void plot_curves(FILE *out, const struct tour_run *run, struct families *
     const struct family *x = NULL;
 
     for (size_t i = 0; i < run->nfigures; i++)
-        add_point(all, &run->figures[i]);
+        tour_plots_add_point(all, &run->figures[i]);
     for (size_t i = 0; i < all->n; i++)
         x = !*all->family[i].unit && all->family[i].n > 1 ? &all->family[i] : x;
     for (size_t i = 0; x && i < all->n && plot.nseries < PLOT_SERIES_MAX; i++) {
@@ -171,11 +171,11 @@ static void plot_curves(FILE *out, const struct tour_run *run, struct families *
             finite |= isfinite(family->y[n]);
         if (!*family->unit || family->n != x->n || !finite)
             continue;
-        if (plot.nseries && strcmp(unit_text(family->unit), y_label))
+        if (plot.nseries && strcmp(tour_plots_unit_text(family->unit), y_label))
             continue;
         for (size_t n = 0; n < family->n; n++)
-            family->y[n] *= scale_of(family->unit);
-        snprintf(y_label, sizeof(y_label), "%s", unit_text(family->unit));
+            family->y[n] *= tour_plots_scale_of(family->unit);
+        snprintf(y_label, sizeof(y_label), "%s", tour_plots_unit_text(family->unit));
         series[plot.nseries++] = (struct plot_series){
             .name = family->name, .n = x->n, .x = x->y, .y = family->y
         };
@@ -193,8 +193,8 @@ void tour_plots_html(FILE *out, const struct tour_run *run)
 
     if (!all)
         return;
-    plot_histograms(out, run, all);
+    tour_plots_histograms(out, run, all);
     memset(all, 0, sizeof(*all));
-    plot_curves(out, run, all);
+    tour_plots_curves(out, run, all);
     free(all);
 }

@@ -2,12 +2,12 @@
 
 #include "vmm/machine/kvm.h"
 
-static const char *paint(const struct tour *tour, const char *sequence)
+static const char *tour_text_paint(const struct tour *tour, const char *sequence)
 {
     return tour->colour ? sequence : "";
 }
 
-static void print_failures(const struct tour *tour, const struct tour_run *run)
+static void tour_text_print_failures(const struct tour *tour, const struct tour_run *run)
 {
     for (size_t i = 0; i < run->nchecks; i++) {
         const struct tour_check *check = &run->checks[i];
@@ -29,12 +29,13 @@ void tour_text_print_row(const struct tour *tour, const struct tour_entry *entry
     bool ok = tour_entry_ok(tour, entry);
 
     fprintf(tour->out, "%s%-6s%s  %-20s  %3zu/%-3zu  %6.2f s  %-27s  %-55s  %s\n",
-            paint(tour, ok ? "\033[32m" : "\033[31m"), ok ? "ok" : "FAILED", paint(tour, "\033[0m"),
-            run->exercise->name, tour_count_passed(run), run->nchecks,
+            tour_text_paint(tour, ok ? "\033[32m" : "\033[31m"), ok ? "ok" : "FAILED",
+            tour_text_paint(tour, "\033[0m"), run->exercise->name, tour_count_passed(run),
+            run->nchecks,
             (double)(run->elapsed_ns + (entry->has_control ? entry->control.elapsed_ns : 0)) / 1e9,
             tour_control_words(tour, entry), run->exercise->shows, run->key);
     if (!tour_ok(run))
-        print_failures(tour, run);
+        tour_text_print_failures(tour, run);
 }
 
 void tour_text_print_heading(const struct tour *tour)
@@ -45,8 +46,8 @@ void tour_text_print_heading(const struct tour *tour)
             kvm_backend_name(kvm->backend), kvm->how, tour->host.cpus,
             tour->host.cpus == 1 ? "" : "s", (int)(tour->host.memory_bytes >> 20),
             tour->host.interprets ? "; kernel code is interpreted here, so sizes are smaller" : "");
-    fprintf(tour->out, "%s%-6s  %-20s  %-7s  %-8s  %-27s  %-55s  %s%s\n", paint(tour, "\033[1m"),
-            "result", "exercise", "checks", "time", "control", "shown", "key figures",
-            paint(tour, "\033[0m"));
+    fprintf(tour->out, "%s%-6s  %-20s  %-7s  %-8s  %-27s  %-55s  %s%s\n",
+            tour_text_paint(tour, "\033[1m"), "result", "exercise", "checks", "time", "control",
+            "shown", "key figures", tour_text_paint(tour, "\033[0m"));
     fflush(tour->out);
 }

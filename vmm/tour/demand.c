@@ -55,28 +55,29 @@ struct state {
     struct phase phase[PHASES];
 };
 
-static uint64_t frames_of(const struct tour_host *host)
+static uint64_t demand_frames_of(const struct tour_host *host)
 {
     return host->interprets ? FRAMES_INTERPRETED : FRAMES;
 }
 
-static uint64_t touches_of(const struct tour_host *host)
+static uint64_t demand_touches_of(const struct tour_host *host)
 {
     uint64_t n = 0;
 
-    for (uint64_t frame = 0; frame < frames_of(host); frame++)
+    for (uint64_t frame = 0; frame < demand_frames_of(host); frame++)
         n += ABI_DEMAND_TOUCHES_OF(frame);
     return n;
 }
 
-static void command(const struct tour_host *host, bool control, char *text, size_t bytes)
+static void demand_command(const struct tour_host *host, bool control, char *text, size_t bytes)
 {
-    snprintf(text, bytes, "demand-paging %" PRIu64 "%s", frames_of(host), control ? " break" : "");
+    snprintf(text, bytes, "demand-paging %" PRIu64 "%s", demand_frames_of(host),
+             control ? " break" : "");
 }
 
 /* ---- The file --------------------------------------------------------------- */
 
-static bool write_pages(int fd, uint64_t first, uint64_t end)
+static bool demand_write_pages(int fd, uint64_t first, uint64_t end)
 {
     uint64_t word[WORDS];
 
@@ -89,13 +90,13 @@ static bool write_pages(int fd, uint64_t first, uint64_t end)
     return true;
 }
 
-static void machine(const struct tour_run *run, struct vm_config *config)
+static void demand_machine(const struct tour_run *run, struct vm_config *config)
 {
     struct state *state = run->state;
 
     /* Where it cannot be made, the disk's path leads nowhere, which is told. */
     state->fd = memfd_create("strata-tour-disk", MFD_CLOEXEC);
-    if (state->fd >= 0 && !write_pages(state->fd, 0, ABI_DEMAND_PAGES)) {
+    if (state->fd >= 0 && !demand_write_pages(state->fd, 0, ABI_DEMAND_PAGES)) {
         close(state->fd);
         state->fd = -1;
     }
@@ -107,7 +108,7 @@ static void machine(const struct tour_run *run, struct vm_config *config)
     config->ndevices = 1;
 }
 
-static void end(struct tour_run *run)
+static void demand_end(struct tour_run *run)
 {
     struct state *state = run->state;
 
@@ -115,8 +116,8 @@ static void end(struct tour_run *run)
         close(state->fd);
 }
 
-static bool is_as_file(const struct state *state, const struct guest_view *view, uint64_t gpa,
-                       uint64_t page)
+static bool demand_is_as_file(const struct state *state, const struct guest_view *view,
+                              uint64_t gpa, uint64_t page)
 {
     const void *in_guest = memory_at(view->memory, gpa, ABI_PAGE_BYTES);
     char in_file[ABI_PAGE_BYTES];
@@ -141,8 +142,8 @@ struct wanted {
     uint64_t root, va, first, n;
 };
 
-static struct mapped look_at_pages(struct tour_run *run, const struct guest_view *view,
-                                   const struct wanted *wanted)
+static struct mapped demand_look_at_pages(struct tour_run *run, const struct guest_view *view,
+                                          const struct wanted *wanted)
 {
     struct mapped mapped = { 0 };
 
@@ -152,17 +153,17 @@ static struct mapped look_at_pages(struct tour_run *run, const struct guest_view
         if (guest_walk(view, wanted->root, wanted->va + page * ABI_PAGE_BYTES, &walk))
             continue;
         *(page - wanted->first < wanted->n ? &mapped.wanted : &mapped.others) += 1;
-        mapped.right += is_as_file(run->state, view, walk.leaf.gpa, page);
+        mapped.right += demand_is_as_file(run->state, view, walk.leaf.gpa, page);
         mapped.cached += guest_frame(view, walk.leaf.gpa).refs == 2;
         mapped.writable += walk.leaf.writable;
     }
     return mapped;
 }
 
-static void expect_pages(struct tour_run *run, const struct guest_view *view,
-                         const struct wanted *wanted, const char *when)
+static void demand_expect_pages(struct tour_run *run, const struct guest_view *view,
+                                const struct wanted *wanted, const char *when)
 {
-    struct mapped mapped = look_at_pages(run, view, wanted);
+    struct mapped mapped = demand_look_at_pages(run, view, wanted);
 
     expect_equal(run, wanted->n, mapped.wanted, "%s: pages mapped, of those touched or locked",
                  when);
@@ -176,7 +177,7 @@ static void expect_pages(struct tour_run *run, const struct guest_view *view,
 
 /* ---- The disk, and time ----------------------------------------------------- */
 
-static struct virtio_blk_counts count(const struct tour_run *run)
+static struct virtio_blk_counts demand_count(const struct tour_run *run)
 {
     struct virtio_blk *blk = board_blk(run->board, DISK);
     struct virtio_blk_counts counts;
@@ -187,8 +188,8 @@ static struct virtio_blk_counts count(const struct tour_run *run)
     return counts;
 }
 
-static void expect_latency(struct tour_run *run, const struct virtio_blk_counts *counts,
-                           const char *when)
+static void demand_expect_latency(struct tour_run *run, const struct virtio_blk_counts *counts,
+                                  const char *when)
 {
     char observed[64];
 
@@ -197,20 +198,20 @@ static void expect_latency(struct tour_run *run, const struct virtio_blk_counts 
                 "%s: the shortest of all requests, by the disk's clock", when);
 }
 
-static int by_number(const void *a, const void *b)
+static int demand_by_number(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
 
     return x < y ? -1 : x > y;
 }
 
-static void read_touches(struct tour_run *run, const struct guest_view *view, uint64_t root,
-                         const uint64_t *arg, struct phase *phase)
+static void demand_read_touches(struct tour_run *run, const struct guest_view *view, uint64_t root,
+                                const uint64_t *arg, struct phase *phase)
 {
     static uint64_t ticks[ABI_DEMAND_TOUCHES_MAX];
     uint64_t n = arg[ABI_DEMAND_TOUCHES];
 
-    expect_equal(run, touches_of(run->host), n, "%s: pages that the program touched",
+    expect_equal(run, demand_touches_of(run->host), n, "%s: pages that the program touched",
                  phase_name[phase - ((struct state *)run->state)->phase]);
     if (n > ABI_DEMAND_TOUCHES_MAX ||
         guest_read(view, root, arg[ABI_DEMAND_TOUCHES_VA], ticks, n * sizeof(ticks[0])))
@@ -218,17 +219,17 @@ static void read_touches(struct tour_run *run, const struct guest_view *view, ui
     phase->ntouches = n;
     for (uint64_t i = 0; i < n; i++)
         phase->touch_ns[i] = ticks_to_ns(run, ticks[i]);
-    qsort(phase->touch_ns, n, sizeof(phase->touch_ns[0]), by_number);
+    qsort(phase->touch_ns, n, sizeof(phase->touch_ns[0]), demand_by_number);
 }
 
 /* Each frame that its faults alone have made too late says so. */
-static void read_frames(struct tour_run *run, const struct guest_view *view, uint64_t root,
-                        const uint64_t *arg, struct phase *phase, const char *when)
+static void demand_read_frames(struct tour_run *run, const struct guest_view *view, uint64_t root,
+                               const uint64_t *arg, struct phase *phase, const char *when)
 {
     struct abi_demand_frame frame[ABI_DEMAND_FRAMES_MAX];
     uint64_t n = arg[ABI_DEMAND_FRAMES], late = 0, told = 0, major = 0;
 
-    expect_equal(run, frames_of(run->host), n, "%s: frames drawn", when);
+    expect_equal(run, demand_frames_of(run->host), n, "%s: frames drawn", when);
     if (n > ABI_DEMAND_FRAMES_MAX ||
         guest_read(view, root, arg[ABI_DEMAND_FRAMES_VA], frame, n * sizeof(frame[0])))
         return;
@@ -248,7 +249,7 @@ static void read_frames(struct tour_run *run, const struct guest_view *view, uin
 
 /* ---- The steps -------------------------------------------------------------- */
 
-static void before(struct tour_run *run, const struct guest_view *view)
+static void demand_before(struct tour_run *run, const struct guest_view *view)
 {
     struct state *state = run->state;
     struct guest_audit audit;
@@ -258,30 +259,31 @@ static void before(struct tour_run *run, const struct guest_view *view)
     state->user_frames = audit.claimed_frames;
 }
 
-static void mapped_only(struct tour_run *run, const struct guest_view *view,
-                        const struct abi_process *now, const uint64_t *arg,
-                        const struct virtio_blk_counts *counts)
+static void demand_mapped_only(struct tour_run *run, const struct guest_view *view,
+                               const struct abi_process *now, const uint64_t *arg,
+                               const struct virtio_blk_counts *counts)
 {
     const struct state *state = run->state;
 
     expect_equal(run, state->process.vsz_bytes + ABI_DEMAND_BYTES, now->vsz_bytes,
                  "mapped: the program's VSZ");
     expect_equal(run, 0, counts->reads, "mapped: requests of the disk");
-    expect_pages(run, view, &(struct wanted){ now->root, arg[ABI_DEMAND_VA], 0, 0 }, "mapped");
+    demand_expect_pages(run, view, &(struct wanted){ now->root, arg[ABI_DEMAND_VA], 0, 0 },
+                        "mapped");
     if (run->tsc_hz)
         expect_equal(run, run->tsc_hz / ABI_DEMAND_HZ, arg[ABI_DEMAND_PERIOD],
                      "mapped: ticks from frame to frame");
 }
 
 /* After a loop: what the kernel claims is what the disk has seen. */
-static void drawn(struct tour_run *run, const struct guest_view *view,
-                  const struct abi_process *now, const uint64_t *arg,
-                  const struct virtio_blk_counts *counts, unsigned which)
+static void demand_drawn(struct tour_run *run, const struct guest_view *view,
+                         const struct abi_process *now, const uint64_t *arg,
+                         const struct virtio_blk_counts *counts, unsigned which)
 {
     struct state *state = run->state;
     struct phase *phase = &state->phase[which];
     const char *name = phase_name[which];
-    uint64_t touched = touches_of(run->host);
+    uint64_t touched = demand_touches_of(run->host);
 
     phase->requests = counts->reads - state->counts.reads;
     phase->major = now->major_faults - state->process.major_faults;
@@ -290,27 +292,27 @@ static void drawn(struct tour_run *run, const struct guest_view *view,
     expect_equal(run, 0, now->joined_faults - state->process.joined_faults,
                  "%s: faults that waited for the read of another", name);
     expect_equal(run, 0, arg[ABI_DEMAND_WRONG], "%s: pages that the program found wrong", name);
-    read_touches(run, view, now->root, arg, phase);
-    read_frames(run, view, now->root, arg, phase, name);
+    demand_read_touches(run, view, now->root, arg, phase);
+    demand_read_frames(run, view, now->root, arg, phase, name);
     if (which == LOCKED) {
         expect_equal(run, 0, phase->major, "locked: major faults in the loop");
         expect_equal(run, state->process.faults, now->faults,
                      "locked: page faults of any kind before and after the loop");
         return;
     }
-    expect_pages(run, view,
-                 &(struct wanted){ now->root, arg[ABI_DEMAND_VA], ABI_DEMAND_FIRST, touched },
-                 name);
+    demand_expect_pages(
+        run, view, &(struct wanted){ now->root, arg[ABI_DEMAND_VA], ABI_DEMAND_FIRST, touched },
+        name);
     expect_equal(run, view->kernel.cached_frames * ABI_PAGE_BYTES,
                  counts->read_bytes - state->counts.read_bytes,
                  "%s: bytes that the disk read, against the page cache", name);
-    expect_latency(run, counts, name);
+    demand_expect_latency(run, counts, name);
 }
 
-static void plain(struct tour_run *run, const struct guest_view *view, const uint64_t *arg)
+static void demand_plain(struct tour_run *run, const struct guest_view *view, const uint64_t *arg)
 {
     const struct phase *phase = &((struct state *)run->state)->phase[PLAIN];
-    uint64_t touched = touches_of(run->host), heavy = frames_of(run->host) / 4;
+    uint64_t touched = demand_touches_of(run->host), heavy = demand_frames_of(run->host) / 4;
     char observed[64];
 
     expect_equal(run, touched, phase->major, "plain: major faults, one for each page touched");
@@ -325,7 +327,7 @@ static void plain(struct tour_run *run, const struct guest_view *view, const uin
                 "plain: faults during which another process of this CPU ran");
 }
 
-static void ahead(struct tour_run *run)
+static void demand_ahead(struct tour_run *run)
 {
     const struct phase *phase = ((struct state *)run->state)->phase;
     char observed[64];
@@ -336,14 +338,15 @@ static void ahead(struct tour_run *run)
                 observed, "ahead: requests, against those without read-ahead");
 }
 
-static void locked(struct tour_run *run, const struct guest_view *view,
-                   const struct abi_process *now, const uint64_t *arg,
-                   const struct virtio_blk_counts *counts)
+static void demand_locked(struct tour_run *run, const struct guest_view *view,
+                          const struct abi_process *now, const uint64_t *arg,
+                          const struct virtio_blk_counts *counts)
 {
     const struct state *state = run->state;
 
-    expect_pages(run, view, &(struct wanted){ now->root, arg[ABI_DEMAND_VA], 0, ABI_DEMAND_PAGES },
-                 "locked");
+    demand_expect_pages(run, view,
+                        &(struct wanted){ now->root, arg[ABI_DEMAND_VA], 0, ABI_DEMAND_PAGES },
+                        "locked");
     expect_equal(run, ABI_DEMAND_BYTES, counts->read_bytes - state->counts.read_bytes,
                  "locked: bytes that the disk read");
     expect_equal(run, state->process.major_faults, now->major_faults,
@@ -351,9 +354,9 @@ static void locked(struct tour_run *run, const struct guest_view *view,
     expect_equal(run, ABI_EINVAL, arg[ABI_DEMAND_KEPT], "locked: error of giving pages back");
 }
 
-static void shared(struct tour_run *run, const struct guest_view *view,
-                   const struct abi_process *now, const uint64_t *arg,
-                   const struct virtio_blk_counts *counts)
+static void demand_shared(struct tour_run *run, const struct guest_view *view,
+                          const struct abi_process *now, const uint64_t *arg,
+                          const struct virtio_blk_counts *counts)
 {
     const struct state *state = run->state;
     uint64_t same = 0, right = 0, joined = now->joined_faults - state->process.joined_faults;
@@ -378,13 +381,13 @@ static void shared(struct tour_run *run, const struct guest_view *view,
     for (uint64_t i = 0; i < ABI_DEMAND_TWIN_PAGES; i++, va += ABI_PAGE_BYTES) {
         if (guest_walk(view, now->root, va, &mine) || guest_walk(view, twin.root, va, &other))
             continue;
-        right += is_as_file(state, view, mine.leaf.gpa, ABI_DEMAND_TWIN_FIRST + i);
+        right += demand_is_as_file(state, view, mine.leaf.gpa, ABI_DEMAND_TWIN_FIRST + i);
         if (mine.leaf.gpa == other.leaf.gpa)
             same++;
         else if (i == 0)
             expect_true(run,
                         other.leaf.writable && !mine.leaf.writable &&
-                            !is_as_file(state, view, other.leaf.gpa, ABI_DEMAND_TWIN_FIRST),
+                            !demand_is_as_file(state, view, other.leaf.gpa, ABI_DEMAND_TWIN_FIRST),
                         "writable, and no longer as the file is",
                         other.leaf.writable ? "writable" : "read-only",
                         "shared: the page that the second process wrote, as it has it");
@@ -397,12 +400,12 @@ static void shared(struct tour_run *run, const struct guest_view *view,
 }
 
 /* The disk's last page goes away, or comes back. */
-static void set_pages(struct tour_run *run, uint64_t pages)
+static void demand_set_pages(struct tour_run *run, uint64_t pages)
 {
     struct state *state = run->state;
     bool done = !ftruncate(state->fd, (off_t)(pages * ABI_PAGE_BYTES)) &&
                 (pages < ABI_DEMAND_PAGES ||
-                 write_pages(state->fd, ABI_DEMAND_PAGES - 1, ABI_DEMAND_PAGES));
+                 demand_write_pages(state->fd, ABI_DEMAND_PAGES - 1, ABI_DEMAND_PAGES));
 
     expect_true(run, done, "done", done ? "done" : strerror(errno),
                 "the file gets a length of %" PRIu64 " pages", pages);
@@ -412,9 +415,9 @@ static void set_pages(struct tour_run *run, uint64_t pages)
  * Of the pages read together with it one is missing: read alone, the good one comes, and the
  * bad one is told.
  */
-static void broken(struct tour_run *run, const struct guest_view *view,
-                   const struct abi_process *now, const uint64_t *arg,
-                   const struct virtio_blk_counts *counts)
+static void demand_broken(struct tour_run *run, const struct guest_view *view,
+                          const struct abi_process *now, const uint64_t *arg,
+                          const struct virtio_blk_counts *counts)
 {
     const struct state *state = run->state;
     uint64_t bad = arg[ABI_DEMAND_VA] + (ABI_DEMAND_PAGES - 1) * ABI_PAGE_BYTES;
@@ -425,13 +428,13 @@ static void broken(struct tour_run *run, const struct guest_view *view,
     expect_hex(run, bad, now->last_fault.va, "broken: its address, as the kernel noted it");
     expect_equal(run, 2, counts->failed - state->counts.failed, "broken: requests that failed");
     expect_equal(run, 3, counts->reads - state->counts.reads, "broken: requests");
-    expect_pages(run, view,
-                 &(struct wanted){ now->root, arg[ABI_DEMAND_VA], ABI_DEMAND_PAGES - 2, 1 },
-                 "broken");
+    demand_expect_pages(run, view,
+                        &(struct wanted){ now->root, arg[ABI_DEMAND_VA], ABI_DEMAND_PAGES - 2, 1 },
+                        "broken");
     expect_equal(run, 1, view->kernel.cached_frames, "broken: pages in the page cache");
 }
 
-static void gone(struct tour_run *run, const struct guest_view *view)
+static void demand_gone(struct tour_run *run, const struct guest_view *view)
 {
     const struct state *state = run->state;
     struct guest_audit audit;
@@ -442,8 +445,8 @@ static void gone(struct tour_run *run, const struct guest_view *view)
                  "gone: frames of user memory, as before");
 }
 
-static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
-                       const struct guest_view *view)
+static void demand_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
+                              const struct guest_view *view)
 {
     struct state *state = run->state;
     const uint64_t *arg = record->arg;
@@ -455,33 +458,33 @@ static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record
         expect_true(run, false, "a disk and a process", "not so", "the machine");
         return;
     }
-    counts = count(run);
+    counts = demand_count(run);
     switch (record->step) {
-    case ABI_DEMAND_BEFORE: before(run, view); break;
-    case ABI_DEMAND_MAPPED: mapped_only(run, view, &now, arg, &counts); break;
+    case ABI_DEMAND_BEFORE: demand_before(run, view); break;
+    case ABI_DEMAND_MAPPED: demand_mapped_only(run, view, &now, arg, &counts); break;
     case ABI_DEMAND_PLAIN:
-        drawn(run, view, &now, arg, &counts, PLAIN);
-        plain(run, view, arg);
+        demand_drawn(run, view, &now, arg, &counts, PLAIN);
+        demand_plain(run, view, arg);
         break;
     case ABI_DEMAND_AHEAD:
-        drawn(run, view, &now, arg, &counts, AHEAD);
-        ahead(run);
+        demand_drawn(run, view, &now, arg, &counts, AHEAD);
+        demand_ahead(run);
         break;
-    case ABI_DEMAND_LOCKED: locked(run, view, &now, arg, &counts); break;
-    case ABI_DEMAND_STEADY: drawn(run, view, &now, arg, &counts, LOCKED); break;
-    case ABI_DEMAND_SHARED: shared(run, view, &now, arg, &counts); break;
-    case ABI_DEMAND_CUT: set_pages(run, ABI_DEMAND_PAGES - 1); break;
+    case ABI_DEMAND_LOCKED: demand_locked(run, view, &now, arg, &counts); break;
+    case ABI_DEMAND_STEADY: demand_drawn(run, view, &now, arg, &counts, LOCKED); break;
+    case ABI_DEMAND_SHARED: demand_shared(run, view, &now, arg, &counts); break;
+    case ABI_DEMAND_CUT: demand_set_pages(run, ABI_DEMAND_PAGES - 1); break;
     case ABI_DEMAND_BROKEN:
-        broken(run, view, &now, arg, &counts);
-        set_pages(run, ABI_DEMAND_PAGES);
+        demand_broken(run, view, &now, arg, &counts);
+        demand_set_pages(run, ABI_DEMAND_PAGES);
         break;
     case ABI_DEMAND_MENDED:
         expect_equal(run, 0, arg[ABI_DEMAND_BAD], "mended: fault at the page that came back");
-        expect_pages(run, view,
-                     &(struct wanted){ now.root, arg[ABI_DEMAND_VA], ABI_DEMAND_PAGES - 2, 2 },
-                     "mended");
+        demand_expect_pages(
+            run, view, &(struct wanted){ now.root, arg[ABI_DEMAND_VA], ABI_DEMAND_PAGES - 2, 2 },
+            "mended");
         break;
-    case ABI_DEMAND_GONE: gone(run, view); break;
+    case ABI_DEMAND_GONE: demand_gone(run, view); break;
     default: break;
     }
     state->counts = counts;
@@ -490,7 +493,7 @@ static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record
 
 /* ---- Figures ---------------------------------------------------------------- */
 
-static double percentile(const struct phase *phase, unsigned percent)
+static double demand_percentile(const struct phase *phase, unsigned percent)
 {
     uint64_t n = phase->ntouches, rank = (n * percent + 99) / 100;
 
@@ -498,7 +501,7 @@ static double percentile(const struct phase *phase, unsigned percent)
 }
 
 /* Touches by time: from 2^k ns up to 2^(k+1), where there were any. */
-static void add_histogram(struct tour_run *run, const struct phase *phase, const char *name)
+static void demand_add_histogram(struct tour_run *run, const struct phase *phase, const char *name)
 {
     uint64_t i = 0;
 
@@ -513,7 +516,7 @@ static void add_histogram(struct tour_run *run, const struct phase *phase, const
     }
 }
 
-static void conclude(struct tour_run *run, char *key, size_t bytes)
+static void demand_conclude(struct tour_run *run, char *key, size_t bytes)
 {
     const struct state *state = run->state;
     const struct phase *phase = state->phase;
@@ -521,25 +524,26 @@ static void conclude(struct tour_run *run, char *key, size_t bytes)
     add_figure(run, (double)ABI_DEMAND_BYTES, "file_bytes");
     add_figure(run, LATENCY_NS, "disk_latency_ns");
     add_figure(run, (double)state->counts.shortest_ns, "request_min_ns");
-    add_figure(run, (double)frames_of(run->host), "frames");
+    add_figure(run, (double)demand_frames_of(run->host), "frames");
     for (unsigned i = 0; i < PHASES; i++) {
         add_figure(run, (double)phase[i].ntouches, "%s_touches", phase_name[i]);
         add_figure(run, (double)phase[i].major, "%s_major_faults", phase_name[i]);
         add_figure(run, (double)phase[i].requests, "%s_requests", phase_name[i]);
         add_figure(run, (double)phase[i].missed, "%s_missed_frames", phase_name[i]);
-        add_figure(run, percentile(&phase[i], 50), "%s_touch_p50_ns", phase_name[i]);
-        add_figure(run, percentile(&phase[i], 99), "%s_touch_p99_ns", phase_name[i]);
-        add_figure(run, percentile(&phase[i], 100), "%s_touch_max_ns", phase_name[i]);
-        add_histogram(run, &phase[i], phase_name[i]);
+        add_figure(run, demand_percentile(&phase[i], 50), "%s_touch_p50_ns", phase_name[i]);
+        add_figure(run, demand_percentile(&phase[i], 99), "%s_touch_p99_ns", phase_name[i]);
+        add_figure(run, demand_percentile(&phase[i], 100), "%s_touch_max_ns", phase_name[i]);
+        demand_add_histogram(run, &phase[i], phase_name[i]);
     }
     snprintf(key, bytes,
              "%" PRIu64 " pages in %" PRIu64 " frames of 1/60 s: %" PRIu64 "/%" PRIu64 "/%" PRIu64
              " major faults, p99 %.1f/%.1f/%.3f ms, %" PRIu64 "/%" PRIu64 "/%" PRIu64
              " missed (plain/read-ahead/locked)",
-             phase[PLAIN].ntouches, frames_of(run->host), phase[PLAIN].major, phase[AHEAD].major,
-             phase[LOCKED].major, percentile(&phase[PLAIN], 99) / 1e6,
-             percentile(&phase[AHEAD], 99) / 1e6, percentile(&phase[LOCKED], 99) / 1e6,
-             phase[PLAIN].missed, phase[AHEAD].missed, phase[LOCKED].missed);
+             phase[PLAIN].ntouches, demand_frames_of(run->host), phase[PLAIN].major,
+             phase[AHEAD].major, phase[LOCKED].major, demand_percentile(&phase[PLAIN], 99) / 1e6,
+             demand_percentile(&phase[AHEAD], 99) / 1e6,
+             demand_percentile(&phase[LOCKED], 99) / 1e6, phase[PLAIN].missed, phase[AHEAD].missed,
+             phase[LOCKED].missed);
 }
 
 const struct tour_exercise tour_demand = {
@@ -548,11 +552,11 @@ const struct tour_exercise tour_demand = {
     .breaks = "locking does nothing, pages read for a fault have a wrong byte",
     .id = ABI_DEMAND,
     .steps = ABI_DEMAND_STEPS,
-    .machine = machine,
-    .command = command,
-    .checkpoint = checkpoint,
+    .machine = demand_machine,
+    .command = demand_command,
+    .checkpoint = demand_checkpoint,
     .memory_map = { ABI_DEMAND_SHARED, 1, "two processes have touched the same pages of a disk" },
-    .conclude = conclude,
-    .end = end,
+    .conclude = demand_conclude,
+    .end = demand_end,
     .state_bytes = sizeof(struct state),
 };

@@ -47,13 +47,13 @@ static const struct abi_policy broken = {
                   .flags = ABI_DEVICE_NO_PIN } },
 };
 
-static void command(const struct tour_host *host, bool control, char *text, size_t bytes)
+static void dma_command(const struct tour_host *host, bool control, char *text, size_t bytes)
 {
     (void)host;
     snprintf(text, bytes, "dma%s", control ? " break" : "");
 }
 
-static void machine(const struct tour_run *run, struct vm_config *config)
+static void dma_machine(const struct tour_run *run, struct vm_config *config)
 {
     config->devices = devices;
     config->ndevices = sizeof(devices) / sizeof(devices[0]);
@@ -63,24 +63,24 @@ static void machine(const struct tour_run *run, struct vm_config *config)
     }
 }
 
-static void blocked(struct tour_run *run, const struct guest_view *view, uint64_t gpa,
-                    const struct attack *attack)
+static void dma_blocked(struct tour_run *run, const struct guest_view *view, uint64_t gpa,
+                        const struct attack *attack)
 {
     struct state *state = run->state;
 
     state->blocked += attack_expect_blocked(run, view, gpa, &state->faults, attack);
 }
 
-static void allowed(struct tour_run *run, const struct guest_view *view, uint64_t gpa,
-                    const struct attack *attack)
+static void dma_allowed(struct tour_run *run, const struct guest_view *view, uint64_t gpa,
+                        const struct attack *attack)
 {
     struct state *state = run->state;
 
     attack_expect_allowed(run, view, gpa, &state->faults, attack);
 }
 
-static uint64_t gpa_of(struct tour_run *run, const struct guest_view *view, uint64_t root,
-                       uint64_t va, enum abi_tour_dma_arg which, const char *what)
+static uint64_t dma_gpa_of(struct tour_run *run, const struct guest_view *view, uint64_t root,
+                           uint64_t va, enum abi_tour_dma_arg which, const char *what)
 {
     struct paging_walk walk;
     uint64_t right = 0;
@@ -98,51 +98,51 @@ static uint64_t gpa_of(struct tour_run *run, const struct guest_view *view, uint
 }
 
 /* Nothing in between: the device takes the secret, and writes over it. */
-static void steal(struct tour_run *run, const struct guest_view *view)
+static void dma_steal(struct tour_run *run, const struct guest_view *view)
 {
     struct state *state = run->state;
 
-    allowed(run, view, state->secret,
-            &(struct attack){ "IOMMU off: read of the secret", ABI_PROBE_ACCESS, state->secret,
-                              ABI_PAGE_BYTES, 0, 0 });
+    dma_allowed(run, view, state->secret,
+                &(struct attack){ "IOMMU off: read of the secret", ABI_PROBE_ACCESS, state->secret,
+                                  ABI_PAGE_BYTES, 0, 0 });
     state->stolen = attack_known(run, view, state->secret, ABI_PAGE_BYTES);
-    allowed(run, view, state->secret,
-            &(struct attack){ "IOMMU off: write over the secret", ABI_PROBE_ACCESS, state->secret,
-                              FORGED_BYTES, ABI_PROBE_FLAG_WRITE, 0 });
+    dma_allowed(run, view, state->secret,
+                &(struct attack){ "IOMMU off: write over the secret", ABI_PROBE_ACCESS,
+                                  state->secret, FORGED_BYTES, ABI_PROBE_FLAG_WRITE, 0 });
     expect_equal(run, run->host->memory_bytes / ATTACK_SWEEP_STRIDE,
                  attack_carry_out(run, &(struct attack){ "sweep", ABI_PROBE_SWEEP, 0,
                                                          run->host->memory_bytes, 0, 0 }),
                  "IOMMU off: pages of RAM that answer a sweep, of every 16th");
 }
 
-static void attack_secret(struct tour_run *run, const struct guest_view *view, const char *when)
+static void dma_attack_secret(struct tour_run *run, const struct guest_view *view, const char *when)
 {
     struct state *state = run->state;
     char name[64];
 
     snprintf(name, sizeof(name), "%s: read of the secret", when);
-    blocked(run, view, state->secret,
-            &(struct attack){ name, ABI_PROBE_ACCESS, state->secret, ABI_PAGE_BYTES, 0,
-                              state->secret });
+    dma_blocked(run, view, state->secret,
+                &(struct attack){ name, ABI_PROBE_ACCESS, state->secret, ABI_PAGE_BYTES, 0,
+                                  state->secret });
     snprintf(name, sizeof(name), "%s: write over the secret", when);
-    blocked(run, view, state->secret,
-            &(struct attack){ name, ABI_PROBE_ACCESS, state->secret, FORGED_BYTES,
-                              ABI_PROBE_FLAG_WRITE, state->secret });
+    dma_blocked(run, view, state->secret,
+                &(struct attack){ name, ABI_PROBE_ACCESS, state->secret, FORGED_BYTES,
+                                  ABI_PROBE_FLAG_WRITE, state->secret });
 }
 
-static void secret(struct tour_run *run, const struct abi_checkpoint *record,
-                   const struct guest_view *view, uint64_t root)
+static void dma_secret(struct tour_run *run, const struct abi_checkpoint *record,
+                       const struct guest_view *view, uint64_t root)
 {
     struct state *state = run->state;
 
-    state->secret = gpa_of(run, view, root, record->arg[ABI_TOUR_DMA_VA_SECRET],
-                           ABI_TOUR_DMA_VA_SECRET, "the secret");
+    state->secret = dma_gpa_of(run, view, root, record->arg[ABI_TOUR_DMA_VA_SECRET],
+                               ABI_TOUR_DMA_VA_SECRET, "the secret");
     if (run->machine == MACHINE_OFF) {
-        steal(run, view);
+        dma_steal(run, view);
         return;
     }
     iommu_watch_faults(board_iommu(run->board), attack_fault, &state->faults);
-    attack_secret(run, view, "nothing mapped");
+    dma_attack_secret(run, view, "nothing mapped");
 }
 
 /* What the IOMMU's own tables have for the device. */
@@ -152,7 +152,7 @@ struct mappings {
     uint64_t right, wrong;
 };
 
-static void look_at_mapping(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
+static void dma_look_at_mapping(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
 {
     struct mappings *found = owner;
     bool read = iova.first == found->arg[ABI_TOUR_DMA_IOVA_READ] && rights == IOMMU_READ &&
@@ -166,13 +166,14 @@ static void look_at_mapping(void *owner, struct iommu_range iova, uint64_t gpa, 
         found->wrong++;
 }
 
-static void expect_mappings(struct tour_run *run, const struct abi_checkpoint *record,
-                            uint64_t expected, const char *when)
+static void dma_expect_mappings(struct tour_run *run, const struct abi_checkpoint *record,
+                                uint64_t expected, const char *when)
 {
     struct mappings found = { .state = run->state, .arg = record->arg };
     bool bypass = false;
 
-    iommu_each_mapping(board_iommu(run->board), ATTACK_ENDPOINT, &bypass, look_at_mapping, &found);
+    iommu_each_mapping(board_iommu(run->board), ATTACK_ENDPOINT, &bypass, dma_look_at_mapping,
+                       &found);
     expect_true(run, !bypass, "translated", bypass ? "bypass" : "translated",
                 "%s: how the IOMMU treats the device", when);
     expect_equal(run, expected, found.right, "%s: the driver's mappings in the IOMMU's tables",
@@ -180,8 +181,8 @@ static void expect_mappings(struct tour_run *run, const struct abi_checkpoint *r
     expect_equal(run, 0, found.wrong, "%s: other mappings there", when);
 }
 
-static void expect_pinned(struct tour_run *run, const struct guest_view *view, bool pinned,
-                          uint64_t refs, const char *when)
+static void dma_expect_pinned(struct tour_run *run, const struct guest_view *view, bool pinned,
+                              uint64_t refs, const char *when)
 {
     const struct state *state = run->state;
     const uint64_t gpa[] = { state->read, state->write };
@@ -202,42 +203,44 @@ static void expect_pinned(struct tour_run *run, const struct guest_view *view, b
     }
 }
 
-static void mapped(struct tour_run *run, const struct abi_checkpoint *record,
-                   const struct guest_view *view, uint64_t root)
+static void dma_mapped(struct tour_run *run, const struct abi_checkpoint *record,
+                       const struct guest_view *view, uint64_t root)
 {
     struct state *state = run->state;
     const uint64_t *arg = record->arg;
     uint64_t read = arg[ABI_TOUR_DMA_IOVA_READ], write = arg[ABI_TOUR_DMA_IOVA_WRITE];
 
-    state->read = gpa_of(run, view, root, arg[ABI_TOUR_DMA_VA_READ], ABI_TOUR_DMA_VA_READ,
-                         "the page to read");
-    state->write = gpa_of(run, view, root, arg[ABI_TOUR_DMA_VA_WRITE], ABI_TOUR_DMA_VA_WRITE,
-                          "the page to write");
+    state->read = dma_gpa_of(run, view, root, arg[ABI_TOUR_DMA_VA_READ], ABI_TOUR_DMA_VA_READ,
+                             "the page to read");
+    state->write = dma_gpa_of(run, view, root, arg[ABI_TOUR_DMA_VA_WRITE], ABI_TOUR_DMA_VA_WRITE,
+                              "the page to write");
     expect_equal(run, ABI_PAGE_BYTES, attack_known(run, view, state->read, ABI_PAGE_BYTES),
                  "bytes that the driver had the device read");
-    expect_mappings(run, record, 2, "mapped");
+    dma_expect_mappings(run, record, 2, "mapped");
     /* The program's and the device's. */
-    expect_pinned(run, view, true, 2, "mapped");
-    allowed(run, view, state->read,
-            &(struct attack){ "read where it may", ABI_PROBE_ACCESS, read, ABI_PAGE_BYTES, 0, 0 });
-    allowed(run, view, state->write,
-            &(struct attack){ "write where it may", ABI_PROBE_ACCESS, write, ABI_PAGE_BYTES,
-                              ABI_PROBE_FLAG_WRITE, 0 });
-    blocked(run, view, state->read,
-            &(struct attack){ "write where it may only read", ABI_PROBE_ACCESS, read, FORGED_BYTES,
-                              ABI_PROBE_FLAG_WRITE, read });
-    blocked(run, view, state->write,
-            &(struct attack){ "read where it may only write", ABI_PROBE_ACCESS, write,
-                              ABI_PAGE_BYTES, 0, write });
+    dma_expect_pinned(run, view, true, 2, "mapped");
+    dma_allowed(
+        run, view, state->read,
+        &(struct attack){ "read where it may", ABI_PROBE_ACCESS, read, ABI_PAGE_BYTES, 0, 0 });
+    dma_allowed(run, view, state->write,
+                &(struct attack){ "write where it may", ABI_PROBE_ACCESS, write, ABI_PAGE_BYTES,
+                                  ABI_PROBE_FLAG_WRITE, 0 });
+    dma_blocked(run, view, state->read,
+                &(struct attack){ "write where it may only read", ABI_PROBE_ACCESS, read,
+                                  FORGED_BYTES, ABI_PROBE_FLAG_WRITE, read });
+    dma_blocked(run, view, state->write,
+                &(struct attack){ "read where it may only write", ABI_PROBE_ACCESS, write,
+                                  ABI_PAGE_BYTES, 0, write });
     /* No page with both rights lies behind, so the second half must fault. */
-    blocked(run, view, state->read,
-            &(struct attack){ "read across the page's end", ABI_PROBE_ACCESS,
-                              read + ABI_PAGE_BYTES / 2, ABI_PAGE_BYTES, 0,
-                              read + ABI_PAGE_BYTES });
-    blocked(run, view, state->secret,
-            &(struct attack){ "read that says it is translated", ABI_PROBE_ACCESS, state->secret,
-                              ABI_PAGE_BYTES, ABI_PROBE_FLAG_ATS, state->secret });
-    attack_secret(run, view, "mapped");
+    dma_blocked(run, view, state->read,
+                &(struct attack){ "read across the page's end", ABI_PROBE_ACCESS,
+                                  read + ABI_PAGE_BYTES / 2, ABI_PAGE_BYTES, 0,
+                                  read + ABI_PAGE_BYTES });
+    dma_blocked(run, view, state->secret,
+                &(struct attack){ "read that says it is translated", ABI_PROBE_ACCESS,
+                                  state->secret, ABI_PAGE_BYTES, ABI_PROBE_FLAG_ATS,
+                                  state->secret });
+    dma_attack_secret(run, view, "mapped");
     expect_equal(run, ABI_PAGE_BYTES,
                  attack_carry_out(run, &(struct attack){ "remember", ABI_PROBE_REMEMBER, read,
                                                          ABI_PAGE_BYTES, 0, 0 }),
@@ -245,8 +248,8 @@ static void mapped(struct tour_run *run, const struct abi_checkpoint *record,
 }
 
 /* The driver's list of faults against what was seen as it happened. */
-static void told(struct tour_run *run, const struct abi_checkpoint *record,
-                 const struct guest_view *view, uint64_t root)
+static void dma_told(struct tour_run *run, const struct abi_checkpoint *record,
+                     const struct guest_view *view, uint64_t root)
 {
     struct state *state = run->state;
     struct abi_dma list[ATTACK_FAULTS_MAX];
@@ -270,7 +273,7 @@ struct count {
     uint64_t gpa, pages, found;
 };
 
-static int count_leaf(void *owner, const struct paging_leaf *leaf)
+static int dma_count_leaf(void *owner, const struct paging_leaf *leaf)
 {
     struct count *count = owner;
 
@@ -279,12 +282,12 @@ static int count_leaf(void *owner, const struct paging_leaf *leaf)
     return 0;
 }
 
-static uint64_t mapped_by_processes(struct tour_run *run, const struct abi_checkpoint *record,
-                                    const struct guest_view *view, uint64_t gpa)
+static uint64_t dma_mapped_by_processes(struct tour_run *run, const struct abi_checkpoint *record,
+                                        const struct guest_view *view, uint64_t gpa)
 {
     const uint64_t pids[] = { record->pid, record->arg[ABI_TOUR_DMA_PARENT] };
     struct count count = { .gpa = gpa };
-    const struct paging_visitor visitor = { .owner = &count, .leaf = count_leaf };
+    const struct paging_visitor visitor = { .owner = &count, .leaf = dma_count_leaf };
 
     for (unsigned i = 0; i < 2; i++) {
         struct abi_process process = { 0 };
@@ -302,8 +305,8 @@ static uint64_t mapped_by_processes(struct tour_run *run, const struct abi_check
 }
 
 /* The program has given both pages back, the device has them still. */
-static void freed(struct tour_run *run, const struct abi_checkpoint *record,
-                  const struct guest_view *view, uint64_t root)
+static void dma_freed(struct tour_run *run, const struct abi_checkpoint *record,
+                      const struct guest_view *view, uint64_t root)
 {
     struct state *state = run->state;
     const uint64_t *arg = record->arg;
@@ -314,60 +317,61 @@ static void freed(struct tour_run *run, const struct abi_checkpoint *record,
     const uint64_t *word = memory_at(view->memory, state->read, ABI_PAGE_BYTES);
 
     expect_equal(run, 0, reachable, "freed: pages still in the program's address space");
-    expect_mappings(run, record, 2, "freed");
-    expect_pinned(run, view, true, 1, "freed");
+    dma_expect_mappings(run, record, 2, "freed");
+    dma_expect_pinned(run, view, true, 1, "freed");
     expect_equal(run, 0,
-                 mapped_by_processes(run, record, view, state->read) +
-                     mapped_by_processes(run, record, view, state->write),
+                 dma_mapped_by_processes(run, record, view, state->read) +
+                     dma_mapped_by_processes(run, record, view, state->write),
                  "freed: mappings of the two frames in any process");
     for (uint64_t i = 0; word && i < ABI_PAGE_BYTES / 8; i++)
         right += word[i] == ABI_TOUR_DMA_WORD(ABI_TOUR_DMA_VA_READ, i);
     expect_equal(run, ABI_PAGE_BYTES / 8, right, "freed: words of the page as they were");
-    allowed(run, view, state->read,
-            &(struct attack){ "freed: read by the device", ABI_PROBE_ACCESS,
-                              arg[ABI_TOUR_DMA_IOVA_READ], ABI_PAGE_BYTES, 0, 0 });
-    allowed(run, view, state->write,
-            &(struct attack){ "freed: write by the device", ABI_PROBE_ACCESS,
-                              arg[ABI_TOUR_DMA_IOVA_WRITE], ABI_PAGE_BYTES, ABI_PROBE_FLAG_WRITE,
-                              0 });
+    dma_allowed(run, view, state->read,
+                &(struct attack){ "freed: read by the device", ABI_PROBE_ACCESS,
+                                  arg[ABI_TOUR_DMA_IOVA_READ], ABI_PAGE_BYTES, 0, 0 });
+    dma_allowed(run, view, state->write,
+                &(struct attack){ "freed: write by the device", ABI_PROBE_ACCESS,
+                                  arg[ABI_TOUR_DMA_IOVA_WRITE], ABI_PAGE_BYTES,
+                                  ABI_PROBE_FLAG_WRITE, 0 });
 }
 
-static void revoked(struct tour_run *run, const struct abi_checkpoint *record,
-                    const struct guest_view *view)
+static void dma_revoked(struct tour_run *run, const struct abi_checkpoint *record,
+                        const struct guest_view *view)
 {
     struct state *state = run->state;
     uint64_t read = record->arg[ABI_TOUR_DMA_IOVA_READ];
     uint64_t write = record->arg[ABI_TOUR_DMA_IOVA_WRITE];
 
-    expect_mappings(run, record, 0, "revoked");
-    expect_pinned(run, view, false, 0, "revoked");
-    blocked(run, view, state->read,
-            &(struct attack){ "revoked: read", ABI_PROBE_ACCESS, read, ABI_PAGE_BYTES, 0, read });
-    blocked(run, view, state->write,
-            &(struct attack){ "revoked: write", ABI_PROBE_ACCESS, write, FORGED_BYTES,
-                              ABI_PROBE_FLAG_WRITE, write });
-    blocked(run, view, state->read,
-            &(struct attack){ "revoked: replay of what it kept", ABI_PROBE_REPLAY, read,
-                              ABI_PAGE_BYTES, 0, read });
+    dma_expect_mappings(run, record, 0, "revoked");
+    dma_expect_pinned(run, view, false, 0, "revoked");
+    dma_blocked(
+        run, view, state->read,
+        &(struct attack){ "revoked: read", ABI_PROBE_ACCESS, read, ABI_PAGE_BYTES, 0, read });
+    dma_blocked(run, view, state->write,
+                &(struct attack){ "revoked: write", ABI_PROBE_ACCESS, write, FORGED_BYTES,
+                                  ABI_PROBE_FLAG_WRITE, write });
+    dma_blocked(run, view, state->read,
+                &(struct attack){ "revoked: replay of what it kept", ABI_PROBE_REPLAY, read,
+                                  ABI_PAGE_BYTES, 0, read });
     expect_equal(run, 0,
                  attack_carry_out(run, &(struct attack){ "sweep", ABI_PROBE_SWEEP, 0,
                                                          run->host->memory_bytes, 0, 0 }),
                  "revoked: pages of RAM that answer a sweep, of every 16th");
 }
 
-static void reused(struct tour_run *run, const struct abi_checkpoint *record,
-                   const struct guest_view *view)
+static void dma_reused(struct tour_run *run, const struct abi_checkpoint *record,
+                       const struct guest_view *view)
 {
     struct state *state = run->state;
 
-    expect_equal(run, 1, mapped_by_processes(run, record, view, state->read),
+    expect_equal(run, 1, dma_mapped_by_processes(run, record, view, state->read),
                  "reused: mappings of the frame that the device read");
-    expect_equal(run, 1, mapped_by_processes(run, record, view, state->write),
+    expect_equal(run, 1, dma_mapped_by_processes(run, record, view, state->write),
                  "reused: mappings of the frame that the device wrote");
 }
 
-static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
-                       const struct guest_view *view)
+static void dma_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
+                           const struct guest_view *view)
 {
     uint64_t root = vcpu_root(run, record->vcpu);
 
@@ -377,17 +381,17 @@ static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record
         return;
     }
     switch (record->step) {
-    case ABI_TOUR_DMA_SECRET: secret(run, record, view, root); break;
-    case ABI_TOUR_DMA_MAPPED: mapped(run, record, view, root); break;
-    case ABI_TOUR_DMA_TOLD: told(run, record, view, root); break;
-    case ABI_TOUR_DMA_FREED: freed(run, record, view, root); break;
-    case ABI_TOUR_DMA_REVOKED: revoked(run, record, view); break;
-    case ABI_TOUR_DMA_REUSED: reused(run, record, view); break;
+    case ABI_TOUR_DMA_SECRET: dma_secret(run, record, view, root); break;
+    case ABI_TOUR_DMA_MAPPED: dma_mapped(run, record, view, root); break;
+    case ABI_TOUR_DMA_TOLD: dma_told(run, record, view, root); break;
+    case ABI_TOUR_DMA_FREED: dma_freed(run, record, view, root); break;
+    case ABI_TOUR_DMA_REVOKED: dma_revoked(run, record, view); break;
+    case ABI_TOUR_DMA_REUSED: dma_reused(run, record, view); break;
     default: break;
     }
 }
 
-static void conclude(struct tour_run *run, char *key, size_t bytes)
+static void dma_conclude(struct tour_run *run, char *key, size_t bytes)
 {
     const struct state *state = run->state;
 
@@ -406,10 +410,10 @@ const struct tour_exercise tour_dma = {
     .id = ABI_DMA,
     .steps = ABI_TOUR_DMA_STEPS,
     .machines = 2,
-    .machine = machine,
-    .command = command,
-    .checkpoint = checkpoint,
+    .machine = dma_machine,
+    .command = dma_command,
+    .checkpoint = dma_checkpoint,
     .memory_map = { ABI_TOUR_DMA_MAPPED, 1, "two pages are mapped for a device" },
-    .conclude = conclude,
+    .conclude = dma_conclude,
     .state_bytes = sizeof(struct state),
 };

@@ -21,7 +21,7 @@ void attack_fault(void *owner, const struct iommu_fault *fault)
     faults->n++;
 }
 
-static uint8_t *buffer_of(const struct tour_run *run)
+static uint8_t *dma_attack_buffer_of(const struct tour_run *run)
 {
     return board_probe(run->board, ATTACK_DEVICE)->state.buffer;
 }
@@ -43,7 +43,7 @@ uint64_t attack_carry_out(struct tour_run *run, const struct attack *attack)
     return probe->state.result;
 }
 
-static uint64_t changed(const uint8_t *now, const uint8_t *before, size_t bytes)
+static uint64_t dma_attack_changed(const uint8_t *now, const uint8_t *before, size_t bytes)
 {
     uint64_t n = 0;
 
@@ -57,10 +57,10 @@ uint64_t attack_known(const struct tour_run *run, const struct guest_view *view,
 {
     const uint8_t *memory = memory_at(view->memory, gpa, bytes);
 
-    return memory ? bytes - changed(buffer_of(run), memory, bytes) : 0;
+    return memory ? bytes - dma_attack_changed(dma_attack_buffer_of(run), memory, bytes) : 0;
 }
 
-static void describe_fault(const struct iommu_fault *fault, char *text, size_t bytes)
+static void dma_attack_describe_fault(const struct iommu_fault *fault, char *text, size_t bytes)
 {
     snprintf(text, bytes, "endpoint %" PRIu32 ", %s of 0x%" PRIx64, fault->endpoint,
              fault->access == IOMMU_READ    ? "read"
@@ -94,14 +94,15 @@ bool attack_expect_blocked(struct tour_run *run, const struct guest_view *view, 
     expect_equal(run, EFAULT, board_probe(run->board, ATTACK_DEVICE)->state.error,
                  "%s: error that the device saw", attack->name);
     if (fault.access == IOMMU_READ)
-        exposed = changed(buffer_of(run) + got_through, untouched, attack->length - got_through);
+        exposed = dma_attack_changed(dma_attack_buffer_of(run) + got_through, untouched,
+                                     attack->length - got_through);
     expect_equal(run, 0, exposed, "%s: bytes that the device learnt", attack->name);
-    expect_equal(run, 0, changed(page, copy, sizeof(copy)), "%s: bytes changed in memory",
-                 attack->name);
+    expect_equal(run, 0, dma_attack_changed(page, copy, sizeof(copy)),
+                 "%s: bytes changed in memory", attack->name);
     memcpy(page, copy, sizeof(copy));
-    describe_fault(&fault, expected, sizeof(expected));
+    dma_attack_describe_fault(&fault, expected, sizeof(expected));
     if (faults->n == before + 1 && before < ATTACK_FAULTS_MAX)
-        describe_fault(&faults->fault[before], observed, sizeof(observed));
+        dma_attack_describe_fault(&faults->fault[before], observed, sizeof(observed));
     else if (faults->n != before)
         snprintf(observed, sizeof(observed), "%zu records", faults->n - before);
     expect_true(run, !strcmp(expected, observed), expected, observed, "%s: the fault's record",

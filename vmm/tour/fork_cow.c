@@ -36,7 +36,7 @@ struct state {
     size_t npoints;
 };
 
-static void command(const struct tour_host *host, bool control, char *text, size_t bytes)
+static void fork_cow_command(const struct tour_host *host, bool control, char *text, size_t bytes)
 {
     if (control)
         snprintf(text, bytes, "fork-cow %d 0 break", PAGES_INTERPRETED);
@@ -52,8 +52,8 @@ struct pair {
     uint64_t va, pages, writes;
 };
 
-static bool open_pair(struct tour_run *run, const struct abi_checkpoint *record,
-                      const struct guest_view *view, struct pair *pair)
+static bool fork_cow_open_pair(struct tour_run *run, const struct abi_checkpoint *record,
+                               const struct guest_view *view, struct pair *pair)
 {
     const uint64_t *arg = record->arg;
     bool found;
@@ -72,19 +72,20 @@ static bool open_pair(struct tour_run *run, const struct abi_checkpoint *record,
     return found;
 }
 
-static unsigned percent(const struct pair *pair)
+static unsigned fork_cow_percent(const struct pair *pair)
 {
     return (unsigned)(pair->writes * 100 / pair->pages);
 }
 
-static uint64_t first_word(const struct guest_view *view, uint64_t gpa)
+static uint64_t fork_cow_first_word(const struct guest_view *view, uint64_t gpa)
 {
     const uint64_t *word = memory_at(view->memory, gpa, sizeof(*word));
 
     return word ? *word : 0;
 }
 
-static void shared(struct tour_run *run, const struct guest_view *view, const struct pair *pair)
+static void fork_cow_shared(struct tour_run *run, const struct guest_view *view,
+                            const struct pair *pair)
 {
     struct state *state = run->state;
     uint64_t same = 0, read_only = 0, counted = 0;
@@ -103,10 +104,11 @@ static void shared(struct tour_run *run, const struct guest_view *view, const st
         read_only += !parent.leaf.writable && !child.leaf.writable;
         counted += guest_frame(view, child.leaf.gpa).refs == 2;
     }
-    expect_equal(run, pair->pages, same, "%u %%: frames shared after fork", percent(pair));
+    expect_equal(run, pair->pages, same, "%u %%: frames shared after fork", fork_cow_percent(pair));
     expect_equal(run, pair->pages, read_only, "%u %%: pages read-only on both sides",
-                 percent(pair));
-    expect_equal(run, pair->pages, counted, "%u %%: frames with two references", percent(pair));
+                 fork_cow_percent(pair));
+    expect_equal(run, pair->pages, counted, "%u %%: frames with two references",
+                 fork_cow_percent(pair));
     expect_audit(run, view, HELD_BY_OBJECT, "forked", &audit);
     state->pages = pair->pages;
     state->free_shared = view->kernel.free_frames;
@@ -115,7 +117,7 @@ static void shared(struct tour_run *run, const struct guest_view *view, const st
 }
 
 /* Which pages the child was to write: the host's own list. */
-static void mark_written(const struct pair *pair, bool *written)
+static void fork_cow_mark_written(const struct pair *pair, bool *written)
 {
     memset(written, 0, PAGES_MAX * sizeof(*written));
     for (uint64_t i = 0; i < pair->writes; i++)
@@ -123,7 +125,7 @@ static void mark_written(const struct pair *pair, bool *written)
 }
 
 /* All of a copied page but its first word, which the child wrote. */
-static bool same_rest(const struct guest_view *view, uint64_t gpa, uint64_t other)
+static bool fork_cow_same_rest(const struct guest_view *view, uint64_t gpa, uint64_t other)
 {
     const char *a = memory_at(view->memory, gpa, ABI_PAGE_BYTES);
     const char *b = memory_at(view->memory, other, ABI_PAGE_BYTES);
@@ -131,13 +133,14 @@ static bool same_rest(const struct guest_view *view, uint64_t gpa, uint64_t othe
     return a && b && !memcmp(a + 8, b + 8, ABI_PAGE_BYTES - 8);
 }
 
-static void written(struct tour_run *run, const struct guest_view *view, const struct pair *pair)
+static void fork_cow_written(struct tour_run *run, const struct guest_view *view,
+                             const struct pair *pair)
 {
     struct state *state = run->state;
     static _Thread_local bool is_written[PAGES_MAX];
     uint64_t private = 0, wrong = 0, moved = 0, parent_right = 0, child_right = 0, copied = 0;
 
-    mark_written(pair, is_written);
+    fork_cow_mark_written(pair, is_written);
     for (uint64_t i = 0; i < pair->pages; i++) {
         uint64_t va = pair->va + i * ABI_PAGE_BYTES;
         uint64_t word = is_written[i] ? ABI_FORK_COW_CHILD_WORD(i) : ABI_FORK_COW_PARENT_WORD(i);
@@ -151,29 +154,32 @@ static void written(struct tour_run *run, const struct guest_view *view, const s
         private += apart;
         wrong += apart != is_written[i];
         moved += parent.leaf.gpa != state->gpa[i];
-        parent_right += first_word(view, parent.leaf.gpa) == ABI_FORK_COW_PARENT_WORD(i);
-        child_right += first_word(view, child.leaf.gpa) == word;
-        copied += same_rest(view, parent.leaf.gpa, child.leaf.gpa);
+        parent_right += fork_cow_first_word(view, parent.leaf.gpa) == ABI_FORK_COW_PARENT_WORD(i);
+        child_right += fork_cow_first_word(view, child.leaf.gpa) == word;
+        copied += fork_cow_same_rest(view, parent.leaf.gpa, child.leaf.gpa);
     }
     expect_equal(run, pair->writes, private, "%u %%: pages private after the writes",
-                 percent(pair));
+                 fork_cow_percent(pair));
     expect_equal(run, 0, wrong, "%u %%: pages private that were not written, or not",
-                 percent(pair));
-    expect_equal(run, 0, moved, "%u %%: the parent's frames moved", percent(pair));
-    expect_equal(run, pair->pages, parent_right, "%u %%: the parent's contents", percent(pair));
-    expect_equal(run, pair->pages, child_right, "%u %%: the child's contents", percent(pair));
+                 fork_cow_percent(pair));
+    expect_equal(run, 0, moved, "%u %%: the parent's frames moved", fork_cow_percent(pair));
+    expect_equal(run, pair->pages, parent_right, "%u %%: the parent's contents",
+                 fork_cow_percent(pair));
+    expect_equal(run, pair->pages, child_right, "%u %%: the child's contents",
+                 fork_cow_percent(pair));
     expect_equal(run, pair->pages, copied, "%u %%: the rest of each page is a true copy",
-                 percent(pair));
+                 fork_cow_percent(pair));
     expect_equal(run, pair->writes, pair->child.cow_copies - state->copies_shared,
-                 "%u %%: copy-on-write faults", percent(pair));
+                 "%u %%: copy-on-write faults", fork_cow_percent(pair));
     state->cascade = pair->child.faults - state->faults_shared;
     expect_equal(run, pair->writes, state->cascade, "%u %%: page faults of any kind",
-                 percent(pair));
+                 fork_cow_percent(pair));
     expect_equal(run, pair->writes, state->free_shared - view->kernel.free_frames,
-                 "%u %%: frames taken", percent(pair));
+                 "%u %%: frames taken", fork_cow_percent(pair));
 }
 
-static void reaped(struct tour_run *run, const struct guest_view *view, const struct pair *pair)
+static void fork_cow_reaped(struct tour_run *run, const struct guest_view *view,
+                            const struct pair *pair)
 {
     struct state *state = run->state;
     uint64_t sole = 0, right = 0;
@@ -185,15 +191,18 @@ static void reaped(struct tour_run *run, const struct guest_view *view, const st
         if (guest_walk(view, pair->parent.root, pair->va + i * ABI_PAGE_BYTES, &parent))
             continue;
         sole += parent.leaf.gpa == state->gpa[i] && guest_frame(view, state->gpa[i]).refs == 1;
-        right += first_word(view, parent.leaf.gpa) == ABI_FORK_COW_PARENT_WORD(i);
+        right += fork_cow_first_word(view, parent.leaf.gpa) == ABI_FORK_COW_PARENT_WORD(i);
     }
-    expect_equal(run, pair->pages, sole, "%u %%: frames the parent's alone again", percent(pair));
-    expect_equal(run, pair->pages, right, "%u %%: the parent's contents at the end", percent(pair));
+    expect_equal(run, pair->pages, sole, "%u %%: frames the parent's alone again",
+                 fork_cow_percent(pair));
+    expect_equal(run, pair->pages, right, "%u %%: the parent's contents at the end",
+                 fork_cow_percent(pair));
     expect_audit(run, view, HELD_BY_OBJECT, "reaped", &audit);
 }
 
 /* The child of a fork that copied at once: nothing is shared, and no write faulted. */
-static void bulk(struct tour_run *run, const struct guest_view *view, const struct pair *pair)
+static void fork_cow_bulk(struct tour_run *run, const struct guest_view *view,
+                          const struct pair *pair)
 {
     struct state *state = run->state;
     uint64_t private = 0, copied = 0;
@@ -208,9 +217,9 @@ static void bulk(struct tour_run *run, const struct guest_view *view, const stru
             continue;
         private += parent.leaf.gpa != child.leaf.gpa && child.leaf.writable &&
                    guest_frame(view, child.leaf.gpa).refs == 1;
-        copied += same_rest(view, parent.leaf.gpa, child.leaf.gpa) &&
-                  first_word(view, parent.leaf.gpa) == ABI_FORK_COW_PARENT_WORD(i) &&
-                  first_word(view, child.leaf.gpa) == ABI_FORK_COW_CHILD_WORD(i);
+        copied += fork_cow_same_rest(view, parent.leaf.gpa, child.leaf.gpa) &&
+                  fork_cow_first_word(view, parent.leaf.gpa) == ABI_FORK_COW_PARENT_WORD(i) &&
+                  fork_cow_first_word(view, child.leaf.gpa) == ABI_FORK_COW_CHILD_WORD(i);
     }
     state->bulk = pair->child.faults;
     expect_equal(run, pair->pages, private, "bulk copy: pages private and writable");
@@ -219,7 +228,7 @@ static void bulk(struct tour_run *run, const struct guest_view *view, const stru
     expect_audit(run, view, HELD_BY_OBJECT, "bulk copy", &audit);
 }
 
-static void timed(struct tour_run *run, const struct abi_checkpoint *record)
+static void fork_cow_timed(struct tour_run *run, const struct abi_checkpoint *record)
 {
     const uint64_t *arg = record->arg;
     struct state *state = run->state;
@@ -238,22 +247,22 @@ static void timed(struct tour_run *run, const struct abi_checkpoint *record)
     add_figure(run, point.eager_ns, "eager_%zu_ns", state->npoints);
 }
 
-static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
-                       const struct guest_view *view)
+static void fork_cow_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
+                                const struct guest_view *view)
 {
     struct pair pair;
 
     if (record->step == ABI_FORK_COW_TIMED) {
-        timed(run, record);
+        fork_cow_timed(run, record);
         return;
     }
-    if (!open_pair(run, record, view, &pair))
+    if (!fork_cow_open_pair(run, record, view, &pair))
         return;
     switch (record->step) {
-    case ABI_FORK_COW_SHARED: shared(run, view, &pair); break;
-    case ABI_FORK_COW_WRITTEN: written(run, view, &pair); break;
-    case ABI_FORK_COW_REAPED: reaped(run, view, &pair); break;
-    case ABI_FORK_COW_BULK: bulk(run, view, &pair); break;
+    case ABI_FORK_COW_SHARED: fork_cow_shared(run, view, &pair); break;
+    case ABI_FORK_COW_WRITTEN: fork_cow_written(run, view, &pair); break;
+    case ABI_FORK_COW_REAPED: fork_cow_reaped(run, view, &pair); break;
+    case ABI_FORK_COW_BULK: fork_cow_bulk(run, view, &pair); break;
     default: break;
     }
 }
@@ -262,7 +271,7 @@ static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record
  * The fraction of pages written at which copying at once becomes the cheaper way, by
  * straight lines between the points: percent, NAN if the curves do not cross.
  */
-static double crossover(const struct state *state)
+static double fork_cow_crossover(const struct state *state)
 {
     for (size_t i = 0; i < state->npoints; i++) {
         const struct point *to = &state->point[i], *from = i ? to - 1 : to;
@@ -281,7 +290,8 @@ static double crossover(const struct state *state)
  * Whether copy-on-write helped a child that overwrites everything, in words: the whole
  * of it, fork and writes, against one bulk copy.
  */
-static void verdict(struct tour_run *run, double crossover_percent, char *key, size_t bytes)
+static void fork_cow_verdict(struct tour_run *run, double crossover_percent, char *key,
+                             size_t bytes)
 {
     const struct state *state = run->state;
     const struct point *all = &state->point[state->npoints - 1];
@@ -302,15 +312,15 @@ static void verdict(struct tour_run *run, double crossover_percent, char *key, s
              ratio > 1 ? "COW backfired" : "COW helped even so", where);
 }
 
-static void conclude(struct tour_run *run, char *key, size_t bytes)
+static void fork_cow_conclude(struct tour_run *run, char *key, size_t bytes)
 {
     const struct state *state = run->state;
-    double at = crossover(state);
+    double at = fork_cow_crossover(state);
 
     add_figure(run, (double)state->pages, "pages");
     add_figure(run, at, "crossover_percent");
     if (state->npoints && isfinite(state->point[0].cow_ns))
-        verdict(run, at, key, bytes);
+        fork_cow_verdict(run, at, key, bytes);
     else
         snprintf(key, bytes, "%" PRIu64 " pages, not timed", state->pages);
 }
@@ -321,9 +331,9 @@ const struct tour_exercise tour_fork_cow = {
     .breaks = "fork leaves pages writable on both sides",
     .id = ABI_FORK_COW,
     .steps = ABI_FORK_COW_STEPS,
-    .command = command,
-    .checkpoint = checkpoint,
+    .command = fork_cow_command,
+    .checkpoint = fork_cow_checkpoint,
     .memory_map = { ABI_FORK_COW_WRITTEN, 4, "the child has written half of its pages" },
-    .conclude = conclude,
+    .conclude = fork_cow_conclude,
     .state_bytes = sizeof(struct state),
 };

@@ -8,7 +8,7 @@
 
 #define CHUNK_PAGES 64u /* looked at to the end, once a noted frame is there */
 
-static int by_number(const void *a, const void *b)
+static int frame_reuse_by_number(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 
@@ -37,11 +37,11 @@ void frame_reuse_note(struct frame_reuse *reuse, const struct memory *memory, co
     host_pages_close(&pages);
     if (reuse->n)
         reuse->unknown = NULL;
-    qsort(reuse->pfn, reuse->n, sizeof(reuse->pfn[0]), by_number);
+    qsort(reuse->pfn, reuse->n, sizeof(reuse->pfn[0]), frame_reuse_by_number);
 }
 
 /* Has the host put a frame behind an untouched page, and counts what is in it. */
-static void take_frame(uint8_t *hva, struct frame_reuse_found *found)
+static void frame_reuse_take_frame(uint8_t *hva, struct frame_reuse_found *found)
 {
     const uint64_t *word = (const uint64_t *)hva;
     volatile uint8_t *at = hva;
@@ -54,19 +54,19 @@ static void take_frame(uint8_t *hva, struct frame_reuse_found *found)
         found->nonzero += word[i] != 0;
 }
 
-static void look_at(const struct frame_reuse *reuse, const struct host_pages *pages, uint8_t *hva,
-                    struct frame_reuse_found *found)
+static void frame_reuse_look_at(const struct frame_reuse *reuse, const struct host_pages *pages,
+                                uint8_t *hva, struct frame_reuse_found *found)
 {
     struct host_page page;
 
     found->looked++;
     host_pages_read(pages, hva, &page);
     if (!page.present && !page.swapped) {
-        take_frame(hva, found);
+        frame_reuse_take_frame(hva, found);
         host_pages_read(pages, hva, &page);
     }
-    found->seen += page.pfn &&
-                   bsearch(&page.pfn, reuse->pfn, reuse->n, sizeof(reuse->pfn[0]), by_number);
+    found->seen += page.pfn && bsearch(&page.pfn, reuse->pfn, reuse->n, sizeof(reuse->pfn[0]),
+                                       frame_reuse_by_number);
 }
 
 void frame_reuse_find(const struct frame_reuse *reuse, const struct memory *memory,
@@ -83,7 +83,7 @@ void frame_reuse_find(const struct frame_reuse *reuse, const struct memory *memo
         for (uint64_t at = 0; at < slot->bytes && found->looked < most; at += MEMORY_PAGE_BYTES) {
             if (found->seen && found->looked % CHUNK_PAGES == 0)
                 break;
-            look_at(reuse, &pages, (uint8_t *)slot->hva + at, found);
+            frame_reuse_look_at(reuse, &pages, (uint8_t *)slot->hva + at, found);
         }
     }
     host_pages_close(&pages);

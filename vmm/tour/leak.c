@@ -32,13 +32,13 @@ struct state {
     struct count before, started;
 };
 
-static uint64_t limit_bytes(const struct tour_run *run)
+static uint64_t leak_limit_bytes(const struct tour_run *run)
 {
     return (run->host->interprets || run->control ? LIMIT_MIB_INTERPRETED : LIMIT_MIB) * 1024ull *
            1024;
 }
 
-static void command(const struct tour_host *host, bool control, char *text, size_t bytes)
+static void leak_command(const struct tour_host *host, bool control, char *text, size_t bytes)
 {
     if (control)
         snprintf(text, bytes, "leak %d break", LIMIT_MIB_INTERPRETED);
@@ -46,7 +46,7 @@ static void command(const struct tour_host *host, bool control, char *text, size
         snprintf(text, bytes, "leak %d", host->interprets ? LIMIT_MIB_INTERPRETED : LIMIT_MIB);
 }
 
-static struct count count_frames(const struct guest_view *view)
+static struct count leak_count_frames(const struct guest_view *view)
 {
     struct count count = { .free = view->kernel.free_frames };
 
@@ -60,24 +60,24 @@ static struct count count_frames(const struct guest_view *view)
     return count;
 }
 
-static int add_leaf(void *owner, const struct paging_leaf *leaf)
+static int leak_add_leaf(void *owner, const struct paging_leaf *leaf)
 {
     *(uint64_t *)owner += leaf->page_bytes / ABI_PAGE_BYTES;
     return 0;
 }
 
 /* Resident frames of an address space, by walking all of it. */
-static uint64_t resident(const struct guest_view *view, uint64_t root)
+static uint64_t leak_resident(const struct guest_view *view, uint64_t root)
 {
     uint64_t frames = 0;
-    const struct paging_visitor visitor = { .owner = &frames, .leaf = add_leaf };
+    const struct paging_visitor visitor = { .owner = &frames, .leaf = leak_add_leaf };
 
     paging_each(&paging_x86_4level, &view->reader, root, 0, USER_LAST, WALK_BUDGET, &visitor);
     return frames;
 }
 
 /* Frames in use and frames free are all there are, at any time. */
-static void expect_sum(struct tour_run *run, const struct count *count, const char *when)
+static void leak_expect_sum(struct tour_run *run, const struct count *count, const char *when)
 {
     const struct count *before = &((const struct state *)run->state)->before;
 
@@ -86,11 +86,11 @@ static void expect_sum(struct tour_run *run, const struct count *count, const ch
                  "%s: frames in use and free, counted one by one", when);
 }
 
-static void reserved(struct tour_run *run, const struct guest_view *view, const uint64_t *arg,
-                     const struct abi_process *process, const struct count *now)
+static void leak_reserved(struct tour_run *run, const struct guest_view *view, const uint64_t *arg,
+                          const struct abi_process *process, const struct count *now)
 {
     const struct state *state = run->state;
-    uint64_t walked = resident(view, process->root);
+    uint64_t walked = leak_resident(view, process->root);
 
     expect_true(run, process->vsz_bytes > USER_LAST - ADDRESSES_SPARED, "47 bits",
                 process->vsz_bytes > USER_LAST - ADDRESSES_SPARED ? "47 bits" : "less",
@@ -115,8 +115,8 @@ static void reserved(struct tour_run *run, const struct guest_view *view, const 
 }
 
 /* The pages of the mappings that hold what was written there. */
-static uint64_t lost_pages(const struct guest_view *view, uint64_t root, uint64_t first,
-                           uint64_t chunks)
+static uint64_t leak_lost_pages(const struct guest_view *view, uint64_t root, uint64_t first,
+                                uint64_t chunks)
 {
     uint64_t pages = 0;
 
@@ -132,14 +132,15 @@ static uint64_t lost_pages(const struct guest_view *view, uint64_t root, uint64_
     return pages;
 }
 
-static void touched(struct tour_run *run, const struct guest_view *view, const uint64_t *arg,
-                    const struct abi_process *process, const struct count *now)
+static void leak_touched(struct tour_run *run, const struct guest_view *view, const uint64_t *arg,
+                         const struct abi_process *process, const struct count *now)
 {
     const struct state *state = run->state;
     uint64_t chunks = arg[ABI_LEAK_COUNT] < CHUNKS_MAX ? arg[ABI_LEAK_COUNT] : CHUNKS_MAX;
-    uint64_t written = 0, limit = limit_bytes(run), walked = resident(view, process->root);
+    uint64_t written = 0, limit = leak_limit_bytes(run),
+             walked = leak_resident(view, process->root);
     uint64_t others = ABI_LEAK_OBJECT_PAGES + HUGE_FRAMES;
-    uint64_t pages = lost_pages(view, process->root, arg[ABI_LEAK_FIRST], chunks);
+    uint64_t pages = leak_lost_pages(view, process->root, arg[ABI_LEAK_FIRST], chunks);
 
     for (uint64_t i = 0; i < chunks; i++)
         written += ABI_LEAK_PAGES(i);
@@ -164,7 +165,7 @@ static void touched(struct tour_run *run, const struct guest_view *view, const u
     add_figure(run, (double)(now->tables - state->before.tables), "leaked_tables");
 }
 
-static void returned(struct tour_run *run, const struct count *now, const char *when)
+static void leak_returned(struct tour_run *run, const struct count *now, const char *when)
 {
     const struct count *before = &((const struct state *)run->state)->before;
 
@@ -174,15 +175,15 @@ static void returned(struct tour_run *run, const struct count *now, const char *
     expect_equal(run, before->free, now->free, "%s: free frames, as before", when);
 }
 
-static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
-                       const struct guest_view *view)
+static void leak_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
+                            const struct guest_view *view)
 {
     static const char *const when[ABI_LEAK_STEPS] = {
         "",          "before", "started", "no more address space", "first ended", "at the limit",
         "both ended"
     };
     struct state *state = run->state;
-    struct count now = count_frames(view);
+    struct count now = leak_count_frames(view);
     struct abi_process process = { 0 };
     struct guest_audit audit;
     /* What the second has touched of its object is the object's too. */
@@ -193,19 +194,19 @@ static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record
         state->before = now;
     switch (record->step) {
     case ABI_LEAK_STARTED: state->started = now; break;
-    case ABI_LEAK_RESERVED: reserved(run, view, record->arg, &process, &now); break;
-    case ABI_LEAK_TOUCHED: touched(run, view, record->arg, &process, &now); break;
+    case ABI_LEAK_RESERVED: leak_reserved(run, view, record->arg, &process, &now); break;
+    case ABI_LEAK_TOUCHED: leak_touched(run, view, record->arg, &process, &now); break;
     case ABI_LEAK_RETURNED:
-    case ABI_LEAK_AFTER: returned(run, &now, when[record->step]); break;
+    case ABI_LEAK_AFTER: leak_returned(run, &now, when[record->step]); break;
     default: break;
     }
     if (record->step == ABI_LEAK_AFTER)
         add_figure(run, (double)state->before.free - (double)now.free, "lost_frames");
-    expect_sum(run, &now, when[record->step]);
+    leak_expect_sum(run, &now, when[record->step]);
     expect_audit(run, view, held, when[record->step], &audit);
 }
 
-static void conclude(struct tour_run *run, char *key, size_t bytes)
+static void leak_conclude(struct tour_run *run, char *key, size_t bytes)
 {
     double vsz = figure(run, "reserved_vsz_bytes"), leaked = figure(run, "leaked_frames");
     double lost = figure(run, "lost_frames");
@@ -226,9 +227,9 @@ const struct tour_exercise tour_leak = {
     .breaks = "a process's end forgets a page of each range, and a page table",
     .id = ABI_LEAK,
     .steps = ABI_LEAK_STEPS,
-    .command = command,
-    .checkpoint = checkpoint,
+    .command = leak_command,
+    .checkpoint = leak_checkpoint,
     .memory_map = { ABI_LEAK_TOUCHED, 1, "a process has come to its limit" },
-    .conclude = conclude,
+    .conclude = leak_conclude,
     .state_bytes = sizeof(struct state),
 };

@@ -25,19 +25,19 @@ struct state {
     size_t ngpas;
 };
 
-static void command(const struct tour_host *host, bool control, char *text, size_t bytes)
+static void paging_command(const struct tour_host *host, bool control, char *text, size_t bytes)
 {
     snprintf(text, bytes, "paging %d%s", host->interprets || control ? PAGES_INTERPRETED : PAGES,
              control ? " break" : "");
 }
 
-static void remember(struct state *state, uint64_t gpa)
+static void paging_remember(struct state *state, uint64_t gpa)
 {
     if (state->ngpas < sizeof(state->gpa) / sizeof(state->gpa[0]))
         state->gpa[state->ngpas++] = gpa;
 }
 
-static void before(struct tour_run *run, const struct guest_view *view)
+static void paging_before(struct tour_run *run, const struct guest_view *view)
 {
     struct state *state = run->state;
     struct guest_audit audit;
@@ -49,7 +49,7 @@ static void before(struct tour_run *run, const struct guest_view *view)
 }
 
 /* The region with the known pattern: what is present, accessed, dirty, and nothing else. */
-static void check_touched(struct tour_run *run, const struct guest_view *view, uint64_t root)
+static void paging_check_touched(struct tour_run *run, const struct guest_view *view, uint64_t root)
 {
     struct state *state = run->state;
     uint64_t present = 0, accessed = 0, dirty = 0, wrong_presence = 0, wrong_bits = 0;
@@ -72,7 +72,7 @@ static void check_touched(struct tour_run *run, const struct guest_view *view, u
         wrong_bits += !walk.leaf.accessed || walk.leaf.dirty != (touch == 2);
         wrong_rights += !walk.leaf.writable || !walk.leaf.user || !walk.leaf.nx ||
                         walk.leaf.page_bytes != ABI_PAGE_BYTES;
-        remember(state, walk.leaf.gpa);
+        paging_remember(state, walk.leaf.gpa);
     }
     expect_equal(run, touched, present, "touched: pages present");
     expect_equal(run, 0, wrong_presence, "touched: pages present that were not touched, or not");
@@ -82,7 +82,7 @@ static void check_touched(struct tour_run *run, const struct guest_view *view, u
     expect_equal(run, 0, wrong_rights, "touched: pages not 4K, read-write, user, NX");
 }
 
-static void describe(const struct paging_walk *walk, char *text, size_t bytes)
+static void paging_describe(const struct paging_walk *walk, char *text, size_t bytes)
 {
     if (walk->status != PAGING_MAPPED)
         snprintf(text, bytes, "%s", paging_status_name(walk->status));
@@ -94,16 +94,16 @@ static void describe(const struct paging_walk *walk, char *text, size_t bytes)
                  walk->leaf.dirty ? " D" : "");
 }
 
-/* One page's mapping in words; `expected` is what describe() must come to. */
-static void check_mapping(struct tour_run *run, const struct guest_view *view, uint64_t root,
-                          uint64_t va, const char *what, const char *expected)
+/* One page's mapping in words; `expected` is what paging_describe() must come to. */
+static void paging_check_mapping(struct tour_run *run, const struct guest_view *view, uint64_t root,
+                                 uint64_t va, const char *what, const char *expected)
 {
     struct paging_walk walk;
     char observed[TOUR_TEXT_BYTES];
 
     if (!guest_walk(view, root, va, &walk))
-        remember(run->state, walk.leaf.gpa);
-    describe(&walk, observed, sizeof(observed));
+        paging_remember(run->state, walk.leaf.gpa);
+    paging_describe(&walk, observed, sizeof(observed));
     expect_true(run, !strcmp(expected, observed), expected, observed, "%s", what);
 }
 
@@ -111,7 +111,7 @@ struct rights {
     uint64_t pages, writable_executable;
 };
 
-static int count_rights(void *owner, const struct paging_leaf *leaf)
+static int paging_count_rights(void *owner, const struct paging_leaf *leaf)
 {
     struct rights *rights = owner;
 
@@ -120,25 +120,28 @@ static int count_rights(void *owner, const struct paging_leaf *leaf)
     return 0;
 }
 
-static void mapped(struct tour_run *run, const struct abi_checkpoint *record,
-                   const struct guest_view *view, uint64_t root)
+static void paging_mapped(struct tour_run *run, const struct abi_checkpoint *record,
+                          const struct guest_view *view, uint64_t root)
 {
     struct state *state = run->state;
     struct guest_audit audit;
     struct rights rights = { 0 };
-    const struct paging_visitor visitor = { .owner = &rights, .leaf = count_rights };
+    const struct paging_visitor visitor = { .owner = &rights, .leaf = paging_count_rights };
     const uint64_t *arg = record->arg;
 
     memcpy(state->region, arg, sizeof(state->region));
     state->pages = arg[ABI_PAGING_PAGES] < PAGES_MAX ? arg[ABI_PAGING_PAGES] : PAGES_MAX;
-    check_touched(run, view, root);
+    paging_check_touched(run, view, root);
     for (unsigned i = 0; i < READONLY_PAGES; i++)
-        check_mapping(run, view, root, arg[ABI_PAGING_READONLY] + i * ABI_PAGE_BYTES,
-                      "read-only page", "4K r-- user A D");
-    check_mapping(run, view, root, arg[ABI_PAGING_CODE], "executable page", "4K r-x user A D");
-    check_mapping(run, view, root, arg[ABI_PAGING_NONE], "inaccessible page", "not present");
-    check_mapping(run, view, root, arg[ABI_PAGING_HUGE_RW], "2M page, written", "2M rw- user A D");
-    check_mapping(run, view, root, arg[ABI_PAGING_HUGE_RO], "2M page, read", "2M r-- user A");
+        paging_check_mapping(run, view, root, arg[ABI_PAGING_READONLY] + i * ABI_PAGE_BYTES,
+                             "read-only page", "4K r-- user A D");
+    paging_check_mapping(run, view, root, arg[ABI_PAGING_CODE], "executable page",
+                         "4K r-x user A D");
+    paging_check_mapping(run, view, root, arg[ABI_PAGING_NONE], "inaccessible page", "not present");
+    paging_check_mapping(run, view, root, arg[ABI_PAGING_HUGE_RW], "2M page, written",
+                         "2M rw- user A D");
+    paging_check_mapping(run, view, root, arg[ABI_PAGING_HUGE_RO], "2M page, read",
+                         "2M r-- user A");
     paging_each(&paging_x86_4level, &view->reader, root, 0, UINT64_MAX / 2, UINT32_MAX, &visitor);
     expect_equal(run, 0, rights.writable_executable, "user pages writable and executable");
     expect_audit(run, view, HELD_BY_NONE, "mapped", &audit);
@@ -152,9 +155,9 @@ static void mapped(struct tour_run *run, const struct abi_checkpoint *record,
 }
 
 /* The guest's list of attempts, read through its own page tables. */
-static size_t read_attempts(struct tour_run *run, const struct abi_checkpoint *record,
-                            const struct guest_view *view, uint64_t root,
-                            struct abi_attempt *attempts)
+static size_t paging_read_attempts(struct tour_run *run, const struct abi_checkpoint *record,
+                                   const struct guest_view *view, uint64_t root,
+                                   struct abi_attempt *attempts)
 {
     uint64_t n = record->arg[1];
 
@@ -165,7 +168,7 @@ static size_t read_attempts(struct tour_run *run, const struct abi_checkpoint *r
     return n;
 }
 
-static const char *access_name(uint32_t access)
+static const char *paging_access_name(uint32_t access)
 {
     return access == ABI_FETCH ? "fetch" : access == ABI_WRITE ? "write" : "read";
 }
@@ -174,11 +177,11 @@ static const char *access_name(uint32_t access)
  * Every attempt must have faulted, at its own address, with the error code that the
  * tables demand. One check for each, because the code is the interesting part.
  */
-static void faults(struct tour_run *run, const struct abi_checkpoint *record,
-                   const struct guest_view *view, uint64_t root)
+static void paging_faults(struct tour_run *run, const struct abi_checkpoint *record,
+                          const struct guest_view *view, uint64_t root)
 {
     struct abi_attempt attempts[ATTEMPTS_MAX];
-    size_t n = read_attempts(run, record, view, root, attempts);
+    size_t n = paging_read_attempts(run, record, view, root, attempts);
 
     for (size_t i = 0; i < n; i++) {
         const struct abi_attempt *attempt = &attempts[i];
@@ -201,17 +204,17 @@ static void faults(struct tour_run *run, const struct abi_checkpoint *record,
             snprintf(observed, sizeof(observed), "#PF code 0x%" PRIx32 " at 0x%" PRIx64,
                      attempt->error, attempt->fault_va);
         expect_true(run, !strcmp(expected, observed), expected, observed, "%s of 0x%" PRIx64,
-                    access_name(attempt->access), attempt->va);
+                    paging_access_name(attempt->access), attempt->va);
     }
     add_figure(run, (double)n, "forbidden_accesses");
 }
 
-static void unmapped(struct tour_run *run, const struct abi_checkpoint *record,
-                     const struct guest_view *view, uint64_t root)
+static void paging_unmapped(struct tour_run *run, const struct abi_checkpoint *record,
+                            const struct guest_view *view, uint64_t root)
 {
     struct state *state = run->state;
     struct abi_attempt attempts[ATTEMPTS_MAX];
-    size_t n = read_attempts(run, record, view, root, attempts);
+    size_t n = paging_read_attempts(run, record, view, root, attempts);
     uint64_t reachable = 0, in_use = 0, not_refused = 0;
     struct guest_audit audit;
     struct paging_walk walk;
@@ -239,8 +242,8 @@ static void unmapped(struct tour_run *run, const struct abi_checkpoint *record,
                  "unmapped: free frames as before");
 }
 
-static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
-                       const struct guest_view *view)
+static void paging_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
+                              const struct guest_view *view)
 {
     struct abi_process process = { 0 };
     uint64_t root = vcpu_root(run, record->vcpu);
@@ -250,15 +253,15 @@ static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record
     expect_hex(run, root, process.root, "step %" PRIu32 ": CR3 and the process's root",
                record->step);
     switch (record->step) {
-    case ABI_PAGING_BEFORE: before(run, view); break;
-    case ABI_PAGING_MAPPED: mapped(run, record, view, root); break;
-    case ABI_PAGING_FAULTS: faults(run, record, view, root); break;
-    case ABI_PAGING_UNMAPPED: unmapped(run, record, view, root); break;
+    case ABI_PAGING_BEFORE: paging_before(run, view); break;
+    case ABI_PAGING_MAPPED: paging_mapped(run, record, view, root); break;
+    case ABI_PAGING_FAULTS: paging_faults(run, record, view, root); break;
+    case ABI_PAGING_UNMAPPED: paging_unmapped(run, record, view, root); break;
     default: break;
     }
 }
 
-static void conclude(struct tour_run *run, char *key, size_t bytes)
+static void paging_conclude(struct tour_run *run, char *key, size_t bytes)
 {
     const struct state *state = run->state;
 
@@ -272,9 +275,9 @@ const struct tour_exercise tour_paging = {
     .breaks = "page-table entries lose NX and are always writable",
     .id = ABI_PAGING,
     .steps = ABI_PAGING_STEPS,
-    .command = command,
-    .checkpoint = checkpoint,
+    .command = paging_command,
+    .checkpoint = paging_checkpoint,
     .memory_map = { ABI_PAGING_MAPPED, 1, "all pages mapped and touched" },
-    .conclude = conclude,
+    .conclude = paging_conclude,
     .state_bytes = sizeof(struct state),
 };

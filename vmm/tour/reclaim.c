@@ -47,23 +47,23 @@ static const struct board_device devices[] = {
     [BALLOON] = { .kind = BOARD_BALLOON, .endpoint = ENDPOINT + 1 },
 };
 
-static uint64_t small_bytes(const struct tour_host *host)
+static uint64_t reclaim_small_bytes(const struct tour_host *host)
 {
     return (uint64_t)(host->interprets ? MIB_INTERPRETED : MIB) << 20;
 }
 
-static uint64_t all_pages(const struct tour_run *run)
+static uint64_t reclaim_all_pages(const struct tour_run *run)
 {
-    return (small_bytes(run->host) + ((uint64_t)MIB_HUGE << 20)) / ABI_PAGE_BYTES;
+    return (reclaim_small_bytes(run->host) + ((uint64_t)MIB_HUGE << 20)) / ABI_PAGE_BYTES;
 }
 
-static void command(const struct tour_host *host, bool control, char *text, size_t bytes)
+static void reclaim_command(const struct tour_host *host, bool control, char *text, size_t bytes)
 {
-    snprintf(text, bytes, "reclaim %u %u%s", (unsigned)(small_bytes(host) >> 20), MIB_HUGE,
+    snprintf(text, bytes, "reclaim %u %u%s", (unsigned)(reclaim_small_bytes(host) >> 20), MIB_HUGE,
              control ? " break" : "");
 }
 
-static void machine(const struct tour_run *run, struct vm_config *config)
+static void reclaim_machine(const struct tour_run *run, struct vm_config *config)
 {
     /* Huge pages where the host has them: the host's part of a fault is slow on some hosts. */
     config->huge_pages = MEMORY_THP;
@@ -79,20 +79,20 @@ struct region {
     uint64_t va, bytes;
 };
 
-static bool regions(struct tour_run *run, const uint64_t *arg, struct region region[2])
+static bool reclaim_regions(struct tour_run *run, const uint64_t *arg, struct region region[2])
 {
     region[0] = (struct region){ arg[ABI_RECLAIM_VA], arg[ABI_RECLAIM_BYTES] };
     region[1] = (struct region){ arg[ABI_RECLAIM_HUGE_VA], arg[ABI_RECLAIM_HUGE_BYTES] };
-    if (region[0].bytes == small_bytes(run->host) && region[1].bytes == MIB_HUGE << 20)
+    if (region[0].bytes == reclaim_small_bytes(run->host) && region[1].bytes == MIB_HUGE << 20)
         return true;
-    expect_equal(run, all_pages(run) * ABI_PAGE_BYTES, region[0].bytes + region[1].bytes,
+    expect_equal(run, reclaim_all_pages(run) * ABI_PAGE_BYTES, region[0].bytes + region[1].bytes,
                  "bytes filled");
     return false;
 }
 
 /* The written words of a 4K page at this GPA that are as the program wrote them, and zero. */
-static void count_words(const struct guest_view *view, uint64_t gpa, uint64_t offset,
-                        uint64_t *right, uint64_t *zero)
+static void reclaim_count_words(const struct guest_view *view, uint64_t gpa, uint64_t offset,
+                                uint64_t *right, uint64_t *zero)
 {
     const char *page = memory_at(view->memory, gpa, ABI_PAGE_BYTES);
     uint64_t word;
@@ -108,8 +108,8 @@ static void count_words(const struct guest_view *view, uint64_t gpa, uint64_t of
  * The GPA of the 4K page at `va`, from the last walk where that found a 2M page around it;
  * false: not mapped.
  */
-static bool next_page(const struct guest_view *view, uint64_t root, uint64_t va,
-                      struct paging_walk *walk, uint64_t *gpa)
+static bool reclaim_next_page(const struct guest_view *view, uint64_t root, uint64_t va,
+                              struct paging_walk *walk, uint64_t *gpa)
 {
     bool inside = walk->leaf.page_bytes && va - walk->leaf.va < walk->leaf.page_bytes;
 
@@ -121,7 +121,7 @@ static bool next_page(const struct guest_view *view, uint64_t root, uint64_t va,
     return true;
 }
 
-static int64_t resident_ram(struct tour_run *run, const char *when)
+static int64_t reclaim_resident_ram(struct tour_run *run, const char *when)
 {
     struct resident resident;
     int err = resident_read(&run->vm->memory, &resident);
@@ -131,8 +131,8 @@ static int64_t resident_ram(struct tour_run *run, const char *when)
     return err ? err : (int64_t)resident.rss_bytes;
 }
 
-static void filled(struct tour_run *run, const struct guest_view *view, const uint64_t *arg,
-                   const struct region region[2])
+static void reclaim_filled(struct tour_run *run, const struct guest_view *view, const uint64_t *arg,
+                           const struct region region[2])
 {
     struct state *state = run->state;
     uint64_t right = 0, zero = 0, found = 0;
@@ -145,10 +145,10 @@ static void filled(struct tour_run *run, const struct guest_view *view, const ui
         for (uint64_t at = 0; at < region[r].bytes; at += ABI_PAGE_BYTES) {
             uint64_t gpa;
 
-            if (!next_page(view, state->process.root, region[r].va + at, &walk, &gpa))
+            if (!reclaim_next_page(view, state->process.root, region[r].va + at, &walk, &gpa))
                 continue;
             found++;
-            count_words(view, gpa, at, &right, &zero);
+            reclaim_count_words(view, gpa, at, &right, &zero);
             if (at < region[r].bytes / 2)
                 continue;
             state->gpa[state->n++] = gpa;
@@ -156,21 +156,24 @@ static void filled(struct tour_run *run, const struct guest_view *view, const ui
                 state->pinned = gpa;
         }
     }
-    expect_equal(run, all_pages(run), found, "filled: pages mapped");
-    expect_equal(run, all_pages(run) * (ABI_PAGE_BYTES / ABI_RECLAIM_STRIDE), right,
+    expect_equal(run, reclaim_all_pages(run), found, "filled: pages mapped");
+    expect_equal(run, reclaim_all_pages(run) * (ABI_PAGE_BYTES / ABI_RECLAIM_STRIDE), right,
                  "filled: words as the program wrote them");
-    state->resident = resident_ram(run, "filled");
-    expect_true(
-        run, state->resident >= (int64_t)(all_pages(run) * ABI_PAGE_BYTES), "as much or more",
-        state->resident >= (int64_t)(all_pages(run) * ABI_PAGE_BYTES) ? "as much or more" : "less",
-        "filled: Rss of guest RAM");
+    state->resident = reclaim_resident_ram(run, "filled");
+    expect_true(run, state->resident >= (int64_t)(reclaim_all_pages(run) * ABI_PAGE_BYTES),
+                "as much or more",
+                state->resident >= (int64_t)(reclaim_all_pages(run) * ABI_PAGE_BYTES)
+                    ? "as much or more"
+                    : "less",
+                "filled: Rss of guest RAM");
     if (run->machine == MACHINE_BALLOON)
         expect_true(run, state->pinned != 0, "mapped", state->pinned ? "mapped" : "not",
                     "filled: a page for the device");
 }
 
 /* What the kernel, and what the host, have of the frames that were given. */
-static void look_at_frames(struct tour_run *run, const struct guest_view *view, const char *when)
+static void reclaim_look_at_frames(struct tour_run *run, const struct guest_view *view,
+                                   const char *when)
 {
     const struct state *state = run->state;
     /* Of all that were given the device's page alone, or without a balloon each. */
@@ -188,7 +191,8 @@ static void look_at_frames(struct tour_run *run, const struct guest_view *view, 
                  "%s: of all frames unmapped, in the host's memory", when);
 }
 
-static void look_at_pinned(struct tour_run *run, const struct guest_view *view, uint64_t offset)
+static void reclaim_look_at_pinned(struct tour_run *run, const struct guest_view *view,
+                                   uint64_t offset)
 {
     const struct state *state = run->state;
     struct abi_frame frame = guest_frame(view, state->pinned);
@@ -201,16 +205,16 @@ static void look_at_pinned(struct tour_run *run, const struct guest_view *view, 
     expect_equal(run, 1, frame.pins, "given: the device's page, pins");
     expect_equal(run, 1, (uint64_t)resident_pages(view->memory, &state->pinned, 1),
                  "given: the device's page, in the host's memory");
-    count_words(view, state->pinned, offset, &right, &zero);
+    reclaim_count_words(view, state->pinned, offset, &right, &zero);
     expect_equal(run, ABI_PAGE_BYTES / ABI_RECLAIM_STRIDE, right,
                  "given: the device's page, words as they were");
 }
 
-static void expect_fell(struct tour_run *run)
+static void reclaim_expect_fell(struct tour_run *run)
 {
     struct state *state = run->state;
     double bytes = (double)(state->n - (state->pinned ? 1 : 0)) * ABI_PAGE_BYTES;
-    double fell = (double)(state->resident - resident_ram(run, "given"));
+    double fell = (double)(state->resident - reclaim_resident_ram(run, "given"));
     bool falls = run->machine == MACHINE_BALLOON;
     char expected[64], observed[64];
 
@@ -224,43 +228,43 @@ static void expect_fell(struct tour_run *run)
                 falls ? "with" : "without");
 }
 
-static void given(struct tour_run *run, const struct guest_view *view, const uint64_t *arg,
-                  const struct region region[2], const struct abi_process *now)
+static void reclaim_given(struct tour_run *run, const struct guest_view *view, const uint64_t *arg,
+                          const struct region region[2], const struct abi_process *now)
 {
     struct state *state = run->state;
     const struct virtio_balloon *balloon = board_balloon(run->board, BALLOON);
     uint64_t mapped = 0, kept = 0, right = 0, zero = 0;
     struct guest_audit audit;
 
-    expect_fell(run);
+    reclaim_expect_fell(run);
     for (unsigned r = 0; r < 2; r++) {
         struct paging_walk walk = { 0 };
 
         for (uint64_t at = 0; at < region[r].bytes; at += ABI_PAGE_BYTES) {
             uint64_t gpa;
 
-            if (!next_page(view, state->process.root, region[r].va + at, &walk, &gpa))
+            if (!reclaim_next_page(view, state->process.root, region[r].va + at, &walk, &gpa))
                 continue;
             if (at >= region[r].bytes / 2) {
                 mapped++;
                 continue;
             }
             kept++;
-            count_words(view, gpa, at, &right, &zero);
+            reclaim_count_words(view, gpa, at, &right, &zero);
         }
     }
     expect_equal(run, 0, mapped, "given: pages of the given halves still mapped");
-    expect_equal(run, all_pages(run) / 2, kept, "given: pages of the other halves mapped");
-    expect_equal(run, all_pages(run) / 2 * (ABI_PAGE_BYTES / ABI_RECLAIM_STRIDE), right,
+    expect_equal(run, reclaim_all_pages(run) / 2, kept, "given: pages of the other halves mapped");
+    expect_equal(run, reclaim_all_pages(run) / 2 * (ABI_PAGE_BYTES / ABI_RECLAIM_STRIDE), right,
                  "given: their words as the program wrote them");
     expect_equal(run, state->process.vsz_bytes, now->vsz_bytes, "given: the program's VSZ");
-    expect_equal(run, state->process.rss_frames - all_pages(run) / 2, now->rss_frames,
+    expect_equal(run, state->process.rss_frames - reclaim_all_pages(run) / 2, now->rss_frames,
                  "given: the program's RSS in frames");
-    look_at_frames(run, view, "given");
+    reclaim_look_at_frames(run, view, "given");
     expect_audit(run, view, state->pinned ? 1 : 0, "given", &audit);
     if (run->machine != MACHINE_BALLOON)
         return;
-    look_at_pinned(run, view, arg[ABI_RECLAIM_PINNED_VA] - region[0].va);
+    reclaim_look_at_pinned(run, view, arg[ABI_RECLAIM_PINNED_VA] - region[0].va);
     expect_true(run, balloon->counts.reported_bytes >= (state->n - 1) * ABI_PAGE_BYTES, "all of it",
                 balloon->counts.reported_bytes ? "not all" : "nothing",
                 "given: bytes that the driver reported");
@@ -273,48 +277,49 @@ static void given(struct tour_run *run, const struct guest_view *view, const uin
                  "given: error of asking for statistics");
 }
 
-static int by_number(const void *a, const void *b)
+static int reclaim_by_number(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 
     return x < y ? -1 : x > y;
 }
 
-static void touched(struct tour_run *run, const struct guest_view *view, const uint64_t *arg,
-                    const struct region region[2], const struct abi_process *now)
+static void reclaim_touched(struct tour_run *run, const struct guest_view *view,
+                            const uint64_t *arg, const struct region region[2],
+                            const struct abi_process *now)
 {
     struct state *state = run->state;
     struct virtio_balloon *balloon = board_balloon(run->board, BALLOON);
     uint64_t mapped = 0, right = 0, zero = 0;
 
-    qsort(state->gpa, state->n, sizeof(state->gpa[0]), by_number);
+    qsort(state->gpa, state->n, sizeof(state->gpa[0]), reclaim_by_number);
     for (unsigned r = 0; r < 2; r++) {
         struct paging_walk walk = { 0 };
 
         for (uint64_t at = region[r].bytes / 2; at < region[r].bytes; at += ABI_PAGE_BYTES) {
             uint64_t gpa;
 
-            if (!next_page(view, state->process.root, region[r].va + at, &walk, &gpa))
+            if (!reclaim_next_page(view, state->process.root, region[r].va + at, &walk, &gpa))
                 continue;
             mapped++;
-            count_words(view, gpa, at, &right, &zero);
-            state->back += bsearch(&gpa, state->gpa, state->n, sizeof(state->gpa[0]), by_number) !=
-                           NULL;
+            reclaim_count_words(view, gpa, at, &right, &zero);
+            state->back += bsearch(&gpa, state->gpa, state->n, sizeof(state->gpa[0]),
+                                   reclaim_by_number) != NULL;
         }
     }
-    expect_equal(run, all_pages(run) / 2, mapped, "touched: pages mapped again");
-    expect_equal(run, all_pages(run) / 2 * (ABI_PAGE_BYTES / ABI_RECLAIM_STRIDE), zero,
+    expect_equal(run, reclaim_all_pages(run) / 2, mapped, "touched: pages mapped again");
+    expect_equal(run, reclaim_all_pages(run) / 2 * (ABI_PAGE_BYTES / ABI_RECLAIM_STRIDE), zero,
                  "touched: words that are zero");
     expect_equal(run, 0, arg[ABI_RECLAIM_NONZERO], "touched: words that the program saw not zero");
-    expect_true(run, state->back >= all_pages(run) / 4, "most of them",
-                state->back >= all_pages(run) / 4 ? "most of them" : "few or none",
+    expect_true(run, state->back >= reclaim_all_pages(run) / 4, "most of them",
+                state->back >= reclaim_all_pages(run) / 4 ? "most of them" : "few or none",
                 "touched: in frames that the host had back");
     expect_equal(run, state->process.rss_frames, now->rss_frames, "touched: the program's RSS");
     state->free_frames = view->kernel.free_frames;
     virtio_balloon_set_target(balloon, ABI_RECLAIM_BALLOON_PAGES);
 }
 
-static void inflated(struct tour_run *run, const struct guest_view *view)
+static void reclaim_inflated(struct tour_run *run, const struct guest_view *view)
 {
     const struct state *state = run->state;
     struct virtio_balloon *balloon = board_balloon(run->board, BALLOON);
@@ -337,7 +342,7 @@ static void inflated(struct tour_run *run, const struct guest_view *view)
     virtio_balloon_set_target(balloon, 0);
 }
 
-static void deflated(struct tour_run *run, const struct guest_view *view)
+static void reclaim_deflated(struct tour_run *run, const struct guest_view *view)
 {
     const struct state *state = run->state;
     const struct virtio_balloon *balloon = board_balloon(run->board, BALLOON);
@@ -349,8 +354,8 @@ static void deflated(struct tour_run *run, const struct guest_view *view)
                  "deflated: pages given up that a device had mapped");
 }
 
-static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
-                       const struct guest_view *view)
+static void reclaim_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
+                               const struct guest_view *view)
 {
     struct state *state = run->state;
     struct abi_process now;
@@ -361,27 +366,27 @@ static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record
         expect_true(run, false, "a balloon and an IOMMU", "none", "the machine");
         return;
     }
-    if (guest_process(view, record->pid, &now) || !regions(run, record->arg, region))
+    if (guest_process(view, record->pid, &now) || !reclaim_regions(run, record->arg, region))
         return;
     if (record->step == ABI_RECLAIM_FILLED)
         state->process = now;
     if (record->step > ABI_RECLAIM_GIVEN && !board_balloon(run->board, BALLOON))
         return;
     switch (record->step) {
-    case ABI_RECLAIM_FILLED: filled(run, view, record->arg, region); break;
-    case ABI_RECLAIM_GIVEN: given(run, view, record->arg, region, &now); break;
-    case ABI_RECLAIM_TOUCHED: touched(run, view, record->arg, region, &now); break;
-    case ABI_RECLAIM_INFLATED: inflated(run, view); break;
-    case ABI_RECLAIM_DEFLATED: deflated(run, view); break;
+    case ABI_RECLAIM_FILLED: reclaim_filled(run, view, record->arg, region); break;
+    case ABI_RECLAIM_GIVEN: reclaim_given(run, view, record->arg, region, &now); break;
+    case ABI_RECLAIM_TOUCHED: reclaim_touched(run, view, record->arg, region, &now); break;
+    case ABI_RECLAIM_INFLATED: reclaim_inflated(run, view); break;
+    case ABI_RECLAIM_DEFLATED: reclaim_deflated(run, view); break;
     default: break;
     }
 }
 
-static void conclude(struct tour_run *run, char *key, size_t bytes)
+static void reclaim_conclude(struct tour_run *run, char *key, size_t bytes)
 {
     const struct state *state = run->state;
 
-    add_figure(run, (double)all_pages(run) * ABI_PAGE_BYTES, "filled_bytes");
+    add_figure(run, (double)reclaim_all_pages(run) * ABI_PAGE_BYTES, "filled_bytes");
     add_figure(run, (double)state->n * ABI_PAGE_BYTES, "given_bytes");
     add_figure(run, (double)state->fell[MACHINE_BALLOON], "host_fell_bytes");
     add_figure(run, (double)state->fell[MACHINE_PLAIN], "host_fell_without_balloon_bytes");
@@ -389,7 +394,7 @@ static void conclude(struct tour_run *run, char *key, size_t bytes)
     add_figure(run, state->advice_ns, "madvise_ns");
     snprintf(key, bytes,
              "of %.0f MiB %.1f MiB back at the host, %.1f without a balloon; madvise %.1f ms",
-             (double)all_pages(run) * ABI_PAGE_BYTES / (1 << 20),
+             (double)reclaim_all_pages(run) * ABI_PAGE_BYTES / (1 << 20),
              (double)state->fell[MACHINE_BALLOON] / (1 << 20),
              (double)state->fell[MACHINE_PLAIN] / (1 << 20), state->advice_ns / 1e6);
 }
@@ -401,10 +406,10 @@ const struct tour_exercise tour_reclaim = {
     .id = ABI_RECLAIM,
     .steps = ABI_RECLAIM_STEPS,
     .machines = 2,
-    .machine = machine,
-    .command = command,
-    .checkpoint = checkpoint,
+    .machine = reclaim_machine,
+    .command = reclaim_command,
+    .checkpoint = reclaim_checkpoint,
     .memory_map = { ABI_RECLAIM_GIVEN, 1, "half of the memory was given back" },
-    .conclude = conclude,
+    .conclude = reclaim_conclude,
     .state_bytes = sizeof(struct state),
 };

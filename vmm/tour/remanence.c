@@ -43,13 +43,13 @@ struct state {
 
 static const struct board_device devices[] = { { .kind = BOARD_BALLOON } };
 
-static void command(const struct tour_host *host, bool control, char *text, size_t bytes)
+static void remanence_command(const struct tour_host *host, bool control, char *text, size_t bytes)
 {
     (void)host;
     snprintf(text, bytes, "remanence%s", control ? " break" : "");
 }
 
-static void machine(const struct tour_run *run, struct vm_config *config)
+static void remanence_machine(const struct tour_run *run, struct vm_config *config)
 {
     if (run->machine != MACHINE_FIRST)
         return;
@@ -60,8 +60,8 @@ static void machine(const struct tour_run *run, struct vm_config *config)
 /* ---- Searching ------------------------------------------------------------- */
 
 /* Places in guest RAM that hold one of the secret's pieces; in *gpa the first of all. */
-static uint64_t places(struct tour_run *run, const struct guest_view *view, unsigned secret,
-                       uint64_t *gpa)
+static uint64_t remanence_places(struct tour_run *run, const struct guest_view *view,
+                                 unsigned secret, uint64_t *gpa)
 {
     struct state *state = run->state;
     uint64_t n = 0;
@@ -90,10 +90,10 @@ static uint64_t places(struct tour_run *run, const struct guest_view *view, unsi
 }
 
 /* Whole and in one place, a free frame; or nowhere. */
-static uint64_t expect_found(struct tour_run *run, const struct guest_view *view, unsigned secret,
-                             const char *when)
+static uint64_t remanence_expect_found(struct tour_run *run, const struct guest_view *view,
+                                       unsigned secret, const char *when)
 {
-    uint64_t gpa, n = places(run, view, secret, &gpa);
+    uint64_t gpa, n = remanence_places(run, view, secret, &gpa);
     struct abi_frame frame = guest_frame(view, gpa);
     bool is_free = n && frame.kind == ABI_FRAME_FREE && !frame.refs;
     char where[48];
@@ -104,13 +104,13 @@ static uint64_t expect_found(struct tour_run *run, const struct guest_view *view
     return gpa;
 }
 
-static void expect_gone(struct tour_run *run, const struct guest_view *view, unsigned secret,
-                        const char *when)
+static void remanence_expect_gone(struct tour_run *run, const struct guest_view *view,
+                                  unsigned secret, const char *when)
 {
     uint64_t gpa;
 
-    expect_equal(run, 0, places(run, view, secret, &gpa), "%s: pieces of secret %u in guest RAM",
-                 when, secret);
+    expect_equal(run, 0, remanence_places(run, view, secret, &gpa),
+                 "%s: pieces of secret %u in guest RAM", when, secret);
 }
 
 /* ---- The code --------------------------------------------------------------- */
@@ -122,7 +122,7 @@ struct code {
 };
 
 /* Whether an instruction's first operand, which it writes, is memory. */
-static bool is_store(const char *text)
+static bool remanence_is_store(const char *text)
 {
     const char *operand = strstr(text, " ptr ["), *comma = strchr(text, ',');
 
@@ -132,9 +132,9 @@ static bool is_store(const char *text)
 }
 
 /* From the function's start, as it lies in guest memory, to the jump that ends it. */
-static void read_code(struct tour_run *run, const struct guest_view *view,
-                      const struct abi_checkpoint *record, uint64_t va, const char *which,
-                      struct code *code)
+static void remanence_read_code(struct tour_run *run, const struct guest_view *view,
+                                const struct abi_checkpoint *record, uint64_t va, const char *which,
+                                struct code *code)
 {
     uint64_t root = vcpu_root(run, record->vcpu);
     uint8_t bytes[CODE_BYTES];
@@ -153,7 +153,7 @@ static void read_code(struct tour_run *run, const struct guest_view *view,
 
         snprintf(code->text + used, sizeof(code->text) - used, "%s%s", used ? "; " : "", text);
         at += (unsigned)length;
-        code->stores += is_store(text);
+        code->stores += remanence_is_store(text);
         code->flushes += !strncmp(text, "clflush", 7) || !strncmp(text, "clwb", 4);
         code->fences += !strncmp(text, "mfence", 6);
         code->calls += !strncmp(text, "call", 4);
@@ -164,23 +164,25 @@ static void read_code(struct tour_run *run, const struct guest_view *view,
     }
 }
 
-static void look_at_forget(struct tour_run *run, const struct guest_view *view,
-                           const struct abi_checkpoint *record)
+static void remanence_look_at_forget(struct tour_run *run, const struct guest_view *view,
+                                     const struct abi_checkpoint *record)
 {
     struct code code;
 
-    read_code(run, view, record, record->arg[ABI_REMANENCE_FORGET], "what should erase", &code);
+    remanence_read_code(run, view, record, record->arg[ABI_REMANENCE_FORGET], "what should erase",
+                        &code);
     expect_true(run, code.text[0] && !code.stores && !code.calls, "no store, no call", code.text,
                 "left: the function with the memset, as it lies in memory");
     expect_hex(run, record->arg[ABI_REMANENCE_FREE], code.end, "left: where it goes on: free");
 }
 
-static void look_at_wipe(struct tour_run *run, const struct guest_view *view,
-                         const struct abi_checkpoint *record)
+static void remanence_look_at_wipe(struct tour_run *run, const struct guest_view *view,
+                                   const struct abi_checkpoint *record)
 {
     struct code code;
 
-    read_code(run, view, record, record->arg[ABI_REMANENCE_WIPE], "what does erase", &code);
+    remanence_read_code(run, view, record, record->arg[ABI_REMANENCE_WIPE], "what does erase",
+                        &code);
     expect_true(run, code.stores && code.flushes && code.fences,
                 "stores, then lines written back, then a fence", code.text,
                 "wiped: the function with the barrier, as it lies in memory");
@@ -190,7 +192,7 @@ static void look_at_wipe(struct tour_run *run, const struct guest_view *view,
 /* ---- The steps -------------------------------------------------------------- */
 
 /* Where the pages with secret 5 are, in the machine and on the host. */
-static void filled(struct tour_run *run, const struct guest_view *view)
+static void remanence_filled(struct tour_run *run, const struct guest_view *view)
 {
     const uint64_t word[PIECE_WORDS] = { ABI_SECRET_WORD(5, 0), ABI_SECRET_WORD(5, 1) };
     struct state *state = run->state;
@@ -208,7 +210,7 @@ static void filled(struct tour_run *run, const struct guest_view *view)
 }
 
 /* The page itself: the host has nothing behind it, and who looks at it sees zeroes. */
-static void given(struct tour_run *run, const struct guest_view *view)
+static void remanence_given(struct tour_run *run, const struct guest_view *view)
 {
     const struct state *state = run->state;
     uint64_t page = state->left & ~(ABI_PAGE_BYTES - 1), nonzero = 0;
@@ -216,16 +218,16 @@ static void given(struct tour_run *run, const struct guest_view *view)
 
     expect_equal(run, 0, (uint64_t)resident_pages(view->memory, &page, 1),
                  "given: its page, in the host's memory");
-    expect_gone(run, view, 1, "given");
+    remanence_expect_gone(run, view, 1, "given");
     expect_equal(run, 0, (uint64_t)resident_pages(view->memory, state->many, state->nmany),
                  "given: pages that held secret 5, in the host's memory");
-    expect_gone(run, view, 5, "given");
+    remanence_expect_gone(run, view, 5, "given");
     for (unsigned i = 0; word && i < ABI_PAGE_BYTES / 8; i++)
         nonzero += word[i] != 0;
     expect_equal(run, 0, nonzero, "given: words of its page that are not zero");
 }
 
-static void cost(struct tour_run *run, const uint64_t *arg)
+static void remanence_cost(struct tour_run *run, const uint64_t *arg)
 {
     static const char *const name[ABI_ZERO_COUNT] = { "needed", "on_free", "on_alloc" };
     struct state *state = run->state;
@@ -239,14 +241,14 @@ static void cost(struct tour_run *run, const uint64_t *arg)
 }
 
 /* All that the host hands to the other machine is zero, frames that held secret 5 among it. */
-static void elsewhere(struct tour_run *run, const struct guest_view *view)
+static void remanence_elsewhere(struct tour_run *run, const struct guest_view *view)
 {
     struct state *state = run->state;
     struct frame_reuse_found *found = &state->found;
     char text[96];
 
     for (unsigned secret = 1; secret <= ABI_REMANENCE_SECRETS; secret++)
-        expect_gone(run, view, secret, "another machine");
+        remanence_expect_gone(run, view, secret, "another machine");
     snprintf(text, sizeof(text), "%" PRIu64 " bytes", state->searched);
     expect_true(run, state->searched >= ABI_REMANENCE_ELSEWHERE_PAGES * ABI_PAGE_BYTES,
                 "what it touched or more", text, "another machine: memory searched");
@@ -264,35 +266,37 @@ static void elsewhere(struct tour_run *run, const struct guest_view *view)
                 "another machine: has frames that held secret 5");
 }
 
-static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
-                       const struct guest_view *view)
+static void remanence_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
+                                 const struct guest_view *view)
 {
     struct state *state = run->state;
 
     switch (record->step) {
     case ABI_REMANENCE_LEFT:
-        state->left = expect_found(run, view, 1, "left");
-        look_at_forget(run, view, record);
+        state->left = remanence_expect_found(run, view, 1, "left");
+        remanence_look_at_forget(run, view, record);
         break;
     case ABI_REMANENCE_WIPED:
-        expect_gone(run, view, 2, "wiped");
-        look_at_wipe(run, view, record);
+        remanence_expect_gone(run, view, 2, "wiped");
+        remanence_look_at_wipe(run, view, record);
         /* The search would have found it: it finds the other one still. */
-        expect_hex(run, state->left, expect_found(run, view, 1, "wiped"),
+        expect_hex(run, state->left, remanence_expect_found(run, view, 1, "wiped"),
                    "wiped: where secret 1 is still");
         break;
-    case ABI_REMANENCE_FILLED: filled(run, view); break;
-    case ABI_REMANENCE_GIVEN: given(run, view); break;
-    case ABI_REMANENCE_ON_FREE: expect_gone(run, view, 3, "zeroed when freed"); break;
-    case ABI_REMANENCE_ON_ALLOC: expect_found(run, view, 4, "to be zeroed when allocated"); break;
-    case ABI_REMANENCE_REUSED: expect_gone(run, view, 4, "allocated again"); break;
-    case ABI_REMANENCE_COST: cost(run, record->arg); break;
-    case ABI_REMANENCE_ELSEWHERE: elsewhere(run, view); break;
+    case ABI_REMANENCE_FILLED: remanence_filled(run, view); break;
+    case ABI_REMANENCE_GIVEN: remanence_given(run, view); break;
+    case ABI_REMANENCE_ON_FREE: remanence_expect_gone(run, view, 3, "zeroed when freed"); break;
+    case ABI_REMANENCE_ON_ALLOC:
+        remanence_expect_found(run, view, 4, "to be zeroed when allocated");
+        break;
+    case ABI_REMANENCE_REUSED: remanence_expect_gone(run, view, 4, "allocated again"); break;
+    case ABI_REMANENCE_COST: remanence_cost(run, record->arg); break;
+    case ABI_REMANENCE_ELSEWHERE: remanence_elsewhere(run, view); break;
     default: break;
     }
 }
 
-static void conclude(struct tour_run *run, char *key, size_t bytes)
+static void remanence_conclude(struct tour_run *run, char *key, size_t bytes)
 {
     const struct state *state = run->state;
     double needed = state->ticks[ABI_ZERO_NEEDED];
@@ -323,12 +327,12 @@ const struct tour_exercise tour_remanence = {
     .id = ABI_REMANENCE,
     .steps = ABI_REMANENCE_STEPS,
     .machines = 2,
-    .machine = machine,
-    .command = command,
-    .checkpoint = checkpoint,
+    .machine = remanence_machine,
+    .command = remanence_command,
+    .checkpoint = remanence_checkpoint,
     .memory_map = { ABI_REMANENCE_LEFT, 1,
                     "the secret was erased and freed, as the program believes: its frame is free, "
                     "mapped nowhere, and has it still" },
-    .conclude = conclude,
+    .conclude = remanence_conclude,
     .state_bytes = sizeof(struct state),
 };

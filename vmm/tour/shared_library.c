@@ -25,7 +25,8 @@ struct state {
     char store[DISASM_TEXT_BYTES];        /* that made the tables private */
 };
 
-static void command(const struct tour_host *host, bool control, char *text, size_t bytes)
+static void shared_library_command(const struct tour_host *host, bool control, char *text,
+                                   size_t bytes)
 {
     (void)host;
     snprintf(text, bytes, "shared-library%s", control ? " break" : "");
@@ -49,8 +50,8 @@ struct tally {
     uint64_t counted;  /* pages whose frame has three references */
 };
 
-static void add_page(const struct guest_view *view, const struct paging_walk *walk,
-                     struct tally *tally)
+static void shared_library_add_page(const struct guest_view *view, const struct paging_walk *walk,
+                                    struct tally *tally)
 {
     const uint64_t image_end = view->kernel.first_frame * ABI_PAGE_BYTES;
     uint64_t a = walk[0].leaf.gpa, b = walk[1].leaf.gpa, c = walk[2].leaf.gpa;
@@ -68,8 +69,8 @@ static void add_page(const struct guest_view *view, const struct paging_walk *wa
 }
 
 /* A page that one of them has not mapped counts as a page, and as nothing else. */
-static void look(const struct guest_view *view, const struct trio *trio,
-                 const struct library *library, struct tally *tally)
+static void shared_library_look(const struct guest_view *view, const struct trio *trio,
+                                const struct library *library, struct tally *tally)
 {
     memset(tally, 0, LIBRARY_KINDS * sizeof(*tally));
     for (uint64_t i = 0; i < library->npages; i++) {
@@ -82,12 +83,13 @@ static void look(const struct guest_view *view, const struct trio *trio,
             missing |= guest_walk(view, trio->process[m].root, trio->base[m] + i * ABI_PAGE_BYTES,
                                   &walk[m]);
         if (!missing)
-            add_page(view, walk, of_kind);
+            shared_library_add_page(view, walk, of_kind);
     }
 }
 
 /* What holds at all steps: text and constants are the file's own frames, for all. */
-static void expect_shared_text(struct tour_run *run, const struct tally *tally, const char *when)
+static void shared_library_expect_shared_text(struct tour_run *run, const struct tally *tally,
+                                              const char *when)
 {
     const struct tally *text = &tally[LIBRARY_TEXT], *constant = &tally[LIBRARY_CONSTANT];
 
@@ -101,8 +103,8 @@ static void expect_shared_text(struct tour_run *run, const struct tally *tally, 
                  "%s: pages of constants with one GPA in all three", when);
 }
 
-static void mapped(struct tour_run *run, const struct guest_view *view, const struct trio *trio,
-                   const struct tally *tally)
+static void shared_library_mapped(struct tour_run *run, const struct guest_view *view,
+                                  const struct trio *trio, const struct tally *tally)
 {
     struct state *state = run->state;
     const struct tally *table = &tally[LIBRARY_TABLE], *data = &tally[LIBRARY_DATA];
@@ -128,8 +130,9 @@ static void mapped(struct tour_run *run, const struct guest_view *view, const st
 /* ---- The instruction that broke the sharing ------------------------------- */
 
 /* The last copy on write of one: where the instruction wrote, and what it is. */
-static struct abi_cow last_copy(const struct guest_view *view, const struct abi_process *process,
-                                char *text, size_t bytes)
+static struct abi_cow shared_library_last_copy(const struct guest_view *view,
+                                               const struct abi_process *process, char *text,
+                                               size_t bytes)
 {
     struct abi_cow cow = process->cow[(process->cow_copies - 1) % ABI_COWS];
     uint8_t code[DISASM_CODE_BYTES];
@@ -145,14 +148,14 @@ static struct abi_cow last_copy(const struct guest_view *view, const struct abi_
 }
 
 /* "mov qword ptr [rdi], rsi": eight bytes in memory are its destination. */
-static bool writes_word(const char *instruction)
+static bool shared_library_writes_word(const char *instruction)
 {
     const char *operand = strchr(instruction, ' ');
 
     return operand && !strncmp(operand, " qword ptr [", 12);
 }
 
-static bool is_slot(const struct library *library, uint64_t offset)
+static bool shared_library_is_slot(const struct library *library, uint64_t offset)
 {
     for (size_t i = 0; i < library->nrelocations; i++) {
         if (library->relocation[i].offset == offset)
@@ -161,14 +164,15 @@ static bool is_slot(const struct library *library, uint64_t offset)
     return false;
 }
 
-static bool is_kind(const struct library *library, uint64_t offset, enum library_page kind)
+static bool shared_library_is_kind(const struct library *library, uint64_t offset,
+                                   enum library_page kind)
 {
     return offset / ABI_PAGE_BYTES < library->npages &&
            library->kind[offset / ABI_PAGE_BYTES] == kind;
 }
 
-static void expect_copies(struct tour_run *run, const struct trio *trio, uint64_t expected,
-                          const char *what)
+static void shared_library_expect_copies(struct tour_run *run, const struct trio *trio,
+                                         uint64_t expected, const char *what)
 {
     struct state *state = run->state;
 
@@ -184,8 +188,8 @@ static void expect_copies(struct tour_run *run, const struct trio *trio, uint64_
 /* ---- Relocated ------------------------------------------------------------ */
 
 /* Slots that hold what the host works out from the library's symbols. */
-static uint64_t right_slots(const struct guest_view *view, const struct trio *trio,
-                            const struct library *library)
+static uint64_t shared_library_right_slots(const struct guest_view *view, const struct trio *trio,
+                                           const struct library *library)
 {
     uint64_t right = 0;
 
@@ -209,8 +213,8 @@ static uint64_t right_slots(const struct guest_view *view, const struct trio *tr
     return right;
 }
 
-static void bound(struct tour_run *run, const struct guest_view *view, const struct trio *trio,
-                  const struct tally *tally)
+static void shared_library_bound(struct tour_run *run, const struct guest_view *view,
+                                 const struct trio *trio, const struct tally *tally)
 {
     struct state *state = run->state;
     const struct tally *table = &tally[LIBRARY_TABLE], *data = &tally[LIBRARY_DATA];
@@ -219,18 +223,19 @@ static void bound(struct tour_run *run, const struct guest_view *view, const str
     expect_equal(run, table->pages, table->apart, "relocated: table pages private to each");
     expect_equal(run, 0, table->writable, "relocated: tables sealed, mappings still writable");
     expect_equal(run, data->pages, data->one, "relocated: data pages with one GPA in all three");
-    expect_equal(run, MEMBERS * library->nrelocations, right_slots(view, trio, library),
+    expect_equal(run, MEMBERS * library->nrelocations,
+                 shared_library_right_slots(view, trio, library),
                  "relocated: slots that hold what the symbols say");
-    expect_copies(run, trio, table->pages, "copies on write by relocation");
+    shared_library_expect_copies(run, trio, table->pages, "copies on write by relocation");
     for (unsigned m = 0; m < MEMBERS; m++) {
         const struct abi_process *process = &trio->process[m];
         char text[DISASM_TEXT_BYTES];
-        struct abi_cow cow = last_copy(view, process, text, sizeof(text));
-        bool slot = is_slot(library, cow.va - trio->base[m]);
+        struct abi_cow cow = shared_library_last_copy(view, process, text, sizeof(text));
+        bool slot = shared_library_is_slot(library, cow.va - trio->base[m]);
 
         expect_true(run, slot, "a slot of the table", slot ? "a slot of the table" : "elsewhere",
                     "%.24s: what the write that ended the sharing wrote to", process->name);
-        expect_true(run, writes_word(text), "a store of a word", text,
+        expect_true(run, shared_library_writes_word(text), "a store of a word", text,
                     "%.24s: the instruction that ended it", process->name);
         if (slot)
             snprintf(state->store, sizeof(state->store), "%s", text);
@@ -239,8 +244,9 @@ static void bound(struct tour_run *run, const struct guest_view *view, const str
 
 /* ---- Used ----------------------------------------------------------------- */
 
-static void written(struct tour_run *run, const struct guest_view *view, const struct trio *trio,
-                    const struct tally *tally, uint64_t calls_va)
+static void shared_library_written(struct tour_run *run, const struct guest_view *view,
+                                   const struct trio *trio, const struct tally *tally,
+                                   uint64_t calls_va)
 {
     struct state *state = run->state;
     const struct tally *data = &tally[LIBRARY_DATA];
@@ -249,19 +255,20 @@ static void written(struct tour_run *run, const struct guest_view *view, const s
 
     expect_equal(run, 1, data->apart, "used: data pages written, private to each");
     expect_equal(run, data->pages - 1, data->one, "used: data pages not written, one GPA");
-    expect_copies(run, trio, 1, "copies on write by use");
+    shared_library_expect_copies(run, trio, 1, "copies on write by use");
     for (unsigned m = 0; m < MEMBERS; m++) {
         const struct abi_process *process = &trio->process[m];
         uint64_t va = calls_va - trio->base[0] + trio->base[m], calls = 0;
         char text[DISASM_TEXT_BYTES];
-        struct abi_cow cow = last_copy(view, process, text, sizeof(text));
+        struct abi_cow cow = shared_library_last_copy(view, process, text, sizeof(text));
 
         guest_read(view, process->root, va, &calls, sizeof(calls));
         expect_equal(run, ABI_LIBRARY_CALLS(m), calls - ABI_LIBRARY_FIRST_COUNT,
                      "%.24s: calls that its own copy counts", process->name);
         expect_hex(run, va, cow.va, "%.24s: the variable whose write made the copy", process->name);
         expect_true(run,
-                    is_kind(library, cow.rip - trio->base[m], LIBRARY_TEXT) && writes_word(text),
+                    shared_library_is_kind(library, cow.rip - trio->base[m], LIBRARY_TEXT) &&
+                        shared_library_writes_word(text),
                     "a store of a word in the library's text", text,
                     "%.24s: the instruction that wrote it", process->name);
     }
@@ -274,7 +281,7 @@ static void written(struct tour_run *run, const struct guest_view *view, const s
     add_figure(run, (double)((MEMBERS * library->npages - frames) * ABI_PAGE_BYTES), "saved_bytes");
 }
 
-static void gone(struct tour_run *run, const struct guest_view *view)
+static void shared_library_gone(struct tour_run *run, const struct guest_view *view)
 {
     const struct state *state = run->state;
     uint64_t left = 0;
@@ -284,8 +291,8 @@ static void gone(struct tour_run *run, const struct guest_view *view)
     expect_equal(run, 0, left, "ended: text frames that still have references");
 }
 
-static bool open_trio(struct tour_run *run, const struct abi_checkpoint *record,
-                      const struct guest_view *view, struct trio *trio)
+static bool shared_library_open_trio(struct tour_run *run, const struct abi_checkpoint *record,
+                                     const struct guest_view *view, struct trio *trio)
 {
     struct state *state = run->state;
     bool found = true;
@@ -302,8 +309,8 @@ static bool open_trio(struct tour_run *run, const struct abi_checkpoint *record,
     return found && !err;
 }
 
-static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
-                       const struct guest_view *view)
+static void shared_library_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
+                                      const struct guest_view *view)
 {
     static const char *const when[] = { "", "mapped", "relocated", "used", "ended" };
     struct state *state = run->state;
@@ -312,16 +319,16 @@ static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record
     struct trio trio;
 
     if (record->step == ABI_LIBRARY_GONE) {
-        gone(run, view);
+        shared_library_gone(run, view);
     } else {
-        if (!open_trio(run, record, view, &trio))
+        if (!shared_library_open_trio(run, record, view, &trio))
             return;
-        look(view, &trio, &state->library, tally);
-        expect_shared_text(run, tally, when[record->step]);
+        shared_library_look(view, &trio, &state->library, tally);
+        shared_library_expect_shared_text(run, tally, when[record->step]);
         switch (record->step) {
-        case ABI_LIBRARY_MAPPED: mapped(run, view, &trio, tally); break;
-        case ABI_LIBRARY_BOUND: bound(run, view, &trio, tally); break;
-        default: written(run, view, &trio, tally, record->arg[ABI_LIBRARY_CALLS_VA]);
+        case ABI_LIBRARY_MAPPED: shared_library_mapped(run, view, &trio, tally); break;
+        case ABI_LIBRARY_BOUND: shared_library_bound(run, view, &trio, tally); break;
+        default: shared_library_written(run, view, &trio, tally, record->arg[ABI_LIBRARY_CALLS_VA]);
         }
         for (unsigned m = 0; m < MEMBERS; m++)
             state->copies[m] = trio.process[m].cow_copies;
@@ -329,7 +336,7 @@ static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record
     expect_audit(run, view, HELD_BY_OBJECT, when[record->step], &audit);
 }
 
-static void conclude(struct tour_run *run, char *key, size_t bytes)
+static void shared_library_conclude(struct tour_run *run, char *key, size_t bytes)
 {
     const struct state *state = run->state;
 
@@ -349,9 +356,9 @@ const struct tour_exercise tour_shared_library = {
     .breaks = "each process gets its own copies of the file's pages",
     .id = ABI_LIBRARY,
     .steps = ABI_LIBRARY_STEPS,
-    .command = command,
-    .checkpoint = checkpoint,
+    .command = shared_library_command,
+    .checkpoint = shared_library_checkpoint,
     .memory_map = { ABI_LIBRARY_WRITTEN, 1, "three programs have called the library" },
-    .conclude = conclude,
+    .conclude = shared_library_conclude,
     .state_bytes = sizeof(struct state),
 };

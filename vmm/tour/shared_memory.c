@@ -25,7 +25,8 @@ struct state {
     double shared_ns, copied_ns; /* for each message */
 };
 
-static void command(const struct tour_host *host, bool control, char *text, size_t bytes)
+static void shared_memory_command(const struct tour_host *host, bool control, char *text,
+                                  size_t bytes)
 {
     bool slow = host->interprets || host->cpus == 1;
 
@@ -34,7 +35,7 @@ static void command(const struct tour_host *host, bool control, char *text, size
 }
 
 /* What a receiver's digest over n messages must come to. */
-static uint64_t digest_of(uint64_t n)
+static uint64_t shared_memory_digest_of(uint64_t n)
 {
     uint64_t digest = 0;
 
@@ -46,8 +47,8 @@ static uint64_t digest_of(uint64_t n)
     return digest;
 }
 
-static void mapped(struct tour_run *run, const struct abi_checkpoint *record,
-                   const struct guest_view *view)
+static void shared_memory_mapped(struct tour_run *run, const struct abi_checkpoint *record,
+                                 const struct guest_view *view)
 {
     const uint64_t *arg = record->arg;
     struct state *state = run->state;
@@ -87,8 +88,8 @@ static void mapped(struct tour_run *run, const struct abi_checkpoint *record,
 }
 
 /* Slots of the ring that hold the last messages as they were sent. */
-static uint64_t whole_slots(const struct state *state, const struct guest_view *view,
-                            uint64_t messages)
+static uint64_t shared_memory_whole_slots(const struct state *state, const struct guest_view *view,
+                                          uint64_t messages)
 {
     uint64_t slots = state->pages * SLOTS_PER_PAGE, whole = 0;
 
@@ -108,8 +109,8 @@ static uint64_t whole_slots(const struct state *state, const struct guest_view *
     return whole;
 }
 
-static void exchanged(struct tour_run *run, const struct abi_checkpoint *record,
-                      const struct guest_view *view)
+static void shared_memory_exchanged(struct tour_run *run, const struct abi_checkpoint *record,
+                                    const struct guest_view *view)
 {
     const uint64_t *arg = record->arg;
     struct state *state = run->state;
@@ -119,9 +120,10 @@ static void exchanged(struct tour_run *run, const struct abi_checkpoint *record,
     expect_equal(run, messages, arg[ABI_SHARED_R_RECEIVED], "messages received");
     expect_equal(run, 0, arg[ABI_SHARED_R_LOST], "messages lost");
     expect_equal(run, 0, arg[ABI_SHARED_R_TORN], "messages torn");
-    expect_hex(run, digest_of(messages), arg[ABI_SHARED_R_DIGEST],
+    expect_hex(run, shared_memory_digest_of(messages), arg[ABI_SHARED_R_DIGEST],
                "digest of what was received, computed by the host");
-    expect_equal(run, messages < slots ? messages : slots, whole_slots(state, view, messages),
+    expect_equal(run, messages < slots ? messages : slots,
+                 shared_memory_whole_slots(state, view, messages),
                  "slots in memory that hold the last messages");
     state->shared_ns = ticks_to_ns(run, arg[ABI_SHARED_R_TICKS]) / (double)messages;
     add_figure(run, (double)messages, "messages");
@@ -130,7 +132,7 @@ static void exchanged(struct tour_run *run, const struct abi_checkpoint *record,
     add_figure(run, (double)arg[ABI_SHARED_R_YIELDS], "yields");
 }
 
-static void copied(struct tour_run *run, const struct abi_checkpoint *record)
+static void shared_memory_copied(struct tour_run *run, const struct abi_checkpoint *record)
 {
     const uint64_t *arg = record->arg;
     struct state *state = run->state;
@@ -140,25 +142,25 @@ static void copied(struct tour_run *run, const struct abi_checkpoint *record)
                 "messages through the kernel");
     if (copies == 0 || copies > MESSAGES)
         return;
-    expect_hex(run, digest_of(copies), arg[ABI_SHARED_C_DIGEST],
+    expect_hex(run, shared_memory_digest_of(copies), arg[ABI_SHARED_C_DIGEST],
                "digest of what came through the kernel");
     state->copied_ns = ticks_to_ns(run, arg[ABI_SHARED_C_TICKS]) / (double)copies;
     add_figure(run, (double)copies, "copied_messages");
     add_figure(run, state->copied_ns, "copied_message_ns");
 }
 
-static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
-                       const struct guest_view *view)
+static void shared_memory_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
+                                     const struct guest_view *view)
 {
     switch (record->step) {
-    case ABI_SHARED_MAPPED: mapped(run, record, view); break;
-    case ABI_SHARED_EXCHANGED: exchanged(run, record, view); break;
-    case ABI_SHARED_COPIED: copied(run, record); break;
+    case ABI_SHARED_MAPPED: shared_memory_mapped(run, record, view); break;
+    case ABI_SHARED_EXCHANGED: shared_memory_exchanged(run, record, view); break;
+    case ABI_SHARED_COPIED: shared_memory_copied(run, record); break;
     default: break;
     }
 }
 
-static void conclude(struct tour_run *run, char *key, size_t bytes)
+static void shared_memory_conclude(struct tour_run *run, char *key, size_t bytes)
 {
     const struct state *state = run->state;
     double ratio = state->copied_ns / state->shared_ns;
@@ -178,9 +180,9 @@ const struct tour_exercise tour_shared_memory = {
     .breaks = "the reader maps a private copy",
     .id = ABI_SHARED_MEMORY,
     .steps = ABI_SHARED_STEPS,
-    .command = command,
-    .checkpoint = checkpoint,
+    .command = shared_memory_command,
+    .checkpoint = shared_memory_checkpoint,
     .memory_map = { ABI_SHARED_MAPPED, 1, "two processes have mapped the object" },
-    .conclude = conclude,
+    .conclude = shared_memory_conclude,
     .state_bytes = sizeof(struct state),
 };

@@ -35,14 +35,14 @@ struct state {
     double swap_ns, copy_ns;
 };
 
-static uint64_t swaps(const struct tour_run *run)
+static uint64_t snapshot_swaps(const struct tour_run *run)
 {
     if (run->control)
         return SWAPS_CONTROL;
     return run->host->interprets ? SWAPS_INTERPRETED : SWAPS;
 }
 
-static void command(const struct tour_host *host, bool control, char *text, size_t bytes)
+static void snapshot_command(const struct tour_host *host, bool control, char *text, size_t bytes)
 {
     int few = control || host->interprets || host->cpus == 1;
 
@@ -62,8 +62,8 @@ struct range {
     uint64_t version; /* pages that hold this version, as asked, in both words */
 };
 
-static void look(const struct guest_view *view, uint64_t pid, uint64_t va, uint64_t version,
-                 struct range *range)
+static void snapshot_look(const struct guest_view *view, uint64_t pid, uint64_t va,
+                          uint64_t version, struct range *range)
 {
     memset(range, 0, sizeof(*range));
     if (guest_process(view, pid, &range->process))
@@ -85,7 +85,7 @@ static void look(const struct guest_view *view, uint64_t pid, uint64_t va, uint6
 }
 
 /* Pages whose frames are the same as `gpa` says. */
-static uint64_t same(const struct range *range, const uint64_t *gpa)
+static uint64_t snapshot_same(const struct range *range, const uint64_t *gpa)
 {
     uint64_t n = 0;
 
@@ -95,8 +95,8 @@ static uint64_t same(const struct range *range, const uint64_t *gpa)
 }
 
 /* One step of a publication; `version` is the one that is being published. */
-static void publication(struct tour_run *run, const struct abi_checkpoint *record,
-                        const struct guest_view *view)
+static void snapshot_publication(struct tour_run *run, const struct abi_checkpoint *record,
+                                 const struct guest_view *view)
 {
     const uint64_t *arg = record->arg;
     uint64_t version = arg[ABI_SNAPSHOT_VERSION];
@@ -105,13 +105,13 @@ static void publication(struct tour_run *run, const struct abi_checkpoint *recor
     struct range writer, reader;
     struct guest_audit audit;
 
-    look(view, arg[ABI_SNAPSHOT_WRITER], arg[ABI_SNAPSHOT_VA], version, &writer);
-    look(view, arg[ABI_SNAPSHOT_READER], arg[ABI_SNAPSHOT_VA], told ? version : version - 1,
-         &reader);
+    snapshot_look(view, arg[ABI_SNAPSHOT_WRITER], arg[ABI_SNAPSHOT_VA], version, &writer);
+    snapshot_look(view, arg[ABI_SNAPSHOT_READER], arg[ABI_SNAPSHOT_VA],
+                  told ? version : version - 1, &reader);
     switch (record->step) {
     case ABI_SNAPSHOT_SHARED:
-        look(view, arg[ABI_SNAPSHOT_READER], arg[ABI_SNAPSHOT_VA], version, &reader);
-        expect_equal(run, PAGES, same(&reader, writer.gpa), "forked: frames shared");
+        snapshot_look(view, arg[ABI_SNAPSHOT_READER], arg[ABI_SNAPSHOT_VA], version, &reader);
+        expect_equal(run, PAGES, snapshot_same(&reader, writer.gpa), "forked: frames shared");
         expect_equal(run, 0, reader.writable + writer.writable, "forked: pages writable");
         expect_equal(run, PAGES, reader.version, "forked: pages of the first version");
         expect_hex(run, reader.process.root, vcpu_root(run, 1),
@@ -138,16 +138,16 @@ static void publication(struct tour_run *run, const struct abi_checkpoint *recor
     case ABI_SNAPSHOT_SWAPPED:
         expect_equal(run, 0, reader.present, "%" PRIu64 ": pages open to it after the swap",
                      version);
-        expect_equal(run, PAGES, same(&writer, state->gpa[0]),
+        expect_equal(run, PAGES, snapshot_same(&writer, state->gpa[0]),
                      "%" PRIu64 ": old frames taken from it", version);
-        expect_equal(run, 0, same(&reader, state->gpa[0]) % PAGES,
+        expect_equal(run, 0, snapshot_same(&reader, state->gpa[0]) % PAGES,
                      "%" PRIu64 ": old frames among new ones", version);
         break;
     case ABI_SNAPSHOT_PUBLISHED:
-        expect_equal(run, PAGES, same(&reader, state->gpa[1]),
+        expect_equal(run, PAGES, snapshot_same(&reader, state->gpa[1]),
                      "%" PRIu64 ": the reader's frames are the prepared ones", version);
-        expect_equal(run, 0, same(&reader, state->gpa[0]), "%" PRIu64 ": frames it had before",
-                     version);
+        expect_equal(run, 0, snapshot_same(&reader, state->gpa[0]),
+                     "%" PRIu64 ": frames it had before", version);
         expect_equal(run, PAGES, reader.version, "%" PRIu64 ": pages of the new version", version);
         expect_equal(run, 0, reader.writable, "%" PRIu64 ": pages it may write", version);
         expect_equal(run, PAGES, reader.sole, "%" PRIu64 ": pages private to it", version);
@@ -158,7 +158,7 @@ static void publication(struct tour_run *run, const struct abi_checkpoint *recor
     }
 }
 
-static void at_least(struct tour_run *run, uint64_t least, uint64_t n, const char *name)
+static void snapshot_at_least(struct tour_run *run, uint64_t least, uint64_t n, const char *name)
 {
     char expected[32], observed[32];
 
@@ -167,18 +167,18 @@ static void at_least(struct tour_run *run, uint64_t least, uint64_t n, const cha
     expect_true(run, n >= least, expected, observed, "%s", name);
 }
 
-static void naive(struct tour_run *run, const uint64_t *arg)
+static void snapshot_naive(struct tour_run *run, const uint64_t *arg)
 {
     /* Each publication meets a read that has the old half already. */
-    at_least(run, arg[ABI_SNAPSHOT_R_PUBLICATIONS], arg[ABI_SNAPSHOT_R_TORN],
-             "in place: torn reads");
-    at_least(run, 1, arg[ABI_SNAPSHOT_R_PUBLICATIONS], "in place: publications");
+    snapshot_at_least(run, arg[ABI_SNAPSHOT_R_PUBLICATIONS], arg[ABI_SNAPSHOT_R_TORN],
+                      "in place: torn reads");
+    snapshot_at_least(run, 1, arg[ABI_SNAPSHOT_R_PUBLICATIONS], "in place: publications");
     add_figure(run, (double)arg[ABI_SNAPSHOT_R_PUBLICATIONS], "naive_publications");
     add_figure(run, (double)arg[ABI_SNAPSHOT_R_READS], "naive_reads");
     add_figure(run, (double)arg[ABI_SNAPSHOT_R_TORN], "naive_torn");
 }
 
-static void done(struct tour_run *run, const uint64_t *arg, const struct guest_view *view)
+static void snapshot_done(struct tour_run *run, const uint64_t *arg, const struct guest_view *view)
 {
     struct state *state = run->state;
     uint64_t stride = run->host->cpus == 1 ? STRIDE_ONE_CPU : 1;
@@ -186,18 +186,21 @@ static void done(struct tour_run *run, const uint64_t *arg, const struct guest_v
     struct guest_audit audit;
 
     guest_process(view, arg[ABI_SNAPSHOT_R_READER], &reader);
-    expect_equal(run, swaps(run), arg[ABI_SNAPSHOT_R_PUBLICATIONS], "publications by swapping");
-    expect_equal(run, (swaps(run) + stride - 1) / stride, arg[ABI_SNAPSHOT_R_CAUGHT],
+    expect_equal(run, snapshot_swaps(run), arg[ABI_SNAPSHOT_R_PUBLICATIONS],
+                 "publications by swapping");
+    expect_equal(run, (snapshot_swaps(run) + stride - 1) / stride, arg[ABI_SNAPSHOT_R_CAUGHT],
                  "publications that met a read halfway");
     expect_equal(run, 0, arg[ABI_SNAPSHOT_R_TORN], "torn reads");
     expect_equal(run, 0, arg[ABI_SNAPSHOT_R_STALE], "reads of a version gone by");
-    at_least(run, arg[ABI_SNAPSHOT_R_CAUGHT], arg[ABI_SNAPSHOT_R_READS], "whole reads");
-    at_least(run, arg[ABI_SNAPSHOT_R_CAUGHT], arg[ABI_SNAPSHOT_R_RESTARTS], "reads begun again");
+    snapshot_at_least(run, arg[ABI_SNAPSHOT_R_CAUGHT], arg[ABI_SNAPSHOT_R_READS], "whole reads");
+    snapshot_at_least(run, arg[ABI_SNAPSHOT_R_CAUGHT], arg[ABI_SNAPSHOT_R_RESTARTS],
+                      "reads begun again");
     expect_equal(run, reader.bad_faults, arg[ABI_SNAPSHOT_R_FAULTS],
                  "faults at the barrier, as the kernel counted");
-    at_least(run, arg[ABI_SNAPSHOT_R_CAUGHT], reader.bad_faults, "reads stopped by the barrier");
+    snapshot_at_least(run, arg[ABI_SNAPSHOT_R_CAUGHT], reader.bad_faults,
+                      "reads stopped by the barrier");
     expect_equal(run, 0, arg[ABI_SNAPSHOT_R_LOCKED_TORN], "torn reads under the lock");
-    at_least(run, 1, arg[ABI_SNAPSHOT_R_LOCKED_READS], "whole reads under the lock");
+    snapshot_at_least(run, 1, arg[ABI_SNAPSHOT_R_LOCKED_READS], "whole reads under the lock");
     expect_audit(run, view, HELD_BY_OBJECT, "done", &audit);
     state->swap_ns = ticks_to_ns(run, arg[ABI_SNAPSHOT_R_TICKS]);
     state->copy_ns = ticks_to_ns(run, arg[ABI_SNAPSHOT_R_LOCKED_TICKS]);
@@ -211,17 +214,17 @@ static void done(struct tour_run *run, const uint64_t *arg, const struct guest_v
     add_figure(run, state->copy_ns, "publication_by_locked_copy_ns");
 }
 
-static void checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
-                       const struct guest_view *view)
+static void snapshot_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
+                                const struct guest_view *view)
 {
     switch (record->step) {
-    case ABI_SNAPSHOT_NAIVE: naive(run, record->arg); break;
-    case ABI_SNAPSHOT_DONE: done(run, record->arg, view); break;
-    default: publication(run, record, view); break;
+    case ABI_SNAPSHOT_NAIVE: snapshot_naive(run, record->arg); break;
+    case ABI_SNAPSHOT_DONE: snapshot_done(run, record->arg, view); break;
+    default: snapshot_publication(run, record, view); break;
     }
 }
 
-static void conclude(struct tour_run *run, char *key, size_t bytes)
+static void snapshot_conclude(struct tour_run *run, char *key, size_t bytes)
 {
     const struct state *state = run->state;
     double swap_us = state->swap_ns / 1000, copy_us = state->copy_ns / 1000;
@@ -244,10 +247,10 @@ const struct tour_exercise tour_snapshot = {
     .breaks = "frames are swapped in two goes while the reader may read",
     .id = ABI_SNAPSHOT,
     .steps = ABI_SNAPSHOT_STEPS,
-    .command = command,
-    .checkpoint = checkpoint,
+    .command = snapshot_command,
+    .checkpoint = snapshot_checkpoint,
     .memory_map = { ABI_SNAPSHOT_PREPARED, 1,
                     "the writer has prepared a version in frames of its own" },
-    .conclude = conclude,
+    .conclude = snapshot_conclude,
     .state_bytes = sizeof(struct state),
 };
