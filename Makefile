@@ -2,7 +2,7 @@
 # Other goals: unit asan tsan fuzz faults fault-list slow-faults stale-tlb bench lint clean.
 # scripts/check runs all tests.
 
-# One seeded bug of devices/iommu/fault_inject.h: `make FAULT_INJECT=stale-iotlb`. Only the
+# One seeded bug of devices/iommu/checks.h: `make FAULT_INJECT=stale-iotlb`. Only the
 # IOMMU is compiled anew for it, into build/fault/NAME; all else comes from build/.
 FAULT_INJECT ?=
 B        ?= $(if $(FAULT_INJECT),build/fault/$(FAULT_INJECT),build)
@@ -66,7 +66,7 @@ $(REST)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 endif
-FAULTS := $(shell sed -nE 's/^ +FAULT_[A-Z_]+, +\/\/ ([a-z-]+):.*/\1/p' devices/iommu/fault_inject.h)
+FAULTS := $(shell sed -nE 's/^ +FAULT_[A-Z_]+ =.*, +\/\/ ([a-z-]+):.*/\1/p' devices/iommu/checks.h)
 fault-list:
 	@printf '%s\n' $(FAULTS)
 # strata and the unit tests with each of them.

@@ -127,7 +127,7 @@ void dma_fault(struct dma *dma, enum iommu_fault_reason reason, enum dma_directi
         .reason = reason, .access = direction, .endpoint = dma->id, .iova = iova
     };
     dma->faults++;
-    if (dma->iommu && iommu_faults_record(&dma->iommu->faults, fault))
+    if (dma->iommu && iommu_faults_record(dma->iommu, fault))
         dma->faults_pending = true;
 }
 
@@ -364,7 +364,7 @@ int dma_resolve(struct dma *dma, uint64_t iova, enum dma_direction direction, bo
 {
     uint64_t in_page = IOPT_PAGE_BYTES - (iova & (IOPT_PAGE_BYTES - 1)), available = in_page;
     bool message = iova >= IOMMU_MSI_FIRST && iova <= IOMMU_MSI_LAST;
-    bool believed = ats && (dma_disabled_checks(dma) & IOMMU_WITHOUT_TRANSLATED);
+    bool believed = ats && !dma_checks(dma, IOMMU_CHECK_TRANSLATED);
     const struct iotlb_entry *entry;
     struct iotlb_entry own;
 
@@ -396,7 +396,7 @@ int dma_resolve(struct dma *dma, uint64_t iova, enum dma_direction direction, bo
 
 bool dma_may_signal(const struct dma *dma, uint8_t vector)
 {
-    if (!dma->endpoint || (dma_disabled_checks(dma) & IOMMU_WITHOUT_MSI))
+    if (!dma->endpoint || !dma_checks(dma, IOMMU_CHECK_MSI))
         return true;
     return dma->endpoint->vectors[vector / 64] >> vector % 64 & 1;
 }
@@ -405,7 +405,7 @@ struct dma *dma_of_requester(struct dma *dma, uint32_t requester)
 {
     struct iommu_endpoint *endpoint;
 
-    if (!dma->iommu || !(dma_disabled_checks(dma) & IOMMU_WITHOUT_REQUESTER))
+    if (!dma->iommu || dma_checks(dma, IOMMU_CHECK_REQUESTER))
         return dma;
     pthread_mutex_lock(&dma->iommu->lock);
     endpoint = iommu_find(dma->iommu, requester);
@@ -413,12 +413,7 @@ struct dma *dma_of_requester(struct dma *dma, uint32_t requester)
     return endpoint ? endpoint->dma : NULL;
 }
 
-uint32_t dma_disabled_checks(const struct dma *dma)
+bool dma_checks(const struct dma *dma, enum iommu_check check)
 {
-    if (!dma->iommu)
-        return UINT32_MAX;
-    return dma->iommu->config.without | (FAULT(MSI_OPEN) ? IOMMU_WITHOUT_MSI : 0) |
-           (FAULT(WRAP) ? IOMMU_WITHOUT_WRAP : 0) |
-           (FAULT(ATS_TRUSTED) ? IOMMU_WITHOUT_TRANSLATED : 0) |
-           (FAULT(ID_BELIEVED) ? IOMMU_WITHOUT_REQUESTER : 0);
+    return dma->iommu && iommu_checks(dma->iommu, check);
 }

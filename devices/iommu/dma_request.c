@@ -55,7 +55,7 @@ static bool may_signal(const struct dma *requester_dma, const struct piece *piec
 
     if (!is_message(piece))
         return false;
-    if (dma_disabled_checks(requester_dma) & IOMMU_WITHOUT_MSI)
+    if (!dma_checks(requester_dma, IOMMU_CHECK_MSI))
         return true;
     memcpy(&data, piece->data, sizeof(data));
     delivery = data & MESSAGE_DELIVERY;
@@ -153,7 +153,7 @@ static struct dma *admit(struct dma *dma, const struct dma_request *request,
         return dma;
     if (request->claims)
         requester_dma = dma_of_requester(dma, request->requester);
-    if (requester_dma && (!wraps || dma_disabled_checks(dma) & IOMMU_WITHOUT_WRAP))
+    if (requester_dma && (!wraps || !dma_checks(dma, IOMMU_CHECK_WRAP)))
         return requester_dma;
     dma_lock(dma);
     refuse(dma, request, request->iova, requester_dma ? IOMMU_FAULT_UNKNOWN : IOMMU_FAULT_DOMAIN,

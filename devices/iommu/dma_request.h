@@ -6,15 +6,15 @@
  * window (an interrupt, of any kind, if 4 aligned bytes are written) or to another device's
  * registers, in naturally aligned accesses of 1 to 8 bytes. Where nobody answers, reads
  * bring all ones, writes are dropped, and the rest is carried out. Addresses go from
- * 2^64 - 1 to 0 where there is no IOMMU to mind, or with IOMMU_WITHOUT_WRAP; else that is
+ * 2^64 - 1 to 0 where there is no IOMMU to mind, or with IOMMU_CHECK_WRAP disabled; else that is
  * a fault and nothing is done.
  *
  * A translated one reaches RAM only, and through the MSI window with a message of an
  * allowed vector and plain delivery; all else is a fault, and ends the request.
  *
  * Where addresses are translated, that a request says it is so already is believed only
- * with IOMMU_WITHOUT_TRANSLATED, and is a fault otherwise. The identity it claims is believed
- * only with IOMMU_WITHOUT_REQUESTER; otherwise it has its dma handle's.
+ * with IOMMU_CHECK_TRANSLATED disabled, and is a fault otherwise. The identity it claims is
+ * believed only with IOMMU_CHECK_REQUESTER disabled; otherwise it has its dma handle's.
  */
 #ifndef STRATA_IOMMU_DMA_REQUEST_H
 #define STRATA_IOMMU_DMA_REQUEST_H

@@ -24,9 +24,9 @@ struct dma_segment {
  * -EFAULT, and *fault is what was recorded.
  *
  * Attached and not bypassed, an endpoint gets to RAM, to a device's registers only where
- * IOMMU_WITHOUT_PEER let them be mapped, and to the message window: dma_may_signal is
+ * IOMMU_CHECK_PEER is disabled and they are mapped, and to the message window: dma_may_signal is
  * then the caller's to ask. A request with `ats` is refused (IOMMU_FAULT_UNKNOWN) unless
- * IOMMU_WITHOUT_TRANSLATED. Where the address is taken as it is, it leads anywhere.
+ * IOMMU_CHECK_TRANSLATED is disabled. Where the address is taken as it is, it leads anywhere.
  */
 int dma_resolve(struct dma *dma, uint64_t iova, enum dma_direction direction, bool ats,
                 struct dma_segment *span, struct iommu_fault *fault);
@@ -43,13 +43,13 @@ void dma_fault(struct dma *dma, enum iommu_fault_reason reason, enum dma_directi
 
 /*
  * Whose request the IOMMU takes it for that claims to come from `requester`: the dma handle's
- * own unless IOMMU_WITHOUT_REQUESTER; then that endpoint's dma handle (take its lock instead),
- * or NULL if there is none of that id. Without a lock.
+ * own unless IOMMU_CHECK_REQUESTER is disabled; then that endpoint's dma handle (take its lock
+ * instead), or NULL if there is none of that id. Without a lock.
  */
 struct dma *dma_of_requester(struct dma *dma, uint32_t requester);
 
-/* IOMMU_WITHOUT_* of the dma handle's unit; without one, all of them. */
-uint32_t dma_disabled_checks(const struct dma *dma);
+/* Whether the dma handle's unit makes a check; without one, none is made. */
+bool dma_checks(const struct dma *dma, enum iommu_check check);
 
 /* Host memory of gpa, and how many bytes of it follow; NULL: not RAM. */
 void *dma_host(const struct memory *memory, uint64_t gpa, uint64_t *available);

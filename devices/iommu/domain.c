@@ -44,7 +44,7 @@ static int new_domain(struct iommu *iommu, uint32_t id, bool bypass, struct iomm
 
 static bool pins(const struct iommu *iommu)
 {
-    return !(iommu->config.without & IOMMU_WITHOUT_PIN) && !FAULT(NO_PIN);
+    return iommu_checks(iommu, IOMMU_CHECK_PIN);
 }
 
 static void pin(struct iommu *iommu, uint64_t gpa, uint64_t bytes)
@@ -130,7 +130,8 @@ static int attach(struct iommu *iommu, struct iommu_endpoint *endpoint, uint32_t
         return -EINVAL;
     if (domain && domain == left)
         return 0;
-    if (domain && !bypass && maps_reserved(domain, endpoint) && !FAULT(RESERVED_IGNORED))
+    if (domain && !bypass && maps_reserved(domain, endpoint) &&
+        iommu_checks(iommu, IOMMU_CHECK_RESERVED))
         return -EOPNOTSUPP;
     if (!domain) {
         err = new_domain(iommu, id, bypass, &domain);
@@ -172,7 +173,7 @@ int iommu_detach(struct iommu *iommu, uint32_t id, uint32_t domain)
         err = -ENOENT;
     else if (!endpoint->domain || endpoint->domain->id != domain)
         err = -EINVAL;
-    else if (!FAULT(KEEP_AFTER_DETACH))
+    else if (iommu_checks(iommu, IOMMU_CHECK_DETACH))
         iommu_leave(endpoint);
     pthread_mutex_unlock(&iommu->lock);
     return err;
@@ -181,7 +182,7 @@ int iommu_detach(struct iommu *iommu, uint32_t id, uint32_t domain)
 static bool reserved(const struct iommu *iommu, const struct iommu_domain *domain, uint64_t first,
                      uint64_t last)
 {
-    if (FAULT(RESERVED_IGNORED))
+    if (!iommu_checks(iommu, IOMMU_CHECK_RESERVED))
         return false;
     for (unsigned i = 0; i < iommu->nendpoints; i++) {
         const struct iommu_endpoint *endpoint = iommu->endpoint[i];
@@ -201,20 +202,21 @@ static bool reserved(const struct iommu *iommu, const struct iommu_domain *domai
 /* What a mapping may lead to: RAM; or, where nothing stops it, what is not RAM at all. */
 static bool may_be_target(const struct iommu *iommu, uint64_t gpa, uint64_t len, uint32_t prot)
 {
-    if (FAULT(WRAP) && gpa + len < gpa) /* looks at where it ends only */
+    if (!iommu_checks(iommu, IOMMU_CHECK_TARGET_END) &&
+        gpa + len < gpa) /* looks at where it ends only */
         return dma_all_ram(iommu->memory, gpa + len - 1, 1);
     if (!len || gpa >= IOPT_GPA_LIMIT || len > IOPT_GPA_LIMIT - gpa)
         return false;
     if (dma_all_ram(iommu->memory, gpa, len))
         return true;
-    return (iommu->config.without & IOMMU_WITHOUT_PEER) && (prot & IOMMU_MMIO) &&
+    return !iommu_checks(iommu, IOMMU_CHECK_PEER) && (prot & IOMMU_MMIO) &&
            !dma_any_ram(iommu->memory, gpa, len);
 }
 
 static bool over_quota(const struct iommu *iommu, const struct iommu_domain *domain)
 {
     const struct iommu_config *config = &iommu->config;
-    bool quota = !(config->without & IOMMU_WITHOUT_QUOTA) && !FAULT(QUOTA_OFF);
+    bool quota = iommu_checks(iommu, IOMMU_CHECK_QUOTA);
 
     return iommu->mappings >= config->mappings_max ||
            (quota && domain->iopt.mappings >= config->mappings_of_domain_max);
@@ -279,7 +281,7 @@ static int unmap(struct iommu *iommu, struct iommu_domain *domain, uint64_t firs
         return 0;
     if (last > end)
         last = end;
-    if (iopt_splits(&domain->iopt, first, last) && !FAULT(UNMAP_SPLITS))
+    if (iopt_splits(&domain->iopt, first, last) && iommu_checks(iommu, IOMMU_CHECK_SPLIT))
         return -ERANGE;
     unmap_range(iommu, domain, first, last, unpin);
     return 0;

@@ -35,7 +35,8 @@ struct iommu_endpoint *iommu_find(const struct iommu *iommu, uint32_t id)
 
 enum iommu_mode iommu_unattached_mode(const struct iommu *iommu)
 {
-    return atomic_load(&iommu->bypass) || FAULT(NO_BYPASS_CHECK) ? IOMMU_BYPASS : IOMMU_BLOCKED;
+    return atomic_load(&iommu->bypass) || !iommu_checks(iommu, IOMMU_CHECK_BYPASS) ? IOMMU_BYPASS
+                                                                                   : IOMMU_BLOCKED;
 }
 
 int iommu_add_endpoint(struct iommu *iommu, uint32_t id, struct dma *dma)
@@ -154,14 +155,14 @@ void iommu_set_domain(struct iommu_endpoint *endpoint, struct iommu_domain *doma
     dma_forget(dma, 0, UINT64_MAX);
     endpoint_unlock(dma);
     endpoint->iommu->invalidations++;
-    if (!FAULT(NO_DRAIN))
+    if (iommu_checks(endpoint->iommu, IOMMU_CHECK_DRAIN))
         dma_drain(dma, 0, UINT64_MAX);
 }
 
 /* Whether the endpoint's walks go through the domain's table. */
 static bool walks(const struct iommu_endpoint *endpoint, const struct iommu_domain *domain)
 {
-    return endpoint->domain == domain || FAULT(WRONG_ENDPOINT);
+    return endpoint->domain == domain || !iommu_checks(endpoint->iommu, IOMMU_CHECK_DOMAIN);
 }
 
 void iommu_invalidate(struct iommu *iommu, const struct iommu_domain *domain, uint64_t first,
@@ -175,13 +176,13 @@ void iommu_invalidate(struct iommu *iommu, const struct iommu_domain *domain, ui
             continue;
         /* The lock is the barrier too: who takes it later sees the table as it is now. */
         endpoint_lock(dma);
-        if (!FAULT(STALE_IOTLB)) {
+        if (iommu_checks(iommu, IOMMU_CHECK_INVALIDATE)) {
             iotlb_invalidate(&endpoint->tlb, first, last);
             dma_forget(dma, first, last);
         }
         endpoint_unlock(dma);
         iommu->invalidations++;
-        if (!FAULT(NO_DRAIN))
+        if (iommu_checks(iommu, IOMMU_CHECK_DRAIN))
             dma_drain(dma, first, last);
     }
 }
@@ -202,13 +203,13 @@ static bool walk_wrongly(const struct iommu_endpoint *endpoint, uint64_t iova,
 {
     const struct iommu *iommu = endpoint->iommu;
 
-    for (unsigned i = 0; FAULT(WRONG_ENDPOINT) && i < iommu->nendpoints; i++) {
+    for (unsigned i = 0; !iommu_checks(iommu, IOMMU_CHECK_DOMAIN) && i < iommu->nendpoints; i++) {
         const struct iommu_domain *domain = iommu->endpoint[i]->domain;
 
         if (domain && !domain->bypass && iopt_walk(&domain->iopt, iova, leaf))
             return true;
     }
-    if (FAULT(PAST_END) && iova >= IOPT_PAGE_BYTES &&
+    if (!iommu_checks(iommu, IOMMU_CHECK_BOUNDS) && iova >= IOPT_PAGE_BYTES &&
         iopt_walk(&endpoint->domain->iopt, iova - IOPT_PAGE_BYTES, leaf)) {
         leaf->gpa += leaf->bytes;
         leaf->first += leaf->bytes;
@@ -234,7 +235,7 @@ int iommu_resolve(struct iommu_endpoint *endpoint, uint64_t iova, uint64_t len, 
             return -EFAULT;
         run = leaf.bytes;
     }
-    if ((iommu->config.without & IOMMU_WITHOUT_PERMISSION) || FAULT(SKIP_PERMISSION))
+    if (!iommu_checks(iommu, IOMMU_CHECK_PERMISSION))
         leaf.prot |= IOMMU_READ | IOMMU_WRITE;
     if (need & ~leaf.prot)
         return -EFAULT;

@@ -19,16 +19,17 @@ void iommu_faults_destroy(struct iommu_faults *faults)
     free(faults->ring);
 }
 
-bool iommu_faults_record(struct iommu_faults *faults, const struct iommu_fault *fault)
+bool iommu_faults_record(struct iommu *iommu, const struct iommu_fault *fault)
 {
+    struct iommu_faults *faults = &iommu->faults;
     struct iommu_fault record = *fault;
     bool queued = false;
 
-    if (FAULT(FAULT_NOT_RECORDED))
+    if (!iommu_checks(iommu, IOMMU_CHECK_RECORD))
         return false;
-    if (FAULT(FAULT_WRONG_ADDRESS))
+    if (!iommu_checks(iommu, IOMMU_CHECK_FAULT_ADDRESS))
         record.iova += IOPT_PAGE_BYTES;
-    if (FAULT(FAULT_WRONG_ACCESS))
+    if (!iommu_checks(iommu, IOMMU_CHECK_FAULT_ACCESS))
         record.access = IOMMU_READ;
 
     pthread_mutex_lock(&faults->lock);

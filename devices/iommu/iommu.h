@@ -23,6 +23,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "devices/iommu/checks.h"
+
 /* What an access wants or a mapping allows; as VIRTIO_IOMMU_MAP_F_*. */
 #define IOMMU_READ          1u /* the device reads memory */
 #define IOMMU_WRITE         2u /* the device writes memory */
@@ -54,19 +56,6 @@ struct iommu_reserved {
     enum iommu_reserved_kind kind;
 };
 
-/*
- * Protections that a real unit is known to lack or to have switched off. A policy test
- * turns them off one by one to show that each attack is real; nothing else sets any.
- */
-#define IOMMU_WITHOUT_REQUESTER  (1u << 0) /* believes the requester id in a request */
-#define IOMMU_WITHOUT_TRANSLATED (1u << 1) /* believes a request that says "translated" */
-#define IOMMU_WITHOUT_WRAP       (1u << 2) /* untranslated addresses wrap around at 2^64 */
-#define IOMMU_WITHOUT_QUOTA      (1u << 3) /* one domain may take all mappings there are */
-#define IOMMU_WITHOUT_PIN        (1u << 4) /* a mapped page may be given away */
-#define IOMMU_WITHOUT_MSI        (1u << 5) /* any vector from any endpoint */
-#define IOMMU_WITHOUT_PEER       (1u << 6) /* device registers may be mapped */
-#define IOMMU_WITHOUT_PERMISSION (1u << 7) /* READ and WRITE are not looked at */
-
 struct iommu_config {
     uint64_t page_size_mask;         /* 0: 4K, 2M and 1G */
     struct iommu_range input;        /* last 0: 2^48 - 1 */
@@ -77,7 +66,7 @@ struct iommu_config {
     uint64_t table_bytes_max;        /* of page tables of the whole unit; 0: 64 MiB */
     uint32_t faults_max;             /* records kept until somebody takes them; 0: 64 */
     bool boot_bypass;                /* unattached endpoints are not translated at boot */
-    uint32_t without;                /* IOMMU_WITHOUT_* */
+    uint32_t disabled_checks;        /* IOMMU_CHECK_*, of the optional ones (checks.h) */
 };
 
 /* Reasons as virtio 1.2, 5.13.6.9 numbers them. */
@@ -149,9 +138,9 @@ int iommu_detach(struct iommu *iommu, uint32_t endpoint, uint32_t domain);
 /*
  * Maps [first, last] of a domain to RAM from gpa on, with leaves as large as all three
  * allow, and pins it. -ENOENT: no such domain; -EINVAL: it is a bypass domain, an
- * overlap, a reserved region, or not RAM (with IOMMU_MMIO: not a device either, see
- * IOMMU_WITHOUT_PEER), unknown bits in prot; -ERANGE: misaligned or outside the input range;
- * -ENOMEM: no memory, or a quota. Nothing is changed on failure.
+ * overlap, a reserved region, or not RAM (with IOMMU_MMIO: not a device either, but
+ * with IOMMU_CHECK_PEER disabled), unknown bits in prot; -ERANGE: misaligned or outside the input
+ * range; -ENOMEM: no memory, or a quota. Nothing is changed on failure.
  */
 int iommu_map(struct iommu *iommu, uint32_t domain, uint64_t first, uint64_t last, uint64_t gpa,
               uint32_t prot);

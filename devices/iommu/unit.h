@@ -13,7 +13,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "devices/iommu/fault_inject.h"
 #include "devices/iommu/iommu.h"
 #include "devices/iommu/iopt.h"
 #include "devices/iommu/iotlb.h"
@@ -84,6 +83,12 @@ struct iommu {
     struct iommu_faults faults;
 };
 
+/* Whether the unit makes a check: neither its configuration nor the build disables it. */
+static inline bool iommu_checks(const struct iommu *iommu, enum iommu_check check)
+{
+    return !(((iommu->config.disabled_checks & IOMMU_CHECKS_OPTIONAL) | FAULT_INJECT) & check);
+}
+
 /* endpoint.c. These take the unit's lock for granted. */
 struct iommu_endpoint *iommu_find(const struct iommu *iommu, uint32_t id);
 
@@ -122,7 +127,7 @@ void iommu_leave(struct iommu_endpoint *endpoint);
 /* faults.c. record: whether it was queued, so that somebody should be woken. */
 int iommu_faults_create(struct iommu_faults *faults, uint32_t max);
 void iommu_faults_destroy(struct iommu_faults *faults);
-bool iommu_faults_record(struct iommu_faults *faults, const struct iommu_fault *fault);
+bool iommu_faults_record(struct iommu *iommu, const struct iommu_fault *fault);
 void iommu_faults_forget(struct iommu_faults *faults);
 void iommu_faults_wake(struct iommu_faults *faults);
 

@@ -2,7 +2,7 @@
  * A DMA policy as the bundled guest gets it: the host has read it from the device tree
  * source that the user wrote (vmm/dma/policy/policy.h) and hands over this block as the
  * property ABI_FDT_POLICY of /chosen. It says what the operating system is to set up for
- * each device; what the platform lacks (IOMMU_WITHOUT_*) the guest is not told.
+ * each device; what the platform lacks (IOMMU_CHECK_*) the guest is not told.
  *
  * Little-endian, naturally aligned, no padding.
  */

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Seeded bugs (devices/iommu/fault_inject.h): builds the unit tests with each and sees
+# Seeded bugs (devices/iommu/checks.h): builds the unit tests with each and sees
 # that they notice. TAP, a line for each bug. Arguments: names; without any, all.
 cd "$(dirname "$0")/../.." || exit 2
 

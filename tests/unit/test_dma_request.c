@@ -255,9 +255,9 @@ END_TEST
 
 /* ---- Behind an IOMMU ------------------------------------------------------ */
 
-static void setup_iommu(uint32_t without)
+static void setup_iommu(uint32_t disabled)
 {
-    const struct iommu_config config = { .without = without };
+    const struct iommu_config config = { .disabled_checks = disabled };
 
     setup_memory();
     ck_assert_int_eq(iommu_create(&iommu, &memory, &config), 0);
@@ -427,7 +427,7 @@ END_TEST
 
 static void setup_without_wrap(void)
 {
-    setup_iommu(IOMMU_WITHOUT_WRAP);
+    setup_iommu(IOMMU_CHECK_WRAP);
 }
 
 START_TEST(wrap_without_the_check)
@@ -473,7 +473,7 @@ END_TEST
 
 static void setup_without_translated(void)
 {
-    setup_iommu(IOMMU_WITHOUT_TRANSLATED);
+    setup_iommu(IOMMU_CHECK_TRANSLATED);
 }
 
 START_TEST(translated_believed)
@@ -505,7 +505,7 @@ END_TEST
 
 static void setup_without_requester(void)
 {
-    setup_iommu(IOMMU_WITHOUT_REQUESTER);
+    setup_iommu(IOMMU_CHECK_REQUESTER);
 }
 
 START_TEST(claimed_identity_believed)
@@ -563,7 +563,7 @@ END_TEST
 
 static void setup_without_msi(void)
 {
-    setup_iommu(IOMMU_WITHOUT_MSI);
+    setup_iommu(IOMMU_CHECK_MSI);
 }
 
 START_TEST(any_vector)
@@ -592,7 +592,7 @@ END_TEST
 
 static void setup_without_peer(void)
 {
-    setup_iommu(IOMMU_WITHOUT_PEER);
+    setup_iommu(IOMMU_CHECK_PEER);
 }
 
 START_TEST(peers_mapped)

@@ -85,7 +85,7 @@ static void weaken(struct policy *policy, unsigned attack)
     case ATTACK_ALIAS: nic->flags = ABI_DEVICE_ALIASES_STAY; break;
     case ATTACK_WITHHELD_COMPLETION: nic->timeout_ms = 0; break;
     case ATTACK_SHARED_MAP: nic->domain = guest->device[DONGLE].domain; break;
-    case ATTACK_ATS: policy->iommu_config.without = IOMMU_WITHOUT_TRANSLATED; break;
+    case ATTACK_ATS: policy->iommu_config.disabled_checks = IOMMU_CHECK_TRANSLATED; break;
     case ATTACK_DEFERRED_INVALIDATION: nic->mode = ABI_DMA_LAZY; break;
     case ATTACK_STALE_POINTER: policy->iommu = false; break;
     case ATTACK_PRE_INIT: policy->iommu_config.boot_bypass = true; break;
@@ -94,10 +94,12 @@ static void weaken(struct policy *policy, unsigned attack)
         guest->region[KEYS].gpa = 0x1000000;
         guest->region[KEYS].endpoints = 1u << NIC;
         break;
-    case ATTACK_MSI_SPOOF: policy->iommu_config.without = IOMMU_WITHOUT_MSI; break;
-    case ATTACK_PEER: policy->iommu_config.without = IOMMU_WITHOUT_PEER; break;
-    case ATTACK_REQUESTER_SPOOF: policy->iommu_config.without = IOMMU_WITHOUT_REQUESTER; break;
-    case ATTACK_PERMISSION: policy->iommu_config.without = IOMMU_WITHOUT_PERMISSION; break;
+    case ATTACK_MSI_SPOOF: policy->iommu_config.disabled_checks = IOMMU_CHECK_MSI; break;
+    case ATTACK_PEER: policy->iommu_config.disabled_checks = IOMMU_CHECK_PEER; break;
+    case ATTACK_REQUESTER_SPOOF:
+        policy->iommu_config.disabled_checks = IOMMU_CHECK_REQUESTER;
+        break;
+    case ATTACK_PERMISSION: policy->iommu_config.disabled_checks = IOMMU_CHECK_PERMISSION; break;
     case ATTACK_DESCRIPTOR_LOOP:
     case ATTACK_DESCRIPTOR_TOCTOU: nic->flags = ABI_DEVICE_NAIVE_QUEUE; break;
     case ATTACK_USED_RING: disk->flags = ABI_DEVICE_TRUSTING; break;
@@ -109,9 +111,9 @@ static void weaken(struct policy *policy, unsigned attack)
         break;
     case ATTACK_ARITHMETIC:
         nic->mode = ABI_DMA_IDENTITY;
-        policy->iommu_config.without = IOMMU_WITHOUT_WRAP;
+        policy->iommu_config.disabled_checks = IOMMU_CHECK_WRAP;
         break;
-    case ATTACK_EXHAUSTION: policy->iommu_config.without = IOMMU_WITHOUT_QUOTA; break;
+    case ATTACK_EXHAUSTION: policy->iommu_config.disabled_checks = IOMMU_CHECK_QUOTA; break;
     case ATTACK_UNPINNED: nic->flags = ABI_DEVICE_NO_PIN; break;
     default: ck_abort();
     }
@@ -155,7 +157,8 @@ START_TEST(one_permission_changes_its_cells)
 
     make_strong(&before);
     make_strong(&after);
-    before.iommu_config.without = after.iommu_config.without = IOMMU_WITHOUT_PERMISSION;
+    before.iommu_config.disabled_checks = after.iommu_config
+                                              .disabled_checks = IOMMU_CHECK_PERMISSION;
     after.guest.device[NIC].use[0].rights = RULES_READ | RULES_WRITE;
     for (unsigned attack = 0; attack < ATTACK_COUNT; attack++) {
         for (unsigned device = 0; device < DEVICES; device++) {

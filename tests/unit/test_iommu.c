@@ -289,7 +289,7 @@ END_TEST
 /* Registers of devices may be mapped only where that protection is missing. */
 START_TEST(test_peer)
 {
-    static const struct iommu_config config = { .without = IOMMU_WITHOUT_PEER };
+    static const struct iommu_config config = { .disabled_checks = IOMMU_CHECK_PEER };
     struct iommu_fault fault;
     struct dma_segment span;
 
@@ -314,7 +314,8 @@ END_TEST
 
 START_TEST(test_permission)
 {
-    static const struct iommu_config config[] = { { 0 }, { .without = IOMMU_WITHOUT_PERMISSION } };
+    static const struct iommu_config config[] = { { 0 },
+                                                  { .disabled_checks = IOMMU_CHECK_PERMISSION } };
 
     attached(&config[_i]);
     ck_assert_int_eq(map(IOVA, 1, 0, IOMMU_READ), 0);
@@ -377,7 +378,7 @@ START_TEST(test_quotas)
 {
     static const struct iommu_config config[] = {
         { .mappings_of_domain_max = 3, .mappings_max = 5 },
-        { .mappings_of_domain_max = 3, .mappings_max = 5, .without = IOMMU_WITHOUT_QUOTA },
+        { .mappings_of_domain_max = 3, .mappings_max = 5, .disabled_checks = IOMMU_CHECK_QUOTA },
     };
     unsigned mine = 0, theirs = 0;
 
@@ -422,7 +423,7 @@ END_TEST
 
 START_TEST(test_pins)
 {
-    static const struct iommu_config config[] = { { 0 }, { .without = IOMMU_WITHOUT_PIN } };
+    static const struct iommu_config config[] = { { 0 }, { .disabled_checks = IOMMU_CHECK_PIN } };
     bool pins = _i == 0;
 
     attached(&config[_i]);
@@ -543,8 +544,8 @@ START_TEST(test_protections)
     static const uint64_t vectors[4] = { [1] = 1ull << 3 };
     static const struct iommu_config config[] = {
         { 0 },
-        { .without = IOMMU_WITHOUT_MSI | IOMMU_WITHOUT_TRANSLATED | IOMMU_WITHOUT_REQUESTER |
-                     IOMMU_WITHOUT_WRAP },
+        { .disabled_checks = IOMMU_CHECK_MSI | IOMMU_CHECK_TRANSLATED | IOMMU_CHECK_REQUESTER |
+                             IOMMU_CHECK_WRAP },
     };
     bool weak = _i == 1;
     struct iommu_fault fault;
@@ -576,7 +577,7 @@ START_TEST(test_protections)
     dma_unlock(&handle);
     ck_assert_ptr_eq(dma_of_requester(&handle, OTHER), weak ? &other : &handle);
     ck_assert_ptr_eq(dma_of_requester(&handle, 99), weak ? NULL : &handle);
-    ck_assert(!!(dma_disabled_checks(&handle) & IOMMU_WITHOUT_WRAP) == weak);
+    ck_assert(!dma_checks(&handle, IOMMU_CHECK_WRAP) == weak);
     teardown();
 }
 END_TEST

@@ -123,7 +123,7 @@ START_TEST(test_full)
     ck_assert_str_eq(policy.name, "full");
     ck_assert_str_eq(policy.description, "all there is");
     ck_assert(policy.iommu);
-    ck_assert_uint_eq(policy.iommu_config.without, IOMMU_WITHOUT_WRAP | IOMMU_WITHOUT_PIN);
+    ck_assert_uint_eq(policy.iommu_config.disabled_checks, IOMMU_CHECK_WRAP | IOMMU_CHECK_PIN);
     ck_assert(policy.iommu_config.boot_bypass);
     ck_assert_uint_eq(policy.iommu_config.domains_max, 4);
     ck_assert_uint_eq(policy.iommu_config.mappings_max, 100);
@@ -270,14 +270,14 @@ static const struct {
     const char *word;
     uint32_t bit;
 } lacks[] = {
-    { "requester-check", IOMMU_WITHOUT_REQUESTER },
-    { "translated-check", IOMMU_WITHOUT_TRANSLATED },
-    { "wrap-check", IOMMU_WITHOUT_WRAP },
-    { "pinning", IOMMU_WITHOUT_PIN },
-    { "msi-filter", IOMMU_WITHOUT_MSI },
-    { "peer-filter", IOMMU_WITHOUT_PEER },
-    { "permission", IOMMU_WITHOUT_PERMISSION },
-    { "quota\";\nstrata,max-domains = <3", IOMMU_WITHOUT_QUOTA },
+    { "requester-check", IOMMU_CHECK_REQUESTER },
+    { "translated-check", IOMMU_CHECK_TRANSLATED },
+    { "wrap-check", IOMMU_CHECK_WRAP },
+    { "pinning", IOMMU_CHECK_PIN },
+    { "msi-filter", IOMMU_CHECK_MSI },
+    { "peer-filter", IOMMU_CHECK_PEER },
+    { "permission", IOMMU_CHECK_PERMISSION },
+    { "quota\";\nstrata,max-domains = <3", IOMMU_CHECK_QUOTA },
 };
 
 START_TEST(test_lacks)
@@ -285,14 +285,14 @@ START_TEST(test_lacks)
     char to[96];
 
     snprintf(to, sizeof(to), strchr(lacks[_i].word, '"') ? "\"%s>;" : "\"%s\";", lacks[_i].word);
-    if (lacks[_i].bit == IOMMU_WITHOUT_QUOTA)
+    if (lacks[_i].bit == IOMMU_CHECK_QUOTA)
         put_edited("\"wrap-check\", \"pinning\";\nstrata,boot-bypass;\nstrata,max-domains = <4>;\n"
                    "strata,max-mappings = <100>;\nstrata,max-mappings-per-domain = <50>;",
                    to);
     else
         put_edited("\"wrap-check\", \"pinning\";", to);
     ck_assert_msg(load() == 0, "%s", error.text);
-    ck_assert_uint_eq(policy.iommu_config.without, lacks[_i].bit);
+    ck_assert_uint_eq(policy.iommu_config.disabled_checks, lacks[_i].bit);
 }
 END_TEST
 

@@ -82,7 +82,7 @@ static void random_by_mappings(struct harness *harness, unsigned device, uint64_
             page->fate = UNKNOWN;
     }
     for (unsigned use = 0; use < d->nuses && page->fate != UNKNOWN; use++) {
-        uint32_t rights = rules_lacks(harness->policy, IOMMU_WITHOUT_PERMISSION)
+        uint32_t rights = rules_disabled(harness->policy, IOMMU_CHECK_PERMISSION)
                               ? RULES_BOTH
                               : d->use[use].rights;
 

@@ -2,9 +2,9 @@
 
 #include "vmm/machine/memory.h"
 
-bool rules_lacks(const struct policy *policy, uint32_t without)
+bool rules_disabled(const struct policy *policy, uint32_t checks)
 {
-    return (policy->iommu_config.without & without) != 0;
+    return (policy->iommu_config.disabled_checks & checks) != 0;
 }
 
 bool rules_untranslated(const struct policy *policy, unsigned device)
@@ -136,7 +136,7 @@ uint32_t rules_reach(const struct policy *policy, unsigned device, unsigned regi
                 *because = other == device ? "pool: a slot holds the buffer, whatever its direction"
                                            : "pool: another device's slots are in the same pool";
         } else if (rules_same_domain(policy, device, other)) {
-            if (rules_lacks(policy, IOMMU_WITHOUT_PERMISSION))
+            if (rules_disabled(policy, IOMMU_CHECK_PERMISSION))
                 gives = RULES_BOTH;
             if (gives & ~reach)
                 *because = other == device

@@ -22,8 +22,8 @@ static inline const struct abi_policy_device *rules_device(const struct policy *
     return &policy->guest.device[device];
 }
 
-/* The platform lacks this protection (IOMMU_WITHOUT_*). */
-bool rules_lacks(const struct policy *policy, uint32_t without);
+/* The platform lacks any of these protections (IOMMU_CHECK_*). */
+bool rules_disabled(const struct policy *policy, uint32_t checks);
 
 /* Its addresses are guest-physical: no IOMMU, or mode off or identity. */
 bool rules_untranslated(const struct policy *policy, unsigned device);

@@ -15,7 +15,7 @@ static bool arithmetic_expect(const struct policy *policy, unsigned device, unsi
                                            "request wraps" };
     const unsigned request = sizeof(targets) / sizeof(targets[0]) - 1;
     bool untranslated = rules_untranslated(policy, device);
-    bool wraps = !policy->iommu || (untranslated && rules_lacks(policy, IOMMU_WITHOUT_WRAP));
+    bool wraps = !policy->iommu || (untranslated && rules_disabled(policy, IOMMU_CHECK_WRAP));
 
     if (n > request)
         return false;

@@ -8,7 +8,7 @@ static bool ats_expect(const struct policy *policy, unsigned device, unsigned n,
                        struct attack_plan *plan)
 {
     bool untranslated = rules_untranslated(policy, device);
-    bool believed = rules_lacks(policy, IOMMU_WITHOUT_TRANSLATED);
+    bool believed = rules_disabled(policy, IOMMU_CHECK_TRANSLATED);
 
     if (n)
         return false;

@@ -31,7 +31,7 @@ static bool exhaustion_expect(const struct policy *policy, unsigned device, unsi
 {
     int starved = rules_untranslated(policy, device) ? -1 : exhaustion_victim(policy, device);
     bool shared = starved >= 0 && rules_same_domain(policy, device, (unsigned)starved);
-    bool unlimited = rules_lacks(policy, IOMMU_WITHOUT_QUOTA);
+    bool unlimited = rules_disabled(policy, IOMMU_CHECK_QUOTA);
 
     if (n == 1) {
         if (policy->iommu && !rules_untranslated(policy, device))

@@ -24,7 +24,7 @@ static bool msi_spoof_expect(const struct policy *policy, unsigned device, unsig
                              struct attack_plan *plan)
 {
     bool untranslated = rules_untranslated(policy, device);
-    bool any = rules_lacks(policy, IOMMU_WITHOUT_MSI);
+    bool any = rules_disabled(policy, IOMMU_CHECK_MSI);
     char target[ABI_POLICY_NAME_BYTES];
 
     if (n)

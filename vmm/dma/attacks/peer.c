@@ -30,7 +30,7 @@ static bool peer_expect(const struct policy *policy, unsigned device, unsigned n
                         struct attack_plan *plan)
 {
     bool untranslated = rules_untranslated(policy, device);
-    bool mapped = rules_lacks(policy, IOMMU_WITHOUT_PEER);
+    bool mapped = rules_disabled(policy, IOMMU_CHECK_PEER);
     int peer = peer_choose(policy, device);
     uint32_t rights = untranslated || mapped ? RULES_BOTH : 0;
 

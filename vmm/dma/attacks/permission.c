@@ -29,7 +29,7 @@ static bool permission_expect(const struct policy *policy, unsigned device, unsi
         reach = other_way & RULES_READ;
         because = reach ? "pool: contents are copied in, also where the device only writes"
                         : "pool: what the device only reads is not copied back";
-    } else if (rules_lacks(policy, IOMMU_WITHOUT_PERMISSION)) {
+    } else if (rules_disabled(policy, IOMMU_CHECK_PERMISSION)) {
         reach = other_way;
         because = "lacks permission: READ and WRITE are not looked at";
     }
@@ -72,7 +72,7 @@ static void permission_attack_page(struct harness *harness, struct matrix_cell *
     uint32_t own = rules_own(harness->policy, cell->device, region);
     bool untranslated = rules_untranslated(harness->policy, cell->device);
     bool pool = rules_bounces(harness->policy, cell->device);
-    bool unchecked = rules_lacks(harness->policy, IOMMU_WITHOUT_PERMISSION);
+    bool unchecked = rules_disabled(harness->policy, IOMMU_CHECK_PERMISSION);
     struct harness_request request = { .device = cell->device,
                                        .iova = iova,
                                        .len = ATTACK_PAGE_BYTES,

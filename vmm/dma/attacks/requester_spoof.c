@@ -19,7 +19,7 @@ static bool requester_spoof_expect(const struct policy *policy, unsigned device,
         return true;
     }
     reach = rules_reach(policy, device, n, &because) & wanted;
-    if (!rules_untranslated(policy, device) && rules_lacks(policy, IOMMU_WITHOUT_REQUESTER)) {
+    if (!rules_untranslated(policy, device) && rules_disabled(policy, IOMMU_CHECK_REQUESTER)) {
         for (unsigned other = 0; other < policy->guest.ndevices; other++) {
             const char *as_other;
 

@@ -90,9 +90,9 @@ static void unpinned_run(struct harness *harness, struct matrix_cell *cell, unsi
     if (harness->iommu && !copies && !rules_untranslated(harness->policy, cell->device))
         harness_check(cell,
                       iommu_pinned(harness->iommu, gpa, ATTACK_PAGE_BYTES) ==
-                          !rules_lacks(harness->policy, IOMMU_WITHOUT_PIN),
+                          !rules_disabled(harness->policy, IOMMU_CHECK_PIN),
                       "a mapped page: expected the IOMMU %s it, observed the contrary",
-                      rules_lacks(harness->policy, IOMMU_WITHOUT_PIN) ? "not to pin" : "to pin");
+                      rules_disabled(harness->policy, IOMMU_CHECK_PIN) ? "not to pin" : "to pin");
     /*
      * Frames are given out again last in, first out: those on top of the one that matters
      * are for the stack and other pages that move too.

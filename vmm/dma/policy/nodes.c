@@ -25,8 +25,8 @@ static const char *const iommu_lacks_text[] = {
     "pinning",         "msi-filter",       "peer-filter", "permission",
 };
 static const uint32_t iommu_lacks_bits[] = {
-    IOMMU_WITHOUT_REQUESTER, IOMMU_WITHOUT_TRANSLATED, IOMMU_WITHOUT_WRAP, IOMMU_WITHOUT_QUOTA,
-    IOMMU_WITHOUT_PIN,       IOMMU_WITHOUT_MSI,        IOMMU_WITHOUT_PEER, IOMMU_WITHOUT_PERMISSION,
+    IOMMU_CHECK_REQUESTER, IOMMU_CHECK_TRANSLATED, IOMMU_CHECK_WRAP, IOMMU_CHECK_QUOTA,
+    IOMMU_CHECK_PIN,       IOMMU_CHECK_MSI,        IOMMU_CHECK_PEER, IOMMU_CHECK_PERMISSION,
 };
 static const struct policy_words iommu_lacks = POLICY_FLAGS(iommu_lacks_text, iommu_lacks_bits);
 
@@ -45,7 +45,7 @@ static int node_read_quotas(struct policy_reader *reader, int node, struct iommu
         return -EINVAL;
     config->mappings_max = total;
     config->mappings_of_domain_max = of_domain;
-    if (of_domain && config->without & IOMMU_WITHOUT_QUOTA)
+    if (of_domain && config->disabled_checks & IOMMU_CHECK_QUOTA)
         return policy_complain(
             reader, node, "strata,max-mappings-per-domain",
             "is a quota, and strata,lacks says \"quota\"; leave one of them out");
@@ -66,7 +66,7 @@ int policy_read_iommu(struct policy_reader *reader)
         return policy_complain(reader, node, "compatible",
                                "is not that of an IOMMU of strata; write \"virtio,device17\"");
     if (policy_u32(reader, node, "#iommu-cells", (struct policy_range){ 1, 1 }, &cells) < 0 ||
-        policy_flags(reader, node, "strata,lacks", &iommu_lacks, &config.without) < 0 ||
+        policy_flags(reader, node, "strata,lacks", &iommu_lacks, &config.disabled_checks) < 0 ||
         node_read_quotas(reader, node, &config))
         return -EINVAL;
     if (fdt_getprop(reader->fdt, node, "strata,boot-bypass", &bytes)) {
