@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "guest/abi/machine.h"
 #include "tests/unit/suites.h"
@@ -160,6 +161,78 @@ START_TEST(test_too_many_slots)
 }
 END_TEST
 
+/* A file of 4 MiB, each page of which begins with its number. */
+static int numbered_file(void)
+{
+    int fd = memfd_create("numbered", MFD_CLOEXEC);
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(ftruncate(fd, 4 * MIB), 0);
+    for (uint32_t i = 0; i < 4 * MIB / MEMORY_PAGE_BYTES; i++)
+        ck_assert_int_eq(pwrite(fd, &i, sizeof(i), i * MEMORY_PAGE_BYTES), sizeof(i));
+    return fd;
+}
+
+/* What the guest writes does not reach the file, and what is discarded reads as zero. */
+START_TEST(test_private_file)
+{
+    struct memory_params params = { .bytes = 4 * MIB, .source = MEMORY_FILE };
+    struct memory memory;
+    uint32_t *ram, value;
+
+    params.file_fd = numbered_file();
+    ck_assert_int_eq(memory_create_from(&memory, -1, &params), 0);
+    ck_assert_int_lt(memory.fd, 0);
+    ram = memory_at(&memory, 0, 4 * MIB);
+    ck_assert_uint_eq((uintptr_t)ram % MEMORY_HUGE_BYTES, 0);
+    ck_assert_uint_eq(ram[5 * 1024], 5);
+    ram[5 * 1024] = 77;
+    ck_assert_int_eq(pread(params.file_fd, &value, 4, 5 * MEMORY_PAGE_BYTES), 4);
+    ck_assert_uint_eq(value, 5);
+    ck_assert_int_eq(memory_discard(&memory, 5 * MEMORY_PAGE_BYTES, 2 * MEMORY_PAGE_BYTES),
+                     2 * MEMORY_PAGE_BYTES);
+    ck_assert_uint_eq(ram[5 * 1024], 0);
+    ck_assert_uint_eq(ram[6 * 1024], 0);
+    ck_assert_uint_eq(ram[7 * 1024], 7);
+    memory_destroy(&memory);
+    /* A file that is too short, or huge pages, cannot be. */
+    params.bytes = 6 * MIB;
+    ck_assert_int_eq(memory_create_from(&memory, -1, &params), -EINVAL);
+    params.bytes = 4 * MIB;
+    params.backing = MEMORY_HUGETLB;
+    ck_assert_int_eq(memory_create_from(&memory, -1, &params), -EINVAL);
+    close(params.file_fd);
+}
+END_TEST
+
+/* Another mapping of the memfd sees what the guest has, above the hole too. */
+START_TEST(test_shared)
+{
+    const struct memory_params params = { .bytes = ABI_RAM_LOW_END + 4 * MIB,
+                                          .source = MEMORY_SHARED };
+    struct memory memory;
+    uint32_t *ram, *other;
+
+    ck_assert_int_eq(memory_create_from(&memory, -1, &params), 0);
+    ram = memory_at(&memory, ABI_RAM_HIGH_START + MIB, MIB);
+    ck_assert_ptr_nonnull(ram);
+    other = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_SHARED, memory.fd,
+                 (off_t)(ABI_RAM_LOW_END + MIB));
+    ck_assert_ptr_ne(other, MAP_FAILED);
+    ram[0] = 1;
+    ck_assert_uint_eq(other[0], 1);
+    other[1] = 2;
+    ck_assert_uint_eq(ram[1], 2);
+    ck_assert_int_eq(memory_discard(&memory, ABI_RAM_HIGH_START + MIB, MEMORY_PAGE_BYTES),
+                     MEMORY_PAGE_BYTES);
+    ck_assert_uint_eq(ram[0], 0);
+    ck_assert_uint_eq(other[1], 0);
+    munmap(other, MIB);
+    memory_destroy(&memory);
+    ck_assert_int_lt(memory.fd, 0);
+}
+END_TEST
+
 Suite *memory_suite(void)
 {
     Suite *suite = suite_create("memory");
@@ -173,6 +246,8 @@ Suite *memory_suite(void)
     tcase_add_test(tc, test_bad_sizes);
     tcase_add_test(tc, test_add);
     tcase_add_test(tc, test_too_many_slots);
+    tcase_add_test(tc, test_private_file);
+    tcase_add_test(tc, test_shared);
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -6,6 +6,8 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "guest/abi/machine.h"
 
@@ -86,7 +88,7 @@ int memory_attach(struct memory *memory, int vm_fd)
  * anonymous mapping only sometimes, so 2 MiB more are reserved and the start is
  * rounded up; the rest is address space that nobody touches.
  */
-static int map_piece(struct memory *memory, unsigned piece, uint64_t gpa, uint64_t bytes)
+static int map_anonymous(struct memory *memory, unsigned piece, uint64_t gpa, uint64_t bytes)
 {
     bool hugetlb = memory->backing >= MEMORY_HUGETLB;
     int log2 = __builtin_ctzll(memory_page_bytes(memory->backing));
@@ -112,22 +114,94 @@ static int map_piece(struct memory *memory, unsigned piece, uint64_t gpa, uint64
     return memory_add(memory, gpa, bytes, (void *)start, 0);
 }
 
-int memory_create(struct memory *memory, int vm_fd, uint64_t bytes, enum memory_backing backing)
+/*
+ * RAM's bytes from `offset` on of a file, aligned as KVM wants it: address space is reserved
+ * for a start at a multiple of the page size, and mapped over.
+ */
+static int map_file(struct memory *memory, unsigned piece, uint64_t gpa, uint64_t bytes, int fd)
 {
-    uint64_t unit = memory_page_bytes(backing);
-    uint64_t low = bytes < ABI_RAM_LOW_END ? bytes : ABI_RAM_LOW_END;
-    int err;
+    uint64_t unit = memory_page_bytes(memory->backing);
+    uint64_t align = unit > MEMORY_HUGE_BYTES ? unit : MEMORY_HUGE_BYTES;
+    int kind = memory->source == MEMORY_SHARED ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE;
+    off_t offset = piece ? (off_t)ABI_RAM_LOW_END : 0;
+    uint64_t reserve = bytes + align;
+    void *mapping = mmap(NULL, reserve, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                         0);
+    uintptr_t start;
 
-    *memory = (struct memory){ .vm_fd = vm_fd, .backing = backing, .bytes = bytes };
+    if (mapping == MAP_FAILED)
+        return -errno;
+    memory->mapping[piece] = mapping;
+    memory->mapping_bytes[piece] = reserve;
+    start = ((uintptr_t)mapping + align - 1) & ~(uintptr_t)(align - 1);
+    if (mmap((void *)start, bytes, PROT_READ | PROT_WRITE, kind | MAP_FIXED, fd, offset) ==
+        MAP_FAILED)
+        return -errno;
+    /* Best effort: a kernel or a file system without huge pages has 4K pages only. */
+    if (memory->backing < MEMORY_HUGETLB)
+        madvise((void *)start, bytes,
+                memory->backing == MEMORY_THP ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    return memory_add(memory, gpa, bytes, (void *)start, 0);
+}
+
+/* The memfd, or the file that was given; or -errno. */
+static int open_source(struct memory *memory, const struct memory_params *params)
+{
+    unsigned log2 = (unsigned)__builtin_ctzll(memory_page_bytes(params->backing));
+    unsigned flags = MFD_CLOEXEC;
+    struct stat stat;
+
+    if (params->source == MEMORY_FILE) {
+        if (params->backing >= MEMORY_HUGETLB || fstat(params->file_fd, &stat) ||
+            (uint64_t)stat.st_size < params->bytes)
+            return -EINVAL;
+        return params->file_fd;
+    }
+    if (params->backing >= MEMORY_HUGETLB)
+        flags |= MFD_HUGETLB | log2 << MAP_HUGE_SHIFT;
+    memory->fd = memfd_create("strata guest RAM", flags);
+    if (memory->fd < 0)
+        return -errno;
+    return ftruncate(memory->fd, (off_t)params->bytes) ? -errno : memory->fd;
+}
+
+static int map_piece(struct memory *memory, unsigned piece, uint64_t gpa, uint64_t bytes, int fd)
+{
+    return memory->source == MEMORY_ANONYMOUS ? map_anonymous(memory, piece, gpa, bytes)
+                                              : map_file(memory, piece, gpa, bytes, fd);
+}
+
+int memory_create_from(struct memory *memory, int vm_fd, const struct memory_params *params)
+{
+    uint64_t bytes = params->bytes, unit = memory_page_bytes(params->backing);
+    uint64_t low = bytes < ABI_RAM_LOW_END ? bytes : ABI_RAM_LOW_END;
+    int fd = -1, err = 0;
+
+    *memory = (struct memory){ .vm_fd = vm_fd,
+                               .backing = params->backing,
+                               .source = params->source,
+                               .fd = -1,
+                               .bytes = bytes };
     /* 2^46 keeps the sums below from wrapping; no x86 host maps that much. */
     if (!bytes || bytes % unit || bytes > 1ull << 46)
         return -EINVAL;
-    err = map_piece(memory, 0, 0, low);
+    if (params->source != MEMORY_ANONYMOUS) {
+        fd = open_source(memory, params);
+        err = fd < 0 ? fd : 0;
+    }
+    if (!err)
+        err = map_piece(memory, 0, 0, low, fd);
     if (!err && bytes > low)
-        err = map_piece(memory, 1, ABI_RAM_HIGH_START, bytes - low);
+        err = map_piece(memory, 1, ABI_RAM_HIGH_START, bytes - low, fd);
     if (err)
         memory_destroy(memory);
     return err;
+}
+
+int memory_create(struct memory *memory, int vm_fd, uint64_t bytes, enum memory_backing backing)
+{
+    return memory_create_from(memory, vm_fd,
+                              &(struct memory_params){ .bytes = bytes, .backing = backing });
 }
 
 void memory_destroy(struct memory *memory)
@@ -138,6 +212,9 @@ void memory_destroy(struct memory *memory)
             munmap(memory->mapping[i], memory->mapping_bytes[i]);
         memory->mapping[i] = NULL;
     }
+    if (memory->source == MEMORY_SHARED && memory->fd >= 0)
+        close(memory->fd);
+    memory->fd = -1;
     memory->nslots = 0;
 }
 
@@ -165,6 +242,24 @@ static bool is_own(const struct memory *memory, uintptr_t at)
     return false;
 }
 
+/*
+ * A shared page is freed in its memfd. A private page of a file would be the file's again, so
+ * anonymous memory takes its place.
+ */
+static int discard_pages(const struct memory *memory, void *first, uint64_t bytes)
+{
+    switch (memory->source) {
+    case MEMORY_ANONYMOUS: return madvise(first, bytes, MADV_DONTNEED);
+    case MEMORY_SHARED: return madvise(first, bytes, MADV_REMOVE);
+    case MEMORY_FILE:
+        return mmap(first, bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED
+                   ? -1
+                   : 0;
+    }
+    return 0;
+}
+
 int64_t memory_discard(const struct memory *memory, uint64_t gpa, uint64_t len)
 {
     uint64_t page = memory_page_bytes(memory->backing);
@@ -176,7 +271,7 @@ int64_t memory_discard(const struct memory *memory, uint64_t gpa, uint64_t len)
     end = (host + len) & ~(page - 1);
     if (first >= end)
         return 0;
-    if (madvise((void *)first, end - first, MADV_DONTNEED))
+    if (discard_pages(memory, (void *)first, end - first))
         return -errno;
     return (int64_t)(end - first);
 }

@@ -24,6 +24,20 @@ enum memory_backing {
     MEMORY_HUGETLB_1G, /* reserved 1 GiB pages; sizes are multiples of 1 GiB */
 };
 
+/* What guest RAM is to the host. */
+enum memory_source {
+    MEMORY_ANONYMOUS, /* the process's own */
+    MEMORY_SHARED,    /* a memfd, which other processes may map, too: `fd` of struct memory */
+    MEMORY_FILE,      /* a private mapping of a file: what the guest writes stays its own */
+};
+
+struct memory_params {
+    uint64_t bytes;
+    enum memory_backing backing;
+    enum memory_source source;
+    int file_fd; /* MEMORY_FILE: at least as long as `bytes`; may be closed afterwards */
+};
+
 struct memory_slot {
     uint64_t gpa;
     uint64_t bytes;
@@ -35,6 +49,8 @@ struct memory_slot {
 struct memory {
     int vm_fd; /* not owned; < 0: no KVM behind it (tests) */
     enum memory_backing backing;
+    enum memory_source source;
+    int fd;         /* MEMORY_SHARED: its memfd, all of RAM one after the other; else < 0 */
     uint64_t bytes; /* RAM, without what memory_add added */
     unsigned nslots;
     unsigned slots_limit; /* KVM_CAP_NR_MEMSLOTS once it was needed, else 0 */
@@ -51,6 +67,12 @@ struct memory {
  * free huge pages), or what KVM said. On failure nothing is left behind.
  */
 int memory_create(struct memory *memory, int vm_fd, uint64_t bytes, enum memory_backing backing);
+
+/*
+ * The same from another source; of a file, RAM is its contents. -EINVAL, too: a file that is
+ * shorter, or huge pages of hugetlb from a file.
+ */
+int memory_create_from(struct memory *memory, int vm_fd, const struct memory_params *params);
 void memory_destroy(struct memory *memory);
 
 /*

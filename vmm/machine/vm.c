@@ -47,11 +47,15 @@ static int enable_dirty_rings(struct vm *vm)
 static int create_memory(struct vm *vm)
 {
     const struct vm_shape *shape = &vm->shape;
+    const struct memory_params memory = { .bytes = shape->memory_bytes,
+                                          .backing = shape->backing,
+                                          .source = shape->source,
+                                          .file_fd = shape->memory_fd };
     bool beside = shape->meanwhile != NULL;
     int err = 0;
 
     if (beside) {
-        err = memory_create(&vm->memory, -1, shape->memory_bytes, shape->backing);
+        err = memory_create_from(&vm->memory, -1, &memory);
         if (!err)
             err = shape->meanwhile(&vm->memory, shape->arg);
         vm->fd = vm_setup_take_vm(vm);
@@ -64,7 +68,7 @@ static int create_memory(struct vm *vm)
         err = enable_dirty_rings(vm);
     if (!err)
         err = beside ? memory_attach(&vm->memory, vm->fd)
-                     : memory_create(&vm->memory, vm->fd, shape->memory_bytes, shape->backing);
+                     : memory_create_from(&vm->memory, vm->fd, &memory);
     if (err) {
         if (vm->fd >= 0)
             close(vm->fd);

@@ -32,6 +32,8 @@ struct vm_shape {
     uint64_t memory_bytes;
     unsigned ncpus; /* 1 to VM_CPUS_MAX */
     enum memory_backing backing;
+    enum memory_source source;
+    int memory_fd;             /* MEMORY_FILE: see struct memory_params */
     uint32_t dirty_ring_bytes; /* of each vCPU (dirty.h), a power of two; 0: no rings */
     bool pc; /* CPUs as a PC's firmware hands them over, and the TSC's frequency in CPUID */
     /*
