@@ -29,6 +29,7 @@ static const struct {
     { "backend", backend_suite },
     { "balloon", balloon_suite },
     { "console_ports", console_ports_suite },
+    { "vcpu_state", vcpu_state_suite },
     { "vm", vm_suite },
     { "delay", delay_suite },
     { "devices", devices_suite },

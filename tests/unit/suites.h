@@ -71,6 +71,7 @@ Suite *virtqueue_suite(void);
 Suite *virtio_iommu_events_suite(void);
 Suite *virtio_iommu_requests_suite(void);
 Suite *vsock_suite(void);
+Suite *vcpu_state_suite(void);
 Suite *vm_suite(void);
 Suite *watchdog_suite(void);
 Suite *io_thread_suite(void);
