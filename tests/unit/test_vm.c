@@ -554,6 +554,68 @@ START_TEST(test_msi)
 }
 END_TEST
 
+/* A signal of an eventfd is the message of its route, also of one that has changed. */
+START_TEST(test_routes)
+{
+    enum { SPURIOUS = 0xf0, SPURIOUS_ENABLE = 0x1ff, REQUESTED = 0x200, FIRST = 0x60, ROUTES = 3 };
+    struct kvm_lapic_state lapic;
+    uint32_t *spurious = (uint32_t *)(void *)(lapic.regs + SPURIOUS);
+    const uint32_t *requested = (uint32_t *)(void *)(lapic.regs + REQUESTED + FIRST / 32 * 16);
+    int fd[ROUTES], gsi[ROUTES];
+
+    open_kvm();
+    MAKE(1, 1, halt);
+    ck_assert_int_ge(ioctl(vm.vcpus[0].fd, KVM_GET_LAPIC, &lapic), 0);
+    *spurious = SPURIOUS_ENABLE;
+    ck_assert_int_ge(ioctl(vm.vcpus[0].fd, KVM_SET_LAPIC, &lapic), 0);
+    for (int i = 0; i < ROUTES; i++) {
+        fd[i] = eventfd(0, EFD_CLOEXEC);
+        gsi[i] = irq_route_add(&vm, fd[i], ABI_LAPIC_GPA, FIRST + (uint32_t)i);
+        ck_assert_int_eq(gsi[i], IRQ_LINES + i);
+    }
+    ck_assert_int_eq(irq_route_set(&vm, (unsigned)gsi[1], ABI_LAPIC_GPA, FIRST + 8), 0);
+    ck_assert_int_eq(irq_route_remove(&vm, (unsigned)gsi[2], fd[2]), 0);
+    ck_assert_int_eq(irq_route_remove(&vm, (unsigned)gsi[2], fd[2]), -EINVAL);
+    ck_assert_int_eq(irq_route_set(&vm, IRQ_LINES - 1, ABI_LAPIC_GPA, FIRST), -EINVAL);
+    for (int i = 0; i < ROUTES; i++)
+        ck_assert_int_eq(eventfd_write(fd[i], 1), 0);
+    ck_assert_int_ge(ioctl(vm.vcpus[0].fd, KVM_GET_LAPIC, &lapic), 0);
+    ck_assert_uint_eq(*requested, 1u << FIRST % 32 | 1u << (FIRST + 8) % 32);
+    /* What was given back is given again. */
+    ck_assert_int_eq(irq_route_add(&vm, fd[2], ABI_LAPIC_GPA, FIRST), gsi[2]);
+    for (int i = 0; i < ROUTES; i++)
+        close(fd[i]);
+    destroy();
+}
+END_TEST
+
+/* Pin 20 of the IOAPIC as KVM sees it. */
+static bool pin_is_high(void)
+{
+    struct kvm_irqchip chip = { .chip_id = KVM_IRQCHIP_IOAPIC };
+
+    ck_assert_int_ge(ioctl(vm.fd, KVM_GET_IRQCHIP, &chip), 0);
+    return chip.chip.ioapic.irr >> 20 & 1;
+}
+
+/* KVM's line is high while one of two sources is. */
+START_TEST(test_shared_line)
+{
+    struct irq_source a = { .vm = &vm, .gsi = 20 }, b = a;
+
+    open_kvm();
+    MAKE(1, 1, halt);
+    ck_assert(!pin_is_high());
+    irq_source_set(&a, true);
+    irq_source_set(&b, true);
+    irq_source_set(&a, false);
+    ck_assert(pin_is_high());
+    irq_source_set(&b, false);
+    ck_assert(!pin_is_high());
+    destroy();
+}
+END_TEST
+
 Suite *vm_suite(void)
 {
     Suite *suite = suite_create("vm");
@@ -575,6 +637,8 @@ Suite *vm_suite(void)
     tcase_add_test(tc, test_slots);
     tcase_add_test(tc, test_probe);
     tcase_add_test(tc, test_msi);
+    tcase_add_test(tc, test_routes);
+    tcase_add_test(tc, test_shared_line);
     suite_add_tcase(suite, tc);
     return suite;
 }

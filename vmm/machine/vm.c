@@ -153,6 +153,7 @@ void vm_destroy(struct vm *vm)
     destroy_vcpus(vm);
     /* Closing first spares KVM from being told about every page that is unmapped. */
     close(vm->fd);
+    irq_routes_destroy(&vm->irq_routes);
     memory_destroy(&vm->memory);
     close(vm->end_fd);
     pthread_cond_destroy(&vm->changed);

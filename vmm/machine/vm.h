@@ -14,6 +14,8 @@
 
 #include "guest/abi/machine.h"
 #include "vmm/machine/bus.h"
+#include "vmm/machine/irq_line.h"
+#include "vmm/machine/irq_route.h"
 #include "vmm/machine/kvm.h"
 #include "vmm/machine/memory.h"
 #include "vmm/machine/vcpu.h"
@@ -57,6 +59,8 @@ struct vm {
     int end_fd; /* eventfd: readable once the VM has been told to stop */
     struct memory memory;
     struct bus pio, mmio;
+    struct irq_lines irq_lines;
+    struct irq_routes irq_routes;
     const struct msr_reader *msr_reader; /* NULL: none */
     struct vcpu *vcpus;
     unsigned ncpus;

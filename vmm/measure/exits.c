@@ -12,7 +12,7 @@
 #include "guest/abi/dma.h"
 #include "guest/abi/syscall.h"
 #include "vmm/machine/ioeventfd.h"
-#include "vmm/machine/irqfd.h"
+#include "vmm/machine/irq_route.h"
 #include "vmm/measure/exits_events.h"
 #include "vmm/measure/exits_signals.h"
 #include "vmm/measure/experiments.h"
@@ -46,6 +46,7 @@ static int exits_prepare(void *owner, struct session *session)
 {
     struct exits *x = owner;
     struct vm *vm = &session->vm;
+    int gsi;
 
     x->stamp_port = (struct bus_region){
         .base = EXITS_STAMP_PORT, .len = sizeof(uint32_t), .owner = x, .read = exits_read_stamp
@@ -54,7 +55,8 @@ static int exits_prepare(void *owner, struct session *session)
     x->msr_error = msr_take_reads(vm, &x->msr);
     x->store_error = ioeventfd_add(vm, ABI_MMIO_GPA + EXITS_STORE_OFFSET, ABI_MEASURE_SIGNAL,
                                    x->store_fd);
-    x->irq_error = irqfd_add_msi(vm, x->irq_fd, MSI_ADDRESS, ABI_MEASURE_VECTOR);
+    gsi = irq_route_add(vm, x->irq_fd, MSI_ADDRESS, ABI_MEASURE_VECTOR);
+    x->irq_error = gsi < 0 ? gsi : 0;
     return bus_add(&vm->pio, &x->stamp_port);
 }
 
