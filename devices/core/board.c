@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "devices/core/virtio_mmio.h"
 #include "devices/hostile/probe.h"
 #include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
@@ -22,15 +23,16 @@
 struct board_slot {
     const struct board_device *device; /* NULL: the IOMMU's own device */
     struct dma dma;
+    struct virtio_mmio mmio; /* how the guest reaches it, but for a probe */
     uint64_t gpa;
     unsigned gsi;
     union {
-        struct virtio_iommu iommu;
+        struct virtio_iommu *iommu;
         struct probe probe;
         struct virtio_blk *blk;
-        struct virtio_rng rng;
-        struct virtio_console console;
-        struct virtio_balloon balloon;
+        struct virtio_rng *rng;
+        struct virtio_console *console;
+        struct virtio_balloon *balloon;
         struct virtio_net *net;
         struct virtio_vsock *vsock;
     };
@@ -44,7 +46,7 @@ static int open_slot(struct board *board, unsigned window, const struct board_de
 
     slot->device = device;
     slot->gpa = ABI_MMIO_GPA + window * ABI_MMIO_BYTES;
-    slot->gsi = ABI_MMIO_GSI + window;
+    slot->gsi = irq_line_alloc(board->vm);
     /* The accesses of the IOMMU itself and of a balloon are not translated. */
     err = dma_create(&slot->dma, &board->vm->memory,
                      device && device->kind != BOARD_BALLOON ? board->iommu : NULL,
@@ -55,40 +57,51 @@ static int open_slot(struct board *board, unsigned window, const struct board_de
 
 static int create_disk(struct board *board, struct board_slot *slot)
 {
-    const struct virtio_blk_image image = { .path = slot->device->path,
-                                            .read_only = slot->device->read_only,
-                                            .latency_ns = slot->device->latency_ns };
+    const struct blk_config config = { .vm = board->vm,
+                                       .dma = &slot->dma,
+                                       .path = slot->device->path,
+                                       .read_only = slot->device->read_only,
+                                       .latency_ns = slot->device->latency_ns };
 
-    return virtio_blk_create(&slot->blk, board->vm, &slot->dma, &image, slot->gpa, slot->gsi,
-                             board->error, sizeof(board->error));
+    return virtio_blk_create(&slot->blk, &config, board->error, sizeof(board->error));
 }
 
 static int create_console(struct board *board, struct board_slot *slot)
 {
     const struct board_device *device = slot->device;
-    struct console *out = &board->serial.console;
-    int err;
+    const struct console_config config = { .vm = board->vm,
+                                           .dma = &slot->dma,
+                                           .out = &board->serial.console,
+                                           .input_ready_fd = board->serial.input_ready_fd,
+                                           .ports = device->ports,
+                                           .nports = device->nports,
+                                           .ports_only = device->ports_only };
+    int err = virtio_console_create(&slot->console, &config, board->error, sizeof(board->error));
 
-    if (!device->nports)
-        return virtio_console_create(&slot->console, board->vm, &slot->dma, out,
-                                     board->serial.input_ready_fd, slot->gpa, slot->gsi);
-    err = virtio_console_create_ports(&slot->console, board->vm, &slot->dma, out,
-                                      board->serial.input_ready_fd, device->ports, device->nports,
-                                      !device->ports_only, slot->gpa, slot->gsi, board->error,
-                                      sizeof(board->error));
-    if (err)
+    if (err || !device->nports)
         return err;
-    err = console_ports_start(&slot->console);
+    err = console_ports_start(slot->console);
     if (err)
-        virtio_console_destroy(&slot->console);
+        virtio_console_destroy(slot->console);
     return err;
+}
+
+static int create_net(struct board *board, struct board_slot *slot)
+{
+    const struct net_device_config config = { .vm = board->vm,
+                                              .dma = &slot->dma,
+                                              .net = slot->device->net };
+
+    return virtio_net_create(&slot->net, &config, board->error, sizeof(board->error));
 }
 
 static int create_vsock(struct board *board, struct board_slot *slot)
 {
-    int err = virtio_vsock_create(&slot->vsock, board->vm, &slot->dma, slot->device->guest_cid,
-                                  slot->device->path, slot->gpa, slot->gsi, board->error,
-                                  sizeof(board->error));
+    const struct vsock_config config = { .vm = board->vm,
+                                         .dma = &slot->dma,
+                                         .guest_cid = slot->device->guest_cid,
+                                         .path = slot->device->path };
+    int err = virtio_vsock_create(&slot->vsock, &config, board->error, sizeof(board->error));
 
     if (err)
         return err;
@@ -98,26 +111,44 @@ static int create_vsock(struct board *board, struct board_slot *slot)
     return err;
 }
 
-static int create_device(struct board *board, struct board_slot *slot)
+static int create_rng(struct board_slot *slot)
 {
-    struct vm *vm = board->vm;
-    struct dma *dma = &slot->dma;
+    const struct rng_config config = { .dma = &slot->dma };
 
+    return virtio_rng_create(&slot->rng, &config);
+}
+
+static int create_balloon(struct board *board, struct board_slot *slot)
+{
+    const struct balloon_config config = {
+        .dma = &slot->dma,
+        .iommu = board->iommu,
+        .target_pages = (uint32_t)(slot->device->bytes >> BALLOON_PAGE_SHIFT),
+    };
+
+    return virtio_balloon_create(&slot->balloon, &config);
+}
+
+static int create_iommu(struct board *board, struct board_slot *slot)
+{
+    const struct viommu_config config = { .dma = &slot->dma, .iommu = board->iommu };
+
+    return virtio_iommu_create(&slot->iommu, &config);
+}
+
+static int create_model(struct board *board, struct board_slot *slot)
+{
     if (!slot->device)
-        return virtio_iommu_create(&slot->iommu, vm, board->iommu, dma, slot->gpa, slot->gsi);
+        return create_iommu(board, slot);
     switch (slot->device->kind) {
-    case BOARD_PROBE: return probe_create(&slot->probe, vm, dma, slot->gpa, slot->gsi);
+    case BOARD_PROBE:
+        return probe_create(&slot->probe, board->vm, &slot->dma, slot->gpa, slot->gsi);
     case BOARD_BLK: return create_disk(board, slot);
-    case BOARD_RNG: return virtio_rng_create(&slot->rng, vm, dma, slot->gpa, slot->gsi);
+    case BOARD_RNG: return create_rng(slot);
     case BOARD_CONSOLE: return create_console(board, slot);
-    case BOARD_NET:
-        return virtio_net_create(&slot->net, vm, dma, slot->device->net, slot->gpa, slot->gsi,
-                                 board->error, sizeof(board->error));
+    case BOARD_NET: return create_net(board, slot);
     case BOARD_VSOCK: return create_vsock(board, slot);
-    case BOARD_BALLOON:
-        return virtio_balloon_create(&slot->balloon, vm, dma, board->iommu,
-                                     (uint32_t)(slot->device->bytes >> BALLOON_PAGE_SHIFT),
-                                     slot->gpa, slot->gsi);
+    case BOARD_BALLOON: return create_balloon(board, slot);
     }
     return -EINVAL;
 }
@@ -125,16 +156,50 @@ static int create_device(struct board *board, struct board_slot *slot)
 /* What works on its own threads ends; the others only ever work on a vCPU's. */
 static void destroy_device(struct board_slot *slot)
 {
+    if (!slot->device) {
+        virtio_iommu_destroy(slot->iommu);
+        return;
+    }
+    switch (slot->device->kind) {
+    case BOARD_PROBE: break;
+    case BOARD_BLK: virtio_blk_destroy(slot->blk); break;
+    case BOARD_RNG: virtio_rng_destroy(slot->rng); break;
+    case BOARD_CONSOLE: virtio_console_destroy(slot->console); break;
+    case BOARD_NET: virtio_net_destroy(slot->net); break;
+    case BOARD_VSOCK: virtio_vsock_destroy(slot->vsock); break;
+    case BOARD_BALLOON: virtio_balloon_destroy(slot->balloon); break;
+    }
+}
+
+/* The device itself; NULL: it is no virtio device. */
+static struct virtio_device *virtio_of(struct board_slot *slot)
+{
     if (!slot->device)
-        virtio_iommu_destroy(&slot->iommu);
-    else if (slot->device->kind == BOARD_BLK)
-        virtio_blk_destroy(slot->blk);
-    else if (slot->device->kind == BOARD_CONSOLE)
-        virtio_console_destroy(&slot->console);
-    else if (slot->device->kind == BOARD_NET)
-        virtio_net_destroy(slot->net);
-    else if (slot->device->kind == BOARD_VSOCK)
-        virtio_vsock_destroy(slot->vsock);
+        return &slot->iommu->device;
+    switch (slot->device->kind) {
+    case BOARD_PROBE: return NULL;
+    case BOARD_BLK: return &slot->blk->device;
+    case BOARD_RNG: return &slot->rng->device;
+    case BOARD_CONSOLE: return &slot->console->device;
+    case BOARD_BALLOON: return &slot->balloon->device;
+    case BOARD_NET: return &slot->net->device;
+    case BOARD_VSOCK: return &slot->vsock->device;
+    }
+    return NULL;
+}
+
+/* The device and the transport by which the guest reaches it. */
+static int create_device(struct board *board, struct board_slot *slot)
+{
+    int err = create_model(board, slot);
+    struct virtio_device *device = err ? NULL : virtio_of(slot);
+
+    if (!device)
+        return err;
+    err = virtio_mmio_create(&slot->mmio, device, board->vm, slot->gpa, slot->gsi);
+    if (err)
+        destroy_device(slot);
+    return err;
 }
 
 /* The last ones first: the IOMMU's own device outlives those behind it. */
@@ -152,8 +217,6 @@ static void destroy_slots(struct board *board)
         iommu_destroy(board->iommu);
     board->iommu = NULL;
 }
-
-static struct virtio_mmio *virtio_of(struct board_slot *slot);
 
 /* Those whose notifications mean work: for a disk, a network, somebody's terminal. */
 static bool worth_a_thread(const struct board_slot *slot)
@@ -295,29 +358,13 @@ struct virtio_balloon *board_balloon(const struct board *board, unsigned device)
 {
     struct board_slot *slot = slot_of(board, device);
 
-    return slot && slot->device->kind == BOARD_BALLOON ? &slot->balloon : NULL;
-}
-
-static struct virtio_mmio *virtio_of(struct board_slot *slot)
-{
-    if (!slot->device)
-        return &slot->iommu.mmio;
-    switch (slot->device->kind) {
-    case BOARD_PROBE: return NULL;
-    case BOARD_BLK: return &slot->blk->device;
-    case BOARD_RNG: return &slot->rng.mmio;
-    case BOARD_CONSOLE: return &slot->console.mmio;
-    case BOARD_BALLOON: return &slot->balloon.mmio;
-    case BOARD_NET: return &slot->net->mmio;
-    case BOARD_VSOCK: return &slot->vsock->mmio;
-    }
-    return NULL;
+    return slot && slot->device->kind == BOARD_BALLOON ? slot->balloon : NULL;
 }
 
 bool board_report(const struct board *board, unsigned window, struct board_report *report)
 {
     struct board_slot *slot = window < board->nslots ? &board->slots[window] : NULL;
-    const struct virtio_mmio *mmio = slot ? virtio_of(slot) : NULL;
+    const struct virtio_device *device = slot ? virtio_of(slot) : NULL;
 
     if (!slot)
         return false;
@@ -327,24 +374,24 @@ bool board_report(const struct board *board, unsigned window, struct board_repor
                                      .endpoint = slot->dma.id,
                                      .dma_faults = slot->dma.faults };
     if (!slot->device)
-        report->iommu = &slot->iommu;
+        report->iommu = slot->iommu;
     else if (slot->device->kind == BOARD_BLK)
         report->disk = slot->blk;
     else if (slot->device->kind == BOARD_BALLOON)
-        report->balloon = &slot->balloon;
+        report->balloon = slot->balloon;
     else if (slot->device->kind == BOARD_CONSOLE)
-        report->ports = slot->console.ports ? &slot->console : NULL;
+        report->ports = slot->console->ports ? slot->console : NULL;
     else if (slot->device->kind == BOARD_NET)
         report->net = slot->net;
     else if (slot->device->kind == BOARD_VSOCK)
         report->vsock = slot->vsock;
-    if (mmio) {
-        report->name = mmio->class->name;
-        report->kicks = mmio->kicks;
-        report->interrupts = mmio->interrupts;
-        report->bad_accesses = mmio->bad_accesses;
-        report->needed_resets = mmio->needed_resets;
-        report->needed_reset = mmio->broken_last;
+    if (device) {
+        report->name = device->class->name;
+        report->kicks = device->kicks;
+        report->interrupts = device->interrupts;
+        report->bad_accesses = device->bad_accesses;
+        report->needed_resets = device->needed_resets;
+        report->needed_reset = device->last_needs_reset;
     } else {
         report->bad_accesses = slot->probe.bad_accesses;
     }
@@ -356,7 +403,7 @@ size_t board_input(struct board *board, const uint8_t *bytes, size_t count)
     for (unsigned i = 0; i < board->nslots; i++) {
         struct board_slot *slot = &board->slots[i];
         int64_t taken = slot->device && slot->device->kind == BOARD_CONSOLE
-                            ? virtio_console_input(&slot->console, bytes, count)
+                            ? virtio_console_input(slot->console, bytes, count)
                             : -EAGAIN;
 
         if (taken >= 0)
@@ -371,7 +418,7 @@ void board_resize(struct board *board, uint16_t columns, uint16_t rows)
         struct board_slot *slot = &board->slots[i];
 
         if (slot->device && slot->device->kind == BOARD_CONSOLE)
-            virtio_console_resize(&slot->console, columns, rows);
+            virtio_console_resize(slot->console, columns, rows);
     }
 }
 

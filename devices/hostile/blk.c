@@ -141,7 +141,7 @@ static void give_back_withheld(struct hostile_blk_state *hostile)
     }
     hostile->nwithheld = 0;
     if (any)
-        virtio_used(&hostile->blk->device, QUEUE);
+        virtio_device_notify_used(&hostile->blk->device, QUEUE);
 }
 
 /* ---- The one hook ---- */
@@ -217,7 +217,7 @@ static void set_capacity(struct hostile_blk_state *hostile, uint64_t sectors)
     if (hostile->blk->state.capacity == sectors)
         return;
     hostile->blk->state.capacity = sectors;
-    virtio_config_changed(&hostile->blk->device);
+    virtio_device_config_changed(&hostile->blk->device);
 }
 
 int virtio_blk_turn_hostile(struct virtio_blk *blk, const struct hostile_blk_plan *plan)

@@ -183,9 +183,8 @@ static void probe_write(void *owner, struct vcpu *vcpu, uint64_t offset, unsigne
 int probe_create(struct probe *probe, struct vm *vm, struct dma *dma, uint64_t base, unsigned gsi)
 {
     memset(probe, 0, sizeof(*probe));
-    probe->vm = vm;
     probe->dma = dma;
-    probe->gsi = gsi;
+    probe->irq = (struct irq_source){ .vm = vm, .gsi = gsi };
     probe->region = (struct bus_region){ .base = base,
                                          .len = ABI_PROBE_BYTES,
                                          .owner = probe,

@@ -13,6 +13,7 @@
 #include "devices/iommu/dma_request.h"
 #include "guest/abi/probe.h"
 #include "vmm/machine/bus.h"
+#include "vmm/machine/irq_line.h"
 
 struct vm;
 
@@ -30,9 +31,8 @@ struct probe_state {
 };
 
 struct probe {
-    struct vm *vm; /* NULL: no interrupts (tests) */
     struct dma *dma;
-    unsigned gsi;
+    struct irq_source irq;
     struct probe_state state; /* under the dma handle's lock */
     struct dma_window remembered;
     atomic_bool busy; /* a request of its own is on the bus: further commands are ignored */

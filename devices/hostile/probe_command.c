@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "vmm/machine/irq.h"
-
 #define SWEEP_BYTES 8
 #define FILL_BYTES  4096 /* of one request of FILL */
 
@@ -21,9 +19,7 @@ struct job {
 
 void probe_set_line(struct probe *probe)
 {
-    /* It fails only where the chip has no such line, and then nobody listens there. */
-    if (probe->vm)
-        irq_line(probe->vm, probe->gsi, probe->state.irq_status != 0);
+    irq_source_set(&probe->irq, probe->state.irq_status != 0);
 }
 
 void probe_raise(struct probe *probe, uint32_t bits)

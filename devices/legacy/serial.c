@@ -308,7 +308,7 @@ static void serial_write(void *owner, struct vcpu *vcpu, uint64_t offset, unsign
     pthread_mutex_unlock(&serial->lock);
 }
 
-static void serial_settle(void *owner, struct vcpu *vcpu)
+static void serial_after_write(void *owner, struct vcpu *vcpu)
 {
     drain(owner, vcpu);
 }
@@ -328,7 +328,7 @@ int serial_create(struct serial *serial, struct vm *vm, uint16_t port, unsigned 
                     .owner = serial,
                     .read = serial_read,
                     .write = serial_write,
-                    .settle = serial_settle },
+                    .after_write = serial_after_write },
     };
     pthread_mutex_init(&serial->lock, NULL);
     console_init(&serial->console, out_fd);

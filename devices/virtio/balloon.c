@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <linux/virtio_balloon.h>
 #include <linux/virtio_ids.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "devices/iommu/dma.h"
@@ -25,14 +26,15 @@ static enum queue queue_of(const struct virtio_balloon *balloon, unsigned index)
 {
     if (index < STATS)
         return (enum queue)index;
-    return index == STATS && virtio_has(&balloon->mmio, VIRTIO_BALLOON_F_STATS_VQ) ? STATS
-                                                                                   : REPORTING;
+    return index == STATS && virtio_device_has_feature(&balloon->device, VIRTIO_BALLOON_F_STATS_VQ)
+               ? STATS
+               : REPORTING;
 }
 
 static uint64_t discard(struct virtio_balloon *balloon, uint64_t gpa, uint64_t bytes)
 {
     uint64_t pinned;
-    int64_t given = dma_discard(balloon->mmio.dma, balloon->iommu, gpa, bytes, &pinned);
+    int64_t given = dma_discard(balloon->device.dma, balloon->iommu, gpa, bytes, &pinned);
 
     balloon->counts.pinned_pages += pinned;
     if (given >= 0)
@@ -135,7 +137,7 @@ static int carry_out(struct virtio_balloon *balloon, struct virtqueue *queue, un
 static void notify(void *owner, unsigned index)
 {
     struct virtio_balloon *balloon = owner;
-    struct virtqueue *queue = &balloon->mmio.queues[index];
+    struct virtqueue *queue = &balloon->device.queues[index];
     unsigned turn = 0;
     int taken = 0;
 
@@ -148,10 +150,10 @@ static void notify(void *owner, unsigned index)
         }
     }
     if (taken < 0)
-        virtio_broken(&balloon->mmio, queue->broken);
+        virtio_device_set_needs_reset(&balloon->device, queue->broken);
     else if (taken > 0)
-        virtio_again(&balloon->mmio, index);
-    virtio_used(&balloon->mmio, index);
+        virtio_device_set_pending(&balloon->device, index);
+    virtio_device_notify_used(&balloon->device, index);
 }
 
 static void reset(void *owner)
@@ -204,47 +206,57 @@ static const struct virtio_class balloon_class = {
     .config_write = config_write,
 };
 
-int virtio_balloon_create(struct virtio_balloon *balloon, struct vm *vm, struct dma *dma,
-                          const struct iommu *iommu, uint32_t target_pages, uint64_t base,
-                          unsigned gsi)
+int virtio_balloon_create(struct virtio_balloon **created, const struct balloon_config *config)
 {
-    *balloon = (struct virtio_balloon){ .iommu = iommu, .state.target_pages = target_pages };
-    return virtio_mmio_create(&balloon->mmio, &balloon_class, balloon, vm, dma, base, gsi);
+    struct virtio_balloon *balloon = calloc(1, sizeof(*balloon));
+
+    if (!balloon)
+        return -ENOMEM;
+    balloon->iommu = config->iommu;
+    balloon->state.target_pages = config->target_pages;
+    virtio_device_init(&balloon->device, &balloon_class, balloon, config->dma);
+    *created = balloon;
+    return 0;
+}
+
+void virtio_balloon_destroy(struct virtio_balloon *balloon)
+{
+    free(balloon);
 }
 
 void virtio_balloon_view(struct virtio_balloon *balloon, struct virtio_balloon_view *view)
 {
-    dma_lock(balloon->mmio.dma);
+    dma_lock(balloon->device.dma);
     *view = (struct virtio_balloon_view){
         .state = balloon->state,
         .counts = balloon->counts,
-        .driven = balloon->mmio.state.status & VIRTIO_DRIVER_OK && !balloon->mmio.broken,
-        .tells_stats = virtio_has(&balloon->mmio, VIRTIO_BALLOON_F_STATS_VQ),
+        .driven = virtio_device_is_running(&balloon->device),
+        .tells_stats = virtio_device_has_feature(&balloon->device, VIRTIO_BALLOON_F_STATS_VQ),
     };
-    dma_unlock(balloon->mmio.dma);
+    dma_unlock(balloon->device.dma);
 }
 
 void virtio_balloon_set_target(struct virtio_balloon *balloon, uint32_t pages)
 {
-    dma_lock(balloon->mmio.dma);
+    dma_lock(balloon->device.dma);
     balloon->state.target_pages = pages;
-    virtio_config_changed(&balloon->mmio);
-    dma_unlock(balloon->mmio.dma);
+    virtio_device_config_changed(&balloon->device);
+    dma_unlock(balloon->device.dma);
 }
 
 int virtio_balloon_ask_stats(struct virtio_balloon *balloon)
 {
     int err = -EAGAIN;
 
-    dma_lock(balloon->mmio.dma);
-    if (balloon->state.stats_held && !balloon->mmio.broken) {
+    dma_lock(balloon->device.dma);
+    if (balloon->state.stats_held && !balloon->device.needs_reset) {
         balloon->state.stats_held = false;
-        err = virtqueue_push(&balloon->mmio.queues[STATS], balloon->state.stats_head, 0);
+        err = virtqueue_push(&balloon->device.queues[STATS], balloon->state.stats_head, 0);
         if (err)
-            virtio_broken(&balloon->mmio, balloon->mmio.queues[STATS].broken);
+            virtio_device_set_needs_reset(&balloon->device, balloon->device.queues[STATS].broken);
         else
-            virtio_used(&balloon->mmio, STATS);
+            virtio_device_notify_used(&balloon->device, STATS);
     }
-    dma_unlock(balloon->mmio.dma);
+    dma_unlock(balloon->device.dma);
     return err;
 }

@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#include "devices/core/virtio_mmio.h"
+#include "devices/core/virtio_device.h"
 
 /* Page numbers looked at in one buffer of the balloon; drivers send at most 256 or so. */
 #define VIRTIO_BALLOON_PAGES_MAX 4096u
@@ -22,7 +22,6 @@
 #define VIRTIO_BALLOON_STATS 16u
 
 struct iommu;
-struct vm;
 
 /* What the guest can see or has set. */
 struct virtio_balloon_state {
@@ -42,7 +41,7 @@ struct virtio_balloon_counts {
 };
 
 struct virtio_balloon {
-    struct virtio_mmio mmio;
+    struct virtio_device device;
     const struct iommu *iommu; /* whose mappings pin pages; NULL: none */
     struct virtio_balloon_state state;
     struct virtio_balloon_counts counts;
@@ -57,14 +56,17 @@ struct virtio_balloon_view {
     bool tells_stats; /* and said that it would tell statistics */
 };
 
-/*
- * Puts the device on the VM's memory bus (vm NULL: on no bus, no interrupts); `dma` is an
- * untranslated one and the caller's; it and `iommu` outlive the device. 0 or -errno of
- * virtio_mmio_create.
- */
-int virtio_balloon_create(struct virtio_balloon *balloon, struct vm *vm, struct dma *dma,
-                          const struct iommu *iommu, uint32_t target_pages, uint64_t base,
-                          unsigned gsi);
+struct balloon_config {
+    struct dma *dma;           /* an untranslated one */
+    const struct iommu *iommu; /* whose mappings pin pages; NULL: none */
+    uint32_t target_pages;     /* how many the host wants at first */
+};
+
+/* All that the configuration says outlives the device. 0 or -ENOMEM. */
+int virtio_balloon_create(struct virtio_balloon **balloon, const struct balloon_config *config);
+
+/* After the VM has ended. */
+void virtio_balloon_destroy(struct virtio_balloon *balloon);
 
 /* Any thread, without the dma handle's lock. */
 void virtio_balloon_view(struct virtio_balloon *balloon, struct virtio_balloon_view *view);

@@ -118,7 +118,7 @@ static void complete(struct blk_request *request, uint8_t status, uint64_t moved
     if (!completion.taken) {
         (void)dma_write(blk->dma, completion.status_iova, &completion.status, 1);
         if (virtqueue_push(queue_of(blk), completion.head, completion.written))
-            virtio_broken(&blk->device, queue_of(blk)->broken);
+            virtio_device_set_needs_reset(&blk->device, queue_of(blk)->broken);
     }
     blk->used = true;
 drop:
@@ -128,7 +128,7 @@ drop:
 static void tell_driver(struct virtio_blk *blk)
 {
     if (blk->used)
-        virtio_used(&blk->device, QUEUE);
+        virtio_device_notify_used(&blk->device, QUEUE);
     blk->used = false;
 }
 
@@ -251,9 +251,9 @@ static void transfer_data(struct blk_request *request, bool to_guest)
     request->io.bytes = request->data_bytes;
     request->io.iov = request->iov;
     request->io.niov = (unsigned)pieces;
-    request->io.sync = !(virtio_has(&blk->device, VIRTIO_BLK_F_CONFIG_WCE)
+    request->io.sync = !(virtio_device_has_feature(&blk->device, VIRTIO_BLK_F_CONFIG_WCE)
                              ? blk->state.writeback
-                             : virtio_has(&blk->device, VIRTIO_BLK_F_FLUSH));
+                             : virtio_device_has_feature(&blk->device, VIRTIO_BLK_F_FLUSH));
     submit(request, to_guest ? BLOCK_READ : BLOCK_WRITE);
 }
 
@@ -266,7 +266,8 @@ static void clear_range(struct blk_request *request, bool zero)
     uint8_t status = VIRTIO_BLK_S_OK;
     bool unmap;
 
-    if (!virtio_has(&blk->device, zero ? VIRTIO_BLK_F_WRITE_ZEROES : VIRTIO_BLK_F_DISCARD)) {
+    if (!virtio_device_has_feature(&blk->device,
+                                   zero ? VIRTIO_BLK_F_WRITE_ZEROES : VIRTIO_BLK_F_DISCARD)) {
         complete(request, VIRTIO_BLK_S_UNSUPP, 0);
         return;
     }
@@ -324,7 +325,7 @@ static void start(struct blk_request *request)
     *header = (struct virtio_blk_outhdr){ .type = ~0u };
 
     if (!request->chain.writable_bytes) {
-        virtio_broken(&blk->device, "a request has no room for its status");
+        virtio_device_set_needs_reset(&blk->device, "a request has no room for its status");
         drop_request(request);
         return;
     }
@@ -356,7 +357,7 @@ static bool start_next(struct virtio_blk *blk)
     if (ret <= 0) {
         drop_request(request);
         if (ret < 0)
-            virtio_broken(&blk->device, queue_of(blk)->broken);
+            virtio_device_set_needs_reset(&blk->device, queue_of(blk)->broken);
         return false;
     }
     start(request);
@@ -392,7 +393,7 @@ static void notify(void *owner, unsigned queue)
     struct virtio_blk *blk = owner;
 
     if (pump(blk))
-        virtio_again(&blk->device, queue);
+        virtio_device_set_pending(&blk->device, queue);
 }
 
 /* ---- The store's thread ---- */
@@ -475,7 +476,7 @@ static void config_write(void *owner, uint32_t offset, unsigned size, uint64_t v
     struct virtio_blk *blk = owner;
 
     if (offset == offsetof(struct virtio_blk_config, wce) && size == 1 &&
-        virtio_has(&blk->device, VIRTIO_BLK_F_CONFIG_WCE))
+        virtio_device_has_feature(&blk->device, VIRTIO_BLK_F_CONFIG_WCE))
         blk->state.writeback = value & 1;
 }
 
@@ -496,18 +497,19 @@ static const struct virtio_class class_of_all = {
 
 /* ---- Creation ---- */
 
-int virtio_blk_create_on(struct virtio_blk **created, struct vm *vm, struct dma *dma,
-                         struct block *block, const char *id, uint64_t base, unsigned gsi)
+int virtio_blk_create_on(struct virtio_blk **created, struct dma *dma, struct block *block,
+                         const char *id)
 {
     struct virtio_blk *blk = calloc(1, sizeof(*blk));
-    int err = -ENOMEM;
 
     if (!blk)
-        return err;
+        return -ENOMEM;
     /* Large enough to be mapped, so what is never used costs nothing. */
     blk->requests = calloc(VIRTIO_BLK_QUEUE_MAX, sizeof(*blk->requests));
-    if (!blk->requests)
-        goto free_blk;
+    if (!blk->requests) {
+        free(blk);
+        return -ENOMEM;
+    }
     blk->dma = dma;
     blk->block = block;
     blk->state = (struct virtio_blk_state){ .capacity = block->sectors, .writeback = 1 };
@@ -520,47 +522,36 @@ int virtio_blk_create_on(struct virtio_blk **created, struct vm *vm, struct dma 
     block->user = (struct block_user){
         .owner = blk, .enter = store_enter, .done = store_done, .leave = store_leave
     };
-    err = virtio_mmio_create(&blk->device, &blk->class, blk, vm, dma, base, gsi);
-    if (err)
-        goto destroy_condition;
+    virtio_device_init(&blk->device, &blk->class, blk, dma);
     *created = blk;
     return 0;
-
-destroy_condition:
-    block->user = (struct block_user){ 0 };
-    pthread_cond_destroy(&blk->ended);
-    free(blk->requests);
-free_blk:
-    free(blk);
-    return err;
 }
 
-int virtio_blk_create(struct virtio_blk **blk, struct vm *vm, struct dma *dma,
-                      const struct virtio_blk_image *image, uint64_t base, unsigned gsi,
-                      char *error, size_t error_bytes)
+int virtio_blk_create(struct virtio_blk **blk, const struct blk_config *config, char *error,
+                      size_t error_bytes)
 {
-    const struct file_options options = { .read_only = image->read_only,
+    const struct file_options options = { .read_only = config->read_only,
                                           .depth = VIRTIO_BLK_QUEUE_MAX,
-                                          .vm = vm };
-    const char *slash = strrchr(image->path, '/');
+                                          .vm = config->vm };
+    const char *slash = strrchr(config->path, '/');
     struct file_info info;
     struct block *block;
-    int err = file_open(&block, image->path, &options, error, error_bytes);
+    int err = file_open(&block, config->path, &options, error, error_bytes);
 
     if (err)
         return err;
     file_info(block, &info);
-    if (image->latency_ns)
-        err = delay_create(&block, vm, block, image->latency_ns);
+    if (config->latency_ns)
+        err = delay_create(&block, config->vm, block, config->latency_ns);
     if (!err)
-        err = virtio_blk_create_on(blk, vm, dma, block, slash ? slash + 1 : image->path, base, gsi);
+        err = virtio_blk_create_on(blk, config->dma, block, slash ? slash + 1 : config->path);
     if (err) {
-        snprintf(error, error_bytes, "virtio-blk for %s: %s", image->path, strerror(-err));
+        snprintf(error, error_bytes, "virtio-blk for %s: %s", config->path, strerror(-err));
         block_destroy(block);
         return err;
     }
     (*blk)->file = info;
-    (*blk)->latency_ns = image->latency_ns;
+    (*blk)->latency_ns = config->latency_ns;
     return 0;
 }
 

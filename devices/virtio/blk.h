@@ -17,12 +17,13 @@
 
 #include "devices/backend/block.h"
 #include "devices/backend/file.h"
-#include "devices/core/virtio_mmio.h"
+#include "devices/core/virtio_device.h"
 #include "devices/iommu/dma.h"
 
 #define VIRTIO_BLK_QUEUE_MAX    128
 #define VIRTIO_BLK_SEGMENTS_MAX (VIRTIO_BLK_QUEUE_MAX - 2)
 #define VIRTIO_BLK_CONFIG_BYTES 60 /* up to and with write zeroes */
+
 struct blk_request;
 struct vm;
 
@@ -54,7 +55,7 @@ struct virtio_blk_counts {
 };
 
 struct virtio_blk {
-    struct virtio_mmio device;
+    struct virtio_device device;
     struct virtio_class class;
     struct virtio_blk_state state;
     struct virtio_blk_counts counts;
@@ -79,23 +80,24 @@ struct virtio_blk {
     void *hostile; /* freed with the device */
 };
 
-struct virtio_blk_image {
+struct blk_config {
+    struct vm *vm;   /* whose pauses its threads obey; NULL: tests */
+    struct dma *dma; /* outlives the device */
     const char *path;
     bool read_only;
     uint64_t latency_ns; /* of each request, at least; 0: the file's own (delay.h) */
 };
 
-/*
- * A disk on the VM's memory bus at `base` (vm NULL: on no bus, no interrupts). `dma` is the
- * caller's and outlives it. 0; or -errno and one line for the user (see file_open).
- */
-int virtio_blk_create(struct virtio_blk **blk, struct vm *vm, struct dma *dma,
-                      const struct virtio_blk_image *image, uint64_t base, unsigned gsi,
-                      char *error, size_t error_bytes);
+/* A disk over a file: 0; or -errno and one line for the user (see file_open). */
+int virtio_blk_create(struct virtio_blk **blk, const struct blk_config *config, char *error,
+                      size_t error_bytes);
 
-/* The same over any store, made for VIRTIO_BLK_QUEUE_MAX requests; on success it owns it. */
-int virtio_blk_create_on(struct virtio_blk **blk, struct vm *vm, struct dma *dma,
-                         struct block *block, const char *id, uint64_t base, unsigned gsi);
+/*
+ * The same over any store, made for VIRTIO_BLK_QUEUE_MAX requests; on success it owns it. 0 or
+ * -ENOMEM.
+ */
+int virtio_blk_create_on(struct virtio_blk **blk, struct dma *dma, struct block *block,
+                         const char *id);
 
 /* After the VM has ended. Waits for what is under way. */
 void virtio_blk_destroy(struct virtio_blk *blk);

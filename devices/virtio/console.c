@@ -4,6 +4,7 @@
 #include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -37,7 +38,7 @@ static int end_chain(struct virtio_console *console, struct virtqueue *queue)
  */
 static size_t take_output(struct virtio_console *console, uint8_t *bytes, size_t max, bool *more)
 {
-    struct virtqueue *queue = &console->mmio.queues[VIRTIO_CONSOLE_TRANSMIT];
+    struct virtqueue *queue = &console->device.queues[VIRTIO_CONSOLE_TRANSMIT];
     int64_t count;
     int taken;
 
@@ -45,7 +46,7 @@ static size_t take_output(struct virtio_console *console, uint8_t *bytes, size_t
     if (!console->sending) {
         taken = virtqueue_pop(queue, &console->output);
         if (taken < 0)
-            virtio_broken(&console->mmio, queue->broken);
+            virtio_device_set_needs_reset(&console->device, queue->broken);
         if (taken <= 0)
             return 0;
         console->sending = true;
@@ -57,8 +58,8 @@ static size_t take_output(struct virtio_console *console, uint8_t *bytes, size_t
         console->sent += (uint64_t)count;
     /* What may not be read is not sent; the fault is on record. */
     if ((count < 0 || console->sent == console->output.readable_bytes) && end_chain(console, queue))
-        virtio_broken(&console->mmio, queue->broken);
-    virtio_used(&console->mmio, VIRTIO_CONSOLE_TRANSMIT);
+        virtio_device_set_needs_reset(&console->device, queue->broken);
+    virtio_device_notify_used(&console->device, VIRTIO_CONSOLE_TRANSMIT);
     return count > 0 ? (size_t)count : 0;
 }
 
@@ -79,7 +80,7 @@ static bool write_output(struct virtio_console *console, struct vm_thread *self,
 }
 
 /* One thread at a time writes, so that output keeps its order; it looks again for the others. */
-static void settle(void *owner, struct vm_thread *self)
+static void deferred_work(void *owner, struct vm_thread *self)
 {
     struct virtio_console *console = owner;
     uint8_t bytes[PIECE_BYTES];
@@ -90,20 +91,20 @@ static void settle(void *owner, struct vm_thread *self)
     while (more && alive) {
         size_t count = 0;
 
-        dma_lock(console->mmio.dma);
+        dma_lock(console->device.dma);
         if (console->draining) {
-            dma_unlock(console->mmio.dma);
+            dma_unlock(console->device.dma);
             return;
         }
         atomic_store_explicit(&console->transmit_due, false, memory_order_relaxed);
         count = take_output(console, bytes, sizeof(bytes), &more);
         console->draining = count > 0;
-        dma_unlock(console->mmio.dma);
+        dma_unlock(console->device.dma);
         if (count) {
             alive = write_output(console, self, bytes, count);
-            dma_lock(console->mmio.dma);
+            dma_lock(console->device.dma);
             console->draining = false;
-            dma_unlock(console->mmio.dma);
+            dma_unlock(console->device.dma);
         }
         /* A guest that never stops sending must not keep the world from pausing. */
         if (more && alive && self)
@@ -115,25 +116,25 @@ static void settle(void *owner, struct vm_thread *self)
 
 static bool listening(const struct virtio_console *console)
 {
-    const struct virtio_mmio *mmio = &console->mmio;
+    const struct virtio_device *device = &console->device;
 
     /* A driver that knows of ports throws away what comes before it has opened one. */
     if (console_ports_used(console) && !console->ports->port[0].guest_open)
         return false;
-    return mmio->state.status & VIRTIO_DRIVER_OK && !mmio->broken && !mmio->held &&
-           mmio->queues[VIRTIO_CONSOLE_RECEIVE].state.ready;
+    return virtio_device_is_running(device) && !device->resetting &&
+           device->queues[VIRTIO_CONSOLE_RECEIVE].state.ready;
 }
 
 int64_t virtio_console_input(struct virtio_console *console, const uint8_t *bytes, size_t count)
 {
-    struct virtqueue *queue = &console->mmio.queues[VIRTIO_CONSOLE_RECEIVE];
+    struct virtqueue *queue = &console->device.queues[VIRTIO_CONSOLE_RECEIVE];
     size_t done = 0;
     int64_t taken;
     int err = 0;
 
-    dma_lock(console->mmio.dma);
+    dma_lock(console->device.dma);
     if (!listening(console)) {
-        dma_unlock(console->mmio.dma);
+        dma_unlock(console->device.dma);
         return -EAGAIN;
     }
     for (unsigned turn = 0; done < count && turn < QUEUE_SIZE; turn++) {
@@ -152,14 +153,14 @@ int64_t virtio_console_input(struct virtio_console *console, const uint8_t *byte
         err = 1;
     }
     if (err < 0)
-        virtio_broken(&console->mmio, queue->broken);
-    virtio_used(&console->mmio, VIRTIO_CONSOLE_RECEIVE);
+        virtio_device_set_needs_reset(&console->device, queue->broken);
+    virtio_device_notify_used(&console->device, VIRTIO_CONSOLE_RECEIVE);
     console->starved = done < count;
     /* Useless buffers only: there may be better ones behind them, or somebody else to read. */
     if (console->starved && err)
         virtio_console_offer(console);
     taken = console->fed ? (int64_t)done : -EAGAIN;
-    dma_unlock(console->mmio.dma);
+    dma_unlock(console->device.dma);
     return taken;
 }
 
@@ -174,7 +175,7 @@ static void notify(void *owner, unsigned queue)
     } else if (queue == VIRTIO_CONSOLE_TRANSMIT) {
         /* Drivers in use (Linux) look at the size only when they are told that it changed. */
         if (!console->size_told && console->columns)
-            virtio_config_changed(&console->mmio);
+            virtio_device_config_changed(&console->device);
         console->size_told = true;
         atomic_store_explicit(&console->transmit_due, true, memory_order_relaxed);
     } else if (console->starved || !console->fed) {
@@ -231,63 +232,65 @@ static const struct virtio_class console_class = {
     .reset = reset,
     .stop = stop,
     .config_read = config_read,
-    .settle = settle,
+    .deferred_work = deferred_work,
 };
 
-int virtio_console_create(struct virtio_console *console, struct vm *vm, struct dma *dma,
-                          struct console *out, int input_ready_fd, uint64_t base, unsigned gsi)
+/* With ports: the class is this device's own, as it has as many queues as its ports need. */
+static const struct virtio_class *make_class(struct console_ports *ports)
 {
-    *console = (struct virtio_console){ .out = out, .input_ready_fd = input_ready_fd };
-    return virtio_mmio_create(&console->mmio, &console_class, console, vm, dma, base, gsi);
-}
-
-int virtio_console_create_ports(struct virtio_console *console, struct vm *vm, struct dma *dma,
-                                struct console *out, int input_ready_fd,
-                                const struct console_port_config *configs, unsigned nports,
-                                bool first, uint64_t base, unsigned gsi, char *error,
-                                size_t error_bytes)
-{
-    struct console_ports *ports;
-    int err = console_ports_create(&ports, configs, nports, first, error, error_bytes);
-
-    if (err)
-        return err;
-    *console = (struct virtio_console){ .ports = ports,
-                                        .out = out,
-                                        .input_ready_fd = input_ready_fd };
+    if (!ports)
+        return &console_class;
     ports->class = console_class;
     ports->class.features |= 1ull << VIRTIO_CONSOLE_F_MULTIPORT;
     ports->class.nqueues = 2 * (ports->count + 1);
     ports->class.queues = ports->queues;
-    err = virtio_mmio_create(&console->mmio, &ports->class, console, vm, dma, base, gsi);
+    return &ports->class;
+}
+
+int virtio_console_create(struct virtio_console **created, const struct console_config *config,
+                          char *error, size_t error_bytes)
+{
+    struct virtio_console *console = calloc(1, sizeof(*console));
+    int err = console ? 0 : -ENOMEM;
+
+    if (err)
+        snprintf(error, error_bytes, "a virtio-console: %s", strerror(-err));
+    else if (config->nports)
+        err = console_ports_create(&console->ports, config->ports, config->nports,
+                                   !config->ports_only, error, error_bytes);
     if (err) {
-        snprintf(error, error_bytes, "--virtio-port: %s", strerror(-err));
-        virtio_console_destroy(console);
+        free(console);
+        return err;
     }
-    return err;
+    console->vm = config->vm;
+    console->out = config->out;
+    console->input_ready_fd = config->input_ready_fd;
+    virtio_device_init(&console->device, make_class(console->ports), console, config->dma);
+    *created = console;
+    return 0;
 }
 
 void virtio_console_destroy(struct virtio_console *console)
 {
-    if (!console->ports)
-        return;
-    console_ports_end(console);
-    console_ports_destroy(console->ports);
-    console->ports = NULL;
+    if (console->ports) {
+        console_ports_end(console);
+        console_ports_destroy(console->ports);
+    }
+    free(console);
 }
 
 void virtio_console_resize(struct virtio_console *console, uint16_t columns, uint16_t rows)
 {
-    dma_lock(console->mmio.dma);
+    dma_lock(console->device.dma);
     if (columns != console->columns || rows != console->rows) {
         console->columns = columns;
         console->rows = rows;
-        virtio_config_changed(&console->mmio);
+        virtio_device_config_changed(&console->device);
         /* Drivers that know of ports take a port's size from a message (5.3.6.2). */
         if (console_ports_used(console) && console->ports->port[0].ready) {
             console->ports->port[0].send |= CONSOLE_SEND_RESIZE;
             console_control_send(console);
         }
     }
-    dma_unlock(console->mmio.dma);
+    dma_unlock(console->device.dma);
 }

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #include "devices/backend/console.h"
-#include "devices/core/virtio_mmio.h"
+#include "devices/core/virtio_device.h"
 
 #define VIRTIO_CONSOLE_RECEIVE  0 /* queues (5.3.2) */
 #define VIRTIO_CONSOLE_TRANSMIT 1
@@ -25,9 +25,10 @@ struct console_ports;
 struct vm;
 
 struct virtio_console {
-    struct virtio_mmio mmio;
+    struct virtio_device device;
     struct console_ports *ports; /* owned; NULL: there is but one, and nothing else is offered */
-    struct console *out;         /* not owned */
+    struct vm *vm;
+    struct console *out; /* not owned */
     int input_ready_fd;
     atomic_bool transmit_due; /* the driver kicked, and nobody has looked yet */
     /* The rest is under the lock of the dma handle. */
@@ -41,25 +42,23 @@ struct virtio_console {
     struct virtqueue_chain output, input;
 };
 
-/*
- * Puts the device on the VM's memory bus (vm NULL: on no bus, no interrupts). `out` gets
- * the guest's output; input_ready_fd (an eventfd; < 0: none) is written when input that was
- * refused should be offered again. Both, and `dma`, are the caller's and outlive it.
- * 0 or -errno of virtio_mmio_create.
- */
-int virtio_console_create(struct virtio_console *console, struct vm *vm, struct dma *dma,
-                          struct console *out, int input_ready_fd, uint64_t base, unsigned gsi);
+struct console_config {
+    struct vm *vm; /* whose pauses the ports' thread obeys; NULL: tests */
+    struct dma *dma;
+    struct console *out; /* gets the guest's output */
+    int input_ready_fd;  /* eventfd: input that was refused should be offered again; < 0: none */
+    /* More ports (console_ports.h), at most CONSOLE_PORTS_MAX - 1, whose sockets listen. */
+    const struct console_port_config *ports;
+    unsigned nports;
+    bool ports_only; /* it is no console to drivers that know of ports */
+};
 
 /*
- * The same with more ports (console_ports.h), at most CONSOLE_PORTS_MAX - 1, whose sockets
- * listen; to drivers that know of ports the console is one only if `first`. What `ports` says
- * outlives the device. 0; or -errno and one line for the user.
+ * All that the configuration says outlives the device. 0; or -errno and one line for the
+ * user. Ports need console_ports_start.
  */
-int virtio_console_create_ports(struct virtio_console *console, struct vm *vm, struct dma *dma,
-                                struct console *out, int input_ready_fd,
-                                const struct console_port_config *ports, unsigned nports,
-                                bool first, uint64_t base, unsigned gsi, char *error,
-                                size_t error_bytes);
+int virtio_console_create(struct virtio_console **console, const struct console_config *config,
+                          char *error, size_t error_bytes);
 
 /* After the VM has ended. */
 void virtio_console_destroy(struct virtio_console *console);

@@ -66,7 +66,7 @@ static bool next(const struct console_ports *ports, unsigned *id, unsigned *whic
 
 void console_control_send(struct virtio_console *console)
 {
-    struct virtqueue *queue = &console->mmio.queues[VIRTIO_CONSOLE_CONTROL_RECEIVE];
+    struct virtqueue *queue = &console->device.queues[VIRTIO_CONSOLE_CONTROL_RECEIVE];
     struct console_ports *ports = console->ports;
     unsigned id, which;
     int err = 0;
@@ -87,8 +87,8 @@ void console_control_send(struct virtio_console *console)
         err = virtqueue_push(queue, ports->chain.head, written > 0 ? (uint32_t)written : 0);
     }
     if (err < 0)
-        virtio_broken(&console->mmio, queue->broken);
-    virtio_used(&console->mmio, VIRTIO_CONSOLE_CONTROL_RECEIVE);
+        virtio_device_set_needs_reset(&console->device, queue->broken);
+    virtio_device_notify_used(&console->device, VIRTIO_CONSOLE_CONTROL_RECEIVE);
 }
 
 /* ---- From the driver ------------------------------------------------------------------- */
@@ -148,7 +148,7 @@ static bool take(struct virtio_console *console, const struct virtio_console_con
 
 bool console_control_take(struct virtio_console *console)
 {
-    struct virtqueue *queue = &console->mmio.queues[VIRTIO_CONSOLE_CONTROL_TRANSMIT];
+    struct virtqueue *queue = &console->device.queues[VIRTIO_CONSOLE_CONTROL_TRANSMIT];
     struct console_ports *ports = console->ports;
     unsigned turn = 0;
     int taken = 0;
@@ -166,7 +166,7 @@ bool console_control_take(struct virtio_console *console)
         taken = 1;
     }
     if (taken < 0)
-        virtio_broken(&console->mmio, queue->broken);
-    virtio_used(&console->mmio, VIRTIO_CONSOLE_CONTROL_TRANSMIT);
+        virtio_device_set_needs_reset(&console->device, queue->broken);
+    virtio_device_notify_used(&console->device, VIRTIO_CONSOLE_CONTROL_TRANSMIT);
     return taken > 0;
 }

@@ -29,10 +29,10 @@ static unsigned transmit_queue(unsigned id)
 
 bool console_ports_used(const struct virtio_console *console)
 {
-    const struct virtio_mmio *mmio = &console->mmio;
+    const struct virtio_device *device = &console->device;
 
-    return console->ports && mmio->state.status & VIRTIO_DRIVER_OK && !mmio->broken &&
-           virtio_has(mmio, VIRTIO_CONSOLE_F_MULTIPORT);
+    return console->ports && virtio_device_is_running(device) &&
+           virtio_device_has_feature(device, VIRTIO_CONSOLE_F_MULTIPORT);
 }
 
 /* ---- Host to guest ---------------------------------------------------------------------- */
@@ -42,7 +42,7 @@ static bool wants_input(const struct virtio_console *console, unsigned id)
     const struct console_port *port = &console->ports->port[id];
 
     return console_ports_used(console) && port->guest_open && !port->starved &&
-           console->mmio.queues[receive_queue(id)].state.ready;
+           console->device.queues[receive_queue(id)].state.ready;
 }
 
 /* More from the socket into `input`: false if there is nothing now. */
@@ -64,7 +64,7 @@ static bool fetch(struct console_port *port)
 /* One buffer of the driver: 1; 0, there is none; or an error of the queue. */
 static int deliver(struct virtio_console *console, unsigned id)
 {
-    struct virtqueue *queue = &console->mmio.queues[receive_queue(id)];
+    struct virtqueue *queue = &console->device.queues[receive_queue(id)];
     struct console_ports *ports = console->ports;
     struct console_port *port = &ports->port[id];
     int64_t written;
@@ -98,9 +98,10 @@ static bool feed(struct virtio_console *console, unsigned id)
     }
     port->starved = !delivered;
     if (delivered < 0)
-        virtio_broken(&console->mmio, console->mmio.queues[receive_queue(id)].broken);
+        virtio_device_set_needs_reset(&console->device,
+                                      console->device.queues[receive_queue(id)].broken);
     if (turn)
-        virtio_used(&console->mmio, receive_queue(id));
+        virtio_device_notify_used(&console->device, receive_queue(id));
     return delivered > 0 && turn == CONSOLE_PORTS_TURN;
 }
 
@@ -109,7 +110,7 @@ static bool feed(struct virtio_console *console, unsigned id)
 /* The next piece of `output` to the socket: false if that takes nothing more. */
 static bool send_piece(struct virtio_console *console, unsigned id)
 {
-    struct virtqueue *queue = &console->mmio.queues[transmit_queue(id)];
+    struct virtqueue *queue = &console->device.queues[transmit_queue(id)];
     struct console_ports *ports = console->ports;
     struct console_port *port = &ports->port[id];
     int64_t bytes = virtqueue_read(queue, &port->output, port->sent, ports->piece,
@@ -137,7 +138,7 @@ static bool send_piece(struct virtio_console *console, unsigned id)
 /* True: there may be more. While nobody is connected all stays in the queue. */
 static bool drain(struct virtio_console *console, unsigned id)
 {
-    struct virtqueue *queue = &console->mmio.queues[transmit_queue(id)];
+    struct virtqueue *queue = &console->device.queues[transmit_queue(id)];
     struct console_port *port = &console->ports->port[id];
     unsigned turn = 0;
     int taken = 1;
@@ -163,9 +164,9 @@ static bool drain(struct virtio_console *console, unsigned id)
         taken = 1;
     }
     if (taken < 0)
-        virtio_broken(&console->mmio, queue->broken);
+        virtio_device_set_needs_reset(&console->device, queue->broken);
     if (turn)
-        virtio_used(&console->mmio, transmit_queue(id));
+        virtio_device_notify_used(&console->device, transmit_queue(id));
     return taken > 0 && turn == CONSOLE_PORTS_TURN;
 }
 
@@ -282,19 +283,19 @@ static bool look(struct virtio_console *console, int timeout_ms)
     bool going, exhausted = false;
 
     vm_thread_enter(&ports->thread);
-    dma_lock(console->mmio.dma);
+    dma_lock(console->device.dma);
     if (work_on_all(console))
         timeout_ms = 0;
     collect(console, fds);
     going = !ports->ending;
-    dma_unlock(console->mmio.dma);
+    dma_unlock(console->device.dma);
     vm_thread_leave(&ports->thread);
     if (!going || poll(fds, ports->count, timeout_ms) <= 0)
         return going;
     if (fds[0].revents)
         vm_thread_woken(&ports->thread);
     vm_thread_enter(&ports->thread);
-    dma_lock(console->mmio.dma);
+    dma_lock(console->device.dma);
     for (unsigned id = 1; id < ports->count; id++) {
         struct console_port *port = &ports->port[id];
 
@@ -308,7 +309,7 @@ static bool look(struct virtio_console *console, int timeout_ms)
         if (fds[id].revents & POLLOUT)
             port->stalled = false;
     }
-    dma_unlock(console->mmio.dma);
+    dma_unlock(console->device.dma);
     vm_thread_leave(&ports->thread);
     /* Who cannot be let in waits, and poll would return at once. */
     if (exhausted)
@@ -319,9 +320,9 @@ static bool look(struct virtio_console *console, int timeout_ms)
 void console_ports_turn(struct virtio_console *console)
 {
     look(console, 0);
-    dma_lock(console->mmio.dma);
+    dma_lock(console->device.dma);
     work_on_all(console);
-    dma_unlock(console->mmio.dma);
+    dma_unlock(console->device.dma);
 }
 
 static void thread(void *owner)
@@ -332,7 +333,7 @@ static void thread(void *owner)
 
 int console_ports_start(struct virtio_console *console)
 {
-    vm_thread_init(&console->ports->thread, console->mmio.vm, VM_THREAD_BACK, "console ports");
+    vm_thread_init(&console->ports->thread, console->vm, VM_THREAD_BACK, "console ports");
     return vm_thread_start(&console->ports->thread, thread, console);
 }
 
@@ -340,10 +341,10 @@ void console_ports_end(struct virtio_console *console)
 {
     struct console_ports *ports = console->ports;
 
-    dma_lock(console->mmio.dma);
+    dma_lock(console->device.dma);
     ports->ending = true;
     vm_thread_wake(&ports->thread);
-    dma_unlock(console->mmio.dma);
+    dma_unlock(console->device.dma);
     vm_thread_end(&ports->thread);
 }
 
@@ -376,7 +377,7 @@ void console_ports_notify(struct virtio_console *console, unsigned queue)
         console->ports->port[id].starved = false;
     more |= id ? work(console, id, id) : work_on_all(console);
     if (more)
-        virtio_again(&console->mmio, queue);
+        virtio_device_set_pending(&console->device, queue);
     wake_if_stale(console);
 }
 
@@ -414,9 +415,9 @@ const char *console_ports_count(struct virtio_console *console, unsigned id,
 
     if (!ports || id < 1 || id >= ports->count)
         return NULL;
-    dma_lock(console->mmio.dma);
+    dma_lock(console->device.dma);
     *counts = ports->port[id].counts;
-    dma_unlock(console->mmio.dma);
+    dma_unlock(console->device.dma);
     return ports->port[id].name;
 }
 

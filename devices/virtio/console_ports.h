@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 #include "devices/backend/unix_socket.h"
-#include "devices/core/virtio_mmio.h"
+#include "devices/core/virtio_device.h"
 #include "vmm/machine/vm_thread.h"
 
 #define CONSOLE_PORTS_MAX               15u /* with port 0: 2 queues each, and 2 for control (5.3.2) */

@@ -5,6 +5,7 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_iommu.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define QUEUE_MAX    256
@@ -58,58 +59,58 @@ static bool careless(const union request *request)
 }
 
 /* 5.13.6.3. The BYPASS flag means something only to a driver that negotiated it. */
-static int attach(struct virtio_iommu *device, const union request *request, uint8_t *properties)
+static int attach(struct virtio_iommu *viommu, const union request *request, uint8_t *properties)
 {
     const struct virtio_iommu_req_attach *req = &request->attach;
     uint32_t known = 0;
 
     (void)properties;
-    if (virtio_has(&device->mmio, VIRTIO_IOMMU_F_BYPASS_CONFIG))
+    if (virtio_device_has_feature(&viommu->device, VIRTIO_IOMMU_F_BYPASS_CONFIG))
         known |= VIRTIO_IOMMU_ATTACH_F_BYPASS;
     if (!all_zero(req->reserved, sizeof(req->reserved)) || req->flags & ~known)
         return -EINVAL;
-    return iommu_attach(device->iommu, req->endpoint, req->domain,
+    return iommu_attach(viommu->iommu, req->endpoint, req->domain,
                         req->flags & VIRTIO_IOMMU_ATTACH_F_BYPASS);
 }
 
 /* 5.13.6.4: reserved bytes are not looked at. */
-static int detach(struct virtio_iommu *device, const union request *request, uint8_t *properties)
+static int detach(struct virtio_iommu *viommu, const union request *request, uint8_t *properties)
 {
     (void)properties;
-    return iommu_detach(device->iommu, request->detach.endpoint, request->detach.domain);
+    return iommu_detach(viommu->iommu, request->detach.endpoint, request->detach.domain);
 }
 
 /* 5.13.6.5 */
-static int map(struct virtio_iommu *device, const union request *request, uint8_t *properties)
+static int map(struct virtio_iommu *viommu, const union request *request, uint8_t *properties)
 {
     const struct virtio_iommu_req_map *req = &request->map;
     uint32_t known = VIRTIO_IOMMU_MAP_F_READ | VIRTIO_IOMMU_MAP_F_WRITE;
 
     (void)properties;
-    if (virtio_has(&device->mmio, VIRTIO_IOMMU_F_MMIO))
+    if (virtio_device_has_feature(&viommu->device, VIRTIO_IOMMU_F_MMIO))
         known |= VIRTIO_IOMMU_MAP_F_MMIO;
     if (req->flags & ~known)
         return -EINVAL;
-    return iommu_map(device->iommu, req->domain, req->virt_start, req->virt_end, req->phys_start,
+    return iommu_map(viommu->iommu, req->domain, req->virt_start, req->virt_end, req->phys_start,
                      req->flags);
 }
 
 /* 5.13.6.6. What the reserved bytes may mean one day must not be guessed at today. */
-static int unmap(struct virtio_iommu *device, const union request *request, uint8_t *properties)
+static int unmap(struct virtio_iommu *viommu, const union request *request, uint8_t *properties)
 {
     const struct virtio_iommu_req_unmap *req = &request->unmap;
 
     (void)properties;
     if (!all_zero(req->reserved, sizeof(req->reserved)))
         return -EINVAL;
-    return iommu_unmap(device->iommu, req->domain, req->virt_start, req->virt_end);
+    return iommu_unmap(viommu->iommu, req->domain, req->virt_start, req->virt_end);
 }
 
 /* 5.13.6.7, 5.13.6.8: one RESV_MEM property for each reserved region, zeroes after the last. */
-static int probe(struct virtio_iommu *device, const union request *request, uint8_t *properties)
+static int probe(struct virtio_iommu *viommu, const union request *request, uint8_t *properties)
 {
     struct iommu_reserved reserved[IOMMU_RESERVED_MAX];
-    int n = iommu_reserved(device->iommu, request->probe.endpoint, reserved);
+    int n = iommu_reserved(viommu->iommu, request->probe.endpoint, reserved);
 
     for (int i = 0; i < n; i++) {
         struct virtio_iommu_probe_resv_mem property = {
@@ -130,7 +131,7 @@ static const struct {
     size_t readable; /* bytes of a request up to its writable part */
     size_t properties;
     unsigned feature; /* without it the request is not available */
-    int (*perform)(struct virtio_iommu *device, const union request *request, uint8_t *properties);
+    int (*perform)(struct virtio_iommu *viommu, const union request *request, uint8_t *properties);
 } requests[] = {
     [VIRTIO_IOMMU_T_ATTACH] = { .readable = offsetof(struct virtio_iommu_req_attach, tail),
                                 .feature = VIRTIO_F_VERSION_1,
@@ -153,16 +154,16 @@ static const struct {
 #define REQUEST_TYPES (sizeof(requests) / sizeof(requests[0]))
 
 /*
- * Performs the request of device->chain, whatever its framing (2.7.4.1). The number of
+ * Performs the request of viommu->chain, whatever its framing (2.7.4.1). The number of
  * bytes written; -EFAULT: the chain points to where no memory is.
  *
  * The status comes after the properties. Of a PROBE too short for all of them it is in
  * the last bytes there are, and no property is written (5.13.6.7). Where even a status has
  * no room, and for a type nobody knows, nothing is written (5.13.6).
  */
-static int64_t answer(struct virtio_iommu *device, struct virtqueue *queue)
+static int64_t answer(struct virtio_iommu *viommu, struct virtqueue *queue)
 {
-    const struct virtqueue_chain *chain = &device->chain;
+    const struct virtqueue_chain *chain = &viommu->chain;
     struct virtio_iommu_req_tail tail = { 0 };
     union request request;
     uint8_t bytes[ANSWER_BYTES];
@@ -174,7 +175,7 @@ static int64_t answer(struct virtio_iommu *device, struct virtqueue *queue)
         return -EFAULT;
     if (len < sizeof(request.head) || chain->writable_bytes < TAIL_BYTES ||
         request.head.type >= REQUEST_TYPES || !requests[request.head.type].perform) {
-        device->counts.unanswered++;
+        viommu->counts.unanswered++;
         return 0;
     }
     room = requests[request.head.type].properties;
@@ -182,70 +183,70 @@ static int64_t answer(struct virtio_iommu *device, struct virtqueue *queue)
         room = chain->writable_bytes - TAIL_BYTES;
     if (room)
         memset(bytes, 0, room);
-    if (!virtio_has(&device->mmio, requests[request.head.type].feature)) {
+    if (!virtio_device_has_feature(&viommu->device, requests[request.head.type].feature)) {
         err = -EOPNOTSUPP;
     } else if (len < requests[request.head.type].readable ||
                room < requests[request.head.type].properties) {
         err = -EINVAL;
     } else {
-        device->counts.careless += careless(&request);
-        err = requests[request.head.type].perform(device, &request, bytes);
+        viommu->counts.careless += careless(&request);
+        err = requests[request.head.type].perform(viommu, &request, bytes);
     }
     tail.status = status_of(err);
     memcpy(bytes + room, &tail, TAIL_BYTES);
-    device->counts.answered[tail.status]++;
+    viommu->counts.answered[tail.status]++;
     if (virtqueue_write(queue, chain, 0, bytes, room + TAIL_BYTES) != (int64_t)(room + TAIL_BYTES))
         return -EFAULT;
     return (int64_t)(room + TAIL_BYTES);
 }
 
-static void break_queue(struct virtio_iommu *device, const struct virtqueue *queue,
+static void break_queue(struct virtio_iommu *viommu, const struct virtqueue *queue,
                         const char *otherwise)
 {
-    virtio_broken(&device->mmio, queue->broken ? queue->broken : otherwise);
+    virtio_device_set_needs_reset(&viommu->device, queue->broken ? queue->broken : otherwise);
 }
 
 /* Hands back what was answered, all at once: a driver waits for the last in any case. */
-static void hand_back(struct virtio_iommu *device, const struct virtqueue_used *used,
+static void hand_back(struct virtio_iommu *viommu, const struct virtqueue_used *used,
                       unsigned count)
 {
-    struct virtqueue *queue = &device->mmio.queues[VIRTIO_IOMMU_REQUESTS];
+    struct virtqueue *queue = &viommu->device.queues[VIRTIO_IOMMU_REQUESTS];
 
     if (!count)
         return;
     if (virtqueue_push_all(queue, used, (uint16_t)count) < 0)
-        break_queue(device, queue, "used ring of requests");
+        break_queue(viommu, queue, "used ring of requests");
     else
-        virtio_used(&device->mmio, VIRTIO_IOMMU_REQUESTS);
+        virtio_device_notify_used(&viommu->device, VIRTIO_IOMMU_REQUESTS);
 }
 
-static void serve(struct virtio_iommu *device)
+static void serve(struct virtio_iommu *viommu)
 {
-    struct virtqueue *queue = &device->mmio.queues[VIRTIO_IOMMU_REQUESTS];
+    struct virtqueue *queue = &viommu->device.queues[VIRTIO_IOMMU_REQUESTS];
     struct virtqueue_used used[BATCH];
     const char *broken = NULL;
     unsigned n = 0;
 
     while (n < BATCH) {
-        int more = virtqueue_pop(queue, &device->chain);
+        int more = virtqueue_pop(queue, &viommu->chain);
         int64_t written;
 
         if (more < 0)
             broken = "request queue";
         if (more <= 0)
             break;
-        written = answer(device, queue);
+        written = answer(viommu, queue);
         if (written < 0) {
             broken = "a request outside of memory";
             break;
         }
-        used[n++] = (struct virtqueue_used){ device->chain.head, (uint32_t)written };
+        used[n++] = (struct virtqueue_used){ viommu->chain.head, (uint32_t)written };
     }
-    hand_back(device, used, n);
+    hand_back(viommu, used, n);
     if (broken)
-        break_queue(device, queue, broken);
+        break_queue(viommu, queue, broken);
     else if (n == BATCH)
-        virtio_again(&device->mmio, VIRTIO_IOMMU_REQUESTS);
+        virtio_device_set_pending(&viommu->device, VIRTIO_IOMMU_REQUESTS);
 }
 
 /*
@@ -253,49 +254,49 @@ static void serve(struct virtio_iommu *device)
  * IOMMU, which keeps some and counts those it drops. A buffer too short for a record goes
  * back empty.
  */
-static void deliver(struct virtio_iommu *device)
+static void deliver(struct virtio_iommu *viommu)
 {
-    struct virtqueue *queue = &device->mmio.queues[VIRTIO_IOMMU_EVENTS];
+    struct virtqueue *queue = &viommu->device.queues[VIRTIO_IOMMU_EVENTS];
 
     for (unsigned n = 0; n < BATCH; n++) {
         struct virtio_iommu_fault record;
         uint32_t written = 0;
         int more;
 
-        if (!device->has_fault)
-            device->has_fault = iommu_next_fault(device->iommu, &device->fault);
-        if (!device->has_fault)
+        if (!viommu->has_fault)
+            viommu->has_fault = iommu_next_fault(viommu->iommu, &viommu->fault);
+        if (!viommu->has_fault)
             return;
-        more = virtqueue_pop(queue, &device->chain);
+        more = virtqueue_pop(queue, &viommu->chain);
         if (more < 0)
-            break_queue(device, queue, "event queue");
+            break_queue(viommu, queue, "event queue");
         if (more <= 0)
             return;
-        if (device->chain.writable_bytes < sizeof(record)) {
-            device->counts.short_buffers++;
+        if (viommu->chain.writable_bytes < sizeof(record)) {
+            viommu->counts.short_buffers++;
         } else {
             /* READ and WRITE of an access are numbered as those of a record. */
             record = (struct virtio_iommu_fault){
-                .reason = (uint8_t)device->fault.reason,
-                .flags = device->fault.access | VIRTIO_IOMMU_FAULT_F_ADDRESS,
-                .endpoint = device->fault.endpoint,
-                .address = device->fault.iova,
+                .reason = (uint8_t)viommu->fault.reason,
+                .flags = viommu->fault.access | VIRTIO_IOMMU_FAULT_F_ADDRESS,
+                .endpoint = viommu->fault.endpoint,
+                .address = viommu->fault.iova,
             };
             written = sizeof(record);
-            if (virtqueue_write(queue, &device->chain, 0, &record, written) != written) {
-                break_queue(device, queue, "an event buffer outside of memory");
+            if (virtqueue_write(queue, &viommu->chain, 0, &record, written) != written) {
+                break_queue(viommu, queue, "an event buffer outside of memory");
                 return;
             }
-            device->has_fault = false;
-            device->counts.events++;
+            viommu->has_fault = false;
+            viommu->counts.events++;
         }
-        if (virtqueue_push(queue, device->chain.head, written) < 0) {
-            break_queue(device, queue, "used ring of events");
+        if (virtqueue_push(queue, viommu->chain.head, written) < 0) {
+            break_queue(viommu, queue, "used ring of events");
             return;
         }
-        virtio_used(&device->mmio, VIRTIO_IOMMU_EVENTS);
+        virtio_device_notify_used(&viommu->device, VIRTIO_IOMMU_EVENTS);
     }
-    virtio_again(&device->mmio, VIRTIO_IOMMU_EVENTS);
+    virtio_device_set_pending(&viommu->device, VIRTIO_IOMMU_EVENTS);
 }
 
 /*
@@ -305,16 +306,16 @@ static void deliver(struct virtio_iommu *device)
  */
 static void look(void *owner)
 {
-    struct virtio_iommu *device = owner;
-    struct dma *dma = device->mmio.dma;
+    struct virtio_iommu *viommu = owner;
+    struct dma *dma = viommu->device.dma;
 
     for (;;) {
         atomic_thread_fence(memory_order_seq_cst);
-        if (!atomic_load(&device->events_due) || !dma_trylock(dma))
+        if (!atomic_load(&viommu->events_due) || !dma_trylock(dma))
             return;
-        atomic_store(&device->events_due, false);
-        if (device->mmio.state.status & VIRTIO_DRIVER_OK)
-            deliver(device);
+        atomic_store(&viommu->events_due, false);
+        if (viommu->device.state.status & VIRTIO_DRIVER_OK)
+            deliver(viommu);
         /* Not dma_unlock, which would come by here again, one call deeper each time. */
         pthread_mutex_unlock(&dma->lock);
     }
@@ -322,10 +323,10 @@ static void look(void *owner)
 
 static void wake(void *owner)
 {
-    struct virtio_iommu *device = owner;
+    struct virtio_iommu *viommu = owner;
 
-    atomic_store(&device->events_due, true);
-    look(device);
+    atomic_store(&viommu->events_due, true);
+    look(viommu);
 }
 
 static void notify(void *owner, unsigned queue)
@@ -342,9 +343,9 @@ static void notify(void *owner, unsigned queue)
  */
 static void settle(void *owner, struct vm_thread *self)
 {
-    struct virtio_iommu *device = owner;
+    struct virtio_iommu *viommu = owner;
 
-    virtio_poll(&device->mmio, self, VIRTIO_IOMMU_REQUESTS);
+    virtio_device_poll(&viommu->device, self, VIRTIO_IOMMU_REQUESTS);
 }
 
 static void start(void *owner, uint64_t features)
@@ -356,23 +357,23 @@ static void start(void *owner, uint64_t features)
 /* 5.13.5: nothing is attached any more; `bypass` stays as it was (5.13.4.2). */
 static void reset(void *owner)
 {
-    struct virtio_iommu *device = owner;
+    struct virtio_iommu *viommu = owner;
 
-    device->has_fault = false;
-    iommu_reset(device->iommu, false);
+    viommu->has_fault = false;
+    iommu_reset(viommu->iommu, false);
 }
 
 static uint64_t config_read(void *owner, uint32_t offset, unsigned size)
 {
-    const struct virtio_iommu *device = owner;
-    const struct iommu_config *unit = iommu_config(device->iommu);
+    const struct virtio_iommu *viommu = owner;
+    const struct iommu_config *unit = iommu_config(viommu->iommu);
     const struct virtio_iommu_config config = {
         .page_size_mask = unit->page_size_mask,
         .input_range = { .start = unit->input.first, .end = unit->input.last },
         .domain_range = { .start = (uint32_t)unit->domains.first,
                           .end = (uint32_t)unit->domains.last },
         .probe_size = PROBE_BYTES,
-        .bypass = iommu_bypass(device->iommu),
+        .bypass = iommu_bypass(viommu->iommu),
     };
     uint64_t value = 0;
 
@@ -383,14 +384,14 @@ static uint64_t config_read(void *owner, uint32_t offset, unsigned size)
 /* 5.13.4: only `bypass`, by one byte as 4.2.2.2 has it, and only to 0 or 1. */
 static void config_write(void *owner, uint32_t offset, unsigned size, uint64_t value)
 {
-    struct virtio_iommu *device = owner;
+    struct virtio_iommu *viommu = owner;
 
     if (offset != offsetof(struct virtio_iommu_config, bypass) || size != 1 || value > 1 ||
-        !virtio_has(&device->mmio, VIRTIO_IOMMU_F_BYPASS_CONFIG)) {
-        device->mmio.bad_accesses++;
+        !virtio_device_has_feature(&viommu->device, VIRTIO_IOMMU_F_BYPASS_CONFIG)) {
+        viommu->device.bad_accesses++;
         return;
     }
-    iommu_set_bypass(device->iommu, value);
+    iommu_set_bypass(viommu->iommu, value);
 }
 
 /*
@@ -413,32 +414,33 @@ static const struct virtio_class class = {
     .config_write = config_write,
 };
 
-int virtio_iommu_create(struct virtio_iommu *device, struct vm *vm, struct iommu *iommu,
-                        struct dma *dma, uint64_t base, unsigned gsi)
+int virtio_iommu_create(struct virtio_iommu **created, const struct viommu_config *config)
 {
-    int err;
+    struct virtio_iommu *viommu = calloc(1, sizeof(*viommu));
 
-    *device = (struct virtio_iommu){ .iommu = iommu };
-    err = virtio_mmio_create(&device->mmio, &class, device, vm, dma, base, gsi);
-    if (err)
-        return err;
-    dma->unlocked = look;
-    dma->unlocked_owner = device;
-    iommu_on_fault(iommu, wake, device);
-    iommu_on_settle(iommu, settle, device);
+    if (!viommu)
+        return -ENOMEM;
+    viommu->iommu = config->iommu;
+    virtio_device_init(&viommu->device, &class, viommu, config->dma);
+    config->dma->unlocked = look;
+    config->dma->unlocked_owner = viommu;
+    iommu_on_fault(viommu->iommu, wake, viommu);
+    iommu_on_settle(viommu->iommu, settle, viommu);
+    *created = viommu;
     return 0;
 }
 
-void virtio_iommu_destroy(struct virtio_iommu *device)
+void virtio_iommu_destroy(struct virtio_iommu *viommu)
 {
-    iommu_on_fault(device->iommu, NULL, NULL);
-    iommu_on_settle(device->iommu, NULL, NULL);
-    device->mmio.dma->unlocked = NULL;
+    iommu_on_fault(viommu->iommu, NULL, NULL);
+    iommu_on_settle(viommu->iommu, NULL, NULL);
+    viommu->device.dma->unlocked = NULL;
+    free(viommu);
 }
 
-void virtio_iommu_count(struct virtio_iommu *device, struct virtio_iommu_counts *counts)
+void virtio_iommu_count(struct virtio_iommu *viommu, struct virtio_iommu_counts *counts)
 {
-    dma_lock(device->mmio.dma);
-    *counts = device->counts;
-    dma_unlock(device->mmio.dma);
+    dma_lock(viommu->device.dma);
+    *counts = viommu->counts;
+    dma_unlock(viommu->device.dma);
 }

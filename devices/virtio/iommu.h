@@ -14,7 +14,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include "devices/core/virtio_mmio.h"
+#include "devices/core/virtio_device.h"
 #include "devices/iommu/iommu.h"
 
 #define VIRTIO_IOMMU_REQUESTS 0 /* queues (5.13.2) */
@@ -32,7 +32,7 @@ struct virtio_iommu_counts {
 };
 
 struct virtio_iommu {
-    struct virtio_mmio mmio;
+    struct virtio_device device;
     struct iommu *iommu;
     /* A record waits for a buffer. Set without the lock. */
     atomic_bool events_due;
@@ -43,18 +43,19 @@ struct virtio_iommu {
     struct virtqueue_chain chain; /* the one in work */
 };
 
-/*
- * Puts the device on the VM's memory bus (vm NULL: on no bus, no interrupts). `dma` is
- * untranslated, of this device alone, and its `unlocked` is taken; all outlive the
- * device. 0 or -errno of virtio_mmio_create. Only while no vCPU runs.
- */
-int virtio_iommu_create(struct virtio_iommu *device, struct vm *vm, struct iommu *iommu,
-                        struct dma *dma, uint64_t base, unsigned gsi);
+struct viommu_config {
+    /* Untranslated and of this device alone, which takes its `unlocked`. */
+    struct dma *dma;
+    struct iommu *iommu;
+};
+
+/* All that the configuration says outlives the device. 0 or -ENOMEM. Only while no vCPU runs. */
+int virtio_iommu_create(struct virtio_iommu **viommu, const struct viommu_config *config);
 
 /* When no other device can fault any more. */
-void virtio_iommu_destroy(struct virtio_iommu *device);
+void virtio_iommu_destroy(struct virtio_iommu *viommu);
 
 /* A consistent copy; takes the lock. */
-void virtio_iommu_count(struct virtio_iommu *device, struct virtio_iommu_counts *counts);
+void virtio_iommu_count(struct virtio_iommu *viommu, struct virtio_iommu_counts *counts);
 
 #endif

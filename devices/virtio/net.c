@@ -19,7 +19,7 @@
 
 static struct virtqueue *queue_of(struct virtio_net *net, unsigned index)
 {
-    return &net->mmio.queues[index];
+    return &net->device.queues[index];
 }
 
 /* The other end has gone: the cable is out, for good. */
@@ -28,12 +28,12 @@ static void unplug(struct virtio_net *net)
     if (!net->state.link)
         return;
     net->state.link = false;
-    virtio_config_changed(&net->mmio);
+    virtio_device_config_changed(&net->device);
 }
 
 static bool working(const struct virtio_net *net)
 {
-    return net->mmio.state.status & VIRTIO_DRIVER_OK && !net->mmio.broken;
+    return virtio_device_is_running(&net->device);
 }
 
 /* ---- Transmit ------------------------------------------------------------------------- */
@@ -49,7 +49,7 @@ static int send_frame(struct virtio_net *net)
         return -EMSGSIZE;
     for (unsigned i = 0; i < chain->nreadable; i++) {
         const struct virtqueue_segment *segment = &chain->segments[i];
-        int pieces = dma_translate(net->mmio.dma, segment->iova, segment->len, DMA_READ,
+        int pieces = dma_translate(net->device.dma, segment->iova, segment->len, DMA_READ,
                                    net->pieces + n, VIRTIO_NET_PIECES - n);
 
         if (pieces < 0)
@@ -106,8 +106,8 @@ static bool transmit(struct virtio_net *net)
             virtqueue_want_kicks(queue, false);
     }
     if (taken < 0)
-        virtio_broken(&net->mmio, queue->broken);
-    virtio_used(&net->mmio, VIRTIO_NET_TRANSMIT);
+        virtio_device_set_needs_reset(&net->device, queue->broken);
+    virtio_device_notify_used(&net->device, VIRTIO_NET_TRANSMIT);
     return taken > 0;
 }
 
@@ -157,7 +157,9 @@ static void write_num_buffers(struct virtio_net *net, struct delivery *delivery)
 static int gather(struct virtio_net *net, struct delivery *delivery)
 {
     struct virtqueue *queue = queue_of(net, VIRTIO_NET_RECEIVE);
-    unsigned most = virtio_has(&net->mmio, VIRTIO_NET_F_MRG_RXBUF) ? VIRTIO_NET_MERGE_MAX : 1;
+    unsigned most = virtio_device_has_feature(&net->device, VIRTIO_NET_F_MRG_RXBUF)
+                        ? VIRTIO_NET_MERGE_MAX
+                        : 1;
 
     while (delivery->done < net->waiting && !delivery->fault && delivery->count < most) {
         struct virtqueue_chain *chain = delivery->count ? &net->more : &net->first;
@@ -252,8 +254,8 @@ static void receive(struct virtio_net *net)
     }
     net->starved = !taken;
     if (taken < 0)
-        virtio_broken(&net->mmio, queue->broken);
-    virtio_used(&net->mmio, VIRTIO_NET_RECEIVE);
+        virtio_device_set_needs_reset(&net->device, queue->broken);
+    virtio_device_notify_used(&net->device, VIRTIO_NET_RECEIVE);
 }
 
 /* ---- The thread ------------------------------------------------------------------------- */
@@ -262,16 +264,16 @@ void virtio_net_turn(struct virtio_net *net, bool room)
 {
     bool more;
 
-    dma_lock(net->mmio.dma);
+    dma_lock(net->device.dma);
     more = net->stalled && room;
     if (working(net) && !net->starved)
         receive(net);
     while (more) {
         more = working(net) && transmit(net);
-        dma_unlock(net->mmio.dma);
-        dma_lock(net->mmio.dma);
+        dma_unlock(net->device.dma);
+        dma_lock(net->device.dma);
     }
-    dma_unlock(net->mmio.dma);
+    dma_unlock(net->device.dma);
 }
 
 /* What to wait for, under the lock; false: for nothing more, it is over. */
@@ -279,7 +281,7 @@ static bool ask(struct virtio_net *net, struct pollfd *frames)
 {
     bool going;
 
-    dma_lock(net->mmio.dma);
+    dma_lock(net->device.dma);
     going = !net->ending;
     /* A backend that is gone would be ready for ever. */
     frames->fd = net->state.link ? net->net.fd : -1;
@@ -288,7 +290,7 @@ static bool ask(struct virtio_net *net, struct pollfd *frames)
         frames->events = (short)((net->starved ? 0 : POLLIN) | (net->stalled ? POLLOUT : 0));
     if (!frames->events)
         frames->fd = -1;
-    dma_unlock(net->mmio.dma);
+    dma_unlock(net->device.dma);
     return going;
 }
 
@@ -331,10 +333,10 @@ static void control(struct virtio_net *net)
         taken = 1;
     }
     if (taken < 0)
-        virtio_broken(&net->mmio, queue->broken);
+        virtio_device_set_needs_reset(&net->device, queue->broken);
     else if (taken > 0)
-        virtio_again(&net->mmio, VIRTIO_NET_CONTROL);
-    virtio_used(&net->mmio, VIRTIO_NET_CONTROL);
+        virtio_device_set_pending(&net->device, VIRTIO_NET_CONTROL);
+    virtio_device_notify_used(&net->device, VIRTIO_NET_CONTROL);
 }
 
 static void notify(void *owner, unsigned queue)
@@ -349,7 +351,7 @@ static void notify(void *owner, unsigned queue)
     case VIRTIO_NET_TRANSMIT:
         /* While it is stalled, the thread goes on when there is room. */
         if (!net->stalled && transmit(net))
-            virtio_again(&net->mmio, queue);
+            virtio_device_set_pending(&net->device, queue);
         break;
     default: control(net); break;
     }
@@ -417,11 +419,9 @@ static const struct virtio_class class_of_all = {
 };
 
 int virtio_net_create_on(struct virtio_net **created, struct vm *vm, struct dma *dma,
-                         const struct net *backend, const uint8_t mac[NET_MAC_BYTES], uint64_t base,
-                         unsigned gsi)
+                         const struct net *backend, const uint8_t mac[NET_MAC_BYTES])
 {
     struct virtio_net *net = calloc(1, sizeof(*net));
-    int err;
 
     if (!net)
         return -ENOMEM;
@@ -433,24 +433,20 @@ int virtio_net_create_on(struct virtio_net **created, struct vm *vm, struct dma 
     net->class = class_of_all;
     if (backend->header)
         net->class.features |= OFFLOADS;
-    err = virtio_mmio_create(&net->mmio, &net->class, net, vm, dma, base, gsi);
-    if (err)
-        free(net);
-    else
-        *created = net;
-    return err;
+    virtio_device_init(&net->device, &net->class, net, dma);
+    *created = net;
+    return 0;
 }
 
-int virtio_net_create(struct virtio_net **created, struct vm *vm, struct dma *dma,
-                      const struct net_config *config, uint64_t base, unsigned gsi, char *error,
-                      size_t error_bytes)
+int virtio_net_create(struct virtio_net **created, const struct net_device_config *config,
+                      char *error, size_t error_bytes)
 {
     struct net backend;
-    int err = net_open(&backend, config, error, error_bytes);
+    int err = net_open(&backend, config->net, error, error_bytes);
 
     if (err)
         return err;
-    err = virtio_net_create_on(created, vm, dma, &backend, config->mac, base, gsi);
+    err = virtio_net_create_on(created, config->vm, config->dma, &backend, config->net->mac);
     if (err) {
         net_close(&backend);
     } else {
@@ -467,19 +463,19 @@ struct virtio_net_counts virtio_net_count(struct virtio_net *net, bool *link)
 {
     struct virtio_net_counts counts;
 
-    dma_lock(net->mmio.dma);
+    dma_lock(net->device.dma);
     counts = net->counts;
     *link = net->state.link;
-    dma_unlock(net->mmio.dma);
+    dma_unlock(net->device.dma);
     return counts;
 }
 
 void virtio_net_destroy(struct virtio_net *net)
 {
-    dma_lock(net->mmio.dma);
+    dma_lock(net->device.dma);
     net->ending = true;
     vm_thread_wake(&net->thread);
-    dma_unlock(net->mmio.dma);
+    dma_unlock(net->device.dma);
     vm_thread_end(&net->thread);
     net_close(&net->net);
     free(net);

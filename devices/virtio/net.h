@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #include "devices/backend/net.h"
-#include "devices/core/virtio_mmio.h"
+#include "devices/core/virtio_device.h"
 #include "vmm/machine/vm_thread.h"
 
 #define VIRTIO_NET_RECEIVE   0 /* queues (5.1.2) */
@@ -29,8 +29,6 @@
 /* Entries of the table of addresses that are received; with more, all of their kind are. */
 #define VIRTIO_NET_MACS_MAX 32u
 #define VIRTIO_NET_PIECES   (VIRTIO_NET_QUEUE_MAX + NET_FRAME_MAX / 4096 + 2)
-
-struct vm;
 
 /* What the guest can see or has set. */
 struct virtio_net_state {
@@ -51,7 +49,7 @@ struct virtio_net_counts {
 };
 
 struct virtio_net {
-    struct virtio_mmio mmio;
+    struct virtio_device device;
     struct virtio_class class;
     struct virtio_net_state state;
     struct virtio_net_counts counts;
@@ -69,19 +67,22 @@ struct virtio_net {
     uint8_t frame[NET_HEADER_BYTES + NET_FRAME_MAX];
 };
 
+struct net_device_config {
+    struct vm *vm; /* whose pauses its thread obeys; NULL: tests */
+    struct dma *dma;
+    const struct net_config *net; /* what it is connected to, and its address */
+};
+
 /*
- * A network device on the VM's memory bus at `base` (vm NULL: on no bus, no interrupts), with
- * its backend and its thread. `dma` is the caller's and outlives it. 0; or -errno and one
- * line for the user.
+ * A network device with its backend and its thread. All that the configuration says outlives
+ * it. 0; or -errno and one line for the user.
  */
-int virtio_net_create(struct virtio_net **net, struct vm *vm, struct dma *dma,
-                      const struct net_config *config, uint64_t base, unsigned gsi, char *error,
+int virtio_net_create(struct virtio_net **net, const struct net_device_config *config, char *error,
                       size_t error_bytes);
 
-/* The same over an open backend, which it owns on success, and without a thread. */
+/* The same over an open backend, which it owns on success, and without a thread. 0 or -ENOMEM. */
 int virtio_net_create_on(struct virtio_net **net, struct vm *vm, struct dma *dma,
-                         const struct net *backend, const uint8_t mac[NET_MAC_BYTES], uint64_t base,
-                         unsigned gsi);
+                         const struct net *backend, const uint8_t mac[NET_MAC_BYTES]);
 
 /* Starts the thread: 0 or -errno. */
 int virtio_net_start(struct virtio_net *net);

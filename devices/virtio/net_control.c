@@ -12,8 +12,8 @@ struct command {
 
 static bool get(struct command *command, void *to, size_t bytes)
 {
-    if (virtqueue_read(&command->net->mmio.queues[VIRTIO_NET_CONTROL], command->chain, command->at,
-                       to, bytes) != (int64_t)bytes)
+    if (virtqueue_read(&command->net->device.queues[VIRTIO_NET_CONTROL], command->chain,
+                       command->at, to, bytes) != (int64_t)bytes)
         return false;
     command->at += bytes;
     return true;
@@ -87,14 +87,16 @@ static bool carry_out(struct command *command)
     if (!get(command, &header, sizeof(header)))
         return false;
     if (header.class == VIRTIO_NET_CTRL_RX)
-        return virtio_has(&command->net->mmio, VIRTIO_NET_F_CTRL_RX) &&
+        return virtio_device_has_feature(&command->net->device, VIRTIO_NET_F_CTRL_RX) &&
                set_mode(command, header.cmd);
     if (header.class != VIRTIO_NET_CTRL_MAC)
         return false;
     if (header.cmd == VIRTIO_NET_CTRL_MAC_TABLE_SET)
-        return virtio_has(&command->net->mmio, VIRTIO_NET_F_CTRL_RX) && set_table(command);
+        return virtio_device_has_feature(&command->net->device, VIRTIO_NET_F_CTRL_RX) &&
+               set_table(command);
     return header.cmd == VIRTIO_NET_CTRL_MAC_ADDR_SET &&
-           virtio_has(&command->net->mmio, VIRTIO_NET_F_CTRL_MAC_ADDR) && set_mac(command);
+           virtio_device_has_feature(&command->net->device, VIRTIO_NET_F_CTRL_MAC_ADDR) &&
+           set_mac(command);
 }
 
 uint32_t virtio_net_control(struct virtio_net *net, const struct virtqueue_chain *chain)
@@ -102,7 +104,7 @@ uint32_t virtio_net_control(struct virtio_net *net, const struct virtqueue_chain
     struct command command = { .net = net, .chain = chain };
     uint8_t status = carry_out(&command) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
 
-    return virtqueue_write(&net->mmio.queues[VIRTIO_NET_CONTROL], chain, 0, &status, 1) == 1;
+    return virtqueue_write(&net->device.queues[VIRTIO_NET_CONTROL], chain, 0, &status, 1) == 1;
 }
 
 void virtio_net_control_reset(struct virtio_net *net)
@@ -120,7 +122,7 @@ bool virtio_net_wanted(const struct virtio_net *net, const uint8_t *frame)
     bool group = is_group(frame);
 
     /* A driver that cannot say what it wants sorts frames out itself. */
-    if (!virtio_has(&net->mmio, VIRTIO_NET_F_CTRL_RX) || state->promiscuous ||
+    if (!virtio_device_has_feature(&net->device, VIRTIO_NET_F_CTRL_RX) || state->promiscuous ||
         state->overflow[group] || (group && state->all_multicast) ||
         !memcmp(frame, group ? broadcast : state->mac, NET_MAC_BYTES))
         return true;

@@ -1,6 +1,8 @@
 #include "devices/virtio/rng.h"
 
+#include <errno.h>
 #include <linux/virtio_ids.h>
+#include <stdlib.h>
 #include <sys/random.h>
 
 /* getrandom(2): up to 256 bytes come whole, and no signal interrupts them. */
@@ -21,7 +23,7 @@ static uint32_t fill(struct virtio_rng *rng)
         size_t len = wanted - done < sizeof(piece) ? wanted - done : sizeof(piece);
 
         if (getrandom(piece, len, 0) != (ssize_t)len ||
-            virtqueue_write(&rng->mmio.queues[0], &rng->chain, done, piece, len) != (int64_t)len)
+            virtqueue_write(&rng->device.queues[0], &rng->chain, done, piece, len) != (int64_t)len)
             break;
         done += (uint32_t)len;
     }
@@ -31,7 +33,7 @@ static uint32_t fill(struct virtio_rng *rng)
 static void notify(void *owner, unsigned index)
 {
     struct virtio_rng *rng = owner;
-    struct virtqueue *queue = &rng->mmio.queues[index];
+    struct virtqueue *queue = &rng->device.queues[index];
     unsigned turn = 0;
     int taken = 0;
 
@@ -45,10 +47,10 @@ static void notify(void *owner, unsigned index)
         taken = 1;
     }
     if (taken < 0)
-        virtio_broken(&rng->mmio, queue->broken);
+        virtio_device_set_needs_reset(&rng->device, queue->broken);
     else if (taken > 0)
-        virtio_again(&rng->mmio, index);
-    virtio_used(&rng->mmio, index);
+        virtio_device_set_pending(&rng->device, index);
+    virtio_device_notify_used(&rng->device, index);
 }
 
 static const struct virtio_class rng_class = {
@@ -59,9 +61,18 @@ static const struct virtio_class rng_class = {
     .notify = notify,
 };
 
-int virtio_rng_create(struct virtio_rng *rng, struct vm *vm, struct dma *dma, uint64_t base,
-                      unsigned gsi)
+int virtio_rng_create(struct virtio_rng **created, const struct rng_config *config)
 {
-    rng->bytes = 0;
-    return virtio_mmio_create(&rng->mmio, &rng_class, rng, vm, dma, base, gsi);
+    struct virtio_rng *rng = calloc(1, sizeof(*rng));
+
+    if (!rng)
+        return -ENOMEM;
+    virtio_device_init(&rng->device, &rng_class, rng, config->dma);
+    *created = rng;
+    return 0;
+}
+
+void virtio_rng_destroy(struct virtio_rng *rng)
+{
+    free(rng);
 }

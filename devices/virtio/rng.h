@@ -7,26 +7,27 @@
 
 #include <stdint.h>
 
-#include "devices/core/virtio_mmio.h"
+#include "devices/core/virtio_device.h"
 
 /* At most so much goes into one buffer: a device may fill less than all of it (5.4.6.2). */
 #define VIRTIO_RNG_FILL_MAX 4096u
 /* Buffers filled before others get their turn. */
 #define VIRTIO_RNG_TURN 32u
 
-struct vm;
-
 struct virtio_rng {
-    struct virtio_mmio mmio;
+    struct virtio_device device;
     uint64_t bytes; /* handed out */
     struct virtqueue_chain chain;
 };
 
-/*
- * Puts the device on the VM's memory bus (vm NULL: on no bus, no interrupts); `dma` is
- * the caller's and outlives it. 0 or -errno of virtio_mmio_create.
- */
-int virtio_rng_create(struct virtio_rng *rng, struct vm *vm, struct dma *dma, uint64_t base,
-                      unsigned gsi);
+struct rng_config {
+    struct dma *dma; /* outlives the device */
+};
+
+/* 0 or -ENOMEM. */
+int virtio_rng_create(struct virtio_rng **rng, const struct rng_config *config);
+
+/* After the VM has ended. */
+void virtio_rng_destroy(struct virtio_rng *rng);
 
 #endif

@@ -23,12 +23,12 @@ _Static_assert(sizeof(struct virtio_vsock_hdr) == 44, "packed (5.10.6)");
 
 static struct virtqueue *queue_of(struct virtio_vsock *vsock, unsigned index)
 {
-    return &vsock->mmio.queues[index];
+    return &vsock->device.queues[index];
 }
 
 static bool working(const struct virtio_vsock *vsock)
 {
-    return vsock->mmio.state.status & VIRTIO_DRIVER_OK && !vsock->mmio.broken;
+    return virtio_device_is_running(&vsock->device);
 }
 
 /* Wakes the thread if it waits for something else than it should. */
@@ -138,8 +138,8 @@ static bool feed(struct virtio_vsock *vsock)
     }
     vsock->starved = sent == -EAGAIN;
     if (sent < 0 && !vsock->starved)
-        virtio_broken(&vsock->mmio, queue->broken);
-    virtio_used(&vsock->mmio, VIRTIO_VSOCK_RECEIVE);
+        virtio_device_set_needs_reset(&vsock->device, queue->broken);
+    virtio_device_notify_used(&vsock->device, VIRTIO_VSOCK_RECEIVE);
     return sent > 0;
 }
 
@@ -184,9 +184,9 @@ static bool drain(struct virtio_vsock *vsock)
     }
     vsock->held = vsock->nresets == VIRTIO_VSOCK_RESETS;
     if (taken < 0)
-        virtio_broken(&vsock->mmio, queue->broken);
+        virtio_device_set_needs_reset(&vsock->device, queue->broken);
     if (turn)
-        virtio_used(&vsock->mmio, VIRTIO_VSOCK_TRANSMIT);
+        virtio_device_notify_used(&vsock->device, VIRTIO_VSOCK_TRANSMIT);
     return taken > 0 && !vsock->held;
 }
 
@@ -205,8 +205,8 @@ static void send_event(struct virtio_vsock *vsock)
         taken = virtqueue_push(queue, vsock->chain.head, written > 0 ? (uint32_t)written : 0);
     }
     if (taken < 0)
-        virtio_broken(&vsock->mmio, queue->broken);
-    virtio_used(&vsock->mmio, VIRTIO_VSOCK_EVENT);
+        virtio_device_set_needs_reset(&vsock->device, queue->broken);
+    virtio_device_notify_used(&vsock->device, VIRTIO_VSOCK_EVENT);
 }
 
 static void forget_all(struct virtio_vsock *vsock)
@@ -219,12 +219,12 @@ static void forget_all(struct virtio_vsock *vsock)
 
 void virtio_vsock_transport_reset(struct virtio_vsock *vsock)
 {
-    dma_lock(vsock->mmio.dma);
+    dma_lock(vsock->device.dma);
     forget_all(vsock);
     vsock->reset_due = true;
     if (working(vsock))
         send_event(vsock);
-    dma_unlock(vsock->mmio.dma);
+    dma_unlock(vsock->device.dma);
 }
 
 /* ---- The thread ------------------------------------------------------------------------- */
@@ -276,19 +276,19 @@ static bool look(struct virtio_vsock *vsock, int timeout_ms)
     nfds_t n;
 
     vm_thread_enter(&vsock->thread);
-    dma_lock(vsock->mmio.dma);
+    dma_lock(vsock->device.dma);
     if (work(vsock))
         timeout_ms = 0;
     n = collect(vsock, fds, polled, since);
     going = !vsock->ending;
-    dma_unlock(vsock->mmio.dma);
+    dma_unlock(vsock->device.dma);
     vm_thread_leave(&vsock->thread);
     if (!going || poll(fds, n, timeout_ms) <= 0)
         return going;
     if (fds[0].revents)
         vm_thread_woken(&vsock->thread);
     vm_thread_enter(&vsock->thread);
-    dma_lock(vsock->mmio.dma);
+    dma_lock(vsock->device.dma);
     for (nfds_t i = POLLED_FIRST; i < n; i++) {
         /* It may have become another one meanwhile. */
         if (fds[i].revents && polled[i]->since == since[i])
@@ -296,7 +296,7 @@ static bool look(struct virtio_vsock *vsock, int timeout_ms)
     }
     while (fds[1].revents && accepted < BACKLOG && vsock_accept(vsock))
         accepted++;
-    dma_unlock(vsock->mmio.dma);
+    dma_unlock(vsock->device.dma);
     vm_thread_leave(&vsock->thread);
     /* Out of file descriptors: it waits, and poll would return at once. */
     if (fds[1].revents && !accepted)
@@ -307,9 +307,9 @@ static bool look(struct virtio_vsock *vsock, int timeout_ms)
 void virtio_vsock_turn(struct virtio_vsock *vsock)
 {
     look(vsock, 0);
-    dma_lock(vsock->mmio.dma);
+    dma_lock(vsock->device.dma);
     work(vsock);
-    dma_unlock(vsock->mmio.dma);
+    dma_unlock(vsock->device.dma);
 }
 
 static void thread(void *owner)
@@ -336,9 +336,9 @@ static void notify(void *owner, unsigned queue)
     if (queue == VIRTIO_VSOCK_RECEIVE)
         vsock->starved = false;
     else if (drain(vsock))
-        virtio_again(&vsock->mmio, VIRTIO_VSOCK_TRANSMIT);
+        virtio_device_set_pending(&vsock->device, VIRTIO_VSOCK_TRANSMIT);
     if (work(vsock))
-        virtio_again(&vsock->mmio, VIRTIO_VSOCK_RECEIVE);
+        virtio_device_set_pending(&vsock->device, VIRTIO_VSOCK_RECEIVE);
     wake_if_stale(vsock);
 }
 
@@ -380,36 +380,32 @@ static const struct virtio_class vsock_class = {
     .config_read = config_read,
 };
 
-int virtio_vsock_create(struct virtio_vsock **created, struct vm *vm, struct dma *dma,
-                        uint64_t guest_cid, const char *path, uint64_t base, unsigned gsi,
+int virtio_vsock_create(struct virtio_vsock **created, const struct vsock_config *config,
                         char *error, size_t error_bytes)
 {
     struct virtio_vsock *vsock = calloc(1, sizeof(*vsock));
     char why[256] = "no memory";
     int err = vsock ? 0 : -ENOMEM;
 
-    if (!err && strlen(path) + sizeof("_4294967295") > VIRTIO_VSOCK_PATH_BYTES) {
+    if (!err && strlen(config->path) + sizeof("_4294967295") > VIRTIO_VSOCK_PATH_BYTES) {
         snprintf(why, sizeof(why), "the path is too long; give one of at most %zu characters",
                  VIRTIO_VSOCK_PATH_BYTES - sizeof("_4294967295"));
         err = -ENAMETOOLONG;
     }
     if (err)
         goto explain;
-    vsock->guest_cid = guest_cid;
-    vm_thread_init(&vsock->thread, vm, VM_THREAD_BACK, "virtio-vsock");
-    strcpy(vsock->path, path);
+    vsock->guest_cid = config->guest_cid;
+    vm_thread_init(&vsock->thread, config->vm, VM_THREAD_BACK, "virtio-vsock");
+    strcpy(vsock->path, config->path);
     for (unsigned i = 0; i < VIRTIO_VSOCK_CONNECTIONS; i++)
         vsock->connections[i].fd = -1;
     err = unix_listen(&vsock->listener, vsock->path, BACKLOG, why, sizeof(why));
     if (err)
         goto explain;
-    err = virtio_mmio_create(&vsock->mmio, &vsock_class, vsock, vm, dma, base, gsi);
-    if (!err) {
-        *created = vsock;
-        return 0;
-    }
-    snprintf(why, sizeof(why), "%s", strerror(-err));
-    unix_listener_close(&vsock->listener);
+    virtio_device_init(&vsock->device, &vsock_class, vsock, config->dma);
+    *created = vsock;
+    return 0;
+
 explain:
     snprintf(error, error_bytes, "--vsock: %s", why);
     free(vsock);
@@ -420,21 +416,21 @@ struct virtio_vsock_counts virtio_vsock_count(struct virtio_vsock *vsock, unsign
 {
     struct virtio_vsock_counts counts;
 
-    dma_lock(vsock->mmio.dma);
+    dma_lock(vsock->device.dma);
     counts = vsock->counts;
     *open = 0;
     for (unsigned i = 0; i < VIRTIO_VSOCK_CONNECTIONS; i++)
         *open += vsock->connections[i].state == VSOCK_CONNECTED;
-    dma_unlock(vsock->mmio.dma);
+    dma_unlock(vsock->device.dma);
     return counts;
 }
 
 void virtio_vsock_destroy(struct virtio_vsock *vsock)
 {
-    dma_lock(vsock->mmio.dma);
+    dma_lock(vsock->device.dma);
     vsock->ending = true;
     vm_thread_wake(&vsock->thread);
-    dma_unlock(vsock->mmio.dma);
+    dma_unlock(vsock->device.dma);
     vm_thread_end(&vsock->thread);
     forget_all(vsock);
     unix_listener_close(&vsock->listener);

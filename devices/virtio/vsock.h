@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 #include "devices/backend/unix_socket.h"
-#include "devices/core/virtio_mmio.h"
+#include "devices/core/virtio_device.h"
 #include "vmm/machine/vm_thread.h"
 
 #define VIRTIO_VSOCK_RECEIVE     0 /* queues (5.10.2) */
@@ -39,8 +39,6 @@
 #define VSOCK_CID_HOST           2ull
 #define VSOCK_CID_FIRST          3u /* that a guest may have (5.10.4) */
 #define VSOCK_CID_LAST           0xfffffffeu
-
-struct vm;
 
 enum vsock_state {
     VSOCK_FREE,
@@ -98,7 +96,7 @@ struct vsock_reset {
 };
 
 struct virtio_vsock {
-    struct virtio_mmio mmio;
+    struct virtio_device device;
     uint64_t guest_cid;
     char path[VIRTIO_VSOCK_PATH_BYTES];
     struct unix_listener listener;
@@ -120,14 +118,16 @@ struct virtio_vsock {
     uint8_t piece[sizeof(struct virtio_vsock_hdr) + VIRTIO_VSOCK_PIECE];
 };
 
-/*
- * Puts the device on the VM's memory bus (vm NULL: on no bus, no interrupts), and listens at
- * `path` (unix_listen). `dma` is the caller's and outlives it. 0; or -errno and one line
- * for the user.
- */
-int virtio_vsock_create(struct virtio_vsock **vsock, struct vm *vm, struct dma *dma,
-                        uint64_t guest_cid, const char *path, uint64_t base, unsigned gsi,
-                        char *error, size_t error_bytes);
+struct vsock_config {
+    struct vm *vm;   /* whose pauses its thread obeys; NULL: tests */
+    struct dma *dma; /* outlives the device */
+    uint64_t guest_cid;
+    const char *path; /* where the device listens (unix_listen) */
+};
+
+/* 0; or -errno and one line for the user. */
+int virtio_vsock_create(struct virtio_vsock **vsock, const struct vsock_config *config, char *error,
+                        size_t error_bytes);
 
 /* Starts the thread: 0 or -errno. */
 int virtio_vsock_start(struct virtio_vsock *vsock);

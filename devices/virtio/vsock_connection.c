@@ -317,7 +317,7 @@ static bool store(struct virtio_vsock *vsock, struct vsock_connection *connectio
         uint32_t at = (connection->first + connection->waiting) % VIRTIO_VSOCK_BUFFER;
         uint32_t piece = VIRTIO_VSOCK_BUFFER - at < len ? VIRTIO_VSOCK_BUFFER - at : len;
 
-        if (virtqueue_read(&vsock->mmio.queues[VIRTIO_VSOCK_TRANSMIT], &vsock->chain, from,
+        if (virtqueue_read(&vsock->device.queues[VIRTIO_VSOCK_TRANSMIT], &vsock->chain, from,
                            connection->buffer + at, piece) != piece)
             return false;
         connection->waiting += piece;
@@ -451,8 +451,7 @@ bool vsock_accept(struct virtio_vsock *vsock)
 
     if (fd < 0)
         return false;
-    if (!(vsock->mmio.state.status & VIRTIO_DRIVER_OK) || vsock->mmio.broken ||
-        !begin(vsock, VSOCK_ASKED, fd)) {
+    if (!virtio_device_is_running(&vsock->device) || !begin(vsock, VSOCK_ASKED, fd)) {
         vsock->counts.refused++;
         close(fd);
     }

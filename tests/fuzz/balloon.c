@@ -33,7 +33,7 @@ struct plan {
 static struct memory memory;
 static struct iommu *iommu;
 static struct dma dma, other;
-static struct virtio_balloon balloon;
+static struct virtio_balloon *balloon;
 static uint8_t *ram;
 
 static void open_world(void)
@@ -52,16 +52,16 @@ static void open_world(void)
 static void do_one(uint8_t op)
 {
     switch (op % 16) {
-    case 8: virtio_balloon_ask_stats(&balloon); break;
-    case 9: virtio_balloon_set_target(&balloon, op); break;
-    case 10: ring_set_register(&balloon.mmio, VIRTIO_MMIO_CONFIG + op / 16, op); break;
-    case 11: ring_register(&balloon.mmio, VIRTIO_MMIO_CONFIG + op / 16, 1u << op / 64); break;
+    case 8: virtio_balloon_ask_stats(balloon); break;
+    case 9: virtio_balloon_set_target(balloon, op); break;
+    case 10: ring_set_register(&balloon->device, VIRTIO_MMIO_CONFIG + op / 16, op); break;
+    case 11: ring_register(&balloon->device, VIRTIO_MMIO_CONFIG + op / 16, 1u << op / 64); break;
     case 12:
-        ring_set_register(&balloon.mmio, VIRTIO_MMIO_QUEUE_SEL, op / 16);
-        ring_set_register(&balloon.mmio, VIRTIO_MMIO_QUEUE_READY, 0);
+        ring_set_register(&balloon->device, VIRTIO_MMIO_QUEUE_SEL, op / 16);
+        ring_set_register(&balloon->device, VIRTIO_MMIO_QUEUE_READY, 0);
         break;
-    case 13: ring_set_register(&balloon.mmio, VIRTIO_MMIO_STATUS, 0); break;
-    default: ring_set_register(&balloon.mmio, VIRTIO_MMIO_QUEUE_NOTIFY, op % 16 % QUEUES); break;
+    case 13: ring_set_register(&balloon->device, VIRTIO_MMIO_STATUS, 0); break;
+    default: ring_set_register(&balloon->device, VIRTIO_MMIO_QUEUE_NOTIFY, op % 16 % QUEUES); break;
     }
 }
 
@@ -76,16 +76,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         open_world();
     memcpy(&plan, data, sizeof(plan));
     memset(ram, 0, RAM_BYTES);
-    if (virtio_balloon_create(&balloon, NULL, &dma, iommu, 0, 0, 0))
+    if (virtio_balloon_create(&balloon, &(struct balloon_config){ .dma = &dma, .iommu = iommu }))
         abort();
-    CHECK(ring_negotiate(&balloon.mmio, 1ull << VIRTIO_F_VERSION_1 |
-                                            (uint64_t)(plan.features & 3) << 28 |
-                                            (plan.features & 4 ? 1ull << 1 : 0) | 1ull << 5));
-    fuzz_rings(&balloon.mmio, ram, QUEUES, plan.base, plan.size_log2, 8);
+    CHECK(ring_negotiate(&balloon->device, 1ull << VIRTIO_F_VERSION_1 |
+                                               (uint64_t)(plan.features & 3) << 28 |
+                                               (plan.features & 4 ? 1ull << 1 : 0) | 1ull << 5));
+    fuzz_rings(&balloon->device, ram, QUEUES, plan.base, plan.size_log2, 8);
     memcpy(ram, data + sizeof(plan), size - sizeof(plan));
     for (unsigned i = 0; i < OPS_MAX; i++) {
         do_one(plan.ops[i]);
         CHECK(!mincore(ram + PINNED, PAGE, &there) && (there & 1));
     }
+    virtio_balloon_destroy(balloon);
     return 0;
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "devices/virtio/blk.h"
+#include "tests/unit/ring.h"
 #include "vmm/machine/memory.h"
 
 #define RAM_BYTES (64ull << 10)
@@ -110,31 +111,25 @@ static uint32_t take(struct script *script, unsigned bytes)
     return value;
 }
 
-static void set(struct virtio_mmio *device, uint32_t offset, uint32_t value)
-{
-    device->region.write(device->region.owner, NULL, offset, 4, value);
-    device->region.settle(device->region.owner, NULL);
-}
-
-static void start(struct virtio_mmio *device, uint8_t *ram, uint32_t without)
+static void start(struct virtio_device *device, uint8_t *ram, uint32_t without)
 {
     uint64_t features = (device->class->features & ~(uint64_t)without) | 1ull << 32 | 3ull << 28;
 
     memset(ram + AVAILABLE, 0, 4);
     memset(ram + USED, 0, 4);
-    set(device, VIRTIO_MMIO_STATUS, 0);
-    set(device, VIRTIO_MMIO_STATUS, 3);
+    ring_set_register(device, VIRTIO_MMIO_STATUS, 0);
+    ring_set_register(device, VIRTIO_MMIO_STATUS, 3);
     for (unsigned i = 0; i < 2; i++) {
-        set(device, VIRTIO_MMIO_DRIVER_FEATURES_SEL, i);
-        set(device, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)(features >> 32 * i));
+        ring_set_register(device, VIRTIO_MMIO_DRIVER_FEATURES_SEL, i);
+        ring_set_register(device, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)(features >> 32 * i));
     }
-    set(device, VIRTIO_MMIO_STATUS, 11);
-    set(device, VIRTIO_MMIO_QUEUE_NUM, QUEUE);
-    set(device, VIRTIO_MMIO_QUEUE_DESC_LOW, TABLE);
-    set(device, VIRTIO_MMIO_QUEUE_AVAIL_LOW, AVAILABLE);
-    set(device, VIRTIO_MMIO_QUEUE_USED_LOW, USED);
-    set(device, VIRTIO_MMIO_QUEUE_READY, 1);
-    set(device, VIRTIO_MMIO_STATUS, 15);
+    ring_set_register(device, VIRTIO_MMIO_STATUS, 11);
+    ring_set_register(device, VIRTIO_MMIO_QUEUE_NUM, QUEUE);
+    ring_set_register(device, VIRTIO_MMIO_QUEUE_DESC_LOW, TABLE);
+    ring_set_register(device, VIRTIO_MMIO_QUEUE_AVAIL_LOW, AVAILABLE);
+    ring_set_register(device, VIRTIO_MMIO_QUEUE_USED_LOW, USED);
+    ring_set_register(device, VIRTIO_MMIO_QUEUE_READY, 1);
+    ring_set_register(device, VIRTIO_MMIO_STATUS, 15);
 }
 
 /* A request in up to QUEUE pieces, from what the script says; its chain is made available. */
@@ -170,15 +165,16 @@ static void let_go(struct store *store)
 
 static void step(struct script *script, struct virtio_blk *blk, struct store *store, uint8_t *ram)
 {
-    struct virtio_mmio *device = &blk->device;
+    struct virtio_device *device = &blk->device;
     uint32_t where;
+    unsigned size;
 
     switch (take(script, 1) % 10) {
     case 0:
     case 1:
     case 2: offer(script, ram); break;
     case 3:
-    case 4: set(device, VIRTIO_MMIO_QUEUE_NOTIFY, 0); break;
+    case 4: ring_set_register(device, VIRTIO_MMIO_QUEUE_NOTIFY, 0); break;
     case 5:
         where = take(script, 2);
         for (unsigned i = 0; i < 8; i++)
@@ -187,10 +183,9 @@ static void step(struct script *script, struct virtio_blk *blk, struct store *st
     case 6:
         let_go(store);
         where = take(script, 2) % VIRTIO_MMIO_BYTES;
-        device->region.write(device->region.owner, NULL, where, 1u << take(script, 1) % 4,
-                             take(script, 4));
-        device->region.settle(device->region.owner, NULL);
-        device->region.read(device->region.owner, NULL, where, 4);
+        size = 1u << take(script, 1) % 4;
+        ring_write(device, where, size, take(script, 4));
+        ring_register(device, where, 4);
         break;
     case 7: store->held = take(script, 1) & 1; break;
     case 8: release(&store->block); break;
@@ -216,7 +211,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(ram, 0, sizeof(ram));
     memory.slots[memory.nslots++] = (struct memory_slot){ .bytes = RAM_BYTES, .hva = ram };
     if (dma_create(&dma, &memory, NULL, 1) ||
-        virtio_blk_create_on(&blk, NULL, &dma, &store.block, "fuzz", 0, 0))
+        virtio_blk_create_on(&blk, &dma, &store.block, "fuzz"))
         abort();
     start(&blk->device, ram, take(&script, 2));
     for (unsigned i = 0; i < STEPS_MAX && script.left; i++)

@@ -18,7 +18,7 @@
  * Sets the first `queues` of a device up where an input has them, base[i] in units of 256
  * bytes, 1 << size_log2[i] entries with less than `sizes` for the exponent; then DRIVER_OK.
  */
-static inline void fuzz_rings(struct virtio_mmio *device, uint8_t *ram, unsigned queues,
+static inline void fuzz_rings(struct virtio_device *device, uint8_t *ram, unsigned queues,
                               const uint8_t *base, const uint8_t *size_log2, unsigned sizes)
 {
     for (unsigned i = 0; i < queues; i++) {

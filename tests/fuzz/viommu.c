@@ -49,7 +49,7 @@ static struct memory memory;
 static uint8_t *ram;
 static struct iommu *iommu;
 static struct dma handle, endpoints[ENDPOINTS];
-static struct virtio_iommu device;
+static struct virtio_iommu *device;
 static struct ring requests, events;
 
 static const struct iommu_reserved reserved = { .range = { 0x20000, 0x23fff } }; /* of endpoint 1 */
@@ -90,12 +90,12 @@ static void create(void)
     for (unsigned i = 0; i < ENDPOINTS; i++)
         must(!dma_create(&endpoints[i], &memory, iommu, i));
     must(!iommu_add_reserved(iommu, 1, &reserved));
-    must(!virtio_iommu_create(&device, NULL, iommu, &handle, ABI_MMIO_GPA, ABI_MMIO_GSI));
+    must(!virtio_iommu_create(&device, &(struct viommu_config){ .dma = &handle, .iommu = iommu }));
 }
 
 static void destroy(void)
 {
-    virtio_iommu_destroy(&device);
+    virtio_iommu_destroy(device);
     for (unsigned i = 0; i < ENDPOINTS; i++)
         dma_destroy(&endpoints[i]);
     iommu_destroy(iommu);
@@ -105,11 +105,11 @@ static void destroy(void)
 
 static void start(uint64_t features)
 {
-    if (!ring_negotiate(&device.mmio, features))
+    if (!ring_negotiate(&device->device, features))
         return;
-    ring_setup(&requests, &device.mmio, 0, ram, REQUESTS_GPA, RING_SIZE);
-    ring_setup(&events, &device.mmio, 1, ram, EVENTS_GPA, RING_SIZE);
-    ring_driver_ok(&device.mmio);
+    ring_setup(&requests, &device->device, 0, ram, REQUESTS_GPA, RING_SIZE);
+    ring_setup(&events, &device->device, 1, ram, EVENTS_GPA, RING_SIZE);
+    ring_driver_ok(&device->device);
 }
 
 /* Sends `len` bytes in one to three pieces, with room for `writable` of an answer. */
@@ -177,7 +177,7 @@ static void scribble(struct input *input)
     unsigned queue = (unsigned)take(input, 1);
 
     memcpy(ram + at, &value, 8);
-    ring_set_register(&device.mmio, VIRTIO_MMIO_QUEUE_NOTIFY, queue % 3);
+    ring_set_register(&device->device, VIRTIO_MMIO_QUEUE_NOTIFY, queue % 3);
 }
 
 static void poke(struct input *input)
@@ -185,11 +185,9 @@ static void poke(struct input *input)
     uint64_t offset = take(input, 2) % 0x140;
     unsigned size = 1u << take(input, 1) % 4;
     uint64_t value = take(input, 8) & (~0ull >> (64 - 8 * size));
-    struct bus_region *region = &device.mmio.region;
 
-    region->write(region->owner, NULL, offset, size, value);
-    region->settle(region->owner, NULL);
-    region->read(region->owner, NULL, offset, size);
+    ring_write(&device->device, offset, size, value);
+    ring_register(&device->device, offset, size);
 }
 
 static void offer_event(struct input *input)

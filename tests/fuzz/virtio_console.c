@@ -35,13 +35,16 @@ struct plan {
 
 static struct memory memory;
 static struct dma dma;
-static struct virtio_console console;
+static struct virtio_console *console;
 static struct console sink;
 static int clients[CLIENTS];
 static unsigned transmits;
 static char directory[] = "/tmp/strata-fuzz-XXXXXX", paths[PORTS][64];
 static const struct console_port_config configs[PORTS] = { { "one", paths[0] },
                                                            { "two", paths[1] } };
+static struct console_config config = {
+    .dma = &dma, .out = &sink, .input_ready_fd = -1, .ports = configs, .nports = PORTS
+};
 static uint8_t *ram;
 
 static void clean(void)
@@ -92,41 +95,41 @@ static void client(uint8_t op)
         *fd = -1;
         break;
     }
-    console_ports_turn(&console);
+    console_ports_turn(console);
 }
 
 static void kick(unsigned queue)
 {
     if (queue == VIRTIO_CONSOLE_TRANSMIT && transmits++ >= TRANSMITS_MAX)
         return;
-    ring_set_register(&console.mmio, VIRTIO_MMIO_QUEUE_NOTIFY, queue);
+    ring_set_register(&console->device, VIRTIO_MMIO_QUEUE_NOTIFY, queue);
 }
 
 static void do_one(uint8_t op)
 {
-    struct virtio_mmio *mmio = &console.mmio;
+    struct virtio_device *device = &console->device;
 
     switch (op % 8) {
     case 0:
     case 1: client(op); break;
     case 2:
         switch (op / 8 % 4) {
-        case 0: console_ports_turn(&console); break;
-        case 1: virtio_console_resize(&console, op, op / 2); break;
-        case 2: virtio_console_input(&console, &op, 1); break;
-        default: ring_register(mmio, VIRTIO_MMIO_CONFIG + op / 32 * 2, 1u << op % 4); break;
+        case 0: console_ports_turn(console); break;
+        case 1: virtio_console_resize(console, op, op / 2); break;
+        case 2: virtio_console_input(console, &op, 1); break;
+        default: ring_register(device, VIRTIO_MMIO_CONFIG + op / 32 * 2, 1u << op % 4); break;
         }
         break;
     case 3:
-        ring_set_register(mmio, VIRTIO_MMIO_QUEUE_SEL, op / 8 % QUEUES);
-        ring_set_register(mmio, VIRTIO_MMIO_QUEUE_READY, op / 128);
+        ring_set_register(device, VIRTIO_MMIO_QUEUE_SEL, op / 8 % QUEUES);
+        ring_set_register(device, VIRTIO_MMIO_QUEUE_READY, op / 128);
         if (op == 0xfb)
-            ring_set_register(mmio, VIRTIO_MMIO_STATUS, 0);
+            ring_set_register(device, VIRTIO_MMIO_STATUS, 0);
         break;
     default: kick(op / 8 % QUEUES); break;
     }
-    for (unsigned i = 0; i < console.ports->count; i++) {
-        const struct console_port *port = &console.ports->port[i];
+    for (unsigned i = 0; i < console->ports->count; i++) {
+        const struct console_port *port = &console->ports->port[i];
 
         CHECK(port->first <= port->end && port->end <= sizeof(port->input));
         CHECK(!port->sending || port->sent <= port->output.readable_bytes);
@@ -148,28 +151,28 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(ram, 0, RAM_BYTES);
     console_init(&sink, -1);
     transmits = 0;
-    if (virtio_console_create_ports(&console, NULL, &dma, &sink, -1, configs, PORTS,
-                                    !(plan.features & 8), 0, 0, error, sizeof(error)))
+    config.ports_only = plan.features & 8;
+    if (virtio_console_create(&console, &config, error, sizeof(error)))
         abort();
     memset(clients, 0xff, sizeof(clients));
-    CHECK(ring_negotiate(&console.mmio, 1ull << VIRTIO_F_VERSION_1 |
-                                            (uint64_t)(plan.features & 3) << 28 |
-                                            (plan.features & 4 ? 1 : 3)));
-    fuzz_rings(&console.mmio, ram, QUEUES, plan.base, plan.size_log2, 7);
+    CHECK(ring_negotiate(&console->device, 1ull << VIRTIO_F_VERSION_1 |
+                                               (uint64_t)(plan.features & 3) << 28 |
+                                               (plan.features & 4 ? 1 : 3)));
+    fuzz_rings(&console->device, ram, QUEUES, plan.base, plan.size_log2, 7);
     memcpy(ram, data + sizeof(plan), size - sizeof(plan));
     for (unsigned i = 0; i < OPS_MAX; i++)
         do_one(plan.ops[i]);
-    ring_set_register(&console.mmio, VIRTIO_MMIO_STATUS, 0);
-    for (unsigned i = 0; i < console.ports->count; i++) {
-        const struct console_port *port = &console.ports->port[i];
+    ring_set_register(&console->device, VIRTIO_MMIO_STATUS, 0);
+    for (unsigned i = 0; i < console->ports->count; i++) {
+        const struct console_port *port = &console->ports->port[i];
 
         CHECK(!port->ready && !port->guest_open && !port->sending && !port->send);
     }
-    CHECK(!console.mmio.broken);
+    CHECK(!console->device.needs_reset);
     for (unsigned i = 0; i < CLIENTS; i++) {
         if (clients[i] >= 0)
             close(clients[i]);
     }
-    virtio_console_destroy(&console);
+    virtio_console_destroy(console);
     return 0;
 }

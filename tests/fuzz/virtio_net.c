@@ -52,7 +52,7 @@ static void open_net(bool header)
         abort();
     backend.fd = ends[0];
     wire = ends[1];
-    if (virtio_net_create_on(&net, NULL, &dma, &backend, mac, 0, 0))
+    if (virtio_net_create_on(&net, NULL, &dma, &backend, mac))
         abort();
 }
 
@@ -76,7 +76,7 @@ static void drain(void)
 
 static void do_one(uint8_t op)
 {
-    struct virtio_mmio *mmio = &net->mmio;
+    struct virtio_device *device = &net->device;
 
     switch (op % 16) {
     case 4:
@@ -85,18 +85,18 @@ static void do_one(uint8_t op)
     case 7: virtio_net_turn(net, op & 16); break;
     case 8: virtio_net_turn(net, true); break;
     case 9: drain(); break;
-    case 10: ring_set_register(mmio, VIRTIO_MMIO_CONFIG + op / 16, op); break;
-    case 11: ring_register(mmio, VIRTIO_MMIO_CONFIG + op / 16, 1u << op / 64); break;
+    case 10: ring_set_register(device, VIRTIO_MMIO_CONFIG + op / 16, op); break;
+    case 11: ring_register(device, VIRTIO_MMIO_CONFIG + op / 16, 1u << op / 64); break;
     case 12:
-        ring_set_register(mmio, VIRTIO_MMIO_QUEUE_SEL, op / 16 % QUEUES);
-        ring_set_register(mmio, VIRTIO_MMIO_QUEUE_READY, 0);
+        ring_set_register(device, VIRTIO_MMIO_QUEUE_SEL, op / 16 % QUEUES);
+        ring_set_register(device, VIRTIO_MMIO_QUEUE_READY, 0);
         break;
-    case 13: ring_set_register(mmio, VIRTIO_MMIO_STATUS, 0); break;
+    case 13: ring_set_register(device, VIRTIO_MMIO_STATUS, 0); break;
     case 14:
         if (op == 0xee)
             shutdown(wire, SHUT_RDWR);
         break;
-    default: ring_set_register(mmio, VIRTIO_MMIO_QUEUE_NOTIFY, op % 16 % QUEUES); break;
+    default: ring_set_register(device, VIRTIO_MMIO_QUEUE_NOTIFY, op % 16 % QUEUES); break;
     }
 }
 
@@ -111,18 +111,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(&plan, data, sizeof(plan));
     memset(ram, 0, RAM_BYTES);
     open_net(plan.features & 1);
-    CHECK(ring_negotiate(&net->mmio, 1ull << VIRTIO_F_VERSION_1 |
-                                         (uint64_t)(plan.features >> 1 & 3) << 28 |
-                                         (plan.features & 8 ? 1ull << VIRTIO_NET_F_MRG_RXBUF : 0) |
-                                         (plan.features & 16 ? 3ull << VIRTIO_NET_F_CTRL_VQ : 0) |
-                                         (plan.features & 32 ? 1ull << 23 : 0)));
-    fuzz_rings(&net->mmio, ram, QUEUES, plan.base, plan.size_log2, 9);
+    CHECK(ring_negotiate(&net->device,
+                         1ull << VIRTIO_F_VERSION_1 | (uint64_t)(plan.features >> 1 & 3) << 28 |
+                             (plan.features & 8 ? 1ull << VIRTIO_NET_F_MRG_RXBUF : 0) |
+                             (plan.features & 16 ? 3ull << VIRTIO_NET_F_CTRL_VQ : 0) |
+                             (plan.features & 32 ? 1ull << 23 : 0)));
+    fuzz_rings(&net->device, ram, QUEUES, plan.base, plan.size_log2, 9);
     memcpy(ram, data + sizeof(plan), size - sizeof(plan));
     for (unsigned i = 0; i < OPS_MAX; i++)
         do_one(plan.ops[i]);
     /* Whatever happened, a driver that starts anew finds it as it was. */
-    ring_set_register(&net->mmio, VIRTIO_MMIO_STATUS, 0);
-    CHECK(!net->stalled && !net->starved && !net->waiting && !net->mmio.broken);
+    ring_set_register(&net->device, VIRTIO_MMIO_STATUS, 0);
+    CHECK(!net->stalled && !net->starved && !net->waiting && !net->device.needs_reset);
     virtio_net_destroy(net);
     close(wire);
     return 0;

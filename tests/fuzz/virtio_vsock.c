@@ -96,7 +96,7 @@ static void peer(uint8_t op)
 
 static void do_one(uint8_t op)
 {
-    struct virtio_mmio *mmio = &vsock->mmio;
+    struct virtio_device *device = &vsock->device;
 
     switch (op % 16) {
     case 3:
@@ -106,17 +106,17 @@ static void do_one(uint8_t op)
     case 7: peer(op); break;
     case 8: virtio_vsock_turn(vsock); break;
     case 9: virtio_vsock_transport_reset(vsock); break;
-    case 10: ring_set_register(mmio, VIRTIO_MMIO_CONFIG + op / 16, op); break;
-    case 11: ring_register(mmio, VIRTIO_MMIO_CONFIG + op / 16, 1u << op / 64); break;
+    case 10: ring_set_register(device, VIRTIO_MMIO_CONFIG + op / 16, op); break;
+    case 11: ring_register(device, VIRTIO_MMIO_CONFIG + op / 16, 1u << op / 64); break;
     case 12:
-        ring_set_register(mmio, VIRTIO_MMIO_QUEUE_SEL, op / 16 % QUEUES);
-        ring_set_register(mmio, VIRTIO_MMIO_QUEUE_READY, 0);
+        ring_set_register(device, VIRTIO_MMIO_QUEUE_SEL, op / 16 % QUEUES);
+        ring_set_register(device, VIRTIO_MMIO_QUEUE_READY, 0);
         break;
     case 13:
         if (op == 0xdd)
-            ring_set_register(mmio, VIRTIO_MMIO_STATUS, 0);
+            ring_set_register(device, VIRTIO_MMIO_STATUS, 0);
         break;
-    default: ring_set_register(mmio, VIRTIO_MMIO_QUEUE_NOTIFY, op % 16 % QUEUES); break;
+    default: ring_set_register(device, VIRTIO_MMIO_QUEUE_NOTIFY, op % 16 % QUEUES); break;
     }
     for (unsigned i = 0; i < VIRTIO_VSOCK_CONNECTIONS; i++)
         CHECK(vsock->connections[i].waiting <= VIRTIO_VSOCK_BUFFER);
@@ -135,19 +135,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         open_world();
     memcpy(&plan, data, sizeof(plan));
     memset(ram, 0, RAM_BYTES);
-    if (virtio_vsock_create(&vsock, NULL, &dma, CID, path, 0, 0, error, sizeof(error)))
+    if (virtio_vsock_create(&vsock,
+                            &(struct vsock_config){ .dma = &dma, .guest_cid = CID, .path = path },
+                            error, sizeof(error)))
         abort();
     memset(peers, 0xff, sizeof(peers));
-    CHECK(ring_negotiate(&vsock->mmio, 1ull << VIRTIO_F_VERSION_1 |
-                                           (uint64_t)(plan.features & 3) << 28 |
-                                           (plan.features >> 2 & 1)));
-    fuzz_rings(&vsock->mmio, ram, QUEUES, plan.base, plan.size_log2, 8);
+    CHECK(ring_negotiate(&vsock->device, 1ull << VIRTIO_F_VERSION_1 |
+                                             (uint64_t)(plan.features & 3) << 28 |
+                                             (plan.features >> 2 & 1)));
+    fuzz_rings(&vsock->device, ram, QUEUES, plan.base, plan.size_log2, 8);
     memcpy(ram, data + sizeof(plan), size - sizeof(plan));
     for (unsigned i = 0; i < OPS_MAX; i++)
         do_one(plan.ops[i]);
-    ring_set_register(&vsock->mmio, VIRTIO_MMIO_STATUS, 0);
+    ring_set_register(&vsock->device, VIRTIO_MMIO_STATUS, 0);
     virtio_vsock_count(vsock, &open);
-    CHECK(!open && !vsock->nresets && !vsock->starved && !vsock->held && !vsock->mmio.broken);
+    CHECK(!open && !vsock->nresets && !vsock->starved && !vsock->held &&
+          !vsock->device.needs_reset);
     virtio_vsock_destroy(vsock);
     for (int fd; (fd = unix_accept(&host)) >= 0;)
         close(fd);

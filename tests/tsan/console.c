@@ -34,7 +34,7 @@ enum { RX0, TX0, CONTROL_RX, CONTROL_TX, RX1, TX1 };
 
 static struct memory memory;
 static struct dma dma;
-static struct virtio_console console;
+static struct virtio_console *console;
 static struct console out;
 static struct ring ring[QUEUES];
 static char directory[] = "/tmp/strata-tsan-XXXXXX", path[64];
@@ -91,13 +91,13 @@ static void *onlooker(void *unused)
     (void)unused;
     while (!atomic_load(&stop)) {
         if (careless)
-            counts = console.ports->port[1].counts;
+            counts = console->ports->port[1].counts;
         else
-            console_ports_count(&console, 1, &counts);
+            console_ports_count(console, 1, &counts);
         atomic_fetch_add(&seen, counts.connections);
-        virtio_console_input(&console, (const uint8_t *)"x", 1);
-        virtio_console_resize(&console, turn++ % 2 ? 80 : 90, 25);
-        ring_status(&console.mmio);
+        virtio_console_input(console, (const uint8_t *)"x", 1);
+        virtio_console_resize(console, turn++ % 2 ? 80 : 90, 25);
+        ring_status(&console->device);
         sched_yield();
     }
     return NULL;
@@ -137,11 +137,11 @@ static void tell(uint32_t id, uint16_t event, uint16_t value)
 
 static void negotiate(void)
 {
-    if (!ring_negotiate(&console.mmio, 1ull << VIRTIO_F_VERSION_1 | 3))
+    if (!ring_negotiate(&console->device, 1ull << VIRTIO_F_VERSION_1 | 3))
         errx(2, "features");
     for (unsigned i = 0; i < QUEUES; i++)
-        ring_setup(&ring[i], &console.mmio, i, ram, (i + 1) * PAGE, SIZE);
-    ring_driver_ok(&console.mmio);
+        ring_setup(&ring[i], &console->device, i, ram, (i + 1) * PAGE, SIZE);
+    ring_driver_ok(&console->device);
     for (unsigned i = 0; i < SIZE - 1; i++) {
         add(CONTROL_RX, BUFFER + i * PAGE, 256, true);
         add(RX0, BUFFER + i * PAGE + 256, 256, true);
@@ -176,8 +176,8 @@ static void drive(unsigned round)
     if (round % 16 == 9)
         tell(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
     if (round % 100 == 99) {
-        ring_set_register(&console.mmio, VIRTIO_MMIO_QUEUE_SEL, TX1);
-        ring_set_register(&console.mmio, VIRTIO_MMIO_QUEUE_READY, 0);
+        ring_set_register(&console->device, VIRTIO_MMIO_QUEUE_SEL, TX1);
+        ring_set_register(&console->device, VIRTIO_MMIO_QUEUE_READY, 0);
     }
     if (round % 100 == 99 || round % 256 == 255)
         negotiate();
@@ -188,6 +188,9 @@ int main(int argc, char **argv)
 {
     unsigned rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 4000;
     const struct console_port_config config = { "port", path };
+    const struct console_config device_config = {
+        .dma = &dma, .out = &out, .input_ready_fd = -1, .ports = &config, .nports = 1
+    };
     struct console_port_counts counts;
     pthread_t threads[2];
     char error[256];
@@ -201,10 +204,8 @@ int main(int argc, char **argv)
         err(2, "mkdtemp");
     snprintf(path, sizeof(path), "%s/p", directory);
     console_init(&out, -1);
-    must(virtio_console_create_ports(&console, NULL, &dma, &out, -1, &config, 1, true, 0, 0, error,
-                                     sizeof(error)),
-         error);
-    must(console_ports_start(&console), "thread");
+    must(virtio_console_create(&console, &device_config, error, sizeof(error)), error);
+    must(console_ports_start(console), "thread");
     negotiate();
     must(-pthread_create(&threads[0], NULL, people, NULL), "thread");
     must(-pthread_create(&threads[1], NULL, onlooker, NULL), "thread");
@@ -213,8 +214,8 @@ int main(int argc, char **argv)
     atomic_store(&stop, true);
     for (unsigned i = 0; i < 2; i++)
         pthread_join(threads[i], NULL);
-    console_ports_count(&console, 1, &counts);
-    virtio_console_destroy(&console);
+    console_ports_count(console, 1, &counts);
+    virtio_console_destroy(console);
     rmdir(directory);
     /* Data went both ways, for several clients, or nothing has been tested. */
     through = counts.connections > 1 && counts.sent_bytes && counts.received_bytes &&

@@ -41,9 +41,10 @@ static struct vm vm;
 static struct io_thread io;
 static struct memory memory;
 static struct dma dmas[2];
-static struct virtio_rng rng;
-static struct virtio_console console;
+static struct virtio_rng *rng;
+static struct virtio_console *console;
 static struct console out;
+static struct virtio_mmio rng_mmio, console_mmio;
 static struct ring ring[QUEUES];
 static int fds[QUEUES]; /* what KVM would signal */
 static uint8_t *ram;
@@ -65,14 +66,14 @@ static void must(int ret, const char *what)
         errx(2, "%s: %s", what, strerror(-ret));
 }
 
-static struct virtio_mmio *device_of(unsigned queue)
+static struct virtio_device *device_of(unsigned queue)
 {
-    return queue == RNG ? &rng.mmio : &console.mmio;
+    return queue == RNG ? &rng->device : &console->device;
 }
 
 static void negotiate(unsigned queue)
 {
-    struct virtio_mmio *device = device_of(queue);
+    struct virtio_device *device = device_of(queue);
 
     if (!ring_negotiate(device, 1ull << VIRTIO_F_VERSION_1))
         errx(2, "features");
@@ -112,12 +113,12 @@ static void vcpu_body(void *arg)
     for (unsigned round = 0; !atomic_load(&stop) && vcpu_park(vcpu); round++) {
         for (unsigned queue = 0; queue < QUEUES; queue++)
             drive(queue);
-        virtio_console_input(&console, (const uint8_t *)"x", 1);
+        virtio_console_input(console, (const uint8_t *)"x", 1);
         if (round % 128 == 127)
             negotiate(RNG);
         if (round % 200 == 99) {
-            ring_set_register(&console.mmio, VIRTIO_MMIO_QUEUE_SEL, TRANSMIT - RECEIVE);
-            ring_set_register(&console.mmio, VIRTIO_MMIO_QUEUE_READY, 0);
+            ring_set_register(&console->device, VIRTIO_MMIO_QUEUE_SEL, TRANSMIT - RECEIVE);
+            ring_set_register(&console->device, VIRTIO_MMIO_QUEUE_READY, 0);
         }
         if (round % 200 == 101)
             negotiate(RECEIVE);
@@ -136,7 +137,7 @@ static uint64_t look(void)
         sum += ram[BUFFER + i * PAGE];
         ram[BUFFER + i * PAGE + 1]++;
     }
-    sum += rng.mmio.kicks + console.mmio.kicks + rng.mmio.queues[0].state.next_used;
+    sum += rng->device.kicks + console->device.kicks + rng->device.queues[0].state.next_used;
     if (!careless)
         vm_resume(&vm, NULL);
     return sum;
@@ -150,6 +151,10 @@ static void ignore(int number)
 static void open_world(struct vcpu *vcpu)
 {
     const struct sigaction exit_signal = { .sa_handler = ignore };
+    const struct rng_config rng_config = { .dma = &dmas[0] };
+    const struct console_config console_config = { .dma = &dmas[1],
+                                                   .out = &out,
+                                                   .input_ready_fd = -1 };
     pthread_condattr_t attr;
 
     sigaction(VM_EXIT_SIGNAL, &exit_signal, NULL);
@@ -164,9 +169,11 @@ static void open_world(struct vcpu *vcpu)
     ram = memory_at(&memory, 0, RAM);
     console_init(&out, open("/dev/null", O_WRONLY));
     io_thread_create(&io, &vm);
-    must(virtio_rng_create(&rng, NULL, &dmas[0], RNG_GPA, 0), "rng");
-    must(virtio_console_create(&console, NULL, &dmas[1], &out, -1, CONS_GPA, 0), "console");
-    rng.mmio.io = console.mmio.io = &io;
+    must(virtio_rng_create(&rng, &rng_config), "rng");
+    must(virtio_console_create(&console, &console_config, NULL, 0), "console");
+    must(virtio_mmio_create(&rng_mmio, &rng->device, NULL, RNG_GPA, 0), "rng");
+    must(virtio_mmio_create(&console_mmio, &console->device, NULL, CONS_GPA, 0), "console");
+    rng->device.io = console->device.io = &io;
     negotiate(RNG);
     negotiate(RECEIVE);
 }

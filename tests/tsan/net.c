@@ -73,7 +73,7 @@ static void *onlooker(void *unused)
     (void)unused;
     while (!atomic_load(&stop)) {
         virtio_net_count(net, &link);
-        ring_status(&net->mmio);
+        ring_status(&net->device);
         sched_yield();
     }
     return NULL;
@@ -81,12 +81,12 @@ static void *onlooker(void *unused)
 
 static void negotiate(void)
 {
-    if (!ring_negotiate(&net->mmio, 1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_NET_F_MRG_RXBUF |
-                                        1ull << VIRTIO_F_ACCESS_PLATFORM))
+    if (!ring_negotiate(&net->device, 1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_NET_F_MRG_RXBUF |
+                                          1ull << VIRTIO_F_ACCESS_PLATFORM))
         errx(2, "features");
-    ring_setup(&receive, &net->mmio, VIRTIO_NET_RECEIVE, ram, PAGE, SIZE);
-    ring_setup(&transmit, &net->mmio, VIRTIO_NET_TRANSMIT, ram, 2 * PAGE, SIZE);
-    ring_driver_ok(&net->mmio);
+    ring_setup(&receive, &net->device, VIRTIO_NET_RECEIVE, ram, PAGE, SIZE);
+    ring_setup(&transmit, &net->device, VIRTIO_NET_TRANSMIT, ram, 2 * PAGE, SIZE);
+    ring_driver_ok(&net->device);
 }
 
 static void drive(unsigned round)
@@ -139,7 +139,7 @@ int main(int argc, char **argv)
         err(2, "socketpair");
     backend.fd = ends[0];
     wire = ends[1];
-    must(virtio_net_create_on(&net, NULL, &dma, &backend, mac, 0, 0), "net");
+    must(virtio_net_create_on(&net, NULL, &dma, &backend, mac), "net");
     must(virtio_net_start(net), "thread");
     must(-pthread_create(&threads[0], NULL, peer, NULL), "thread");
     must(-pthread_create(&threads[1], NULL, onlooker, NULL), "thread");

@@ -83,7 +83,7 @@ static void *onlooker(void *unused)
     (void)unused;
     while (!atomic_load(&stop)) {
         virtio_vsock_count(vsock, &open);
-        ring_status(&vsock->mmio);
+        ring_status(&vsock->device);
         sched_yield();
     }
     return NULL;
@@ -91,11 +91,11 @@ static void *onlooker(void *unused)
 
 static void negotiate(void)
 {
-    if (!ring_negotiate(&vsock->mmio, 1ull << VIRTIO_F_VERSION_1))
+    if (!ring_negotiate(&vsock->device, 1ull << VIRTIO_F_VERSION_1))
         errx(2, "features");
-    ring_setup(&receive, &vsock->mmio, VIRTIO_VSOCK_RECEIVE, ram, PAGE, SIZE);
-    ring_setup(&transmit, &vsock->mmio, VIRTIO_VSOCK_TRANSMIT, ram, 2 * PAGE, SIZE);
-    ring_driver_ok(&vsock->mmio);
+    ring_setup(&receive, &vsock->device, VIRTIO_VSOCK_RECEIVE, ram, PAGE, SIZE);
+    ring_setup(&transmit, &vsock->device, VIRTIO_VSOCK_TRANSMIT, ram, 2 * PAGE, SIZE);
+    ring_driver_ok(&vsock->device);
     dma_lock(&dma); /* see send_packet: from here on the thread reads the rings */
     for (unsigned i = 0; i < SIZE - 1; i++)
         ring_add(&receive, &(struct ring_segment){ BUFFER + i * PAGE, PAGE, true }, 1);
@@ -190,7 +190,10 @@ int main(int argc, char **argv)
     snprintf(path, sizeof(path), "%s/v", directory);
     snprintf(path80, sizeof(path80), "%s_%u", path, PORT);
     must(unix_listen(&host, path80, 16, error, sizeof(error)), "listen");
-    must(virtio_vsock_create(&vsock, NULL, &dma, CID, path, 0, 0, error, sizeof(error)), error);
+    must(virtio_vsock_create(&vsock,
+                             &(struct vsock_config){ .dma = &dma, .guest_cid = CID, .path = path },
+                             error, sizeof(error)),
+         error);
     must(virtio_vsock_start(vsock), "thread");
     negotiate();
     must(-pthread_create(&threads[0], NULL, people, NULL), "thread");

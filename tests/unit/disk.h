@@ -144,7 +144,7 @@ static inline void disk_fill(uint8_t *bytes, size_t n, unsigned seed)
 /* Negotiates and sets the queue up (`size` 1 to VIRTIO_BLK_QUEUE_MAX). */
 static inline void disk_start(struct disk *disk, uint64_t without, uint16_t size)
 {
-    struct virtio_mmio *device = &disk->blk->device;
+    struct virtio_device *device = &disk->blk->device;
 
     ck_assert(ring_negotiate(device, ring_features(device) & ~without));
     ring_setup(&disk->ring, device, 0, disk->ram, DISK_RING, size);
@@ -162,9 +162,9 @@ static inline void disk_create(struct disk *disk, bool read_only, struct iommu *
     };
     disk_fill(store->sectors, sizeof(store->sectors), 1);
     ck_assert_int_eq(dma_create(&disk->dma, &disk->memory, iommu, 1), 0);
-    ck_assert_int_eq(virtio_blk_create_on(&disk->blk, NULL, &disk->dma, &store->block,
-                                          "an image with a long name", 0, 0),
-                     0);
+    ck_assert_int_eq(
+        virtio_blk_create_on(&disk->blk, &disk->dma, &store->block, "an image with a long name"),
+        0);
 }
 
 static inline void disk_memory(struct disk *disk)

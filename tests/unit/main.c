@@ -24,6 +24,7 @@ static const struct {
     { "workloads", workloads_suite },
     { "memory", memory_suite },
     { "bus", bus_suite },
+    { "irq", irq_suite },
     { "cpuid", cpuid_suite },
     { "cpuid_mask", cpuid_mask_suite },
     { "backend", backend_suite },

@@ -16,7 +16,7 @@
 #include "devices/core/virtio_mmio.h"
 
 struct ring {
-    struct virtio_mmio *device;
+    struct virtio_device *device;
     unsigned queue;
     uint8_t *ram;
     uint16_t size;
@@ -38,24 +38,52 @@ static inline uint64_t ring_bytes(uint16_t size)
     return (uint64_t)size * 16 + (uint64_t)(6 + 2 * size + 3) / 4 * 4 + 6 + 8ull * size;
 }
 
-static inline uint64_t ring_register(struct virtio_mmio *device, uint32_t offset, unsigned size)
+#define RING_TRANSPORTS 8
+
+/* The transport of a device, which gets one on no bus where it has none. */
+static inline struct virtio_mmio *ring_mmio(struct virtio_device *device)
 {
-    return device->region.read(device->region.owner, NULL, offset, size);
+    static struct virtio_mmio transports[RING_TRANSPORTS];
+    static unsigned next;
+    unsigned i = 0;
+
+    if (device->transport_owner)
+        return device->transport_owner;
+    /* A device that was destroyed may have been where this one is. */
+    while (i < RING_TRANSPORTS && transports[i].device != device)
+        i++;
+    if (i == RING_TRANSPORTS)
+        i = next++ % RING_TRANSPORTS;
+    virtio_mmio_create(&transports[i], device, NULL, 0, 0);
+    return &transports[i];
 }
 
-static inline void ring_set_register(struct virtio_mmio *device, uint32_t offset, uint32_t value)
+static inline uint64_t ring_register(struct virtio_device *device, uint32_t offset, unsigned size)
 {
-    device->region.write(device->region.owner, NULL, offset, 4, value);
-    if (device->region.settle)
-        device->region.settle(device->region.owner, NULL);
+    return ring_mmio(device)->region.read(ring_mmio(device), NULL, offset, size);
 }
 
-static inline uint32_t ring_status(struct virtio_mmio *device)
+/* A write of any size, and what comes after an exit for it. */
+static inline void ring_write(struct virtio_device *device, uint32_t offset, unsigned size,
+                              uint64_t value)
+{
+    struct virtio_mmio *mmio = ring_mmio(device);
+
+    mmio->region.write(mmio, NULL, offset, size, value);
+    mmio->region.after_write(mmio, NULL);
+}
+
+static inline void ring_set_register(struct virtio_device *device, uint32_t offset, uint32_t value)
+{
+    ring_write(device, offset, 4, value);
+}
+
+static inline uint32_t ring_status(struct virtio_device *device)
 {
     return (uint32_t)ring_register(device, VIRTIO_MMIO_STATUS, 4);
 }
 
-static inline uint64_t ring_features(struct virtio_mmio *device)
+static inline uint64_t ring_features(struct virtio_device *device)
 {
     uint64_t features;
 
@@ -66,7 +94,7 @@ static inline uint64_t ring_features(struct virtio_mmio *device)
 }
 
 /* Resets the device and negotiates: whether it took these features (3.1.1, steps 1 to 6). */
-static inline bool ring_negotiate(struct virtio_mmio *device, uint64_t features)
+static inline bool ring_negotiate(struct virtio_device *device, uint64_t features)
 {
     ring_set_register(device, VIRTIO_MMIO_STATUS, 0);
     ring_set_register(device, VIRTIO_MMIO_STATUS, VIRTIO_ACKNOWLEDGE);
@@ -80,13 +108,13 @@ static inline bool ring_negotiate(struct virtio_mmio *device, uint64_t features)
     return ring_status(device) & VIRTIO_FEATURES_OK;
 }
 
-static inline void ring_driver_ok(struct virtio_mmio *device)
+static inline void ring_driver_ok(struct virtio_device *device)
 {
     ring_set_register(device, VIRTIO_MMIO_STATUS, ring_status(device) | VIRTIO_DRIVER_OK);
 }
 
 /* Lays an empty ring at `base` (16-byte aligned) and makes it ready (4.2.3.2). */
-static inline void ring_setup(struct ring *ring, struct virtio_mmio *device, unsigned queue,
+static inline void ring_setup(struct ring *ring, struct virtio_device *device, unsigned queue,
                               uint8_t *ram, uint64_t base, uint16_t size)
 {
     *ring = (struct ring){ .device = device, .queue = queue, .ram = ram, .size = size };

@@ -20,6 +20,7 @@ Suite *blk_suite(void);
 Suite *board_suite(void);
 Suite *boot_suite(void);
 Suite *bus_suite(void);
+Suite *irq_suite(void);
 Suite *bzimage_suite(void);
 Suite *control_suite(void);
 Suite *cpuid_mask_suite(void);

@@ -28,7 +28,7 @@ enum { INFLATE, DEFLATE, STATS, REPORT, REPORT_AS_SPECIFIED, QUEUES };
 static struct memory memory;
 static struct dma dma, other;
 static struct iommu *iommu;
-static struct virtio_balloon balloon;
+static struct virtio_balloon *balloon;
 static struct ring ring[QUEUES];
 static uint8_t *ram;
 static uint32_t head, written;
@@ -42,17 +42,20 @@ static void setup(void)
     ck_assert_int_eq(dma_create(&dma, &memory, NULL, 0), 0);
     ck_assert_int_eq(dma_create(&other, &memory, iommu, ENDPOINT), 0);
     ck_assert_int_eq(iommu_attach(iommu, ENDPOINT, DOMAIN, false), 0);
-    ck_assert_int_eq(virtio_balloon_create(&balloon, NULL, &dma, iommu, 0, 0, 0), 0);
+    ck_assert_int_eq(
+        virtio_balloon_create(&balloon, &(struct balloon_config){ .dma = &dma, .iommu = iommu }),
+        0);
     ram = memory_at(&memory, 0, RAM_BYTES);
     memset(ram, 0x5a, RAM_BYTES);
-    ck_assert(ring_negotiate(&balloon.mmio, FEATURES));
+    ck_assert(ring_negotiate(&balloon->device, FEATURES));
     for (unsigned i = 0; i < QUEUES; i++)
-        ring_setup(&ring[i], &balloon.mmio, i, ram, (i + 1) * PAGE, SIZE);
-    ring_driver_ok(&balloon.mmio);
+        ring_setup(&ring[i], &balloon->device, i, ram, (i + 1) * PAGE, SIZE);
+    ring_driver_ok(&balloon->device);
 }
 
 static void teardown(void)
 {
+    virtio_balloon_destroy(balloon);
     dma_destroy(&other);
     dma_destroy(&dma);
     iommu_destroy(iommu);
@@ -91,7 +94,7 @@ START_TEST(test_report)
     send(_i ? REPORT_AS_SPECIFIED : REPORT, two, 2);
     ck_assert_uint_eq(written, 3 * PAGE);
     ck_assert_uint_eq(gone(8), 0x13);
-    ck_assert_uint_eq(balloon.counts.reported_bytes, 3 * PAGE);
+    ck_assert_uint_eq(balloon->counts.reported_bytes, 3 * PAGE);
     ck_assert_uint_eq(ram[DATA] | ram[DATA + 2 * PAGE - 1] | ram[DATA + 4 * PAGE], 0);
     ck_assert_uint_eq(ram[DATA - 1], 0x5a);
     ck_assert_uint_eq(ram[DATA + 2 * PAGE], 0x5a);
@@ -117,8 +120,8 @@ START_TEST(test_report_refused)
     send(REPORT, &cases[_i].segment, 1);
     ck_assert_uint_eq(written, 0);
     ck_assert_uint_eq(gone(4), cases[_i].gone);
-    ck_assert_uint_eq(balloon.counts.bad_ranges, cases[_i].bad);
-    ck_assert_ptr_null(balloon.mmio.broken);
+    ck_assert_uint_eq(balloon->counts.bad_ranges, cases[_i].bad);
+    ck_assert_ptr_null(balloon->device.needs_reset);
 }
 END_TEST
 
@@ -131,15 +134,15 @@ START_TEST(test_pinned)
     if (_i) {
         memcpy(ram + PFNS, pfn, sizeof(pfn));
         send_one(INFLATE, PFNS, sizeof(pfn), false);
-        ck_assert_uint_eq(balloon.counts.inflated_bytes, 2 * PAGE);
+        ck_assert_uint_eq(balloon->counts.inflated_bytes, 2 * PAGE);
     } else {
         send_one(REPORT, DATA, 3 * PAGE, true);
-        ck_assert_uint_eq(balloon.counts.reported_bytes, 2 * PAGE);
+        ck_assert_uint_eq(balloon->counts.reported_bytes, 2 * PAGE);
     }
     ck_assert_uint_eq(written, 0);
     ck_assert_uint_eq(gone(4), 5);
     ck_assert_uint_eq(ram[DATA + PAGE], 0x5a);
-    ck_assert_uint_eq(balloon.counts.pinned_pages, 1);
+    ck_assert_uint_eq(balloon->counts.pinned_pages, 1);
 
     /* Not mapped any more: it goes. */
     ck_assert_int_eq(iommu_unmap(iommu, DOMAIN, 0x1000, 0x1fff), 0);
@@ -158,10 +161,10 @@ START_TEST(test_inflate)
     memcpy(ram + PFNS, pfn, sizeof(pfn));
     send_one(INFLATE, PFNS, sizeof(pfn), false);
     ck_assert_uint_eq(gone(12), 0x276);
-    ck_assert_uint_eq(balloon.counts.inflated_bytes, 6 * PAGE);
-    ck_assert_uint_eq(balloon.counts.bad_ranges, 1);
+    ck_assert_uint_eq(balloon->counts.inflated_bytes, 6 * PAGE);
+    ck_assert_uint_eq(balloon->counts.bad_ranges, 1);
     send_one(DEFLATE, PFNS, sizeof(pfn), false);
-    ck_assert_uint_eq(balloon.counts.deflated_pages, 7);
+    ck_assert_uint_eq(balloon->counts.deflated_pages, 7);
     ck_assert_uint_eq(gone(12), 0x276);
 }
 END_TEST
@@ -172,10 +175,10 @@ START_TEST(test_inflate_bounded)
     for (unsigned i = 0; i < 2 * VIRTIO_BALLOON_PAGES_MAX; i++)
         memcpy(ram + PFNS + 4ull * i, &(uint32_t){ 0xff000000 + 2 * i }, 4);
     send_one(INFLATE, PFNS, 8 * VIRTIO_BALLOON_PAGES_MAX, false);
-    ck_assert_uint_eq(balloon.counts.bad_ranges, VIRTIO_BALLOON_PAGES_MAX);
+    ck_assert_uint_eq(balloon->counts.bad_ranges, VIRTIO_BALLOON_PAGES_MAX);
     send_one(INFLATE, PFNS, 3, false);
     send_one(INFLATE, OUTSIDE, 64, false);
-    ck_assert_uint_eq(balloon.counts.bad_ranges, VIRTIO_BALLOON_PAGES_MAX);
+    ck_assert_uint_eq(balloon->counts.bad_ranges, VIRTIO_BALLOON_PAGES_MAX);
 }
 END_TEST
 
@@ -190,21 +193,21 @@ START_TEST(test_stats)
 {
     struct virtio_balloon_view view;
 
-    ck_assert_int_eq(virtio_balloon_ask_stats(&balloon), -EAGAIN);
+    ck_assert_int_eq(virtio_balloon_ask_stats(balloon), -EAGAIN);
     put_stat(0, VIRTIO_BALLOON_S_MEMFREE, 1234);
     put_stat(1, 999, 1);
     put_stat(2, VIRTIO_BALLOON_S_MEMTOT, 5678);
     ring_add(&ring[STATS], &(struct ring_segment){ PFNS, 30, false }, 1);
     ring_kick(&ring[STATS]);
     ck_assert(!ring_take(&ring[STATS], &head, &written));
-    ck_assert_uint_eq(balloon.counts.stats[VIRTIO_BALLOON_S_MEMFREE], 1234);
-    ck_assert_uint_eq(balloon.counts.stats[VIRTIO_BALLOON_S_MEMTOT], 5678);
-    ck_assert_uint_eq(balloon.counts.stats_known,
+    ck_assert_uint_eq(balloon->counts.stats[VIRTIO_BALLOON_S_MEMFREE], 1234);
+    ck_assert_uint_eq(balloon->counts.stats[VIRTIO_BALLOON_S_MEMTOT], 5678);
+    ck_assert_uint_eq(balloon->counts.stats_known,
                       1ull << VIRTIO_BALLOON_S_MEMFREE | 1ull << VIRTIO_BALLOON_S_MEMTOT);
-    ck_assert_uint_eq(balloon.counts.stats_updates, 1);
-    ck_assert_int_eq(virtio_balloon_ask_stats(&balloon), 0);
+    ck_assert_uint_eq(balloon->counts.stats_updates, 1);
+    ck_assert_int_eq(virtio_balloon_ask_stats(balloon), 0);
     ck_assert(ring_take(&ring[STATS], &head, &written));
-    ck_assert_int_eq(virtio_balloon_ask_stats(&balloon), -EAGAIN);
+    ck_assert_int_eq(virtio_balloon_ask_stats(balloon), -EAGAIN);
     put_stat(0, VIRTIO_BALLOON_S_MEMFREE, 4321);
     /* Two at once: the first comes back. */
     ring_add(&ring[STATS], &(struct ring_segment){ PFNS, 10, false }, 1);
@@ -212,26 +215,26 @@ START_TEST(test_stats)
     ring_kick(&ring[STATS]);
     ck_assert(ring_take(&ring[STATS], &head, &written));
     ck_assert(!ring_take(&ring[STATS], &head, &written));
-    ck_assert_uint_eq(balloon.counts.stats[VIRTIO_BALLOON_S_MEMFREE], 4321);
+    ck_assert_uint_eq(balloon->counts.stats[VIRTIO_BALLOON_S_MEMFREE], 4321);
 
-    virtio_balloon_view(&balloon, &view);
+    virtio_balloon_view(balloon, &view);
     ck_assert(view.driven && view.tells_stats);
     ck_assert_uint_eq(view.counts.stats[VIRTIO_BALLOON_S_MEMFREE], 4321);
 
     /* After a reset there is no buffer to give back. */
-    ck_assert(ring_negotiate(&balloon.mmio, FEATURES));
-    virtio_balloon_view(&balloon, &view);
+    ck_assert(ring_negotiate(&balloon->device, FEATURES));
+    virtio_balloon_view(balloon, &view);
     ck_assert(!view.driven && view.tells_stats);
-    ck_assert_int_eq(virtio_balloon_ask_stats(&balloon), -EAGAIN);
+    ck_assert_int_eq(virtio_balloon_ask_stats(balloon), -EAGAIN);
 }
 END_TEST
 
 /* A driver that wants no statistics counts its queues without that one. */
 START_TEST(test_no_stats)
 {
-    ck_assert(ring_negotiate(&balloon.mmio, FEATURES & ~(1ull << VIRTIO_BALLOON_F_STATS_VQ)));
-    ring_setup(&ring[STATS], &balloon.mmio, STATS, ram, PAGE, SIZE);
-    ring_driver_ok(&balloon.mmio);
+    ck_assert(ring_negotiate(&balloon->device, FEATURES & ~(1ull << VIRTIO_BALLOON_F_STATS_VQ)));
+    ring_setup(&ring[STATS], &balloon->device, STATS, ram, PAGE, SIZE);
+    ring_driver_ok(&balloon->device);
     send_one(STATS, DATA, PAGE, true);
     ck_assert_uint_eq(written, PAGE);
     ck_assert_uint_eq(gone(1), 1);
@@ -240,25 +243,25 @@ END_TEST
 
 static uint32_t config(uint32_t offset)
 {
-    return (uint32_t)ring_register(&balloon.mmio, VIRTIO_MMIO_CONFIG + offset, 4);
+    return (uint32_t)ring_register(&balloon->device, VIRTIO_MMIO_CONFIG + offset, 4);
 }
 
 START_TEST(test_config)
 {
-    uint64_t interrupts = balloon.mmio.interrupts;
+    uint64_t interrupts = balloon->device.interrupts;
 
-    ck_assert_uint_eq(ring_register(&balloon.mmio, VIRTIO_MMIO_DEVICE_ID, 4), 5);
+    ck_assert_uint_eq(ring_register(&balloon->device, VIRTIO_MMIO_DEVICE_ID, 4), 5);
     ck_assert_uint_eq(config(0), 0);
-    virtio_balloon_set_target(&balloon, 77);
+    virtio_balloon_set_target(balloon, 77);
     ck_assert_uint_eq(config(0), 77);
-    ck_assert_uint_eq(balloon.mmio.interrupts, interrupts + 1);
-    ring_set_register(&balloon.mmio, VIRTIO_MMIO_CONFIG, 5);
+    ck_assert_uint_eq(balloon->device.interrupts, interrupts + 1);
+    ring_set_register(&balloon->device, VIRTIO_MMIO_CONFIG, 5);
     ck_assert_uint_eq(config(0), 77);
-    ring_set_register(&balloon.mmio, VIRTIO_MMIO_CONFIG + 4, 70);
+    ring_set_register(&balloon->device, VIRTIO_MMIO_CONFIG + 4, 70);
     ck_assert_uint_eq(config(4), 70);
-    ck_assert_uint_eq(balloon.state.actual_pages, 70);
+    ck_assert_uint_eq(balloon->state.actual_pages, 70);
     /* The balloon is the driver's; what the host wants is not. */
-    ck_assert(ring_negotiate(&balloon.mmio, FEATURES));
+    ck_assert(ring_negotiate(&balloon->device, FEATURES));
     ck_assert_uint_eq(config(0), 77);
     ck_assert_uint_eq(config(4), 0);
 }
@@ -270,7 +273,7 @@ START_TEST(test_broken)
     ring_descriptor(&ring[REPORT], 0)->flags |= VRING_DESC_F_NEXT;
     ring_descriptor(&ring[REPORT], 0)->next = 0;
     ring_kick(&ring[REPORT]);
-    ck_assert(ring_status(&balloon.mmio) & VIRTIO_NEEDS_RESET);
+    ck_assert(ring_status(&balloon->device) & VIRTIO_NEEDS_RESET);
     ck_assert_uint_eq(gone(1), 0);
 }
 END_TEST
@@ -279,10 +282,10 @@ END_TEST
 START_TEST(test_report_rings)
 {
     send_one(REPORT, PAGE, 2 * PAGE, true);
-    ck_assert_uint_eq(balloon.counts.reported_bytes, 2 * PAGE);
+    ck_assert_uint_eq(balloon->counts.reported_bytes, 2 * PAGE);
     ring_add(&ring[REPORT], &(struct ring_segment){ 0, RAM_BYTES, true }, 1);
     ring_kick(&ring[REPORT]);
-    ck_assert_uint_eq(balloon.counts.reported_bytes, 2 * PAGE + RAM_BYTES);
+    ck_assert_uint_eq(balloon->counts.reported_bytes, 2 * PAGE + RAM_BYTES);
 }
 END_TEST
 

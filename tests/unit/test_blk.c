@@ -242,20 +242,20 @@ END_TEST
 START_TEST(test_cache_mode)
 {
     const uint32_t mode = offsetof(struct virtio_blk_config, wce);
-    struct virtio_mmio *device = &disk.blk->device;
+    struct virtio_device *device = &disk.blk->device;
 
     ck_assert_uint_eq(config(mode, 1), 1);
     ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_OUT, 0, DISK_DATA, 512, NULL), 0);
     ck_assert(!disk.store.sync);
     ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_FLUSH, 0, 0, 0, NULL), 0);
     ck_assert_uint_eq(disk.blk->counts.flushes, 1);
-    device->region.write(device->region.owner, NULL, VIRTIO_MMIO_CONFIG + mode, 1, 0);
+    ring_write(device, VIRTIO_MMIO_CONFIG + mode, 1, 0);
     ck_assert_uint_eq(config(mode, 1), 0);
     ck_assert_uint_eq(disk_do(&disk, VIRTIO_BLK_T_OUT, 0, DISK_DATA, 512, NULL), 0);
     ck_assert(disk.store.sync);
     /* Nothing else in the configuration can be written. */
-    device->region.write(device->region.owner, NULL, VIRTIO_MMIO_CONFIG, 4, 1);
-    device->region.write(device->region.owner, NULL, VIRTIO_MMIO_CONFIG + mode - 3, 4, ~0u);
+    ring_write(device, VIRTIO_MMIO_CONFIG, 4, 1);
+    ring_write(device, VIRTIO_MMIO_CONFIG + mode - 3, 4, ~0u);
     ck_assert_uint_eq(config(0, 8), DISK_SECTORS);
     ck_assert_uint_eq(config(mode, 1), 0);
 
@@ -305,7 +305,7 @@ START_TEST(test_file_fails)
 {
     const struct rlimit limit = { .rlim_cur = 4096, .rlim_max = RLIM_INFINITY };
     char path[] = "/tmp/strata-unit-XXXXXX", error[200];
-    const struct virtio_blk_image image = { .path = path };
+    const struct blk_config config = { .dma = &disk.dma, .path = path };
     struct ring_segment segments[3];
     int fd = mkstemp(path);
 
@@ -313,8 +313,7 @@ START_TEST(test_file_fails)
     close(fd);
     disk_destroy(&disk);
     ck_assert_int_eq(dma_create(&disk.dma, &disk.memory, NULL, 1), 0);
-    ck_assert_int_eq(
-        virtio_blk_create(&disk.blk, NULL, &disk.dma, &image, 0, 0, error, sizeof(error)), 0);
+    ck_assert_int_eq(virtio_blk_create(&disk.blk, &config, error, sizeof(error)), 0);
     unlink(path);
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
     disk_start(&disk, 0, 64);
@@ -345,15 +344,14 @@ START_TEST(test_slow)
     static const uint32_t types[] = { VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_FLUSH,
                                       VIRTIO_BLK_T_DISCARD };
     char path[] = "/tmp/strata-unit-XXXXXX", error[200];
-    const struct virtio_blk_image image = { .path = path, .latency_ns = DELAY_NS_MAX };
+    const struct blk_config config = { .dma = &disk.dma, .path = path, .latency_ns = DELAY_NS_MAX };
     int fd = mkstemp(path);
 
     ck_assert_int_eq(ftruncate(fd, 64 << 10), 0);
     close(fd);
     disk_destroy(&disk);
     ck_assert_int_eq(dma_create(&disk.dma, &disk.memory, NULL, 1), 0);
-    ck_assert_int_eq(
-        virtio_blk_create(&disk.blk, NULL, &disk.dma, &image, 0, 0, error, sizeof(error)), 0);
+    ck_assert_int_eq(virtio_blk_create(&disk.blk, &config, error, sizeof(error)), 0);
     unlink(path);
     for (unsigned round = 0; round < 3; round++) {
         disk_start(&disk, 0, 64);
@@ -382,7 +380,7 @@ END_TEST
 START_TEST(test_latency)
 {
     char path[] = "/tmp/strata-unit-XXXXXX", error[200];
-    const struct virtio_blk_image image = { .path = path, .latency_ns = 2000000 };
+    const struct blk_config config = { .dma = &disk.dma, .path = path, .latency_ns = 2000000 };
     int fd = mkstemp(path);
     uint32_t head, written;
 
@@ -390,8 +388,7 @@ START_TEST(test_latency)
     close(fd);
     disk_destroy(&disk);
     ck_assert_int_eq(dma_create(&disk.dma, &disk.memory, NULL, 1), 0);
-    ck_assert_int_eq(
-        virtio_blk_create(&disk.blk, NULL, &disk.dma, &image, 0, 0, error, sizeof(error)), 0);
+    ck_assert_int_eq(virtio_blk_create(&disk.blk, &config, error, sizeof(error)), 0);
     unlink(path);
     disk_start(&disk, 0, 64);
     for (unsigned i = 0; i < 2; i++) {
@@ -401,7 +398,7 @@ START_TEST(test_latency)
             usleep(100);
         ck_assert_uint_eq(disk_status(&disk, i), VIRTIO_BLK_S_OK);
     }
-    ck_assert_uint_ge(disk.blk->counts.shortest_ns, image.latency_ns);
+    ck_assert_uint_ge(disk.blk->counts.shortest_ns, config.latency_ns);
     ck_assert_uint_ge(disk.blk->counts.longest_ns, disk.blk->counts.shortest_ns);
     disk_destroy(&disk);
     disk_create(&disk, false, NULL);
@@ -793,14 +790,13 @@ END_TEST
 
 START_TEST(test_no_disk)
 {
-    const struct virtio_blk_image missing = { .path = "/tmp/strata-unit-missing" };
     struct virtio_blk *none;
     struct dma dma;
+    const struct blk_config missing = { .dma = &dma, .path = "/tmp/strata-unit-missing" };
     char error[200];
 
     ck_assert_int_eq(dma_create(&dma, &disk.memory, NULL, 2), 0);
-    ck_assert_int_eq(virtio_blk_create(&none, NULL, &dma, &missing, 0, 0, error, sizeof(error)),
-                     -ENOENT);
+    ck_assert_int_eq(virtio_blk_create(&none, &missing, error, sizeof(error)), -ENOENT);
     ck_assert_str_eq(error, "/tmp/strata-unit-missing: No such file or directory");
     dma_destroy(&dma);
 }

@@ -8,7 +8,7 @@
 
 /* A device that remembers what it was asked. */
 struct recorder {
-    unsigned reads, writes, settles;
+    unsigned reads, writes, after_writes;
     uint64_t offset, value;
     unsigned size;
 };
@@ -35,12 +35,12 @@ static void record_write(void *owner, struct vcpu *vcpu, uint64_t offset, unsign
     recorder->value = value;
 }
 
-static void record_settle(void *owner, struct vcpu *vcpu)
+static void record_after_write(void *owner, struct vcpu *vcpu)
 {
     struct recorder *recorder = owner;
 
     (void)vcpu;
-    recorder->settles++;
+    recorder->after_writes++;
 }
 
 static struct bus_region region_of(struct recorder *recorder, uint64_t base, uint64_t len)
@@ -50,7 +50,7 @@ static struct bus_region region_of(struct recorder *recorder, uint64_t base, uin
                                 .owner = recorder,
                                 .read = record_read,
                                 .write = record_write,
-                                .settle = record_settle };
+                                .after_write = record_after_write };
 }
 
 /* Added to a bus of [0, 0xffff] that has [0x100, 0x10f] and [0x200, 0x200]. */
@@ -141,7 +141,7 @@ START_TEST(test_access)
     bus_write(&bus, NULL, 0x108, data, 8, 1);
     ck_assert_uint_eq(recorder.offset, 8);
     ck_assert_uint_eq(recorder.value, 0x0807060504030201u);
-    ck_assert_uint_eq(recorder.settles, 1);
+    ck_assert_uint_eq(recorder.after_writes, 1);
     /* Odd sizes come from accesses that cross a page. */
     bus_write(&bus, NULL, 0x100, data, 3, 1);
     ck_assert_uint_eq(recorder.value, 0x030201u);
@@ -151,7 +151,7 @@ START_TEST(test_access)
     bus_write(&bus, NULL, 0x101, data, 2, 4);
     ck_assert_uint_eq(recorder.writes, 4);
     ck_assert_uint_eq(recorder.value, 0x0807);
-    ck_assert_uint_eq(recorder.settles, 1);
+    ck_assert_uint_eq(recorder.after_writes, 1);
     bus_read(&bus, NULL, 0x101, data, 1, 3);
     ck_assert_int_eq(memcmp(data, "\x00\x01\x02", 3), 0);
 }
@@ -176,7 +176,7 @@ START_TEST(test_nobody)
     bus_write(&bus, NULL, 0x300, data, 1, 2);
     bus_write(&bus, NULL, 0x10e, data, 4, 1);
     ck_assert_uint_eq(bus.unclaimed_writes, 3);
-    ck_assert_uint_eq(recorder.writes + recorder.reads + recorder.settles, 0);
+    ck_assert_uint_eq(recorder.writes + recorder.reads + recorder.after_writes, 0);
 }
 END_TEST
 

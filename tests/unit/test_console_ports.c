@@ -31,7 +31,7 @@ enum { RX0, TX0, CONTROL_RX, CONTROL_TX, RX1, TX1, RX2, TX2 };
 
 static struct memory memory;
 static struct dma dma;
-static struct virtio_console console;
+static struct virtio_console *console;
 static struct console out;
 static struct ring ring[QUEUES];
 static char directory[] = "/tmp/strata-ports-XXXXXX", paths[2][64], error[256];
@@ -60,14 +60,21 @@ static uint8_t *taken(unsigned queue)
 
 static void drive(uint64_t features)
 {
-    ck_assert(ring_negotiate(&console.mmio, features));
+    ck_assert(ring_negotiate(&console->device, features));
     for (unsigned i = 0; i < QUEUES; i++)
-        ring_setup(&ring[i], &console.mmio, i, ram, RING(i), SIZE);
-    ring_driver_ok(&console.mmio);
+        ring_setup(&ring[i], &console->device, i, ram, RING(i), SIZE);
+    ring_driver_ok(&console->device);
 }
 
 static void create(bool first)
 {
+    const struct console_config config = { .dma = &dma,
+                                           .out = &out,
+                                           .input_ready_fd = -1,
+                                           .ports = configs,
+                                           .nports = 2,
+                                           .ports_only = !first };
+
     strcpy(directory + strlen(directory) - 6, "XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(directory));
     for (unsigned i = 0; i < 2; i++)
@@ -76,9 +83,7 @@ static void create(bool first)
     ck_assert_int_eq(memory_create(&memory, -1, RAM_BYTES, MEMORY_4K), 0);
     ck_assert_int_eq(dma_create(&dma, &memory, NULL, 0), 0);
     ram = memory_at(&memory, 0, RAM_BYTES);
-    ck_assert_int_eq(virtio_console_create_ports(&console, NULL, &dma, &out, -1, configs, 2, first,
-                                                 0, 0, error, sizeof(error)),
-                     0);
+    ck_assert_int_eq(virtio_console_create(&console, &config, error, sizeof(error)), 0);
     memset(clients, 0xff, sizeof(clients));
 }
 
@@ -95,7 +100,7 @@ static void teardown(void)
         if (clients[i] >= 0)
             close(clients[i]);
     }
-    virtio_console_destroy(&console);
+    virtio_console_destroy(console);
     dma_destroy(&dma);
     memory_destroy(&memory);
     ck_assert_int_eq(stat(paths[0], &status), -1);
@@ -158,22 +163,22 @@ static void client_comes(unsigned i)
 {
     clients[i] = unix_connect(paths[0]);
     ck_assert_int_ge(clients[i], 0);
-    console_ports_turn(&console);
+    console_ports_turn(console);
 }
 
 static void client_goes(unsigned i)
 {
     close(clients[i]);
     clients[i] = -1;
-    console_ports_turn(&console);
-    console_ports_turn(&console);
+    console_ports_turn(console);
+    console_ports_turn(console);
 }
 
 START_TEST(test_announced)
 {
-    ck_assert_uint_eq(ring_features(&console.mmio) & 0xffffff, 3);
+    ck_assert_uint_eq(ring_features(&console->device) & 0xffffff, 3);
     begin();
-    ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_CONFIG + 4, 4), 3);
+    ck_assert_uint_eq(ring_register(&console->device, VIRTIO_MMIO_CONFIG + 4, 4), 3);
     tell(1, VIRTIO_CONSOLE_PORT_READY, 1);
     hear_this(1, VIRTIO_CONSOLE_PORT_NAME, 1);
     ck_assert_str_eq(more, "org.one");
@@ -184,13 +189,13 @@ START_TEST(test_announced)
     ck_assert(!hear());
     /* Somebody is there already when the other port comes up. */
     clients[0] = unix_connect(paths[1]);
-    console_ports_turn(&console);
+    console_ports_turn(console);
     ck_assert(!hear());
     tell(2, VIRTIO_CONSOLE_PORT_READY, 1);
     hear_this(2, VIRTIO_CONSOLE_PORT_NAME, 1);
     ck_assert_str_eq(more, "two");
     hear_this(2, VIRTIO_CONSOLE_PORT_OPEN, 1);
-    ck_assert_uint_eq(console.ports->bad_messages, 0);
+    ck_assert_uint_eq(console->ports->bad_messages, 0);
 }
 END_TEST
 
@@ -206,7 +211,7 @@ START_TEST(test_no_console)
     ck_assert(!hear());
     tell(0, VIRTIO_CONSOLE_PORT_READY, 1);
     ck_assert(!hear());
-    ck_assert_uint_eq(console.ports->bad_messages, 1);
+    ck_assert_uint_eq(console->ports->bad_messages, 1);
 }
 END_TEST
 
@@ -250,9 +255,9 @@ START_TEST(test_bad_message)
     ring_add(&ring[CONTROL_TX], &(struct ring_segment){ SENT, bad_messages[_i].len, false }, 1);
     ring_kick(&ring[CONTROL_TX]);
     ck_assert(ring_take(&ring[CONTROL_TX], &head, &written));
-    ck_assert_uint_eq(console.ports->bad_messages, 1);
+    ck_assert_uint_eq(console->ports->bad_messages, 1);
     ck_assert(!hear());
-    ck_assert_ptr_null(console.mmio.broken);
+    ck_assert_ptr_null(console->device.needs_reset);
 }
 END_TEST
 
@@ -263,15 +268,15 @@ START_TEST(test_bad_buffers)
     ring_add(&ring[CONTROL_TX], &(struct ring_segment){ OUTSIDE, 8, false }, 1);
     ring_kick(&ring[CONTROL_TX]);
     ck_assert(ring_take(&ring[CONTROL_TX], &head, &written));
-    ck_assert_uint_eq(console.ports->bad_messages, 1);
+    ck_assert_uint_eq(console->ports->bad_messages, 1);
     drive(PORTS);
     ring_add(&ring[CONTROL_RX], &(struct ring_segment){ BUFFERS, 7, true }, 1);
     ring_kick(&ring[CONTROL_RX]);
-    ck_assert_ptr_null(console.mmio.broken);
+    ck_assert_ptr_null(console->device.needs_reset);
     memcpy(ram + SENT, &(struct virtio_console_control){ .value = 1 }, 8);
     ring_add(&ring[CONTROL_TX], &(struct ring_segment){ SENT, 8, false }, 1);
     ring_kick(&ring[CONTROL_TX]);
-    ck_assert(ring_status(&console.mmio) & VIRTIO_NEEDS_RESET);
+    ck_assert(ring_status(&console->device) & VIRTIO_NEEDS_RESET);
     begin();
 }
 END_TEST
@@ -283,15 +288,15 @@ START_TEST(test_console_input)
 {
     begin();
     offer(RX0, 2);
-    ck_assert_int_eq(virtio_console_input(&console, (const uint8_t *)"x", 1), -EAGAIN);
+    ck_assert_int_eq(virtio_console_input(console, (const uint8_t *)"x", 1), -EAGAIN);
     tell(0, VIRTIO_CONSOLE_PORT_READY, 1);
-    ck_assert_int_eq(virtio_console_input(&console, (const uint8_t *)"x", 1), -EAGAIN);
+    ck_assert_int_eq(virtio_console_input(console, (const uint8_t *)"x", 1), -EAGAIN);
     tell(0, VIRTIO_CONSOLE_PORT_OPEN, 1);
-    ck_assert_int_eq(virtio_console_input(&console, (const uint8_t *)"x", 1), 1);
+    ck_assert_int_eq(virtio_console_input(console, (const uint8_t *)"x", 1), 1);
     /* One that knows of no ports has a console as ever. */
     drive(FEATURES);
     offer(RX0, 2);
-    ck_assert_int_eq(virtio_console_input(&console, (const uint8_t *)"x", 1), 1);
+    ck_assert_int_eq(virtio_console_input(console, (const uint8_t *)"x", 1), 1);
 }
 END_TEST
 
@@ -300,16 +305,16 @@ START_TEST(test_resize)
     const uint16_t columns_rows[] = { 132, 50 };
 
     begin();
-    virtio_console_resize(&console, 80, 25);
+    virtio_console_resize(console, 80, 25);
     ck_assert(!hear());
     tell(0, VIRTIO_CONSOLE_PORT_READY, 1);
     hear_this(0, VIRTIO_CONSOLE_CONSOLE_PORT, 1);
     hear_this(0, VIRTIO_CONSOLE_RESIZE, 1);
     hear_this(0, VIRTIO_CONSOLE_PORT_OPEN, 1);
-    virtio_console_resize(&console, 132, 50);
+    virtio_console_resize(console, 132, 50);
     hear_this(0, VIRTIO_CONSOLE_RESIZE, 1);
     ck_assert_mem_eq(more, columns_rows, 4);
-    ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_CONFIG, 4), 50 << 16 | 132);
+    ck_assert_uint_eq(ring_register(&console->device, VIRTIO_MMIO_CONFIG, 4), 50 << 16 | 132);
 }
 END_TEST
 
@@ -333,7 +338,7 @@ static void client_reads(unsigned i, const char *text)
 static void client_writes(unsigned i, const char *text)
 {
     ck_assert_int_eq(send(clients[i], text, strlen(text), MSG_DONTWAIT), strlen(text));
-    console_ports_turn(&console);
+    console_ports_turn(console);
 }
 
 static void guest_reads(const char *text)
@@ -359,7 +364,7 @@ START_TEST(test_to_host)
     for (unsigned i = 0; i < 3; i++)
         ck_assert(ring_take(&ring[TX1], &head, &written));
     client_reads(0, "again");
-    ck_assert_uint_eq(console.ports->port[1].counts.received_bytes, 10);
+    ck_assert_uint_eq(console->ports->port[1].counts.received_bytes, 10);
 }
 END_TEST
 
@@ -377,11 +382,11 @@ START_TEST(test_nobody)
     hear_this(1, VIRTIO_CONSOLE_PORT_OPEN, 0);
     send_bytes("two");
     ck_assert(!ring_take(&ring[TX1], &head, &written));
-    console_ports_turn(&console);
+    console_ports_turn(console);
     client_comes(1);
     hear_this(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
     client_reads(1, "two");
-    ck_assert_uint_eq(console.ports->port[1].counts.connections, 2);
+    ck_assert_uint_eq(console->ports->port[1].counts.connections, 2);
 }
 END_TEST
 
@@ -401,7 +406,7 @@ START_TEST(test_slow_reader)
     ring_add(&ring[TX1], all, 8); /* 4 MiB, more than any socket holds */
     ring_kick(&ring[TX1]);
     ck_assert(!ring_take(&ring[TX1], &head, &written));
-    ck_assert(console.ports->port[1].stalled);
+    ck_assert(console->ports->port[1].stalled);
     for (unsigned i = 0; i < 100000 && sum < 8 * sizeof(bytes); i++) {
         ssize_t got = recv(clients[0], bytes, sizeof(bytes), MSG_DONTWAIT);
 
@@ -409,7 +414,7 @@ START_TEST(test_slow_reader)
             if (bytes[n] != (uint8_t)(sum % sizeof(bytes) / 251))
                 ck_abort_msg("byte %zu is another", sum);
         }
-        console_ports_turn(&console);
+        console_ports_turn(console);
     }
     ck_assert_uint_eq(sum, 8 * sizeof(bytes));
     ck_assert(ring_take(&ring[TX1], &head, &written));
@@ -429,7 +434,7 @@ START_TEST(test_to_guest)
     client_writes(0, "more");
     client_writes(0, " of it");
     ck_assert(!ring_take(&ring[RX1], &head, &written));
-    ck_assert(console.ports->port[1].starved);
+    ck_assert(console->ports->port[1].starved);
     offer(RX1, 2);
     guest_reads("more");
     guest_reads(" of it");
@@ -446,7 +451,7 @@ START_TEST(test_to_guest)
     ck_assert(ring_take(&ring[RX1], &head, &written));
     ck_assert_uint_eq(written, 0);
     guest_reads("kept");
-    ck_assert_uint_eq(console.ports->port[1].counts.sent_bytes, 24);
+    ck_assert_uint_eq(console->ports->port[1].counts.sent_bytes, 24);
 }
 END_TEST
 
@@ -459,19 +464,19 @@ START_TEST(test_left_behind)
     client_goes(0);
     clients[1] = unix_connect(paths[0]);
     client_writes(1, "second");
-    ck_assert_uint_eq(console.ports->port[1].counts.connections, 1);
+    ck_assert_uint_eq(console->ports->port[1].counts.connections, 1);
     offer(RX1, 1);
     tell(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
     guest_reads("first");
     hear_this(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
-    console_ports_turn(&console);
+    console_ports_turn(console);
     hear_this(1, VIRTIO_CONSOLE_PORT_OPEN, 0);
-    console_ports_turn(&console);
+    console_ports_turn(console);
     hear_this(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
-    console_ports_turn(&console);
+    console_ports_turn(console);
     offer(RX1, 1);
     guest_reads("second");
-    ck_assert_uint_eq(console.ports->port[1].counts.connections, 2);
+    ck_assert_uint_eq(console->ports->port[1].counts.connections, 2);
 }
 END_TEST
 
@@ -485,8 +490,8 @@ START_TEST(test_half_closed)
     hear_this(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
     client_writes(0, "question");
     shutdown(clients[0], SHUT_WR);
-    console_ports_turn(&console);
-    console_ports_turn(&console);
+    console_ports_turn(console);
+    console_ports_turn(console);
     guest_reads("question");
     ck_assert(!hear());
     send_bytes("answer");
@@ -503,7 +508,7 @@ START_TEST(test_reset)
     tell(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
     client_comes(0);
     client_writes(0, "kept");
-    ck_assert(console.ports->port[1].starved);
+    ck_assert(console->ports->port[1].starved);
     begin();
     offer(RX1, 1);
     ck_assert(!ring_take(&ring[RX1], &head, &written));
@@ -513,9 +518,9 @@ START_TEST(test_reset)
     tell(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
     guest_reads("kept");
     /* A queue that stops is forgotten, with the buffer that was being sent. */
-    ring_set_register(&console.mmio, VIRTIO_MMIO_QUEUE_SEL, TX1);
-    ring_set_register(&console.mmio, VIRTIO_MMIO_QUEUE_READY, 0);
-    ck_assert(!console.ports->port[1].sending);
+    ring_set_register(&console->device, VIRTIO_MMIO_QUEUE_SEL, TX1);
+    ring_set_register(&console->device, VIRTIO_MMIO_QUEUE_READY, 0);
+    ck_assert(!console->ports->port[1].sending);
 }
 END_TEST
 
@@ -527,8 +532,8 @@ START_TEST(test_broken)
     ring_descriptor(&ring[TX1], 0)->flags |= VRING_DESC_F_NEXT;
     ring_descriptor(&ring[TX1], 0)->next = 0;
     ring_kick(&ring[TX1]);
-    ck_assert(ring_status(&console.mmio) & VIRTIO_NEEDS_RESET);
-    console_ports_turn(&console);
+    ck_assert(ring_status(&console->device) & VIRTIO_NEEDS_RESET);
+    console_ports_turn(console);
     begin_port(1);
     send_bytes("well");
     client_reads(0, "well");
@@ -548,17 +553,18 @@ START_TEST(test_not_negotiated)
     client_comes(0);
     send_bytes("nowhere");
     ck_assert(!ring_take(&ring[TX1], &head, &written));
-    ck_assert_ptr_null(console.mmio.broken);
+    ck_assert_ptr_null(console->device.needs_reset);
 }
 END_TEST
 
 START_TEST(test_taken_path)
 {
-    struct virtio_console other;
+    const struct console_config config = {
+        .dma = &dma, .out = &out, .input_ready_fd = -1, .ports = configs, .nports = 2
+    };
+    struct virtio_console *other;
 
-    ck_assert_int_eq(virtio_console_create_ports(&other, NULL, &dma, &out, -1, configs, 2, true, 0,
-                                                 0, error, sizeof(error)),
-                     -EADDRINUSE);
+    ck_assert_int_eq(virtio_console_create(&other, &config, error, sizeof(error)), -EADDRINUSE);
     ck_assert_ptr_nonnull(strstr(error, "--virtio-port: another process listens"));
 }
 END_TEST
@@ -569,7 +575,7 @@ START_TEST(test_thread)
     char byte;
 
     begin_port(1);
-    ck_assert_int_eq(console_ports_start(&console), 0);
+    ck_assert_int_eq(console_ports_start(console), 0);
     offer(RX1, 4);
     tell(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
     for (unsigned i = 0; i < 3; i++) {

@@ -127,7 +127,7 @@ START_TEST(test_output_of_several)
     ck_assert_uint_eq(serial.out_count, 1);
     ck_assert_uint_eq(output(got, sizeof(got)), SERIAL_OUT_BYTES);
     ck_assert_int_eq(memcmp(got, serial.out + 1, SERIAL_OUT_BYTES - 1), 0);
-    serial.region.settle(&serial, NULL);
+    serial.region.after_write(&serial, NULL);
     ck_assert_uint_eq(output(got, sizeof(got)), 1);
     ck_assert_int_eq(got[0], 'b');
 }

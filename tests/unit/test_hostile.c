@@ -208,7 +208,7 @@ END_TEST
 
 START_TEST(test_capacity)
 {
-    struct virtio_mmio *device = &disk.blk->device;
+    struct virtio_device *device = &disk.blk->device;
     uint64_t generation = ring_register(device, VIRTIO_MMIO_CONFIG_GENERATION, 4);
 
     turn((struct hostile_blk_plan){ .mode = HOSTILE_BLK_CAPACITY });

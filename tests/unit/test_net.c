@@ -42,16 +42,16 @@ static void create(bool header)
     ck_assert_int_eq(setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)), 0);
     backend.fd = ends[0];
     wire = ends[1];
-    ck_assert_int_eq(virtio_net_create_on(&net, NULL, &dma, &backend, mac, 0, 0), 0);
+    ck_assert_int_eq(virtio_net_create_on(&net, NULL, &dma, &backend, mac), 0);
 }
 
 static void negotiate(uint64_t features)
 {
-    ck_assert(ring_negotiate(&net->mmio, BASIC | features));
-    ring_setup(&receive, &net->mmio, VIRTIO_NET_RECEIVE, ram, RING(0), SIZE);
-    ring_setup(&transmit, &net->mmio, VIRTIO_NET_TRANSMIT, ram, RING(1), SIZE);
-    ring_setup(&control, &net->mmio, VIRTIO_NET_CONTROL, ram, RING(2), SIZE);
-    ring_driver_ok(&net->mmio);
+    ck_assert(ring_negotiate(&net->device, BASIC | features));
+    ring_setup(&receive, &net->device, VIRTIO_NET_RECEIVE, ram, RING(0), SIZE);
+    ring_setup(&transmit, &net->device, VIRTIO_NET_TRANSMIT, ram, RING(1), SIZE);
+    ring_setup(&control, &net->device, VIRTIO_NET_CONTROL, ram, RING(2), SIZE);
+    ring_driver_ok(&net->device);
 }
 
 static void setup(void)
@@ -106,18 +106,18 @@ static void offer(uint64_t iova, uint32_t len)
 
 START_TEST(test_config)
 {
-    ck_assert_uint_eq(ring_register(&net->mmio, VIRTIO_MMIO_DEVICE_ID, 4), VIRTIO_ID_NET);
+    ck_assert_uint_eq(ring_register(&net->device, VIRTIO_MMIO_DEVICE_ID, 4), VIRTIO_ID_NET);
     for (unsigned i = 0; i < sizeof(mac); i++)
-        ck_assert_uint_eq(ring_register(&net->mmio, VIRTIO_MMIO_CONFIG + i, 1), mac[i]);
-    ck_assert_uint_eq(ring_register(&net->mmio, VIRTIO_MMIO_CONFIG + 6, 2), VIRTIO_NET_S_LINK_UP);
-    ck_assert_uint_eq(ring_register(&net->mmio, VIRTIO_MMIO_CONFIG + 10, 2), 1500);
-    ck_assert_uint_eq(ring_register(&net->mmio, VIRTIO_MMIO_CONFIG + 12, 4), 0);
+        ck_assert_uint_eq(ring_register(&net->device, VIRTIO_MMIO_CONFIG + i, 1), mac[i]);
+    ck_assert_uint_eq(ring_register(&net->device, VIRTIO_MMIO_CONFIG + 6, 2), VIRTIO_NET_S_LINK_UP);
+    ck_assert_uint_eq(ring_register(&net->device, VIRTIO_MMIO_CONFIG + 10, 2), 1500);
+    ck_assert_uint_eq(ring_register(&net->device, VIRTIO_MMIO_CONFIG + 12, 4), 0);
     /* Checksums and segments are left to a backend that can take them, and to no other. */
-    ck_assert(!(ring_features(&net->mmio) & (FEATURE(CSUM) | FEATURE(HOST_TSO4))));
+    ck_assert(!(ring_features(&net->device) & (FEATURE(CSUM) | FEATURE(HOST_TSO4))));
     virtio_net_destroy(net);
     close(wire);
     create(true);
-    ck_assert((ring_features(&net->mmio) & (FEATURE(CSUM) | FEATURE(HOST_TSO4))) ==
+    ck_assert((ring_features(&net->device) & (FEATURE(CSUM) | FEATURE(HOST_TSO4))) ==
               (FEATURE(CSUM) | FEATURE(HOST_TSO4)));
 }
 END_TEST
@@ -221,7 +221,7 @@ START_TEST(test_transmit_hostile)
     ring_add(&transmit, &(struct ring_segment){ DATA, HEADER + FRAME, false }, 1);
     ring_kick(&transmit);
     ck_assert_int_eq(sent(bytes, sizeof(bytes)), FRAME);
-    ck_assert_ptr_null(net->mmio.broken);
+    ck_assert_ptr_null(net->device.needs_reset);
 }
 END_TEST
 
@@ -455,7 +455,7 @@ START_TEST(test_receive_hostile)
     ck_assert(ring_take(&receive, &head, &written));
     expect_frame(ram + DATA + HEADER, FRAME, 3);
     ck_assert_uint_eq(net->counts.receive_failed, 2);
-    ck_assert_ptr_null(net->mmio.broken);
+    ck_assert_ptr_null(net->device.needs_reset);
 }
 END_TEST
 
@@ -465,8 +465,8 @@ START_TEST(test_receive_broken)
     offer(DATA, HEADER - 1);
     put(FRAME, 1);
     virtio_net_turn(net, false);
-    ck_assert_ptr_nonnull(net->mmio.broken);
-    ck_assert(ring_status(&net->mmio) & VIRTIO_NEEDS_RESET);
+    ck_assert_ptr_nonnull(net->device.needs_reset);
+    ck_assert(ring_status(&net->device) & VIRTIO_NEEDS_RESET);
     negotiate(0);
     offer(DATA, 2048);
     put(FRAME, 2);
@@ -529,14 +529,14 @@ END_TEST
 /* The backend ends: the link is down, the driver is told, and what is sent is lost. */
 START_TEST(test_gone)
 {
-    uint32_t generation = net->mmio.state.config_generation;
+    uint32_t generation = net->device.state.config_generation;
 
     close(wire);
     virtio_net_turn(net, false);
     ck_assert(!net->state.link);
-    ck_assert_uint_eq(ring_register(&net->mmio, VIRTIO_MMIO_CONFIG + 6, 2), 0);
-    ck_assert_uint_ne(net->mmio.state.config_generation, generation);
-    ck_assert_uint_eq(net->mmio.state.interrupt_status & VIRTIO_INTERRUPT_CONFIG,
+    ck_assert_uint_eq(ring_register(&net->device, VIRTIO_MMIO_CONFIG + 6, 2), 0);
+    ck_assert_uint_ne(net->device.state.config_generation, generation);
+    ck_assert_uint_eq(ring_mmio(&net->device)->state.interrupt_status & VIRTIO_INTERRUPT_CONFIG,
                       VIRTIO_INTERRUPT_CONFIG);
     ring_add(&transmit, &(struct ring_segment){ DATA, HEADER + FRAME, false }, 1);
     ring_kick(&transmit);
@@ -664,7 +664,7 @@ START_TEST(test_control_hostile)
     ck_assert_uint_eq(written, 0);
     ck_assert_uint_eq(net->state.nmacs, 0);
     ck_assert(!net->state.promiscuous);
-    ck_assert_ptr_null(net->mmio.broken);
+    ck_assert_ptr_null(net->device.needs_reset);
     negotiate(FEATURE(CTRL_VQ)); /* and without what they belong to */
     ck_assert_uint_eq(command(VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, "\1", 1),
                       VIRTIO_NET_ERR);
@@ -736,7 +736,7 @@ START_TEST(test_iommu)
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends), 0);
     backend.fd = ends[0];
     wire = ends[1];
-    ck_assert_int_eq(virtio_net_create_on(&net, NULL, &behind, &backend, mac, 0, 0), 0);
+    ck_assert_int_eq(virtio_net_create_on(&net, NULL, &behind, &backend, mac), 0);
     negotiate(1ull << VIRTIO_F_ACCESS_PLATFORM);
     offer(DATA, 2048);
     put(FRAME, 1);

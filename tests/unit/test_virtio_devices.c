@@ -46,16 +46,22 @@ static uint16_t add(struct ring *ring, uint64_t iova, uint32_t len, bool writabl
 
 /* ---- Entropy ------------------------------------------------------------------------ */
 
-static struct virtio_rng rng;
+static struct virtio_rng *rng;
 static struct ring ring;
+
+static void teardown_rng(void)
+{
+    virtio_rng_destroy(rng);
+    teardown();
+}
 
 static void setup_rng(void)
 {
     setup();
-    ck_assert_int_eq(virtio_rng_create(&rng, NULL, &dma, 0, 0), 0);
-    ck_assert(ring_negotiate(&rng.mmio, FEATURES));
-    ring_setup(&ring, &rng.mmio, 0, ram, RING, SIZE);
-    ring_driver_ok(&rng.mmio);
+    ck_assert_int_eq(virtio_rng_create(&rng, &(struct rng_config){ .dma = &dma }), 0);
+    ck_assert(ring_negotiate(&rng->device, FEATURES));
+    ring_setup(&ring, &rng->device, 0, ram, RING, SIZE);
+    ring_driver_ok(&rng->device);
 }
 
 static unsigned zeroes(uint64_t gpa, unsigned len)
@@ -71,7 +77,7 @@ START_TEST(test_rng)
 {
     uint8_t first[512];
 
-    ck_assert_uint_eq(ring_register(&rng.mmio, VIRTIO_MMIO_DEVICE_ID, 4), 4);
+    ck_assert_uint_eq(ring_register(&rng->device, VIRTIO_MMIO_DEVICE_ID, 4), 4);
     add(&ring, DATA, sizeof(first), true);
     ring_kick(&ring);
     ck_assert(ring_take(&ring, &head, &written));
@@ -83,7 +89,7 @@ START_TEST(test_rng)
     add(&ring, DATA, sizeof(first), true);
     ring_kick(&ring);
     ck_assert_mem_ne(first, ram + DATA, sizeof(first));
-    ck_assert_uint_eq(rng.bytes, 2 * sizeof(first));
+    ck_assert_uint_eq(rng->bytes, 2 * sizeof(first));
 }
 END_TEST
 
@@ -110,23 +116,25 @@ START_TEST(test_rng_nothing)
         ck_assert_uint_eq(written, i == 2 ? 16 : 0);
     }
     ck_assert_uint_eq(zeroes(DATA + 16, 16), 16);
-    ck_assert_ptr_null(rng.mmio.broken);
+    ck_assert_ptr_null(rng->device.needs_reset);
 }
 END_TEST
 
 /* A kick's work is bounded: the rest comes in turns, with the lock free in between. */
 START_TEST(test_rng_turns)
 {
-    ck_assert(ring_negotiate(&rng.mmio, FEATURES));
-    ring_setup(&ring, &rng.mmio, 0, ram, RING, 64);
-    ring_driver_ok(&rng.mmio);
+    struct virtio_mmio *mmio = ring_mmio(&rng->device);
+
+    ck_assert(ring_negotiate(&rng->device, FEATURES));
+    ring_setup(&ring, &rng->device, 0, ram, RING, 64);
+    ring_driver_ok(&rng->device);
     for (unsigned i = 0; i < 2 * VIRTIO_RNG_TURN; i++)
         add(&ring, DATA + i, 1, true);
-    rng.mmio.region.write(&rng, NULL, VIRTIO_MMIO_QUEUE_NOTIFY, 4, 0);
+    mmio->region.write(mmio, NULL, VIRTIO_MMIO_QUEUE_NOTIFY, 4, 0);
     for (unsigned i = 0; i < VIRTIO_RNG_TURN; i++)
         ck_assert(ring_take(&ring, &head, &written));
     ck_assert(!ring_take(&ring, &head, &written));
-    rng.mmio.region.settle(&rng.mmio, NULL);
+    mmio->region.after_write(mmio, NULL);
     for (unsigned i = 0; i < VIRTIO_RNG_TURN; i++)
         ck_assert(ring_take(&ring, &head, &written));
 }
@@ -138,37 +146,41 @@ START_TEST(test_rng_broken)
     ring_descriptor(&ring, 0)->flags |= VRING_DESC_F_NEXT;
     ring_descriptor(&ring, 0)->next = 0;
     ring_kick(&ring);
-    ck_assert(ring_status(&rng.mmio) & VIRTIO_NEEDS_RESET);
+    ck_assert(ring_status(&rng->device) & VIRTIO_NEEDS_RESET);
     ck_assert(!ring_take(&ring, &head, &written));
 }
 END_TEST
 
 /* ---- Console ------------------------------------------------------------------------- */
 
-static struct virtio_console console;
+static struct virtio_console *console;
 static struct console out;
 static struct ring receive, transmit;
 static int pipe_fds[2], input_ready_fd;
 
 static void drive_console(void)
 {
-    ck_assert(ring_negotiate(&console.mmio, FEATURES));
-    ring_setup(&receive, &console.mmio, VIRTIO_CONSOLE_RECEIVE, ram, RING, SIZE);
-    ring_setup(&transmit, &console.mmio, VIRTIO_CONSOLE_TRANSMIT, ram, OTHER_RING, SIZE);
-    ring_driver_ok(&console.mmio);
+    ck_assert(ring_negotiate(&console->device, FEATURES));
+    ring_setup(&receive, &console->device, VIRTIO_CONSOLE_RECEIVE, ram, RING, SIZE);
+    ring_setup(&transmit, &console->device, VIRTIO_CONSOLE_TRANSMIT, ram, OTHER_RING, SIZE);
+    ring_driver_ok(&console->device);
 }
 
 static void setup_console(void)
 {
+    struct console_config config = { .dma = &dma, .out = &out };
+
     setup();
     ck_assert_int_eq(pipe2(pipe_fds, O_NONBLOCK), 0);
     input_ready_fd = eventfd(0, EFD_NONBLOCK);
     console_init(&out, pipe_fds[1]);
-    ck_assert_int_eq(virtio_console_create(&console, NULL, &dma, &out, input_ready_fd, 0, 0), 0);
+    config.input_ready_fd = input_ready_fd;
+    ck_assert_int_eq(virtio_console_create(&console, &config, NULL, 0), 0);
 }
 
 static void teardown_console(void)
 {
+    virtio_console_destroy(console);
     close(pipe_fds[0]);
     close(pipe_fds[1]);
     close(input_ready_fd);
@@ -189,7 +201,7 @@ static bool asked_again(void)
 
 static int64_t type(const char *text)
 {
-    return virtio_console_input(&console, (const uint8_t *)text, strlen(text));
+    return virtio_console_input(console, (const uint8_t *)text, strlen(text));
 }
 
 START_TEST(test_transmit)
@@ -208,8 +220,8 @@ START_TEST(test_transmit)
         ck_assert_uint_eq(written, 0);
     }
     for (uint32_t i = 0; i < 12; i++) /* no known size, no ports */
-        ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_CONFIG + i, 1), 0);
-    ck_assert_uint_eq(ring_features(&console.mmio) & 0xffffff, 1u << VIRTIO_CONSOLE_F_SIZE);
+        ck_assert_uint_eq(ring_register(&console->device, VIRTIO_MMIO_CONFIG + i, 1), 0);
+    ck_assert_uint_eq(ring_features(&console->device) & 0xffffff, 1u << VIRTIO_CONSOLE_F_SIZE);
 }
 END_TEST
 
@@ -218,27 +230,29 @@ START_TEST(test_resize)
 {
     uint32_t generation;
 
-    virtio_console_resize(&console, 80, 25); /* before there is a driver */
+    virtio_console_resize(console, 80, 25); /* before there is a driver */
     drive_console();
-    ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_CONFIG, 2), 80);
-    ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_CONFIG + 2, 2), 25);
-    ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_INTERRUPT_STATUS, 4), 0);
-    generation = (uint32_t)ring_register(&console.mmio, VIRTIO_MMIO_CONFIG_GENERATION, 4);
-    virtio_console_resize(&console, 80, 25);
-    ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_CONFIG_GENERATION, 4), generation);
-    virtio_console_resize(&console, 132, 50);
-    ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_CONFIG, 4), 50 << 16 | 132);
-    ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_INTERRUPT_STATUS, 4), 2);
-    ck_assert_uint_ne(ring_register(&console.mmio, VIRTIO_MMIO_CONFIG_GENERATION, 4), generation);
-    ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_CONFIG + 4, 8), 0);
+    ck_assert_uint_eq(ring_register(&console->device, VIRTIO_MMIO_CONFIG, 2), 80);
+    ck_assert_uint_eq(ring_register(&console->device, VIRTIO_MMIO_CONFIG + 2, 2), 25);
+    ck_assert_uint_eq(ring_register(&console->device, VIRTIO_MMIO_INTERRUPT_STATUS, 4), 0);
+    generation = (uint32_t)ring_register(&console->device, VIRTIO_MMIO_CONFIG_GENERATION, 4);
+    virtio_console_resize(console, 80, 25);
+    ck_assert_uint_eq(ring_register(&console->device, VIRTIO_MMIO_CONFIG_GENERATION, 4),
+                      generation);
+    virtio_console_resize(console, 132, 50);
+    ck_assert_uint_eq(ring_register(&console->device, VIRTIO_MMIO_CONFIG, 4), 50 << 16 | 132);
+    ck_assert_uint_eq(ring_register(&console->device, VIRTIO_MMIO_INTERRUPT_STATUS, 4), 2);
+    ck_assert_uint_ne(ring_register(&console->device, VIRTIO_MMIO_CONFIG_GENERATION, 4),
+                      generation);
+    ck_assert_uint_eq(ring_register(&console->device, VIRTIO_MMIO_CONFIG + 4, 8), 0);
     /* Each new driver hears of it, once, when it begins to write. */
     drive_console();
     for (unsigned i = 0; i < 2; i++) {
         add(&transmit, DATA, 1, false);
         ring_kick(&transmit);
-        ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_INTERRUPT_STATUS, 4) & 2,
+        ck_assert_uint_eq(ring_register(&console->device, VIRTIO_MMIO_INTERRUPT_STATUS, 4) & 2,
                           i ? 0 : 2);
-        ring_set_register(&console.mmio, VIRTIO_MMIO_INTERRUPT_ACK, 3);
+        ring_set_register(&console->device, VIRTIO_MMIO_INTERRUPT_ACK, 3);
     }
 }
 END_TEST
@@ -284,11 +298,11 @@ START_TEST(test_transmit_bad)
         ck_assert(ring_take(&transmit, &head, &written));
     ck_assert_int_eq(printed(text, sizeof(text)), 1);
     ck_assert_int_eq(text[0], '!');
-    ck_assert_ptr_null(console.mmio.broken);
+    ck_assert_ptr_null(console->device.needs_reset);
 
     ring_offer(&transmit, SIZE);
     ring_kick(&transmit);
-    ck_assert(ring_status(&console.mmio) & VIRTIO_NEEDS_RESET);
+    ck_assert(ring_status(&console->device) & VIRTIO_NEEDS_RESET);
     drive_console();
     add(&transmit, DATA, 1, false);
     ring_kick(&transmit);
@@ -302,8 +316,8 @@ START_TEST(test_transmit_reset)
     char text[8];
 
     drive_console();
-    console.sending = true; /* as between two pieces */
-    console.sent = 5;
+    console->sending = true; /* as between two pieces */
+    console->sent = 5;
     drive_console();
     memcpy(ram + DATA, "abc", 3);
     add(&transmit, DATA, 3, false);
@@ -331,7 +345,7 @@ START_TEST(test_receive)
     ck_assert(ring_take(&receive, &head, &written));
     ck_assert_uint_eq(written, 3);
     ck_assert_mem_eq(ram + DATA, "hel\0", 4);
-    ck_assert_uint_eq(ring_register(&console.mmio, VIRTIO_MMIO_INTERRUPT_STATUS, 4), 1);
+    ck_assert_uint_eq(ring_register(&console->device, VIRTIO_MMIO_INTERRUPT_STATUS, 4), 1);
     /* No buffer left: asked again when there is one. */
     ck_assert_int_eq(type("lo"), 0);
     ck_assert(!asked_again());
@@ -348,7 +362,7 @@ START_TEST(test_receive)
     ck_assert(!asked_again());
 
     /* The driver goes: to somebody else. */
-    ring_set_register(&console.mmio, VIRTIO_MMIO_STATUS, 0);
+    ring_set_register(&console->device, VIRTIO_MMIO_STATUS, 0);
     ck_assert(asked_again());
     ck_assert_int_eq(type("x"), -EAGAIN);
 }
@@ -370,7 +384,7 @@ START_TEST(test_receive_bad)
     }
     ring_offer(&receive, SIZE);
     ck_assert_int_eq(type("more"), 0);
-    ck_assert(ring_status(&console.mmio) & VIRTIO_NEEDS_RESET);
+    ck_assert(ring_status(&console->device) & VIRTIO_NEEDS_RESET);
     ck_assert(asked_again());
     ck_assert_int_eq(type("more"), -EAGAIN);
 }
@@ -382,7 +396,7 @@ Suite *virtio_devices_suite(void)
     TCase *tc = tcase_create("rng");
 
     tcase_set_timeout(tc, 10);
-    tcase_add_checked_fixture(tc, setup_rng, teardown);
+    tcase_add_checked_fixture(tc, setup_rng, teardown_rng);
     tcase_add_test(tc, test_rng);
     tcase_add_test(tc, test_rng_short);
     tcase_add_test(tc, test_rng_nothing);

@@ -59,33 +59,33 @@ static bool reaches(unsigned endpoint, uint64_t iova)
 
 START_TEST(device_id_is_23_and_there_are_two_queues)
 {
-    ck_assert_uint_eq(ring_register(&viommu.device.mmio, 0x008, 4), 23);
+    ck_assert_uint_eq(ring_register(&viommu.device->device, 0x008, 4), 23);
     for (unsigned queue = 0; queue < 3; queue++) {
-        ring_set_register(&viommu.device.mmio, 0x030, queue);
-        ck_assert((ring_register(&viommu.device.mmio, 0x034, 4) != 0) == (queue < 2));
+        ring_set_register(&viommu.device->device, 0x030, queue);
+        ck_assert((ring_register(&viommu.device->device, 0x034, 4) != 0) == (queue < 2));
     }
 }
 END_TEST
 
 START_TEST(map_unmap_is_offered)
 {
-    ck_assert(ring_features(&viommu.device.mmio) & 1u << F_MAP_UNMAP);
+    ck_assert(ring_features(&viommu.device->device) & 1u << F_MAP_UNMAP);
 }
 END_TEST
 
 START_TEST(bypass_is_not_offered_beside_bypass_config)
 {
-    uint64_t features = ring_features(&viommu.device.mmio);
+    uint64_t features = ring_features(&viommu.device->device);
 
     ck_assert(!(features & 1u << F_BYPASS));
     ck_assert(features & 1u << F_BYPASS_CONFIG);
-    ck_assert(!ring_negotiate(&viommu.device.mmio, VIOMMU_FEATURES | 1u << F_BYPASS));
+    ck_assert(!ring_negotiate(&viommu.device->device, VIOMMU_FEATURES | 1u << F_BYPASS));
 }
 END_TEST
 
 START_TEST(all_other_features_are_offered)
 {
-    ck_assert_uint_eq(ring_features(&viommu.device.mmio) & VIOMMU_FEATURES, VIOMMU_FEATURES);
+    ck_assert_uint_eq(ring_features(&viommu.device->device) & VIOMMU_FEATURES, VIOMMU_FEATURES);
 }
 END_TEST
 
@@ -232,12 +232,12 @@ END_TEST
 START_TEST(config_bypass_is_kept_by_a_device_reset)
 {
     viommu_set_config(&viommu, BYPASS, 1, 1);
-    ring_set_register(&viommu.device.mmio, 0x070, 0);
+    ring_set_register(&viommu.device->device, 0x070, 0);
     ck_assert_uint_eq(viommu_config(&viommu, BYPASS, 1), 1);
     ck_assert(reaches(0, DATA_GPA));
     viommu_start(&viommu, VIOMMU_FEATURES);
     viommu_set_config(&viommu, BYPASS, 1, 0);
-    ring_set_register(&viommu.device.mmio, 0x070, 0);
+    ring_set_register(&viommu.device->device, 0x070, 0);
     ck_assert_uint_eq(viommu_config(&viommu, BYPASS, 1), 0);
 }
 END_TEST
@@ -263,7 +263,7 @@ START_TEST(reset_detaches_all_endpoints)
     ck_assert_uint_eq(viommu_attach(&viommu, 2, ENDPOINT_B, ATTACH_BYPASS), OK);
     ck_assert(reaches(0, IOVA));
     ck_assert(reaches(1, DATA_GPA));
-    ring_set_register(&viommu.device.mmio, 0x070, 0);
+    ring_set_register(&viommu.device->device, 0x070, 0);
     ck_assert(!reaches(0, IOVA));
     ck_assert(!reaches(1, DATA_GPA));
     viommu_start(&viommu, VIOMMU_FEATURES);
@@ -416,10 +416,10 @@ END_TEST
 START_TEST(fault_raises_an_interrupt)
 {
     viommu_offer_events(&viommu, 4, 24);
-    ring_set_register(&viommu.device.mmio, 0x064, 3);
-    ck_assert_uint_eq(ring_register(&viommu.device.mmio, 0x060, 4), 0);
+    ring_set_register(&viommu.device->device, 0x064, 3);
+    ck_assert_uint_eq(ring_register(&viommu.device->device, 0x060, 4), 0);
     reaches(0, IOVA);
-    ck_assert_uint_eq(ring_register(&viommu.device.mmio, 0x060, 4), 1);
+    ck_assert_uint_eq(ring_register(&viommu.device->device, 0x060, 4), 1);
 }
 END_TEST
 
@@ -448,7 +448,7 @@ START_TEST(fault_is_not_split_over_short_buffers)
         ck_assert_uint_eq(event.reason, 0xee);
     }
     expect_event(R_DOMAIN, READ | FAULT_ADDRESS, ENDPOINT_A, IOVA);
-    virtio_iommu_count(&viommu.device, &counts);
+    virtio_iommu_count(viommu.device, &counts);
     ck_assert_uint_eq(counts.short_buffers, 3);
     ck_assert_uint_eq(counts.events, 1);
 }
@@ -486,7 +486,7 @@ START_TEST(faults_beyond_the_bound_are_dropped_and_counted)
             ck_assert_uint_eq(event.address, IOVA + got++ * PAGE);
     }
     iommu_count(viommu.iommu, &counts);
-    virtio_iommu_count(&viommu.device, &told);
+    virtio_iommu_count(viommu.device, &told);
     ck_assert_uint_ge(got, 5);
     ck_assert_uint_le(got, 6);
     ck_assert_uint_eq(counts.faults, 100);
@@ -505,12 +505,12 @@ START_TEST(faults_before_the_driver_are_told_when_it_starts)
     viommu_create(&viommu, NULL);
     reaches(0, IOVA);
     /* A reset forgets; so the driver's own, at its start, must not be the first thing. */
-    ck_assert(ring_negotiate(&viommu.device.mmio, VIOMMU_FEATURES));
+    ck_assert(ring_negotiate(&viommu.device->device, VIOMMU_FEATURES));
     reaches(1, IOVA);
-    ring_setup(&viommu.events, &viommu.device.mmio, 1, viommu.ram, 0x3000, 16);
+    ring_setup(&viommu.events, &viommu.device->device, 1, viommu.ram, 0x3000, 16);
     viommu_offer_events(&viommu, 4, 24);
     expect_no_event();
-    ring_driver_ok(&viommu.device.mmio);
+    ring_driver_ok(&viommu.device->device);
     expect_event(R_DOMAIN, READ | FAULT_ADDRESS, ENDPOINT_B, IOVA);
     expect_no_event();
 }
@@ -597,7 +597,7 @@ END_TEST
 
 static bool needs_reset(void)
 {
-    return ring_status(&viommu.device.mmio) & VIRTIO_NEEDS_RESET;
+    return ring_status(&viommu.device->device) & VIRTIO_NEEDS_RESET;
 }
 
 /* The device comes back by a reset, whatever was broken. */
@@ -657,9 +657,9 @@ START_TEST(one_kick_serves_all_requests)
     struct ring ring;
     unsigned n = 0;
 
-    ck_assert(ring_negotiate(&viommu.device.mmio, VIOMMU_FEATURES));
-    ring_setup(&ring, &viommu.device.mmio, 0, viommu.ram, 0x20000, 256);
-    ring_driver_ok(&viommu.device.mmio);
+    ck_assert(ring_negotiate(&viommu.device->device, VIOMMU_FEATURES));
+    ring_setup(&ring, &viommu.device->device, 0, viommu.ram, 0x20000, 256);
+    ring_driver_ok(&viommu.device->device);
     memcpy(viommu.ram + REQUEST_GPA, request, sizeof(request));
     for (unsigned i = 0; i < 128; i++) {
         struct ring_segment segments[] = { { REQUEST_GPA, 20, false },
@@ -691,7 +691,7 @@ START_TEST(requests_are_served_before_a_device_behind_is_notified)
     ck_assert_uint_eq(written, 4);
     /* Not of a device that does not work. */
     ring_add(&viommu.requests, segments, 2);
-    ring_set_register(&viommu.device.mmio, 0x070, 0);
+    ring_set_register(&viommu.device->device, 0x070, 0);
     iommu_settle(viommu.iommu, NULL);
     ck_assert(!ring_take(&viommu.requests, &head, &written));
 }
@@ -705,7 +705,7 @@ START_TEST(answers_are_counted_by_status)
     uint8_t probe[72] = { PROBE, [4] = ENDPOINT_A, [71] = 1 };
 
     attach_and_map(READ);
-    virtio_iommu_count(&viommu.device, &counts);
+    virtio_iommu_count(viommu.device, &counts);
     ck_assert_uint_eq(counts.careless, 0);
     ck_assert_uint_eq(viommu_send(&viommu, detach, sizeof(detach), 4, 0), OK);
     ck_assert_uint_eq(viommu_send(&viommu, probe, sizeof(probe), 388, 384), OK);
@@ -715,7 +715,7 @@ START_TEST(answers_are_counted_by_status)
     viommu_attach(&viommu, 1, ENDPOINT_A, 0);
     viommu_map(&viommu, 1, IOVA + 1, IOVA + 2, DATA_GPA, READ);
     viommu_send(&viommu, unknown, 4, 4, 0);
-    virtio_iommu_count(&viommu.device, &counts);
+    virtio_iommu_count(viommu.device, &counts);
     ck_assert_uint_eq(counts.answered[OK], 6);
     ck_assert_uint_eq(counts.careless, 2);
     ck_assert_uint_eq(counts.answered[NOENT], 1);

@@ -68,7 +68,7 @@ START_TEST(unknown_type_is_not_written_and_used_length_is_0)
     ck_assert_uint_eq(viommu_send(&viommu, request, sizeof(request), 64, 0), NO_STATUS);
     ck_assert_uint_eq(viommu.written, 0);
     ck_assert_uint_eq(viommu.ram[ANSWER_GPA], 0xee);
-    ck_assert_uint_eq(ring_status(&viommu.device.mmio) & VIRTIO_NEEDS_RESET, 0);
+    ck_assert_uint_eq(ring_status(&viommu.device->device) & VIRTIO_NEEDS_RESET, 0);
     ck_assert_uint_eq(viommu_attach(&viommu, 1, ENDPOINT_A, 0), OK);
 }
 END_TEST
@@ -163,7 +163,7 @@ START_TEST(requests_are_carried_out_when_the_unit_settles)
     ck_assert_uint_eq(viommu.ram[ANSWER_GPA], OK);
     /* Nothing to do, a device that does not work: nothing happens. */
     iommu_settle(viommu.iommu, NULL);
-    ring_set_register(&viommu.device.mmio, VIRTIO_MMIO_STATUS, 0);
+    ring_set_register(&viommu.device->device, VIRTIO_MMIO_STATUS, 0);
     ring_add(&viommu.requests, segments, 2);
     iommu_settle(viommu.iommu, NULL);
     ck_assert(!ring_take(&viommu.requests, &used, &written));

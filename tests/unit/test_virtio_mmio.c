@@ -19,8 +19,8 @@
 
 /* A device that gives every chain back, and remembers what it was told. */
 struct echo {
-    struct virtio_mmio mmio;
-    unsigned notified, resets, starts, stops, settled;
+    struct virtio_device device;
+    unsigned notified, resets, starts, stops, deferred;
     uint64_t features;
     uint64_t config;
     unsigned again; /* so many times */
@@ -38,13 +38,13 @@ static void notify(void *owner, unsigned index)
     int taken;
 
     to->notified++;
-    while ((taken = virtqueue_pop(&to->mmio.queues[index], &chain)) > 0)
-        ck_assert_int_eq(virtqueue_push(&to->mmio.queues[index], chain.head, 1), 0);
+    while ((taken = virtqueue_pop(&to->device.queues[index], &chain)) > 0)
+        ck_assert_int_eq(virtqueue_push(&to->device.queues[index], chain.head, 1), 0);
     if (taken < 0)
-        virtio_broken(&to->mmio, to->mmio.queues[index].broken);
-    virtio_used(&to->mmio, index);
+        virtio_device_set_needs_reset(&to->device, to->device.queues[index].broken);
+    virtio_device_notify_used(&to->device, index);
     if (to->again && to->again--)
-        virtio_again(&to->mmio, index);
+        virtio_device_set_pending(&to->device, index);
 }
 
 static void on_reset(void *owner)
@@ -63,10 +63,10 @@ static void on_stop(void *owner, unsigned queue)
     ((struct echo *)owner)->stops += 1 + queue;
 }
 
-static void on_settle(void *owner, struct vm_thread *self)
+static void on_deferred_work(void *owner, struct vm_thread *self)
 {
     (void)self;
-    ((struct echo *)owner)->settled++;
+    ((struct echo *)owner)->deferred++;
 }
 
 static uint64_t config_read(void *owner, uint32_t offset, unsigned size)
@@ -92,18 +92,23 @@ static const struct virtio_class class = { .name = "echo",
                                            .reset = on_reset,
                                            .start = on_start,
                                            .stop = on_stop,
-                                           .settle = on_settle,
+                                           .deferred_work = on_deferred_work,
                                            .config_read = config_read,
                                            .config_write = config_write };
 
+static struct virtio_mmio *mmio(void)
+{
+    return ring_mmio(&echo.device);
+}
+
 static uint32_t reg(uint32_t offset)
 {
-    return (uint32_t)ring_register(&echo.mmio, offset, 4);
+    return (uint32_t)ring_register(&echo.device, offset, 4);
 }
 
 static void set(uint32_t offset, uint32_t value)
 {
-    ring_set_register(&echo.mmio, offset, value);
+    ring_set_register(&echo.device, offset, value);
 }
 
 static void setup(void)
@@ -111,7 +116,7 @@ static void setup(void)
     ck_assert_int_eq(memory_create(&memory, -1, RAM_BYTES, MEMORY_4K), 0);
     ck_assert_int_eq(dma_create(&dma, &memory, NULL, 0), 0);
     echo = (struct echo){ .config = 0x8877665544332211 };
-    ck_assert_int_eq(virtio_mmio_create(&echo.mmio, &class, &echo, NULL, &dma, 0, 0), 0);
+    virtio_device_init(&echo.device, &class, &echo, &dma);
 }
 
 static void teardown(void)
@@ -123,9 +128,9 @@ static void teardown(void)
 /* A driver that does all as it should, with these features. */
 static void drive(uint64_t features)
 {
-    ck_assert(ring_negotiate(&echo.mmio, features));
-    ring_setup(&ring, &echo.mmio, 0, memory_at(&memory, 0, RAM_BYTES), RING, QUEUE_MAX);
-    ring_driver_ok(&echo.mmio);
+    ck_assert(ring_negotiate(&echo.device, features));
+    ring_setup(&ring, &echo.device, 0, memory_at(&memory, 0, RAM_BYTES), RING, QUEUE_MAX);
+    ring_driver_ok(&echo.device);
     ck_assert_uint_eq(reg(VIRTIO_MMIO_STATUS), READY);
 }
 
@@ -142,10 +147,10 @@ START_TEST(test_identity)
     ck_assert_uint_eq(reg(VIRTIO_MMIO_DEVICE_ID), 42);
     ck_assert_uint_eq(reg(VIRTIO_MMIO_VENDOR_ID), 0x41525453);
     ck_assert_uint_eq(reg(VIRTIO_MMIO_STATUS), 0);
-    ck_assert_uint_eq(ring_features(&echo.mmio), RULES | OWN);
+    ck_assert_uint_eq(ring_features(&echo.device), RULES | OWN);
     set(VIRTIO_MMIO_DEVICE_FEATURES_SEL, 2);
     ck_assert_uint_eq(reg(VIRTIO_MMIO_DEVICE_FEATURES), 0);
-    ck_assert_uint_eq(echo.mmio.bad_accesses, 0);
+    ck_assert_uint_eq(echo.device.bad_accesses, 0);
 }
 END_TEST
 
@@ -183,10 +188,10 @@ START_TEST(test_negotiation)
     };
 
     for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        ck_assert_msg(ring_negotiate(&echo.mmio, cases[i].features) == cases[i].accepted,
+        ck_assert_msg(ring_negotiate(&echo.device, cases[i].features) == cases[i].accepted,
                       "features 0x%llx", (unsigned long long)cases[i].features);
-        ck_assert(virtio_has(&echo.mmio, VIRTIO_F_VERSION_1) == cases[i].accepted);
-        ring_driver_ok(&echo.mmio);
+        ck_assert(virtio_device_has_feature(&echo.device, VIRTIO_F_VERSION_1) == cases[i].accepted);
+        ring_driver_ok(&echo.device);
         ck_assert(!(reg(VIRTIO_MMIO_STATUS) & VIRTIO_DRIVER_OK) == !cases[i].accepted);
         ck_assert_uint_eq(echo.starts, cases[i].accepted);
         if (cases[i].accepted)
@@ -194,7 +199,7 @@ START_TEST(test_negotiation)
         echo.starts = 0;
     }
     /* A bit beyond 63 is not offered either: counted. */
-    ck_assert(ring_negotiate(&echo.mmio, VERSION_1));
+    ck_assert(ring_negotiate(&echo.device, VERSION_1));
 }
 END_TEST
 
@@ -202,9 +207,9 @@ END_TEST
 START_TEST(test_access_platform)
 {
     dma.iommu = (struct iommu *)&echo; /* only looked at */
-    ck_assert_uint_eq(ring_features(&echo.mmio), RULES | OWN | FEATURE(VIRTIO_F_ACCESS_PLATFORM));
-    ck_assert(!ring_negotiate(&echo.mmio, RULES));
-    ck_assert(ring_negotiate(&echo.mmio, RULES | FEATURE(VIRTIO_F_ACCESS_PLATFORM)));
+    ck_assert_uint_eq(ring_features(&echo.device), RULES | OWN | FEATURE(VIRTIO_F_ACCESS_PLATFORM));
+    ck_assert(!ring_negotiate(&echo.device, RULES));
+    ck_assert(ring_negotiate(&echo.device, RULES | FEATURE(VIRTIO_F_ACCESS_PLATFORM)));
     dma.iommu = NULL;
 }
 END_TEST
@@ -217,7 +222,7 @@ START_TEST(test_status)
     set(VIRTIO_MMIO_STATUS, VIRTIO_FEATURES_OK | VIRTIO_DRIVER_OK);
     ck_assert_uint_eq(reg(VIRTIO_MMIO_STATUS), 0);
     ck_assert_uint_eq(echo.starts, 0);
-    ck_assert_uint_gt(echo.mmio.bad_accesses, 0);
+    ck_assert_uint_gt(echo.device.bad_accesses, 0);
     /* All in one go is unusual, and in order. */
     set(VIRTIO_MMIO_STATUS, READY);
     ck_assert_uint_eq(reg(VIRTIO_MMIO_STATUS), READY);
@@ -242,8 +247,8 @@ START_TEST(test_features_are_final)
     drive(VERSION_1);
     set(VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
     set(VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)OWN);
-    ck_assert(!virtio_has(&echo.mmio, 5));
-    ck_assert_uint_eq(echo.mmio.bad_accesses, 1);
+    ck_assert(!virtio_device_has_feature(&echo.device, 5));
+    ck_assert_uint_eq(echo.device.bad_accesses, 1);
 }
 END_TEST
 
@@ -260,8 +265,8 @@ START_TEST(test_queue_registers)
     /* Not while it is ready. */
     set(VIRTIO_MMIO_QUEUE_DESC_LOW, 0x7000);
     set(VIRTIO_MMIO_QUEUE_NUM, 2);
-    ck_assert_uint_eq(echo.mmio.queues[0].state.descriptors, RING);
-    ck_assert_uint_eq(echo.mmio.queues[0].state.size, QUEUE_MAX);
+    ck_assert_uint_eq(echo.device.queues[0].state.descriptors, RING);
+    ck_assert_uint_eq(echo.device.queues[0].state.size, QUEUE_MAX);
 
     /* Sizes that cannot be leave it not ready. */
     for (uint32_t size = 0; size <= 2 * QUEUE_MAX; size++) {
@@ -292,10 +297,10 @@ START_TEST(test_addresses)
 {
     static const uint32_t low[] = { VIRTIO_MMIO_QUEUE_DESC_LOW, VIRTIO_MMIO_QUEUE_AVAIL_LOW,
                                     VIRTIO_MMIO_QUEUE_USED_LOW };
-    const struct virtqueue_state *state = &echo.mmio.queues[1].state;
+    const struct virtqueue_state *state = &echo.device.queues[1].state;
     const uint64_t *parts[] = { &state->descriptors, &state->driver, &state->device };
 
-    ck_assert(ring_negotiate(&echo.mmio, RULES));
+    ck_assert(ring_negotiate(&echo.device, RULES));
     set(VIRTIO_MMIO_QUEUE_SEL, 1);
     for (unsigned i = 0; i < 3; i++) {
         set(low[i], 0xaaaaaaaa);
@@ -311,36 +316,36 @@ START_TEST(test_notify)
 {
     uint32_t head, written;
 
-    ck_assert(ring_negotiate(&echo.mmio, RULES));
-    ring_setup(&ring, &echo.mmio, 0, memory_at(&memory, 0, RAM_BYTES), RING, QUEUE_MAX);
+    ck_assert(ring_negotiate(&echo.device, RULES));
+    ring_setup(&ring, &echo.device, 0, memory_at(&memory, 0, RAM_BYTES), RING, QUEUE_MAX);
     offer(1);
-    ring_driver_ok(&echo.mmio);
+    ring_driver_ok(&echo.device);
     ck_assert_uint_eq(echo.notified, 0);
     ring_kick(&ring);
     ck_assert_uint_eq(echo.notified, 1);
     ck_assert(ring_take(&ring, &head, &written));
     ck_assert_uint_eq(reg(VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_INTERRUPT_USED);
-    ck_assert(echo.mmio.line);
+    ck_assert(mmio()->irq.level);
 
     /* The line falls when everything was acknowledged, and not before. */
     dma_lock(&dma);
-    virtio_config_changed(&echo.mmio);
+    virtio_device_config_changed(&echo.device);
     dma_unlock(&dma);
     set(VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_INTERRUPT_USED);
     ck_assert_uint_eq(reg(VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_INTERRUPT_CONFIG);
-    ck_assert(echo.mmio.line);
+    ck_assert(mmio()->irq.level);
     set(VIRTIO_MMIO_INTERRUPT_ACK, 0xffffffff);
-    ck_assert(!echo.mmio.line);
-    ck_assert_uint_eq(echo.mmio.interrupts, 2);
+    ck_assert(!mmio()->irq.level);
+    ck_assert_uint_eq(echo.device.interrupts, 2);
 
-    uint64_t bad = echo.mmio.bad_accesses;
+    uint64_t bad = echo.device.bad_accesses;
 
     set(VIRTIO_MMIO_QUEUE_NOTIFY, 1); /* not ready */
     set(VIRTIO_MMIO_QUEUE_NOTIFY, 2); /* no such queue */
     set(VIRTIO_MMIO_QUEUE_NOTIFY, 0x10000);
     ck_assert_uint_eq(echo.notified, 1);
-    ck_assert_uint_eq(echo.mmio.bad_accesses, bad + 3);
-    ck_assert_uint_eq(echo.mmio.kicks, 1);
+    ck_assert_uint_eq(echo.device.bad_accesses, bad + 3);
+    ck_assert_uint_eq(echo.device.kicks, 1);
 }
 END_TEST
 
@@ -350,25 +355,25 @@ START_TEST(test_early)
     uint32_t head, written;
 
     for (unsigned resets = 0; resets < 2; resets++) {
-        ck_assert(ring_negotiate(&echo.mmio, RULES));
-        ring_setup(&ring, &echo.mmio, 0, memory_at(&memory, 0, RAM_BYTES), RING, QUEUE_MAX);
+        ck_assert(ring_negotiate(&echo.device, RULES));
+        ring_setup(&ring, &echo.device, 0, memory_at(&memory, 0, RAM_BYTES), RING, QUEUE_MAX);
         offer(1);
         if (!resets)
             ring_kick(&ring);
         ck_assert_uint_eq(echo.notified, 0);
-        ck_assert_uint_eq(echo.mmio.bad_accesses, 1);
+        ck_assert_uint_eq(echo.device.bad_accesses, 1);
         if (!resets)
             set(VIRTIO_MMIO_STATUS, 0);
     }
-    ring_driver_ok(&echo.mmio);
+    ring_driver_ok(&echo.device);
     ck_assert_uint_eq(echo.notified, 0);
 
-    ck_assert(ring_negotiate(&echo.mmio, RULES));
-    ring_setup(&ring, &echo.mmio, 0, memory_at(&memory, 0, RAM_BYTES), RING, QUEUE_MAX);
+    ck_assert(ring_negotiate(&echo.device, RULES));
+    ring_setup(&ring, &echo.device, 0, memory_at(&memory, 0, RAM_BYTES), RING, QUEUE_MAX);
     offer(1);
     ring_kick(&ring);
     ck_assert_uint_eq(echo.notified, 0);
-    ring_driver_ok(&echo.mmio);
+    ring_driver_ok(&echo.device);
     ck_assert_uint_eq(echo.notified, 1);
     ck_assert(ring_take(&ring, &head, &written));
 }
@@ -379,16 +384,16 @@ START_TEST(test_again)
 {
     drive(RULES);
     echo.again = 5;
-    echo.settled = 0;
+    echo.deferred = 0;
     set(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
     ck_assert_uint_eq(echo.notified, 6);
-    ck_assert_uint_eq(echo.settled, 1);
-    ck_assert_uint_eq(echo.mmio.kicks, 1);
+    ck_assert_uint_eq(echo.deferred, 1);
+    ck_assert_uint_eq(echo.device.kicks, 1);
     /* But not for a device that was reset in between. */
     echo.again = 1;
-    echo.mmio.region.write(&echo, NULL, VIRTIO_MMIO_QUEUE_NOTIFY, 4, 0);
-    ring_set_register(&echo.mmio, VIRTIO_MMIO_STATUS, 0);
-    echo.mmio.region.settle(&echo, NULL);
+    mmio()->region.write(mmio(), NULL, VIRTIO_MMIO_QUEUE_NOTIFY, 4, 0);
+    ring_set_register(&echo.device, VIRTIO_MMIO_STATUS, 0);
+    mmio()->region.after_write(mmio(), NULL);
     ck_assert_uint_eq(echo.notified, 7);
 }
 END_TEST
@@ -404,9 +409,9 @@ START_TEST(test_needs_reset)
     ring_kick(&ring);
     ck_assert_uint_eq(reg(VIRTIO_MMIO_STATUS), READY | VIRTIO_NEEDS_RESET);
     ck_assert_uint_eq(reg(VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_INTERRUPT_CONFIG);
-    ck_assert_ptr_nonnull(echo.mmio.broken);
-    ck_assert_ptr_nonnull(strstr(echo.mmio.broken, "loop"));
-    ck_assert_uint_eq(echo.mmio.needed_resets, 1);
+    ck_assert_ptr_nonnull(echo.device.needs_reset);
+    ck_assert_ptr_nonnull(strstr(echo.device.needs_reset, "loop"));
+    ck_assert_uint_eq(echo.device.needed_resets, 1);
 
     ring_kick(&ring);
     ck_assert_uint_eq(echo.notified, 1);
@@ -414,16 +419,16 @@ START_TEST(test_needs_reset)
     /* Stopping and starting a queue heals nothing. */
     set(VIRTIO_MMIO_QUEUE_SEL, 0);
     set(VIRTIO_MMIO_QUEUE_READY, 0);
-    ck_assert_ptr_nonnull(echo.mmio.queues[0].broken);
+    ck_assert_ptr_nonnull(echo.device.queues[0].broken);
 
     drive(RULES);
-    ck_assert_ptr_null(echo.mmio.broken);
+    ck_assert_ptr_null(echo.device.needs_reset);
     ck_assert_uint_eq(reg(VIRTIO_MMIO_INTERRUPT_STATUS), 0);
-    ck_assert(!echo.mmio.line);
+    ck_assert(!mmio()->irq.level);
     offer(1);
     ring_kick(&ring);
     ck_assert(ring_take(&ring, &head, &written));
-    ck_assert_ptr_nonnull(echo.mmio.broken_last);
+    ck_assert_ptr_nonnull(echo.device.last_needs_reset);
 }
 END_TEST
 
@@ -444,7 +449,7 @@ START_TEST(test_stop)
     offer(1);
     ring_kick(&ring);
     ck_assert_uint_eq(echo.notified, 1);
-    ring_setup(&ring, &echo.mmio, 0, memory_at(&memory, 0, RAM_BYTES), RING, 4);
+    ring_setup(&ring, &echo.device, 0, memory_at(&memory, 0, RAM_BYTES), RING, 4);
     offer(2);
     ring_kick(&ring);
     ck_assert(ring_take(&ring, &head, &written) && head == 0);
@@ -455,25 +460,25 @@ END_TEST
 START_TEST(test_config)
 {
     uint32_t generation = reg(VIRTIO_MMIO_CONFIG_GENERATION);
-    uint64_t bad = echo.mmio.bad_accesses;
+    uint64_t bad = echo.device.bad_accesses;
 
     for (unsigned size = 1; size <= 8; size++)
-        ck_assert_uint_eq(ring_register(&echo.mmio, VIRTIO_MMIO_CONFIG, size),
+        ck_assert_uint_eq(ring_register(&echo.device, VIRTIO_MMIO_CONFIG, size),
                           0x8877665544332211 & (~0ull >> (64 - 8 * size)));
-    ck_assert_uint_eq(ring_register(&echo.mmio, VIRTIO_MMIO_CONFIG + 5, 3), 0x887766);
-    echo.mmio.region.write(&echo, NULL, VIRTIO_MMIO_CONFIG + 2, 2, 0xabcd);
+    ck_assert_uint_eq(ring_register(&echo.device, VIRTIO_MMIO_CONFIG + 5, 3), 0x887766);
+    mmio()->region.write(mmio(), NULL, VIRTIO_MMIO_CONFIG + 2, 2, 0xabcd);
     ck_assert_uint_eq(echo.config, 0x88776655abcd2211);
-    ck_assert_uint_eq(echo.mmio.bad_accesses, bad);
+    ck_assert_uint_eq(echo.device.bad_accesses, bad);
 
-    ck_assert_uint_eq(ring_register(&echo.mmio, VIRTIO_MMIO_CONFIG + 5, 4), 0);
-    ck_assert_uint_eq(ring_register(&echo.mmio, VIRTIO_MMIO_CONFIG + 8, 1), 0);
-    echo.mmio.region.write(&echo, NULL, VIRTIO_MMIO_CONFIG + 7, 2, 0xffff);
+    ck_assert_uint_eq(ring_register(&echo.device, VIRTIO_MMIO_CONFIG + 5, 4), 0);
+    ck_assert_uint_eq(ring_register(&echo.device, VIRTIO_MMIO_CONFIG + 8, 1), 0);
+    mmio()->region.write(mmio(), NULL, VIRTIO_MMIO_CONFIG + 7, 2, 0xffff);
     ck_assert_uint_eq(echo.config, 0x88776655abcd2211);
-    ck_assert_uint_eq(echo.mmio.bad_accesses, bad + 3);
+    ck_assert_uint_eq(echo.device.bad_accesses, bad + 3);
 
     ck_assert_uint_eq(reg(VIRTIO_MMIO_CONFIG_GENERATION), generation);
     dma_lock(&dma);
-    virtio_config_changed(&echo.mmio);
+    virtio_device_config_changed(&echo.device);
     dma_unlock(&dma);
     ck_assert_uint_ne(reg(VIRTIO_MMIO_CONFIG_GENERATION), generation);
     /* No driver, no interrupt. */
@@ -493,17 +498,17 @@ START_TEST(test_malformed)
 
     drive(RULES);
     for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        uint64_t bad = echo.mmio.bad_accesses;
+        uint64_t bad = echo.device.bad_accesses;
 
-        ck_assert_uint_eq(ring_register(&echo.mmio, cases[i].offset, cases[i].size), 0);
-        ck_assert_msg(echo.mmio.bad_accesses == bad + 1, "case %u", i);
+        ck_assert_uint_eq(ring_register(&echo.device, cases[i].offset, cases[i].size), 0);
+        ck_assert_msg(echo.device.bad_accesses == bad + 1, "case %u", i);
     }
     /* Writes to what is read-only, or wide. */
     for (uint32_t offset = 0; offset < 0x10; offset += 4)
         set(offset, 0);
-    echo.mmio.region.write(&echo, NULL, VIRTIO_MMIO_STATUS, 1, 0);
-    echo.mmio.region.write(&echo, NULL, VIRTIO_MMIO_STATUS, 8, 0);
-    echo.mmio.region.write(&echo, NULL, VIRTIO_MMIO_STATUS - 2, 4, 0);
+    mmio()->region.write(mmio(), NULL, VIRTIO_MMIO_STATUS, 1, 0);
+    mmio()->region.write(mmio(), NULL, VIRTIO_MMIO_STATUS, 8, 0);
+    mmio()->region.write(mmio(), NULL, VIRTIO_MMIO_STATUS - 2, 4, 0);
     ck_assert_uint_eq(reg(VIRTIO_MMIO_STATUS), READY);
     ck_assert_uint_eq(reg(VIRTIO_MMIO_MAGIC_VALUE), 0x74726976);
 }

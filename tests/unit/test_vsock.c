@@ -49,25 +49,26 @@ static void offer(unsigned n)
 
 static void negotiate(unsigned buffers)
 {
-    ck_assert(ring_negotiate(&vsock->mmio, BASIC));
-    ring_setup(&receive, &vsock->mmio, VIRTIO_VSOCK_RECEIVE, ram, RING(0), SIZE);
-    ring_setup(&transmit, &vsock->mmio, VIRTIO_VSOCK_TRANSMIT, ram, RING(1), SIZE);
-    ring_setup(&event, &vsock->mmio, VIRTIO_VSOCK_EVENT, ram, RING(2), SIZE);
-    ring_driver_ok(&vsock->mmio);
+    ck_assert(ring_negotiate(&vsock->device, BASIC));
+    ring_setup(&receive, &vsock->device, VIRTIO_VSOCK_RECEIVE, ram, RING(0), SIZE);
+    ring_setup(&transmit, &vsock->device, VIRTIO_VSOCK_TRANSMIT, ram, RING(1), SIZE);
+    ring_setup(&event, &vsock->device, VIRTIO_VSOCK_EVENT, ram, RING(2), SIZE);
+    ring_driver_ok(&vsock->device);
     offer(buffers);
     fwd_cnt = taken = 0;
 }
 
 static void setup(void)
 {
+    const struct vsock_config config = { .dma = &dma, .guest_cid = CID, .path = path };
+
     ck_assert_ptr_nonnull(mkdtemp(directory));
     snprintf(path, sizeof(path), "%s/v", directory);
     snprintf(path80, sizeof(path80), "%s_80", path);
     ck_assert_int_eq(memory_create(&memory, -1, RAM_BYTES, MEMORY_4K), 0);
     ck_assert_int_eq(dma_create(&dma, &memory, NULL, 0), 0);
     ram = memory_at(&memory, 0, RAM_BYTES);
-    ck_assert_int_eq(virtio_vsock_create(&vsock, NULL, &dma, CID, path, 0, 0, error, sizeof(error)),
-                     0);
+    ck_assert_int_eq(virtio_vsock_create(&vsock, &config, error, sizeof(error)), 0);
     ck_assert_int_eq(unix_listen(&host, path80, 200, error, sizeof(error)), 0);
     negotiate(SIZE - 1);
 }
@@ -175,10 +176,10 @@ START_TEST(test_config)
 {
     struct stat status;
 
-    ck_assert_uint_eq(ring_register(&vsock->mmio, VIRTIO_MMIO_DEVICE_ID, 4), VIRTIO_ID_VSOCK);
-    ck_assert_uint_eq(ring_register(&vsock->mmio, VIRTIO_MMIO_CONFIG, 4), CID);
-    ck_assert_uint_eq(ring_register(&vsock->mmio, VIRTIO_MMIO_CONFIG + 4, 4), 0);
-    ck_assert_uint_eq(ring_register(&vsock->mmio, VIRTIO_MMIO_CONFIG + 8, 4), 0);
+    ck_assert_uint_eq(ring_register(&vsock->device, VIRTIO_MMIO_DEVICE_ID, 4), VIRTIO_ID_VSOCK);
+    ck_assert_uint_eq(ring_register(&vsock->device, VIRTIO_MMIO_CONFIG, 4), CID);
+    ck_assert_uint_eq(ring_register(&vsock->device, VIRTIO_MMIO_CONFIG + 4, 4), 0);
+    ck_assert_uint_eq(ring_register(&vsock->device, VIRTIO_MMIO_CONFIG + 8, 4), 0);
     ck_assert_int_eq(stat(path, &status), 0);
     ck_assert_uint_eq(status.st_mode & 0777, 0600);
 }
@@ -186,19 +187,18 @@ END_TEST
 
 START_TEST(test_path)
 {
+    struct vsock_config config = { .dma = &dma, .guest_cid = CID, .path = path };
     struct virtio_vsock *second;
     char file[72];
     int fd;
 
-    ck_assert_int_eq(
-        virtio_vsock_create(&second, NULL, &dma, CID, path, 0, 0, error, sizeof(error)),
-        -EADDRINUSE);
+    ck_assert_int_eq(virtio_vsock_create(&second, &config, error, sizeof(error)), -EADDRINUSE);
     ck_assert_ptr_nonnull(strstr(error, "another process listens"));
     snprintf(file, sizeof(file), "%s.file", path);
     fd = creat(file, 0600);
     close(fd);
-    ck_assert_int_eq(
-        virtio_vsock_create(&second, NULL, &dma, CID, file, 0, 0, error, sizeof(error)), -EEXIST);
+    config.path = file;
+    ck_assert_int_eq(virtio_vsock_create(&second, &config, error, sizeof(error)), -EEXIST);
     ck_assert_int_eq(unlink(file), 0);
 }
 END_TEST
@@ -323,7 +323,7 @@ START_TEST(test_in_no_driver)
 {
     int fd;
 
-    ring_set_register(&vsock->mmio, VIRTIO_MMIO_STATUS, 0);
+    ring_set_register(&vsock->device, VIRTIO_MMIO_STATUS, 0);
     fd = ask("");
     ck_assert(ended(fd));
     close(fd);
@@ -570,7 +570,7 @@ START_TEST(test_hostile)
     send_raw(header, SENT, HEADER + 99);
     ck_assert(expect_op(VIRTIO_VSOCK_OP_RST, 1000, 80));
     ck_assert(ended(fd));
-    ck_assert_ptr_null(vsock->mmio.broken);
+    ck_assert_ptr_null(vsock->device.needs_reset);
     close(fd);
 }
 END_TEST
@@ -668,7 +668,7 @@ START_TEST(test_bad_buffers)
     ck_assert(ended(fd)); /* the stream has a hole now */
     ring_add(&receive, &(struct ring_segment){ RECEIVED, HEADER - 1, true }, 1);
     ring_kick(&receive);
-    ck_assert_ptr_nonnull(vsock->mmio.broken);
+    ck_assert_ptr_nonnull(vsock->device.needs_reset);
     negotiate(4);
     close(fd);
     close(connect_out());

@@ -7,7 +7,6 @@
 #define EVENTS_GPA   0x3000ull
 #define RING_SIZE    16
 #define EVENT_STRIDE 32
-#define NO_GSI       16
 
 static void put(uint8_t *at, uint64_t value, unsigned size)
 {
@@ -31,14 +30,15 @@ void viommu_create(struct viommu *viommu, const struct iommu_config *config)
         ck_assert_int_eq(dma_create(&viommu->endpoints[i], &viommu->memory, viommu->iommu, ids[i]),
                          0);
     ck_assert_int_eq(iommu_add_reserved(viommu->iommu, ENDPOINT_B, &reserved), 0);
-    ck_assert_int_eq(virtio_iommu_create(&viommu->device, NULL, viommu->iommu, &viommu->dma,
-                                         ABI_MMIO_GPA, NO_GSI),
-                     0);
+    ck_assert_int_eq(
+        virtio_iommu_create(&viommu->device,
+                            &(struct viommu_config){ .dma = &viommu->dma, .iommu = viommu->iommu }),
+        0);
 }
 
 void viommu_destroy(struct viommu *viommu)
 {
-    virtio_iommu_destroy(&viommu->device);
+    virtio_iommu_destroy(viommu->device);
     for (unsigned i = 0; i < NENDPOINTS; i++)
         dma_destroy(&viommu->endpoints[i]);
     iommu_destroy(viommu->iommu);
@@ -48,23 +48,21 @@ void viommu_destroy(struct viommu *viommu)
 
 void viommu_start(struct viommu *viommu, uint64_t features)
 {
-    ck_assert(ring_negotiate(&viommu->device.mmio, features));
-    ring_setup(&viommu->requests, &viommu->device.mmio, 0, viommu->ram, REQUESTS_GPA, RING_SIZE);
-    ring_setup(&viommu->events, &viommu->device.mmio, 1, viommu->ram, EVENTS_GPA, RING_SIZE);
-    ring_driver_ok(&viommu->device.mmio);
-    ck_assert_uint_eq(ring_status(&viommu->device.mmio) & VIRTIO_NEEDS_RESET, 0);
+    ck_assert(ring_negotiate(&viommu->device->device, features));
+    ring_setup(&viommu->requests, &viommu->device->device, 0, viommu->ram, REQUESTS_GPA, RING_SIZE);
+    ring_setup(&viommu->events, &viommu->device->device, 1, viommu->ram, EVENTS_GPA, RING_SIZE);
+    ring_driver_ok(&viommu->device->device);
+    ck_assert_uint_eq(ring_status(&viommu->device->device) & VIRTIO_NEEDS_RESET, 0);
 }
 
 uint64_t viommu_config(struct viommu *viommu, uint32_t offset, unsigned size)
 {
-    return ring_register(&viommu->device.mmio, VIRTIO_MMIO_CONFIG + offset, size);
+    return ring_register(&viommu->device->device, VIRTIO_MMIO_CONFIG + offset, size);
 }
 
 void viommu_set_config(struct viommu *viommu, uint32_t offset, unsigned size, uint64_t value)
 {
-    struct bus_region *region = &viommu->device.mmio.region;
-
-    region->write(region->owner, NULL, VIRTIO_MMIO_CONFIG + offset, size, value);
+    ring_write(&viommu->device->device, VIRTIO_MMIO_CONFIG + offset, size, value);
 }
 
 uint8_t viommu_send(struct viommu *viommu, const void *request, uint32_t len, uint32_t writable,

@@ -46,7 +46,7 @@ struct viommu {
     struct iommu *iommu;
     struct dma dma;
     struct dma endpoints[NENDPOINTS]; /* A, B, C */
-    struct virtio_iommu device;
+    struct virtio_iommu *device;
     struct ring requests, events;
     uint32_t written; /* used length of the last request */
 };

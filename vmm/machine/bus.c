@@ -108,6 +108,6 @@ void bus_write(struct bus *bus, struct vcpu *vcpu, uint64_t address, const void 
         bus_copy(&value, (const char *)data + (size_t)i * size, size);
         region->write(region->owner, vcpu, address - region->base, size, value);
     }
-    if (region->settle)
-        region->settle(region->owner, vcpu);
+    if (region->after_write)
+        region->after_write(region->owner, vcpu);
 }

@@ -25,7 +25,7 @@ struct bus_region {
     uint64_t (*read)(void *owner, struct vcpu *vcpu, uint64_t offset, unsigned size);
     void (*write)(void *owner, struct vcpu *vcpu, uint64_t offset, unsigned size, uint64_t value);
     /* Optional: called once after the last write of one exit (`rep outs` has many). */
-    void (*settle)(void *owner, struct vcpu *vcpu);
+    void (*after_write)(void *owner, struct vcpu *vcpu);
 };
 
 struct bus {
