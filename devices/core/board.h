@@ -20,7 +20,7 @@
 #include "devices/legacy/rtc.h"
 #include "devices/legacy/serial.h"
 
-#define BOARD_NODES_MAX   16
+#define BOARD_NODES_MAX   40 /* memory-mapped devices, and those on ports */
 #define BOARD_ERROR_BYTES 320
 
 struct console_port_config;

@@ -15,7 +15,7 @@
 
 #include "vmm/machine/vm_thread.h"
 
-#define IO_EVENTS_MAX 64
+#define IO_EVENTS_MAX 256
 
 struct vm;
 

@@ -39,14 +39,15 @@
 #define ABI_RAM_HIGH_START 0x100000000ull
 
 /*
- * Memory-mapped devices: one page each from ABI_MMIO_GPA on, in the hole below 4 GiB,
- * device n with GSI ABI_MMIO_GSI + n. Its number n is also its IOMMU endpoint, unless a
- * policy names another.
+ * Memory-mapped devices: one page each from ABI_MMIO_GPA on, in the hole below 4 GiB. The
+ * first has GSI ABI_MMIO_GSI, the next ones the following; beyond the last GSI of the I/O
+ * APIC they begin again and share them. A device's number is also its IOMMU endpoint, unless
+ * a policy names another.
  */
 #define ABI_MMIO_GPA         0xd0000000ull
 #define ABI_MMIO_BYTES       0x1000ull
 #define ABI_MMIO_GSI         16
-#define ABI_MMIO_DEVICES_MAX 8
+#define ABI_MMIO_DEVICES_MAX 32
 
 /*
  * Device tree:

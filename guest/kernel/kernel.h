@@ -6,13 +6,14 @@
 #include <stdint.h>
 
 #include "guest/abi/checkpoint.h"
+#include "guest/abi/machine.h"
 #include "guest/abi/policy.h"
 #include "guest/kernel/print.h"
 
 /* Published to the host; the fields are the kernel's own variables. */
 extern struct abi_kernel kernel_info;
 
-#define BOOT_DEVICES_MAX 8 /* two interrupt vectors each (arch/layout.h) */
+#define BOOT_DEVICES_MAX ABI_MMIO_DEVICES_MAX
 
 /* One memory-mapped device of the device tree. */
 struct boot_device {

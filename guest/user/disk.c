@@ -5,6 +5,7 @@
  *   disk verify N SECTOR BYTES SEED   reads and compares it
  *   disk zero   N SECTOR BYTES        reads, and expects zeroes
  *   disk fill   N SEED                write, over the whole disk; then verify
+ *   disk each   SEED                  fill, for all disks, each with a pattern of its own
  *   disk flush  N
  *   disk discard N SECTOR BYTES
  *   disk many   N BYTES DEPTH COUNT [random] [writes]
@@ -117,6 +118,32 @@ static int verify(uint64_t disk, uint64_t sector, uint64_t bytes, uint64_t seed)
     return 0;
 }
 
+/* All are written before any is read, so that a mistake of one for another shows. */
+static int each(uint64_t seed)
+{
+    uint32_t n = 0;
+    int status;
+
+    for (;; n++) {
+        call = (struct abi_block){ .device = n };
+        if (syscall(SYS_BLOCK, ABI_BLOCK_INFO, &call))
+            break;
+        status = write_pattern(n, 0, call.sectors * SECTOR, seed + n);
+        if (status)
+            return status;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        call = (struct abi_block){ .device = i };
+        if (syscall(SYS_BLOCK, ABI_BLOCK_INFO, &call))
+            return 1;
+        status = verify(i, 0, call.sectors * SECTOR, seed + i);
+        if (status)
+            return status;
+    }
+    printf("%u disks, each with what is its own\n", n);
+    return 0;
+}
+
 static int many(uint64_t disk, int argc, char **argv)
 {
     static struct abi_sysinfo sysinfo;
@@ -194,6 +221,8 @@ int main(int argc, char **argv)
         return info();
     if (!strcmp(what, "random"))
         return random_bytes(number(argc > 2 ? argv[2] : NULL, 100));
+    if (!strcmp(what, "each"))
+        return each(number(argc > 2 ? argv[2] : NULL, 1));
     if (!strcmp(what, "many"))
         return many(disk, argc - 3, argv + 3);
     if (!strcmp(what, "write"))

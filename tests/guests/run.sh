@@ -149,10 +149,10 @@ group_misuse() {
     misuse "a balloon that is no size" "not a size" run --balloon much
     misuse "a balloon as large as memory" "give less than 256M" run --balloon 256M
     misuse "two balloons" "a machine has one" run --balloon 0 --balloon 1M
-    misuse "more devices than there is room for" "8 devices" run --rng --rng --rng --rng --rng --rng \
-        --rng --rng --virtio-console
-    misuse "more devices than there is room for beside the IOMMU" "7 devices" run --iommu strict \
-        --rng --rng --rng --rng --rng --rng --rng --virtio-console
+    misuse "more devices than there is room for" "32 devices" run $(printf -- "--rng %.0s" $(seq 32)) \
+        --virtio-console
+    misuse "more devices than there is room for beside the IOMMU" "31 devices" run --iommu strict \
+        $(printf -- "--rng %.0s" $(seq 31)) --virtio-console
     misuse "an unknown way of I/O" "maybe: unknown; say exits or thread" run --io maybe
     misuse "a watchdog of no time" "watchdog 0: not a time" run --watchdog 0
     misuse "a watchdog of much time" "watchdog much: not a time" run --watchdog much
@@ -941,9 +941,31 @@ report_of() { # NAME, in $work/run.json
     sed -n "/\"name\": \"$1\"/,/^    }/p" "$work/run.json"
 }
 
+# More devices than there are interrupt lines for them: 24 disks and three others.
+many_devices() { # WAY to use the IOMMU
+    mode=$1
+    set --
+    for n in $(seq 24); do
+        head -c 65536 /dev/zero >"$work/many-$n"
+        set -- "$@" --disk "$work/many-$n"
+    done
+    strata run --iommu "$mode" "$@" --rng --virtio-console --balloon 0 --json "$work/run.json" \
+        --exec "run disk each $$"
+    why=$(wrong 0 '24 disks, each with what is its own' '')
+    [ -n "$why" ] || [ "$(report_of virtio-blk | grep -c '"interrupts": [1-9]')" = 24 ] ||
+        why="not every disk interrupted"
+    [ -n "$why" ] || [ "$(report_of virtio-blk | grep -c '"write_bytes": 65536')" = 24 ] ||
+        why="not every disk was written"
+    [ -n "$why" ] || [ "$(md5sum "$work"/many-* | cut -d' ' -f1 | sort -u | wc -l)" = 24 ] ||
+        why="two files are the same"
+    verdict "iommu $mode: 27 devices on shared interrupt lines, each works" "$why"
+}
+
 # The devices of `run`, with the bundled guest's drivers, in each mode of the IOMMU.
 group_devices() {
     limit=180
+    many_devices off
+    many_devices strict
     for mode in off bypass strict lazy; do
         disk=$work/disk-$mode
         head -c 1048576 /dev/zero >"$disk"

@@ -37,17 +37,17 @@
  * Interrupt vectors. Devices have the lowest priority (bits 7 to 4): one that never stops
  * interrupting must not keep the clock and the console out.
  */
-#define VECTOR_DEVICE   0x20 /* and the next ones: memory-mapped devices */
-#define VECTOR_POLL     0x28 /* and the next ones: the same by device_poll */
-#define VECTOR_DEVICES  16
-#define VECTOR_TIMER    0x30
-#define VECTOR_SERIAL   0x34
-#define VECTOR_WAKE     0x40
-#define VECTOR_STRAY    0x50 /* and the next ones: whoever sends them is up to no good */
-#define VECTOR_NO_MORE  0xf0
-#define VECTOR_MEASURE  0xf0 /* SYS_MEASURE's, above all others so that it can shut them out */
-#define VECTOR_ECHO     0xf1
-#define VECTOR_SPURIOUS 0xff
+#define VECTOR_DEVICE       0x20 /* and the next ones: interrupt lines of devices */
+#define VECTOR_POLL         0x28 /* and the next ones: the same by device_poll */
+#define VECTOR_DEVICE_LINES 8
+#define VECTOR_TIMER        0x30
+#define VECTOR_SERIAL       0x34
+#define VECTOR_WAKE         0x40
+#define VECTOR_STRAY        0x50 /* and the next ones: whoever sends them is up to no good */
+#define VECTOR_NO_MORE      0xf0
+#define VECTOR_MEASURE      0xf0 /* SYS_MEASURE's, above all others so that it can shut them out */
+#define VECTOR_ECHO         0xf1
+#define VECTOR_SPURIOUS     0xff
 /* In the vector field of struct regs: it came by `syscall`, and may go back by sysret. */
 #define VECTOR_SYSCALL 0x100
 

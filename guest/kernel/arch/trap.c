@@ -127,8 +127,8 @@ static bool interrupt(uint64_t vector)
     if (vector >= VECTOR_STRAY) {
         kernel_info.stray_interrupts++;
         kernel_info.stray_vector = vector;
-    } else if (vector < VECTOR_DEVICE + VECTOR_DEVICES) {
-        device_interrupt((vector - VECTOR_DEVICE) % (VECTOR_POLL - VECTOR_DEVICE));
+    } else if (vector < VECTOR_POLL + VECTOR_DEVICE_LINES) {
+        device_interrupt((vector - VECTOR_DEVICE) % VECTOR_DEVICE_LINES);
     }
     lapic_end_of_interrupt();
     if (vector == VECTOR_SERIAL)

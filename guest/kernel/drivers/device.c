@@ -99,7 +99,7 @@ static struct device *add(const struct boot_device *boot, enum abi_dma_mode mode
         printk("device at 0x%lx: out of reach\n", boot->gpa);
         return NULL;
     }
-    if (device_count == VECTOR_POLL - VECTOR_DEVICE)
+    if (device_count == BOOT_DEVICES_MAX)
         return NULL;
     *device = (struct device){
         .gpa = boot->gpa,
@@ -172,18 +172,33 @@ struct device *device_at(uint64_t index)
     return index < device_count ? &devices[index] : NULL;
 }
 
+/* The vectors of devices: one for each interrupt line, which several of them may share. */
+static uint32_t gsi_of_line[VECTOR_DEVICE_LINES];
+static unsigned line_count;
+
 static void open_interrupt(unsigned index)
 {
     const struct boot_device *boot = boot_of[index];
+    unsigned line = 0;
 
-    cpu_open_vector(VECTOR_DEVICE + index);
+    while (line < line_count && gsi_of_line[line] != boot->gsi)
+        line++;
+    devices[index].line = line;
+    if (line < line_count)
+        return;
+    if (line == VECTOR_DEVICE_LINES) {
+        printk("%s: no vector for interrupt %u\n", devices[index].name, boot->gsi);
+        return;
+    }
+    gsi_of_line[line_count++] = boot->gsi;
+    cpu_open_vector(VECTOR_DEVICE + line);
     /*
      * Not the same: a local APIC takes a vector for level- or edge-triggered as it came last.
      * One that this CPU sends itself is edge-triggered; while the device's own is in service,
      * its end would not get to the I/O APIC, which then never sends the device's again.
      */
-    cpu_open_vector(VECTOR_POLL + index);
-    ioapic_route(boot->gsi, (uint8_t)(VECTOR_DEVICE + index), boot->level, cpus[0].apic_id);
+    cpu_open_vector(VECTOR_POLL + line);
+    ioapic_route(boot->gsi, (uint8_t)(VECTOR_DEVICE + line), boot->level, cpus[0].apic_id);
 }
 
 static int start(struct device *device)
@@ -230,12 +245,14 @@ void device_start(void)
     }
 }
 
-void device_interrupt(uint64_t index)
+void device_interrupt(uint64_t line)
 {
-    struct device *device = device_at(index);
+    for (unsigned i = 0; i < device_count; i++) {
+        struct device *device = &devices[i];
 
-    if (device && device->driver && device->driver->interrupt)
-        device->driver->interrupt(device);
+        if (device->line == line && device->driver && device->driver->interrupt)
+            device->driver->interrupt(device);
+    }
 }
 
 void device_poll(struct device *device)
@@ -247,7 +264,7 @@ void device_poll(struct device *device)
     if (cpu->current)
         device_expect(rdtsc());
     else
-        lapic_send(cpu->apic_id, (uint8_t)(VECTOR_POLL + (device - devices)));
+        lapic_send(cpu->apic_id, (uint8_t)(VECTOR_POLL + device->line));
 }
 
 void device_reset(struct device *device, int error)

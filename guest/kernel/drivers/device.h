@@ -51,6 +51,7 @@ struct device {
     uint64_t errors;          /* of the device or the IOMMU, that the drivers met */
     uint64_t protocol_errors; /* things a device must not say */
     uint64_t deadline;        /* time stamp; 0: none */
+    unsigned line;            /* of interrupts, see device_interrupt; others may share it */
     bool started;
     bool poll;   /* its interrupt handler has more to do (device_poll) */
     bool prompt; /* an IOMMU that needs no notification (ABI_FDT_IOMMU_PROMPT) */
@@ -68,7 +69,8 @@ int device_attach(struct device *device);
 /* The n-th, NULL past the last. */
 struct device *device_at(uint64_t index);
 
-void device_interrupt(uint64_t index);
+/* One of the devices on this line may want something: asks all of them. */
+void device_interrupt(uint64_t line);
 
 /*
  * For an interrupt handler that has done enough for once: it is called again, after others

@@ -122,10 +122,6 @@ static int tree_walk(struct policy_reader *reader)
         return policy_complain(reader, POLICY_NO_NODE, NULL,
                                "has no device; give a node with compatible = \"%s\"",
                                probe_text[0]);
-    if (reader->iommu != POLICY_NO_NODE && reader->policy->guest.ndevices == ABI_MMIO_DEVICES_MAX)
-        return policy_complain(reader, reader->device[ABI_MMIO_DEVICES_MAX - 1], NULL,
-                               "is one device too many beside an IOMMU; use at most %d",
-                               ABI_MMIO_DEVICES_MAX - 1);
     return 0;
 }
 
