@@ -259,6 +259,29 @@ void virtio_device_notify(struct virtio_device *device, uint32_t index)
     device->class->notify(device->owner, index);
 }
 
+int virtio_device_restore(struct virtio_device *device, const struct virtio_device_state *state,
+                          const struct virtqueue_state *queues)
+{
+    int err = 0;
+
+    device->state = *state;
+    for (unsigned i = 0; i < device->class->nqueues; i++) {
+        struct virtqueue *queue = &device->queues[i];
+
+        queue->state = queues[i];
+        queue->event_index = virtio_device_has_feature(device, VIRTIO_RING_F_EVENT_IDX);
+        queue->indirect = virtio_device_has_feature(device, VIRTIO_RING_F_INDIRECT_DESC);
+        if (!queue->state.ready)
+            continue;
+        queue->state.ready = false;
+        err = err ? err : virtqueue_enable(queue);
+        virtio_device_set_pending(device, i);
+    }
+    if (err || state->status & VIRTIO_NEEDS_RESET)
+        virtio_device_set_needs_reset(device, "its state was restored so");
+    return err;
+}
+
 /* ---- Configuration space (2.5) ------------------------------------------------------------ */
 
 static bool virtio_device_in_config(struct virtio_device *device, uint64_t offset, unsigned size)

@@ -113,6 +113,16 @@ struct virtio_device {
 void virtio_device_init(struct virtio_device *device, const struct virtio_class *class, void *owner,
                         struct dma *dma);
 
+/*
+ * Puts a device that no driver has reached yet where one of its class was when these states
+ * were taken, `queues` of all its queues. What its driver has made available meanwhile is
+ * looked for by the next virtio_device_after_write. The device model's and the transport's own
+ * states are theirs to restore. With the lock. 0, or -EINVAL for states that cannot be, after
+ * which the device needs a reset.
+ */
+int virtio_device_restore(struct virtio_device *device, const struct virtio_device_state *state,
+                          const struct virtqueue_state *queues);
+
 /* ---- For device models, with the lock held ---- */
 
 /* Whether the feature was negotiated. */

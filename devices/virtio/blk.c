@@ -29,7 +29,7 @@ struct blk_request {
     struct iovec iov[BLOCK_IOVECS_MAX];
 };
 
-/* ---- Requests: a pool as large as the queue, touched only as far as it is needed ---- */
+/* ---- Requests: a pool as large as the queue, used only as far as it is needed ---- */
 
 static struct blk_request *take_request(struct virtio_blk *blk)
 {
@@ -37,8 +37,8 @@ static struct blk_request *take_request(struct virtio_blk *blk)
 
     if (request) {
         blk->unused = request->next;
-    } else if (blk->touched < VIRTIO_BLK_QUEUE_MAX) {
-        request = &blk->requests[blk->touched++];
+    } else if (blk->used_requests < VIRTIO_BLK_QUEUE_MAX) {
+        request = &blk->requests[blk->used_requests++];
         request->blk = blk;
     }
     return request;
@@ -52,7 +52,7 @@ static void drop_request(struct blk_request *request)
 
 static bool has_request(const struct virtio_blk *blk)
 {
-    return blk->unused || blk->touched < VIRTIO_BLK_QUEUE_MAX;
+    return blk->unused || blk->used_requests < VIRTIO_BLK_QUEUE_MAX;
 }
 
 static struct virtqueue *queue_of(struct virtio_blk *blk)
@@ -369,7 +369,7 @@ static bool start_next(struct virtio_blk *blk)
  * need not kick. True: the driver adds as fast as we take, go on soon. False: it has
  * stopped adding, or all requests are under way and the next completion goes on.
  */
-static bool pump(struct virtio_blk *blk)
+static bool process_queue(struct virtio_blk *blk)
 {
     unsigned round = 0;
 
@@ -392,7 +392,7 @@ static void notify(void *owner, unsigned queue)
 {
     struct virtio_blk *blk = owner;
 
-    if (pump(blk))
+    if (process_queue(blk))
         virtio_device_set_pending(&blk->device, queue);
 }
 
@@ -403,14 +403,14 @@ static void store_enter(void *owner)
     struct virtio_blk *blk = owner;
 
     dma_lock(blk->dma);
-    blk->starved = !has_request(blk);
+    blk->no_requests = !has_request(blk);
 }
 
 static void store_leave(void *owner)
 {
     struct virtio_blk *blk = owner;
 
-    while (blk->starved && has_request(blk) && pump(blk)) {
+    while (blk->no_requests && has_request(blk) && process_queue(blk)) {
         dma_unlock(blk->dma);
         dma_lock(blk->dma);
     }
@@ -424,7 +424,7 @@ static void store_leave(void *owner)
 static void end_requests(struct virtio_blk *blk)
 {
     blk->resetting++;
-    for (unsigned i = 0; blk->under_way && i < blk->touched; i++)
+    for (unsigned i = 0; blk->under_way && i < blk->used_requests; i++)
         block_cancel(blk->block, &blk->requests[i].io);
     while (blk->under_way)
         pthread_cond_wait(&blk->ended, &blk->dma->lock);

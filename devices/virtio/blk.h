@@ -66,12 +66,12 @@ struct virtio_blk {
     char id[VIRTIO_BLK_ID_BYTES];
 
     struct blk_request *requests; /* as many as the queue is long */
-    unsigned touched;             /* of these: used at least once */
-    struct blk_request *unused;   /* of the touched ones */
+    unsigned used_requests;       /* of these: used at least once */
+    struct blk_request *unused;   /* of the used ones */
     unsigned under_way;
     unsigned resetting;   /* > 0: nothing is taken from the queue or given back */
     uint64_t resets;      /* of the device or its queue */
-    bool starved;         /* all requests were under way */
+    bool no_requests;     /* all requests were under way */
     bool used;            /* something was given back since the driver was told */
     pthread_cond_t ended; /* with the dma handle's lock: under_way fell to 0 */
 

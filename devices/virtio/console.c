@@ -28,8 +28,8 @@ void virtio_console_offer(const struct virtio_console *console)
 /* Gives the chain in work back. A transmit buffer has nothing written to it. */
 static int end_chain(struct virtio_console *console, struct virtqueue *queue)
 {
-    console->sending = false;
-    return virtqueue_push(queue, console->output.head, 0);
+    console->state.sending = false;
+    return virtqueue_push(queue, console->state.output.head, 0);
 }
 
 /*
@@ -43,21 +43,22 @@ static size_t take_output(struct virtio_console *console, uint8_t *bytes, size_t
     int taken;
 
     *more = false;
-    if (!console->sending) {
-        taken = virtqueue_pop(queue, &console->output);
+    if (!console->state.sending) {
+        taken = virtqueue_pop(queue, &console->state.output);
         if (taken < 0)
             virtio_device_set_needs_reset(&console->device, queue->broken);
         if (taken <= 0)
             return 0;
-        console->sending = true;
-        console->sent = 0;
+        console->state.sending = true;
+        console->state.sent = 0;
     }
     *more = true;
-    count = virtqueue_read(queue, &console->output, console->sent, bytes, max);
+    count = virtqueue_read(queue, &console->state.output, console->state.sent, bytes, max);
     if (count > 0)
-        console->sent += (uint64_t)count;
+        console->state.sent += (uint64_t)count;
     /* What may not be read is not sent; the fault is on record. */
-    if ((count < 0 || console->sent == console->output.readable_bytes) && end_chain(console, queue))
+    if ((count < 0 || console->state.sent == console->state.output.readable_bytes) &&
+        end_chain(console, queue))
         virtio_device_set_needs_reset(&console->device, queue->broken);
     virtio_device_notify_used(&console->device, VIRTIO_CONSOLE_TRANSMIT);
     return count > 0 ? (size_t)count : 0;
@@ -143,7 +144,7 @@ int64_t virtio_console_input(struct virtio_console *console, const uint8_t *byte
         err = virtqueue_pop(queue, &console->input);
         if (err <= 0)
             break;
-        console->fed = true;
+        console->state.takes_input = true;
         written = virtqueue_write(queue, &console->input, 0, bytes + done, count - done);
         /* A buffer that may not be written goes back empty; its bytes go into the next. */
         err = virtqueue_push(queue, console->input.head, written > 0 ? (uint32_t)written : 0);
@@ -155,11 +156,11 @@ int64_t virtio_console_input(struct virtio_console *console, const uint8_t *byte
     if (err < 0)
         virtio_device_set_needs_reset(&console->device, queue->broken);
     virtio_device_notify_used(&console->device, VIRTIO_CONSOLE_RECEIVE);
-    console->starved = done < count;
+    console->state.no_rx_buffers = done < count;
     /* Useless buffers only: there may be better ones behind them, or somebody else to read. */
-    if (console->starved && err)
+    if (console->state.no_rx_buffers && err)
         virtio_console_offer(console);
-    taken = console->fed ? (int64_t)done : -EAGAIN;
+    taken = console->state.takes_input ? (int64_t)done : -EAGAIN;
     dma_unlock(console->device.dma);
     return taken;
 }
@@ -174,14 +175,14 @@ static void notify(void *owner, unsigned queue)
         console_ports_notify(console, queue);
     } else if (queue == VIRTIO_CONSOLE_TRANSMIT) {
         /* Drivers in use (Linux) look at the size only when they are told that it changed. */
-        if (!console->size_told && console->columns)
+        if (!console->state.size_told && console->state.columns)
             virtio_device_config_changed(&console->device);
-        console->size_told = true;
+        console->state.size_told = true;
         atomic_store_explicit(&console->transmit_due, true, memory_order_relaxed);
-    } else if (console->starved || !console->fed) {
+    } else if (console->state.no_rx_buffers || !console->state.takes_input) {
         /* The first buffers, or more: what waits, maybe elsewhere, is for this device. */
-        console->starved = false;
-        console->fed = true;
+        console->state.no_rx_buffers = false;
+        console->state.takes_input = true;
         virtio_console_offer(console);
     }
 }
@@ -190,7 +191,8 @@ static void reset(void *owner)
 {
     struct virtio_console *console = owner;
 
-    console->sending = console->starved = console->fed = console->size_told = false;
+    console->state.sending = console->state.no_rx_buffers = console->state.takes_input =
+        console->state.size_told = false;
     virtio_console_offer(console); /* to somebody else */
     if (console->ports)
         console_ports_reset(console);
@@ -201,7 +203,7 @@ static void stop(void *owner, unsigned queue)
     struct virtio_console *console = owner;
 
     if (queue == VIRTIO_CONSOLE_TRANSMIT)
-        console->sending = false;
+        console->state.sending = false;
     else if (queue > VIRTIO_CONSOLE_TRANSMIT)
         console_ports_stop(console, queue);
 }
@@ -211,8 +213,8 @@ static uint64_t config_read(void *owner, uint32_t offset, unsigned size)
 {
     const struct virtio_console *console = owner;
     const struct virtio_console_config config = {
-        .cols = console->columns,
-        .rows = console->rows,
+        .cols = console->state.columns,
+        .rows = console->state.rows,
         .max_nr_ports = console->ports ? console->ports->count : 0,
     };
     uint64_t value = 0;
@@ -282,9 +284,9 @@ void virtio_console_destroy(struct virtio_console *console)
 void virtio_console_resize(struct virtio_console *console, uint16_t columns, uint16_t rows)
 {
     dma_lock(console->device.dma);
-    if (columns != console->columns || rows != console->rows) {
-        console->columns = columns;
-        console->rows = rows;
+    if (columns != console->state.columns || rows != console->state.rows) {
+        console->state.columns = columns;
+        console->state.rows = rows;
         virtio_device_config_changed(&console->device);
         /* Drivers that know of ports take a port's size from a message (5.3.6.2). */
         if (console_ports_used(console) && console->ports->port[0].ready) {

@@ -24,6 +24,17 @@ struct console_port_config;
 struct console_ports;
 struct vm;
 
+/* What the guest can see or has set, beside the device's, the queues' and the ports' states. */
+struct virtio_console_state {
+    uint16_t columns, rows; /* 0: not known */
+    bool size_told;         /* to this driver, by an interrupt */
+    bool takes_input;       /* the driver has made a receive buffer available */
+    bool no_rx_buffers;     /* virtio_console_input had to leave bytes behind */
+    bool sending;           /* `sent` bytes of `output` are done with, the chain is not */
+    uint64_t sent;
+    struct virtqueue_chain output;
+};
+
 struct virtio_console {
     struct virtio_device device;
     struct console_ports *ports; /* owned; NULL: there is but one, and nothing else is offered */
@@ -32,14 +43,9 @@ struct virtio_console {
     int input_ready_fd;
     atomic_bool transmit_due; /* the driver kicked, and nobody has looked yet */
     /* The rest is under the lock of the dma handle. */
-    uint16_t columns, rows; /* 0: not known */
-    bool size_told;         /* to this driver, by an interrupt */
-    bool fed;               /* the driver has made a receive buffer available: it wants input */
-    bool starved;           /* virtio_console_input had to leave bytes behind */
-    bool draining;          /* a thread writes what it took from the transmit queue */
-    bool sending;           /* `sent` bytes of `output` are done with, the chain is not */
-    uint64_t sent;
-    struct virtqueue_chain output, input;
+    struct virtio_console_state state;
+    bool draining; /* a thread writes what it took from the transmit queue */
+    struct virtqueue_chain input;
 };
 
 struct console_config {

@@ -23,7 +23,7 @@ static size_t make(const struct virtio_console *console, unsigned id, unsigned w
 {
     const struct console_port *port = &console->ports->port[id];
     /* As specified; older drivers (Linux until 2025) take them the other way round. */
-    const uint16_t size[] = { console->columns, console->rows };
+    const uint16_t size[] = { console->state.columns, console->state.rows };
     size_t more = 0;
 
     message->header = (struct virtio_console_control){ .id = id, .value = 1 };
@@ -114,7 +114,7 @@ static void port_ready(const struct virtio_console *console, unsigned id, bool r
     port->send = 0;
     if (ready && !id)
         port->send = CONSOLE_SEND_CONSOLE | CONSOLE_SEND_OPEN |
-                     (console->columns ? CONSOLE_SEND_RESIZE : 0);
+                     (console->state.columns ? CONSOLE_SEND_RESIZE : 0);
     else if (ready)
         port->send = CONSOLE_SEND_NAME | (port->fd >= 0 ? CONSOLE_SEND_OPEN : 0);
 }

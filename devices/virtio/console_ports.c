@@ -41,7 +41,7 @@ static bool wants_input(const struct virtio_console *console, unsigned id)
 {
     const struct console_port *port = &console->ports->port[id];
 
-    return console_ports_used(console) && port->guest_open && !port->starved &&
+    return console_ports_used(console) && port->guest_open && !port->no_rx_buffers &&
            console->device.queues[receive_queue(id)].state.ready;
 }
 
@@ -96,7 +96,7 @@ static bool feed(struct virtio_console *console, unsigned id)
         delivered = deliver(console, id);
         turn++;
     }
-    port->starved = !delivered;
+    port->no_rx_buffers = !delivered;
     if (delivered < 0)
         virtio_device_set_needs_reset(&console->device,
                                       console->device.queues[receive_queue(id)].broken);
@@ -129,7 +129,7 @@ static bool send_piece(struct virtio_console *console, unsigned id)
         return true;
     }
     if (count < 0 && (errno == EAGAIN || errno == EINTR))
-        port->stalled = true;
+        port->tx_blocked = true;
     else
         port->hung_up = true; /* the rest is for the next one */
     return false;
@@ -145,7 +145,7 @@ static bool drain(struct virtio_console *console, unsigned id)
 
     if (!console_ports_used(console))
         return false;
-    while (port->fd >= 0 && !port->hung_up && !port->stalled && turn < CONSOLE_PORTS_TURN) {
+    while (port->fd >= 0 && !port->hung_up && !port->tx_blocked && turn < CONSOLE_PORTS_TURN) {
         taken = port->sending ? 1 : virtqueue_pop(queue, &port->output);
         if (taken <= 0)
             break;
@@ -198,7 +198,7 @@ static bool admit(struct console_port *port)
     if (fd < 0)
         return fd == -EAGAIN || fd == -ECONNABORTED;
     port->fd = fd;
-    port->eof = port->hung_up = port->stalled = false;
+    port->eof = port->hung_up = port->tx_blocked = false;
     port->counts.connections++;
     tell_open(port);
     return true;
@@ -208,7 +208,7 @@ static void part(struct console_port *port)
 {
     close(port->fd);
     port->fd = -1;
-    port->stalled = false;
+    port->tx_blocked = false;
     tell_open(port);
 }
 
@@ -227,7 +227,7 @@ static short interest(const struct virtio_console *console, unsigned id)
         return 0;
     if (wants_input(console, id) && !port->eof)
         events |= POLLIN;
-    if (port->stalled)
+    if (port->tx_blocked)
         events |= POLLOUT;
     return (short)events;
 }
@@ -307,7 +307,7 @@ static bool look(struct virtio_console *console, int timeout_ms)
         }
         port->hung_up |= fds[id].revents & (POLLHUP | POLLERR | POLLNVAL);
         if (fds[id].revents & POLLOUT)
-            port->stalled = false;
+            port->tx_blocked = false;
     }
     dma_unlock(console->device.dma);
     vm_thread_leave(&ports->thread);
@@ -374,7 +374,7 @@ void console_ports_notify(struct virtio_console *console, unsigned queue)
     if (queue == VIRTIO_CONSOLE_CONTROL_TRANSMIT)
         more = console_control_take(console);
     else if (id && queue == receive_queue(id))
-        console->ports->port[id].starved = false;
+        console->ports->port[id].no_rx_buffers = false;
     more |= id ? work(console, id, id) : work_on_all(console);
     if (more)
         virtio_device_set_pending(&console->device, queue);
@@ -388,9 +388,9 @@ void console_ports_stop(struct virtio_console *console, unsigned queue)
     if (queue < 4)
         return;
     if (queue % 2)
-        port->sending = port->stalled = false;
+        port->sending = port->tx_blocked = false;
     else
-        port->starved = false;
+        port->no_rx_buffers = false;
 }
 
 /* Who is connected stays so; the next driver is told. */
@@ -403,7 +403,7 @@ void console_ports_reset(struct virtio_console *console)
 
         port->ready = port->guest_open = false;
         port->send = 0;
-        port->sending = port->stalled = port->starved = false;
+        port->sending = port->tx_blocked = port->no_rx_buffers = false;
     }
     vm_thread_wake(&ports->thread);
 }

@@ -66,8 +66,8 @@ struct console_port {
     int fd;              /* < 0: nobody is connected; only the thread opens and closes it */
     bool eof;            /* nothing more to read from it */
     bool hung_up;        /* nobody is at its other end */
-    bool starved;        /* the driver has left no receive buffer */
-    bool stalled;        /* the socket has no room for `output` */
+    bool no_rx_buffers;  /* the driver has left no receive buffer */
+    bool tx_blocked;     /* the socket has no room for `output` */
     bool sending;        /* `sent` bytes of `output` are done with, the chain is not */
     short polled;        /* what the thread looks for */
     unsigned first, end; /* in `input`, which was read from the socket and is not delivered */

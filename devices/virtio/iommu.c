@@ -263,9 +263,9 @@ static void deliver(struct virtio_iommu *viommu)
         uint32_t written = 0;
         int more;
 
-        if (!viommu->has_fault)
-            viommu->has_fault = iommu_next_fault(viommu->iommu, &viommu->fault);
-        if (!viommu->has_fault)
+        if (!viommu->state.has_fault)
+            viommu->state.has_fault = iommu_next_fault(viommu->iommu, &viommu->state.fault);
+        if (!viommu->state.has_fault)
             return;
         more = virtqueue_pop(queue, &viommu->chain);
         if (more < 0)
@@ -277,17 +277,17 @@ static void deliver(struct virtio_iommu *viommu)
         } else {
             /* READ and WRITE of an access are numbered as those of a record. */
             record = (struct virtio_iommu_fault){
-                .reason = (uint8_t)viommu->fault.reason,
-                .flags = viommu->fault.access | VIRTIO_IOMMU_FAULT_F_ADDRESS,
-                .endpoint = viommu->fault.endpoint,
-                .address = viommu->fault.iova,
+                .reason = (uint8_t)viommu->state.fault.reason,
+                .flags = viommu->state.fault.access | VIRTIO_IOMMU_FAULT_F_ADDRESS,
+                .endpoint = viommu->state.fault.endpoint,
+                .address = viommu->state.fault.iova,
             };
             written = sizeof(record);
             if (virtqueue_write(queue, &viommu->chain, 0, &record, written) != written) {
                 break_queue(viommu, queue, "an event buffer outside of memory");
                 return;
             }
-            viommu->has_fault = false;
+            viommu->state.has_fault = false;
             viommu->counts.events++;
         }
         if (virtqueue_push(queue, viommu->chain.head, written) < 0) {
@@ -359,7 +359,7 @@ static void reset(void *owner)
 {
     struct virtio_iommu *viommu = owner;
 
-    viommu->has_fault = false;
+    viommu->state.has_fault = false;
     iommu_reset(viommu->iommu, false);
 }
 

@@ -31,14 +31,19 @@ struct virtio_iommu_counts {
     uint64_t short_buffers; /* for events, too small for a record */
 };
 
+/* What the guest can see or has set, beside what the IOMMU knows. */
+struct virtio_iommu_state {
+    bool has_fault; /* `fault` left the IOMMU's queue, but found no buffer yet */
+    struct iommu_fault fault;
+};
+
 struct virtio_iommu {
     struct virtio_device device;
     struct iommu *iommu;
     /* A record waits for a buffer. Set without the lock. */
     atomic_bool events_due;
     /* The rest is under the lock of the dma handle. */
-    bool has_fault; /* `fault` left the IOMMU's queue, but found no buffer yet */
-    struct iommu_fault fault;
+    struct virtio_iommu_state state;
     struct virtio_iommu_counts counts;
     struct virtqueue_chain chain; /* the one in work */
 };

@@ -38,10 +38,10 @@ static bool working(const struct virtio_net *net)
 
 /* ---- Transmit ------------------------------------------------------------------------- */
 
-/* The frame of net->sending, from guest memory to the backend: as net_send, or -EFAULT, …. */
+/* The frame of net->state.sending, from guest memory to the backend: as net_send, or -EFAULT, …. */
 static int send_frame(struct virtio_net *net)
 {
-    const struct virtqueue_chain *chain = &net->sending;
+    const struct virtqueue_chain *chain = &net->state.sending;
     unsigned n = 0;
 
     if (chain->readable_bytes < NET_HEADER_BYTES + NET_FRAME_MIN ||
@@ -63,14 +63,14 @@ static int send_frame(struct virtio_net *net)
 static int send_next(struct virtio_net *net)
 {
     struct virtqueue *queue = queue_of(net, VIRTIO_NET_TRANSMIT);
-    int err = net->stalled ? 1 : virtqueue_pop(queue, &net->sending);
+    int err = net->state.tx_blocked ? 1 : virtqueue_pop(queue, &net->state.sending);
 
     if (err <= 0)
         return err;
-    net->stalled = false;
+    net->state.tx_blocked = false;
     err = send_frame(net);
     if (err == -EAGAIN) {
-        net->stalled = true;
+        net->state.tx_blocked = true;
         net->counts.stalls++;
         vm_thread_wake(&net->thread);
         return 0;
@@ -81,9 +81,9 @@ static int send_next(struct virtio_net *net)
         net->counts.send_failed++;
     } else {
         net->counts.sent++;
-        net->counts.sent_bytes += net->sending.readable_bytes - NET_HEADER_BYTES;
+        net->counts.sent_bytes += net->state.sending.readable_bytes - NET_HEADER_BYTES;
     }
-    err = virtqueue_push(queue, net->sending.head, 0);
+    err = virtqueue_push(queue, net->state.sending.head, 0);
     return err ? err : 1;
 }
 
@@ -97,7 +97,7 @@ static bool transmit(struct virtio_net *net)
     virtqueue_want_kicks(queue, false);
     while (taken > 0 && turn++ < VIRTIO_NET_TURN) {
         taken = send_next(net);
-        if (taken || net->stalled)
+        if (taken || net->state.tx_blocked)
             continue;
         /* Kicks are wanted again; what came just before is not forgotten. */
         virtqueue_want_kicks(queue, true);
@@ -252,7 +252,7 @@ static void receive(struct virtio_net *net)
         if (taken > 0)
             virtqueue_want_kicks(queue, false);
     }
-    net->starved = !taken;
+    net->state.no_rx_buffers = !taken;
     if (taken < 0)
         virtio_device_set_needs_reset(&net->device, queue->broken);
     virtio_device_notify_used(&net->device, VIRTIO_NET_RECEIVE);
@@ -265,8 +265,8 @@ void virtio_net_turn(struct virtio_net *net, bool room)
     bool more;
 
     dma_lock(net->device.dma);
-    more = net->stalled && room;
-    if (working(net) && !net->starved)
+    more = net->state.tx_blocked && room;
+    if (working(net) && !net->state.no_rx_buffers)
         receive(net);
     while (more) {
         more = working(net) && transmit(net);
@@ -287,7 +287,8 @@ static bool ask(struct virtio_net *net, struct pollfd *frames)
     frames->fd = net->state.link ? net->net.fd : -1;
     frames->events = 0;
     if (working(net))
-        frames->events = (short)((net->starved ? 0 : POLLIN) | (net->stalled ? POLLOUT : 0));
+        frames->events = (short)((net->state.no_rx_buffers ? 0 : POLLIN) |
+                                 (net->state.tx_blocked ? POLLOUT : 0));
     if (!frames->events)
         frames->fd = -1;
     dma_unlock(net->device.dma);
@@ -345,12 +346,12 @@ static void notify(void *owner, unsigned queue)
 
     switch (queue) {
     case VIRTIO_NET_RECEIVE:
-        net->starved = false;
+        net->state.no_rx_buffers = false;
         vm_thread_wake(&net->thread);
         break;
     case VIRTIO_NET_TRANSMIT:
         /* While it is stalled, the thread goes on when there is room. */
-        if (!net->stalled && transmit(net))
+        if (!net->state.tx_blocked && transmit(net))
             virtio_device_set_pending(&net->device, queue);
         break;
     default: control(net); break;
@@ -371,9 +372,9 @@ static void stop(void *owner, unsigned queue)
     struct virtio_net *net = owner;
 
     if (queue == VIRTIO_NET_TRANSMIT) {
-        net->stalled = false;
+        net->state.tx_blocked = false;
     } else if (queue == VIRTIO_NET_RECEIVE) {
-        net->starved = false;
+        net->state.no_rx_buffers = false;
         net->waiting = 0;
     }
 }

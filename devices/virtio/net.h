@@ -38,6 +38,9 @@ struct virtio_net_state {
     bool overflow[2];                /* more single addresses, more groups, than the table holds */
     uint8_t nmacs;
     uint8_t macs[VIRTIO_NET_MACS_MAX][NET_MAC_BYTES]; /* received beside `mac` */
+    bool no_rx_buffers;             /* a frame waits for receive buffers, or would */
+    bool tx_blocked;                /* `sending` waits for room in the backend */
+    struct virtqueue_chain sending; /* taken from the queue, not given back */
 };
 
 struct virtio_net_counts {
@@ -59,9 +62,7 @@ struct virtio_net {
     struct vm_thread thread;
     /* The rest is under the lock of the dma handle. */
     bool ending;
-    bool starved; /* a frame waits for receive buffers, or would */
-    bool stalled; /* `sending` waits for room in the backend */
-    struct virtqueue_chain sending, first, more;
+    struct virtqueue_chain first, more;
     struct iovec pieces[VIRTIO_NET_PIECES];
     uint32_t waiting; /* bytes of `frame`, which was received and not delivered; 0: none */
     uint8_t frame[NET_HEADER_BYTES + NET_FRAME_MAX];

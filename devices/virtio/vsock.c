@@ -65,8 +65,8 @@ static bool next_packet(struct virtio_vsock *vsock, uint32_t room,
                         struct vsock_connection **connection)
 {
     *connection = NULL;
-    if (vsock->nresets) {
-        const struct vsock_reset *reset = &vsock->resets[--vsock->nresets];
+    if (vsock->state.nresets) {
+        const struct vsock_reset *reset = &vsock->state.resets[--vsock->state.nresets];
 
         vsock_header(vsock, reset->host_port, reset->guest_port, VIRTIO_VSOCK_OP_RST)
             ->type = reset->type;
@@ -90,7 +90,7 @@ static int send_next(struct virtio_vsock *vsock)
     int64_t written;
     int err;
 
-    if (!vsock->nresets && !next_connection(vsock))
+    if (!vsock->state.nresets && !next_connection(vsock))
         return 0;
     err = virtqueue_pop(queue, &vsock->chain);
     if (err <= 0)
@@ -124,7 +124,7 @@ static bool feed(struct virtio_vsock *vsock)
     unsigned turn = 0;
     int sent = 1;
 
-    if (vsock->starved || !queue->state.ready)
+    if (vsock->state.no_rx_buffers || !queue->state.ready)
         return false;
     virtqueue_want_kicks(queue, false);
     while (sent > 0 && turn++ < VIRTIO_VSOCK_TURN) {
@@ -136,8 +136,8 @@ static bool feed(struct virtio_vsock *vsock)
         if (sent > 0)
             virtqueue_want_kicks(queue, false);
     }
-    vsock->starved = sent == -EAGAIN;
-    if (sent < 0 && !vsock->starved)
+    vsock->state.no_rx_buffers = sent == -EAGAIN;
+    if (sent < 0 && !vsock->state.no_rx_buffers)
         virtio_device_set_needs_reset(&vsock->device, queue->broken);
     virtio_device_notify_used(&vsock->device, VIRTIO_VSOCK_RECEIVE);
     return sent > 0;
@@ -152,7 +152,7 @@ static void take_packet(struct virtio_vsock *vsock)
 
     if (virtqueue_read(queue_of(vsock, VIRTIO_VSOCK_TRANSMIT), &vsock->chain, 0, &header,
                        sizeof(header)) != (int64_t)sizeof(header) ||
-        header.src_cid != vsock->guest_cid || header.dst_cid != VSOCK_CID_HOST) {
+        header.src_cid != vsock->state.guest_cid || header.dst_cid != VSOCK_CID_HOST) {
         vsock->counts.bad_packets++;
         return;
     }
@@ -173,7 +173,7 @@ static bool drain(struct virtio_vsock *vsock)
     unsigned turn = 0;
     int taken = 1;
 
-    while (taken > 0 && turn < VIRTIO_VSOCK_TURN && vsock->nresets < VIRTIO_VSOCK_RESETS) {
+    while (taken > 0 && turn < VIRTIO_VSOCK_TURN && vsock->state.nresets < VIRTIO_VSOCK_RESETS) {
         taken = virtqueue_pop(queue, &vsock->chain);
         if (taken <= 0)
             break;
@@ -182,12 +182,12 @@ static bool drain(struct virtio_vsock *vsock)
         taken = virtqueue_push(queue, vsock->chain.head, 0);
         taken = taken ? taken : 1;
     }
-    vsock->held = vsock->nresets == VIRTIO_VSOCK_RESETS;
+    vsock->state.tx_blocked = vsock->state.nresets == VIRTIO_VSOCK_RESETS;
     if (taken < 0)
         virtio_device_set_needs_reset(&vsock->device, queue->broken);
     if (turn)
         virtio_device_notify_used(&vsock->device, VIRTIO_VSOCK_TRANSMIT);
-    return taken > 0 && !vsock->held;
+    return taken > 0 && !vsock->state.tx_blocked;
 }
 
 /* ---- Events --------------------------------------------------------------------------- */
@@ -196,12 +196,12 @@ static void send_event(struct virtio_vsock *vsock)
 {
     static const struct virtio_vsock_event event = { .id = VIRTIO_VSOCK_EVENT_TRANSPORT_RESET };
     struct virtqueue *queue = queue_of(vsock, VIRTIO_VSOCK_EVENT);
-    int taken = vsock->reset_due ? virtqueue_pop(queue, &vsock->chain) : 0;
+    int taken = vsock->state.reset_due ? virtqueue_pop(queue, &vsock->chain) : 0;
 
     if (taken > 0) {
         int64_t written = virtqueue_write(queue, &vsock->chain, 0, &event, sizeof(event));
 
-        vsock->reset_due = written != sizeof(event);
+        vsock->state.reset_due = written != sizeof(event);
         taken = virtqueue_push(queue, vsock->chain.head, written > 0 ? (uint32_t)written : 0);
     }
     if (taken < 0)
@@ -213,15 +213,15 @@ static void forget_all(struct virtio_vsock *vsock)
 {
     for (unsigned i = 0; i < VIRTIO_VSOCK_CONNECTIONS; i++)
         vsock_forget(&vsock->connections[i]);
-    vsock->nresets = 0;
-    vsock->starved = vsock->held = false;
+    vsock->state.nresets = 0;
+    vsock->state.no_rx_buffers = vsock->state.tx_blocked = false;
 }
 
 void virtio_vsock_transport_reset(struct virtio_vsock *vsock)
 {
     dma_lock(vsock->device.dma);
     forget_all(vsock);
-    vsock->reset_due = true;
+    vsock->state.reset_due = true;
     if (working(vsock))
         send_event(vsock);
     dma_unlock(vsock->device.dma);
@@ -238,7 +238,7 @@ static bool work(struct virtio_vsock *vsock)
         return false;
     more = feed(vsock);
     /* Room in the table of resets: what waited for it goes on. */
-    if (vsock->held && vsock->nresets < VIRTIO_VSOCK_RESETS)
+    if (vsock->state.tx_blocked && vsock->state.nresets < VIRTIO_VSOCK_RESETS)
         more |= drain(vsock);
     return more;
 }
@@ -334,7 +334,7 @@ static void notify(void *owner, unsigned queue)
         return;
     }
     if (queue == VIRTIO_VSOCK_RECEIVE)
-        vsock->starved = false;
+        vsock->state.no_rx_buffers = false;
     else if (drain(vsock))
         virtio_device_set_pending(&vsock->device, VIRTIO_VSOCK_TRANSMIT);
     if (work(vsock))
@@ -347,7 +347,7 @@ static void reset(void *owner)
     struct virtio_vsock *vsock = owner;
 
     forget_all(vsock);
-    vsock->reset_due = false;
+    vsock->state.reset_due = false;
 }
 
 static void stop(void *owner, unsigned queue)
@@ -355,7 +355,7 @@ static void stop(void *owner, unsigned queue)
     struct virtio_vsock *vsock = owner;
 
     if (queue == VIRTIO_VSOCK_RECEIVE)
-        vsock->starved = false;
+        vsock->state.no_rx_buffers = false;
 }
 
 static uint64_t config_read(void *owner, uint32_t offset, unsigned size)
@@ -363,7 +363,7 @@ static uint64_t config_read(void *owner, uint32_t offset, unsigned size)
     const struct virtio_vsock *vsock = owner;
     uint64_t value = 0;
 
-    memcpy(&value, (const char *)&vsock->guest_cid + offset, size);
+    memcpy(&value, (const char *)&vsock->state.guest_cid + offset, size);
     return value;
 }
 
@@ -394,7 +394,7 @@ int virtio_vsock_create(struct virtio_vsock **created, const struct vsock_config
     }
     if (err)
         goto explain;
-    vsock->guest_cid = config->guest_cid;
+    vsock->state.guest_cid = config->guest_cid;
     vm_thread_init(&vsock->thread, config->vm, VM_THREAD_BACK, "virtio-vsock");
     strcpy(vsock->path, config->path);
     for (unsigned i = 0; i < VIRTIO_VSOCK_CONNECTIONS; i++)

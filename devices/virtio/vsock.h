@@ -95,9 +95,23 @@ struct vsock_reset {
     uint16_t type;
 };
 
+/*
+ * What the guest can see or has set. Connections are none of it: they end at sockets of this
+ * host, and a machine that comes back elsewhere has lost them (virtio_vsock_transport_reset).
+ */
+struct virtio_vsock_state {
+    uint64_t guest_cid;
+    bool no_rx_buffers; /* there is something to send, and no receive buffer */
+    bool tx_blocked;    /* packets of the guest wait: the table of resets is full */
+    bool reset_due;     /* of the transport (5.10.6.7): no event buffer so far */
+    uint32_t next_port;
+    unsigned nresets;
+    struct vsock_reset resets[VIRTIO_VSOCK_RESETS];
+};
+
 struct virtio_vsock {
     struct virtio_device device;
-    uint64_t guest_cid;
+    struct virtio_vsock_state state;
     char path[VIRTIO_VSOCK_PATH_BYTES];
     struct unix_listener listener;
     struct virtio_vsock_counts counts;
@@ -105,15 +119,9 @@ struct virtio_vsock {
     struct vm_thread thread;
     /* The rest is under the lock of the dma handle. */
     bool ending;
-    bool starved;   /* there is something to send, and no receive buffer */
-    bool held;      /* packets of the guest wait: the table of resets is full */
-    bool reset_due; /* of the transport (5.10.6.7): no event buffer so far */
-    uint32_t next_port;
     uint64_t begun;
     unsigned turn; /* the connection to look at first */
     struct vsock_connection connections[VIRTIO_VSOCK_CONNECTIONS];
-    struct vsock_reset resets[VIRTIO_VSOCK_RESETS];
-    unsigned nresets;
     struct virtqueue_chain chain;
     uint8_t piece[sizeof(struct virtio_vsock_hdr) + VIRTIO_VSOCK_PIECE];
 };

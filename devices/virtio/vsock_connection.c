@@ -140,7 +140,7 @@ struct virtio_vsock_hdr *vsock_header(struct virtio_vsock *vsock, uint32_t host_
                                       uint32_t guest_port, uint16_t op)
 {
     struct virtio_vsock_hdr header = { .src_cid = VSOCK_CID_HOST,
-                                       .dst_cid = vsock->guest_cid,
+                                       .dst_cid = vsock->state.guest_cid,
                                        .src_port = host_port,
                                        .dst_port = guest_port,
                                        .type = VIRTIO_VSOCK_TYPE_STREAM,
@@ -352,8 +352,9 @@ static void take_shutdown(struct vsock_connection *connection, uint32_t flags)
 
 void vsock_owe_reset(struct virtio_vsock *vsock, const struct virtio_vsock_hdr *header)
 {
-    vsock->resets[vsock->nresets++] = (struct vsock_reset){ header->dst_port, header->src_port,
-                                                            header->type };
+    vsock->state.resets[vsock->state.nresets++] = (struct vsock_reset){ header->dst_port,
+                                                                        header->src_port,
+                                                                        header->type };
 }
 
 /* The guest connects to a port of ours: to PATH_PORT. */
@@ -497,7 +498,7 @@ static void read_line(struct virtio_vsock *vsock, struct vsock_connection *conne
         return;
     }
     do {
-        connection->host_port = PORT_FIRST + vsock->next_port++ % PORT_FIRST;
+        connection->host_port = PORT_FIRST + vsock->state.next_port++ % PORT_FIRST;
     } while (find(vsock, connection->host_port, connection->guest_port));
     connection->state = VSOCK_REQUESTED;
     connection->send = VSOCK_SEND_REQUEST;

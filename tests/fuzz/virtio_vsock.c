@@ -120,7 +120,7 @@ static void do_one(uint8_t op)
     }
     for (unsigned i = 0; i < VIRTIO_VSOCK_CONNECTIONS; i++)
         CHECK(vsock->connections[i].waiting <= VIRTIO_VSOCK_BUFFER);
-    CHECK(vsock->nresets <= VIRTIO_VSOCK_RESETS);
+    CHECK(vsock->state.nresets <= VIRTIO_VSOCK_RESETS);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -149,8 +149,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         do_one(plan.ops[i]);
     ring_set_register(&vsock->device, VIRTIO_MMIO_STATUS, 0);
     virtio_vsock_count(vsock, &open);
-    CHECK(!open && !vsock->nresets && !vsock->starved && !vsock->held &&
-          !vsock->device.needs_reset);
+    CHECK(!open && !vsock->state.nresets && !vsock->state.no_rx_buffers &&
+          !vsock->state.tx_blocked && !vsock->device.needs_reset);
     virtio_vsock_destroy(vsock);
     for (int fd; (fd = unix_accept(&host)) >= 0;)
         close(fd);

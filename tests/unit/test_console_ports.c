@@ -406,7 +406,7 @@ START_TEST(test_slow_reader)
     ring_add(&ring[TX1], all, 8); /* 4 MiB, more than any socket holds */
     ring_kick(&ring[TX1]);
     ck_assert(!ring_take(&ring[TX1], &head, &written));
-    ck_assert(console->ports->port[1].stalled);
+    ck_assert(console->ports->port[1].tx_blocked);
     for (unsigned i = 0; i < 100000 && sum < 8 * sizeof(bytes); i++) {
         ssize_t got = recv(clients[0], bytes, sizeof(bytes), MSG_DONTWAIT);
 
@@ -434,7 +434,7 @@ START_TEST(test_to_guest)
     client_writes(0, "more");
     client_writes(0, " of it");
     ck_assert(!ring_take(&ring[RX1], &head, &written));
-    ck_assert(console->ports->port[1].starved);
+    ck_assert(console->ports->port[1].no_rx_buffers);
     offer(RX1, 2);
     guest_reads("more");
     guest_reads(" of it");
@@ -508,7 +508,7 @@ START_TEST(test_reset)
     tell(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
     client_comes(0);
     client_writes(0, "kept");
-    ck_assert(console->ports->port[1].starved);
+    ck_assert(console->ports->port[1].no_rx_buffers);
     begin();
     offer(RX1, 1);
     ck_assert(!ring_take(&ring[RX1], &head, &written));

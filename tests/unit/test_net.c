@@ -246,7 +246,7 @@ static unsigned fill_wire(void)
 {
     unsigned n = 0;
 
-    while (!net->stalled) {
+    while (!net->state.tx_blocked) {
         ck_assert_uint_lt(n, 100000);
         ring_add(&transmit, &(struct ring_segment){ DATA, HEADER + 1000, false }, 1);
         ring_kick(&transmit);
@@ -267,16 +267,75 @@ START_TEST(test_stall)
     ring_add(&transmit, &(struct ring_segment){ DATA, HEADER + 1000, false }, 1);
     ring_kick(&transmit); /* waits as well */
     virtio_net_turn(net, true);
-    ck_assert(net->stalled && !ring_take(&transmit, &head, &written));
+    ck_assert(net->state.tx_blocked && !ring_take(&transmit, &head, &written));
     for (unsigned i = 0; i < n - 1; i++)
         ck_assert_int_eq(sent(bytes, sizeof(bytes)), 1000);
     virtio_net_turn(net, true);
-    ck_assert(!net->stalled);
+    ck_assert(!net->state.tx_blocked);
     for (unsigned i = 0; i < 2; i++) {
         ck_assert(ring_take(&transmit, &head, &written));
         ck_assert_int_eq(sent(bytes, sizeof(bytes)), 1000);
     }
     ck_assert_uint_eq(net->counts.send_failed, 0);
+}
+END_TEST
+
+/*
+ * In the middle of traffic the state is taken, and another device goes on with it: no frame
+ * is lost or sent twice. Control (_i = 1): without one field of it the frame that waited is.
+ */
+START_TEST(test_restore)
+{
+    struct virtio_device_state device;
+    struct virtqueue_state queues[3];
+    struct virtio_net_state state;
+    uint8_t bytes[1000];
+    unsigned n = fill_wire(), returned = 0, frames = 0;
+
+    ring_add(&transmit, &(struct ring_segment){ DATA, HEADER + 1000, false }, 1);
+    ring_kick(&transmit);
+    memcpy(&state, &net->state, sizeof(state));
+    memcpy(&device, &net->device.state, sizeof(device));
+    for (unsigned i = 0; i < 3; i++)
+        memcpy(&queues[i], &net->device.queues[i].state, sizeof(queues[i]));
+    for (unsigned i = 0; i < n - 1; i++)
+        ck_assert_int_eq(sent(bytes, sizeof(bytes)), 1000);
+    virtio_net_destroy(net);
+    close(wire);
+
+    create(false);
+    if (_i)
+        state.tx_blocked = false;
+    ring_mmio(&net->device);
+    dma_lock(&dma);
+    memcpy(&net->state, &state, sizeof(state));
+    ck_assert_int_eq(virtio_device_restore(&net->device, &device, queues), 0);
+    dma_unlock(&dma);
+    virtio_net_turn(net, true);
+    virtio_device_after_write(&net->device, NULL);
+    while (ring_take(&transmit, &head, &written))
+        returned++;
+    while (sent(bytes, sizeof(bytes)) == 1000)
+        frames++;
+    ck_assert_uint_eq(frames, _i ? 1 : 2);
+    ck_assert_uint_eq(returned, frames);
+}
+END_TEST
+
+/* A state that cannot be: the device needs a reset, and works after it. */
+START_TEST(test_restore_refused)
+{
+    struct virtio_device_state device = net->device.state;
+    struct virtqueue_state queues[3] = { { .size = 3, .ready = true } };
+
+    virtio_net_destroy(net);
+    close(wire);
+    create(false);
+    ring_mmio(&net->device);
+    ck_assert_int_eq(virtio_device_restore(&net->device, &device, queues), -EINVAL);
+    ck_assert(ring_status(&net->device) & VIRTIO_NEEDS_RESET);
+    negotiate(0);
+    ck_assert_ptr_null(net->device.needs_reset);
 }
 END_TEST
 
@@ -287,7 +346,7 @@ START_TEST(test_stall_reset)
 
     fill_wire();
     negotiate(0);
-    ck_assert(!net->stalled);
+    ck_assert(!net->state.tx_blocked);
     while (sent(bytes, sizeof(bytes)) > 0)
         ;
     virtio_net_turn(net, true);
@@ -328,16 +387,16 @@ START_TEST(test_receive_starved)
     put(FRAME, 2);
     put(FRAME, 3);
     virtio_net_turn(net, false);
-    ck_assert(net->starved);
+    ck_assert(net->state.no_rx_buffers);
     offer(DATA, 2048);
     virtio_net_turn(net, false); /* not before the driver says so */
     ck_assert(!ring_take(&receive, &head, &written));
     ring_kick(&receive);
-    ck_assert(!net->starved);
+    ck_assert(!net->state.no_rx_buffers);
     virtio_net_turn(net, false);
     ck_assert(ring_take(&receive, &head, &written));
     expect_frame(ram + DATA + HEADER, FRAME, 1);
-    ck_assert(net->starved);
+    ck_assert(net->state.no_rx_buffers);
     ck_assert_int_eq(ioctl(wire, TIOCOUTQ, &bytes), 0);
     ck_assert_int_gt(bytes, 0);
     offer(DATA, 2048);
@@ -404,7 +463,7 @@ START_TEST(test_merge_starved)
     offer(DATA + 0x1000, 300);
     put(1000, 5);
     virtio_net_turn(net, false);
-    ck_assert(net->starved && !ring_take(&receive, &head, &written));
+    ck_assert(net->state.no_rx_buffers && !ring_take(&receive, &head, &written));
     ck_assert_uint_eq(*event, 2);
     offer(DATA + 0x2000, 300);
     offer(DATA + 0x3000, 300);
@@ -480,9 +539,9 @@ START_TEST(test_receive_reset)
 {
     put(FRAME, 1);
     virtio_net_turn(net, false);
-    ck_assert(net->starved);
+    ck_assert(net->state.no_rx_buffers);
     negotiate(0);
-    ck_assert(!net->starved);
+    ck_assert(!net->state.no_rx_buffers);
     offer(DATA, 2048);
     put(FRAME, 2);
     virtio_net_turn(net, false);
@@ -775,6 +834,8 @@ Suite *net_suite(void)
     tcase_add_test(tcase, test_stall);
     tcase_add_test(tcase, test_stall_reset);
     tcase_add_test(tcase, test_receive);
+    tcase_add_loop_test(tcase, test_restore, 0, 2);
+    tcase_add_test(tcase, test_restore_refused);
     tcase_add_test(tcase, test_receive_starved);
     tcase_add_test(tcase, test_receive_long);
     tcase_add_test(tcase, test_merge);

@@ -316,8 +316,8 @@ START_TEST(test_transmit_reset)
     char text[8];
 
     drive_console();
-    console->sending = true; /* as between two pieces */
-    console->sent = 5;
+    console->state.sending = true; /* as between two pieces */
+    console->state.sent = 5;
     drive_console();
     memcpy(ram + DATA, "abc", 3);
     add(&transmit, DATA, 3, false);

@@ -636,13 +636,13 @@ START_TEST(test_starved)
     for (unsigned i = 0; i < 3; i++)
         ring_add(&transmit, &(struct ring_segment){ SENT, HEADER, false }, 1);
     ring_kick(&transmit);
-    ck_assert(vsock->held && !ring_take(&transmit, &head, &written));
+    ck_assert(vsock->state.tx_blocked && !ring_take(&transmit, &head, &written));
     for (unsigned i = 0; i < 10; i++) {
         offer(SIZE - 1);
         while (next() == VIRTIO_VSOCK_OP_RST)
             done++;
     }
-    ck_assert(!vsock->held);
+    ck_assert(!vsock->state.tx_blocked);
     ck_assert_uint_eq(done, n + 3);
 }
 END_TEST

@@ -78,8 +78,8 @@ static json_t *run_json_describe_vsock(struct virtio_vsock *vsock)
 
     /* A path need not be text; then it is null. */
     return json_pack("{s:I, s:o, s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "guest_cid",
-                     (json_int_t)vsock->guest_cid, "uds_path", path ? path : json_null(), "open",
-                     (int)open, "from_guest", (json_int_t)counts.from_guest, "to_guest",
+                     (json_int_t)vsock->state.guest_cid, "uds_path", path ? path : json_null(),
+                     "open", (int)open, "from_guest", (json_int_t)counts.from_guest, "to_guest",
                      (json_int_t)counts.to_guest, "refused", (json_int_t)counts.refused,
                      "received_bytes", (json_int_t)counts.received_bytes, "sent_bytes",
                      (json_int_t)counts.sent_bytes, "bad_packets", (json_int_t)counts.bad_packets);
