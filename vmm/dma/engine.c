@@ -197,46 +197,54 @@ enum harness_expect harness_expected(struct harness *harness, unsigned device, u
 
 /* ---- Requests ------------------------------------------------------------------ */
 
+/* What came of a request. */
+struct harness_outcome {
+    enum dma_direction direction;
+    struct dma_outcome seen;  /* by the device */
+    uint64_t nfaults;         /* records of faults */
+    struct iommu_fault fault; /* the last one */
+};
+
 /* What the dma handle, the device and the fault record must say of a request. */
-static void harness_check_outcome(struct harness *harness, struct matrix_cell *cell,
+static void harness_check_outcome(const struct harness *harness, struct matrix_cell *cell,
                                   const struct harness_request *request,
-                                  enum dma_direction direction, const struct dma_outcome *outcome,
-                                  uint64_t faults_before)
+                                  const struct harness_outcome *outcome)
 {
-    const char *way = direction == DMA_READ ? "read" : "write";
+    const char *way = outcome->direction == DMA_READ ? "read" : "write";
     uint32_t endpoint = rules_device(harness->policy, request->device)->endpoint;
-    struct iommu_fault fault = { 0 };
-    uint64_t faults = harness_faults(harness, &fault) - faults_before;
+    const struct dma_outcome *seen = &outcome->seen;
+    const struct iommu_fault *fault = &outcome->fault;
 
     if (request->expect == HARNESS_EXPECT_ALLOW) {
-        harness_check(cell, !outcome->error && outcome->done == request->len,
+        harness_check(cell, !seen->error && seen->done == request->len,
                       "%s of %llu bytes at 0x%llx: expected to pass, observed error %d after %llu",
                       way, (unsigned long long)request->len, (unsigned long long)request->iova,
-                      -outcome->error, (unsigned long long)outcome->done);
-        harness_check(cell, faults == 0, "%s at 0x%llx passed: expected no fault, observed %llu",
-                      way, (unsigned long long)request->iova, (unsigned long long)faults);
+                      -seen->error, (unsigned long long)seen->done);
+        harness_check(cell, outcome->nfaults == 0,
+                      "%s at 0x%llx passed: expected no fault, observed %llu", way,
+                      (unsigned long long)request->iova, (unsigned long long)outcome->nfaults);
     } else if (request->expect == HARNESS_EXPECT_DENY) {
         harness_check(
-            cell, outcome->error < 0 && outcome->done == 0,
+            cell, seen->error < 0 && seen->done == 0,
             "%s at 0x%llx: the device must see an error and nothing done, observed %d, %llu "
             "bytes",
-            way, (unsigned long long)request->iova, -outcome->error,
-            (unsigned long long)outcome->done);
+            way, (unsigned long long)request->iova, -seen->error, (unsigned long long)seen->done);
         if (!harness->iommu)
             return;
-        harness_check(cell,
-                      faults == 1 && fault.endpoint == endpoint && fault.iova == request->iova &&
-                          fault.access == (uint32_t)direction,
-                      "fault record: expected 1 of endpoint %u, address 0x%llx, %s; observed %llu, "
-                      "endpoint %u, address 0x%llx, access %u",
-                      endpoint, (unsigned long long)request->iova, way, (unsigned long long)faults,
-                      fault.endpoint, (unsigned long long)fault.iova, fault.access);
+        harness_check(
+            cell,
+            outcome->nfaults == 1 && fault->endpoint == endpoint && fault->iova == request->iova &&
+                fault->access == (uint32_t)outcome->direction,
+            "fault record: expected 1 of endpoint %u, address 0x%llx, %s; observed %llu, "
+            "endpoint %u, address 0x%llx, access %u",
+            endpoint, (unsigned long long)request->iova, way, (unsigned long long)outcome->nfaults,
+            fault->endpoint, (unsigned long long)fault->iova, fault->access);
     }
 }
 
 static void harness_perform(struct harness *harness, struct matrix_cell *cell,
                             const struct harness_request *request, enum dma_direction direction,
-                            void *data, struct dma_outcome *outcome)
+                            void *data)
 {
     const struct dma_request on_the_bus = {
         .iova = request->iova,
@@ -247,10 +255,12 @@ static void harness_perform(struct harness *harness, struct matrix_cell *cell,
         .claims = request->claims,
         .requester = request->requester,
     };
+    struct harness_outcome outcome = { .direction = direction };
     uint64_t before = harness_faults(harness, NULL);
 
-    dma_perform(harness->dma[request->device], &on_the_bus, outcome);
-    harness_check_outcome(harness, cell, request, direction, outcome, before);
+    dma_perform(harness->dma[request->device], &on_the_bus, &outcome.seen);
+    outcome.nfaults = harness_faults(harness, &outcome.fault) - before;
+    harness_check_outcome(harness, cell, request, &outcome);
 }
 
 /* Bytes in whole words that are as in the expected bytes: chance does not make a word. */
@@ -283,11 +293,10 @@ uint64_t harness_read(struct harness *harness, struct matrix_cell *cell,
                       const struct harness_request *request, const uint8_t *expected_bytes)
 {
     uint8_t data[ATTACK_PAGE_BYTES];
-    struct dma_outcome outcome;
 
     for (uint64_t at = 0; at < request->len; at++)
         data[at] = (uint8_t)~expected_bytes[at];
-    harness_perform(harness, cell, request, DMA_READ, data, &outcome);
+    harness_perform(harness, cell, request, DMA_READ, data);
     /* Whatever the device says came through: the buffer tells. */
     return harness_same_bytes(data, expected_bytes, request->len);
 }
@@ -320,7 +329,6 @@ uint64_t harness_write(struct harness *harness, struct matrix_cell *cell,
     /* An address may also lead to something that has nothing to do with the victim. */
     uint8_t *hit[HITS_MAX];
     unsigned nhits = harness_may_hit(harness, request, hit);
-    struct dma_outcome outcome;
     uint64_t changed = 0;
 
     for (unsigned i = 0; i < nhits; i++)
@@ -329,7 +337,7 @@ uint64_t harness_write(struct harness *harness, struct matrix_cell *cell,
         memcpy(saved[i], victim->place[i], victim->len);
     for (uint64_t at = 0; at < request->len; at++)
         data[at] = (uint8_t)~victim->expected_bytes[at];
-    harness_perform(harness, cell, request, DMA_WRITE, data, &outcome);
+    harness_perform(harness, cell, request, DMA_WRITE, data);
     for (unsigned i = 0; i < victim->nplaces; i++) {
         uint64_t here = harness_changed_bytes(victim->place[i], saved[i], victim->len);
 

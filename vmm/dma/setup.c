@@ -266,29 +266,21 @@ static unsigned setup_looks_for_all(const struct harness *harness)
 }
 
 /*
- * Whoever asks for faults makes the kernel look for them, and act. A device that it has taken
- * off its domain for that comes back; nothing happens to the others.
+ * Asking for faults makes the kernel look for them, and act. A device that it has taken off
+ * its domain for that comes back; nothing happens to the others.
  */
-static int setup_let_guest_act(struct harness *harness)
+static int setup_handle_faults(struct harness *harness)
 {
-    struct abi_harness_command commands[ABI_HARNESS_COMMANDS];
-    unsigned n = 0, looks = setup_looks_for_all(harness);
-    int err;
+    struct batch batch = { .n = 0 };
+    int err = 0;
 
-    for (; looks > ABI_HARNESS_COMMANDS - ABI_POLICY_DEVICES_MAX; looks -= n) {
-        for (n = 0; n < looks && n < ABI_HARNESS_COMMANDS; n++)
-            commands[n] = harness_command(0, ABI_DMA_FAULT);
-        err = harness_call(harness, commands, n);
-        if (err)
-            return err;
-    }
-    for (n = 0; n < looks; n++)
-        commands[n] = harness_command(0, ABI_DMA_FAULT);
-    for (unsigned device = 0; device < harness->policy->guest.ndevices; device++) {
+    for (unsigned looks = setup_looks_for_all(harness); looks && !err; looks--)
+        err = setup_add(harness, &batch, harness_command(0, ABI_DMA_FAULT), NULL);
+    for (unsigned device = 0; device < harness->policy->guest.ndevices && !err; device++) {
         if (rules_device(harness->policy, device)->fault_action != ABI_FAULT_REPORT)
-            commands[n++] = harness_command(device, ABI_DMA_ATTACH);
+            err = setup_add(harness, &batch, harness_command(device, ABI_DMA_ATTACH), NULL);
     }
-    return harness_call(harness, commands, n);
+    return err ? err : setup_flush(harness, &batch);
 }
 
 int harness_set_up(struct harness *harness)
@@ -302,7 +294,7 @@ int harness_set_up(struct harness *harness)
         err = setup_flush(harness, &batch);
     /* The device may have faulted before. */
     if (!err)
-        err = setup_let_guest_act(harness);
+        err = setup_handle_faults(harness);
     for (unsigned device = 0; device < harness->policy->guest.ndevices && !err; device++)
         setup_take_baseline(harness, device);
     for (unsigned device = 0; device < harness->policy->guest.ndevices && !err; device++)
@@ -324,14 +316,14 @@ static int setup_set_up_device(struct harness *harness, unsigned device)
 int harness_set_up_device(struct harness *harness, unsigned device)
 {
     bool reports = rules_device(harness->policy, device)->fault_action == ABI_FAULT_REPORT;
-    int err = reports ? 0 : setup_let_guest_act(harness);
+    int err = reports ? 0 : setup_handle_faults(harness);
 
     if (!err)
         err = setup_set_up_device(harness, device);
     /* The guest may still be acting upon an earlier fault. */
     for (unsigned i = 0; i < SET_UP_TRIES && err == -EIO && !reports; i++) {
         harness->guest.failure[0] = 0;
-        err = setup_let_guest_act(harness);
+        err = setup_handle_faults(harness);
         if (!err)
             err = setup_set_up_device(harness, device);
     }
@@ -355,7 +347,7 @@ static bool setup_intact(struct harness *harness, unsigned device)
 
 int harness_settle(struct harness *harness)
 {
-    int err = setup_let_guest_act(harness);
+    int err = setup_handle_faults(harness);
 
     for (unsigned device = 0; device < harness->policy->guest.ndevices && !err; device++) {
         if (!rules_untranslated(harness->policy, device) && !setup_intact(harness, device))

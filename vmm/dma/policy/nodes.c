@@ -479,7 +479,7 @@ static int node_read_endpoint(struct policy_reader *reader, unsigned n)
         found = node_read_iommu_map(reader, n);
     if (found < 0)
         return found;
-    /* The test harness means nobody by that. */
+    /* HARNESS_NOBODY: an address that belongs to no endpoint. */
     if (found && reader->policy->guest.device[n].endpoint == ~0u)
         return policy_complain(reader, reader->device[n], "iommus",
                                "endpoint 0xffffffff cannot be told from none; give a lower id");
@@ -577,10 +577,10 @@ static int node_read_uses(struct policy_reader *reader, unsigned n)
                 reader, node, "memory-region",
                 "entry %d is no enabled child of /reserved-memory; write <&REGION>", i + 1);
         if (named) {
-            uint32_t word;
+            int word = policy_word_at(reader, node, "strata,permission", i, &permission_words);
 
-            if (policy_word_at(reader, node, "strata,permission", i, &permission_words, &word))
-                return -EINVAL;
+            if (word < 0)
+                return word;
             rights = permissions[word];
         }
         if (node_add_use(reader, n, region, rights))

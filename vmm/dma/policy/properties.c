@@ -184,16 +184,16 @@ static void property_list_words(char *list, size_t bytes, const struct policy_wo
 }
 
 int policy_word_at(const struct policy_reader *reader, int node, const char *property, int at,
-                   const struct policy_words *words, uint32_t *index)
+                   const struct policy_words *words)
 {
     const char *word = fdt_stringlist_get(reader->fdt, node, property, at, NULL);
     char list[WORDS_MAX];
 
     if (!word)
         return policy_complain(reader, node, property, "is not text; write \"...\"");
-    for (*index = 0; *index < words->n; ++*index) {
-        if (!strcmp(word, words->text[*index]))
-            return 0;
+    for (uint32_t i = 0; i < words->n; i++) {
+        if (!strcmp(word, words->text[i]))
+            return (int)i;
     }
     property_list_words(list, sizeof(list), words);
     return policy_complain(reader, node, property, "\"%.*s\" means nothing here; give %s", WORD_MAX,
@@ -209,8 +209,11 @@ int policy_word(const struct policy_reader *reader, int node, const char *proper
         return found;
     if (count != 1)
         return policy_complain(reader, node, property, "holds %d strings; give one", count);
-    found = policy_word_at(reader, node, property, 0, words, value);
-    return found ? found : 1;
+    found = policy_word_at(reader, node, property, 0, words);
+    if (found < 0)
+        return found;
+    *value = (uint32_t)found;
+    return 1;
 }
 
 int policy_flags(const struct policy_reader *reader, int node, const char *property,
@@ -221,11 +224,10 @@ int policy_flags(const struct policy_reader *reader, int node, const char *prope
     if (found <= 0)
         return found;
     for (int i = 0; i < count; i++) {
-        uint32_t index;
-        int err = policy_word_at(reader, node, property, i, words, &index);
+        int index = policy_word_at(reader, node, property, i, words);
 
-        if (err)
-            return err;
+        if (index < 0)
+            return index;
         *flags |= words->bits[index];
     }
     return 1;

@@ -49,9 +49,9 @@ struct policy_words {
 int policy_word(const struct policy_reader *reader, int node, const char *property,
                 const struct policy_words *words, uint32_t *value);
 
-/* The at-th name, which must be one of `words`: 0 and its index, or -EINVAL. */
+/* The at-th name, which must be one of `words`: its index, or -EINVAL. */
 int policy_word_at(const struct policy_reader *reader, int node, const char *property, int at,
-                   const struct policy_words *words, uint32_t *index);
+                   const struct policy_words *words);
 
 /* Names that are each one of `words`: the bits of each, or-ed. */
 int policy_flags(const struct policy_reader *reader, int node, const char *property,
