@@ -11,6 +11,7 @@
 #include "vmm/machine/irq_route.h"
 #include "vmm/machine/msr.h"
 #include "vmm/measure/bare.h"
+#include "vmm/measure/native.h"
 #include "vmm/measure/session.h"
 
 #define MSR_OURS     0x4b564df0u

@@ -11,6 +11,7 @@
 #include "vmm/measure/fork_model.h"
 #include "vmm/measure/histogram.h"
 #include "vmm/measure/measure.h"
+#include "vmm/measure/native.h"
 #include "vmm/measure/session.h"
 
 static struct abi_histogram histogram;

@@ -7,6 +7,7 @@
 
 #include "tests/unit/suites.h"
 #include "vmm/machine/memory.h"
+#include "vmm/tour/check.h"
 #include "vmm/tour/frame_reuse.h"
 #include "vmm/tour/tour.h"
 
@@ -31,10 +32,10 @@ END_TEST
 
 START_TEST(equal)
 {
-    expect_equal(run, 3, 3, "pages %d", 7);
+    check_equal(run, 3, 3, "pages %d", 7);
     ck_assert(tour_ok(run));
     ck_assert_str_eq(run->checks[0].name, "pages 7");
-    expect_equal(run, 3, 4, "more");
+    check_equal(run, 3, 4, "more");
     ck_assert(!tour_ok(run));
     ck_assert_str_eq(run->checks[1].expected, "3");
     ck_assert_str_eq(run->checks[1].observed, "4");
@@ -43,19 +44,19 @@ END_TEST
 
 START_TEST(hex)
 {
-    expect_hex(run, 0xff000, 0xff000, "root");
+    check_hex(run, 0xff000, 0xff000, "root");
     ck_assert(tour_ok(run));
     ck_assert_str_eq(run->checks[0].observed, "0xff000");
-    expect_hex(run, 1, UINT64_MAX, "root");
+    check_hex(run, 1, UINT64_MAX, "root");
     ck_assert(!tour_ok(run));
 }
 END_TEST
 
 START_TEST(words)
 {
-    expect_true(run, true, "so", "so", "it");
+    check_true(run, true, "so", "so", "it");
     ck_assert(tour_ok(run));
-    expect_true(run, false, "so", "other", "it");
+    check_true(run, false, "so", "other", "it");
     ck_assert(!tour_ok(run));
 }
 END_TEST
@@ -64,9 +65,9 @@ END_TEST
 START_TEST(overflow)
 {
     for (unsigned i = 0; i < TOUR_CHECKS_MAX; i++)
-        expect_equal(run, 0, 0, "check");
+        check_equal(run, 0, 0, "check");
     ck_assert(tour_ok(run));
-    expect_equal(run, 0, 0, "one too many");
+    check_equal(run, 0, 0, "one too many");
     ck_assert(!tour_ok(run));
     ck_assert_uint_eq(run->dropped, 1);
 }
@@ -74,20 +75,20 @@ END_TEST
 
 START_TEST(figures)
 {
-    add_figure(run, 2.5, "copy_%d_ns", 3);
-    ck_assert_double_eq(figure(run, "copy_3_ns"), 2.5);
-    ck_assert(isnan(figure(run, "no_such")));
+    check_add_figure(run, 2.5, "copy_%d_ns", 3);
+    ck_assert_double_eq(check_figure(run, "copy_3_ns"), 2.5);
+    ck_assert(isnan(check_figure(run, "no_such")));
     for (unsigned i = 0; i < 2 * TOUR_FIGURES_MAX; i++)
-        add_figure(run, i, "many");
+        check_add_figure(run, i, "many");
     ck_assert_uint_eq(run->nfigures, TOUR_FIGURES_MAX);
 }
 END_TEST
 
 START_TEST(ticks)
 {
-    ck_assert(isnan(ticks_to_ns(run, 5)));
+    ck_assert(isnan(check_ticks_to_ns(run, 5)));
     run->tsc_hz = 2000000000;
-    ck_assert_double_eq(ticks_to_ns(run, 5), 2.5);
+    ck_assert_double_eq(check_ticks_to_ns(run, 5), 2.5);
 }
 END_TEST
 
@@ -124,12 +125,12 @@ END_TEST
 /* A control that hangs has shown nothing. */
 START_TEST(refuted)
 {
-    expect_true(run, true, "so", "so", "it");
+    check_true(run, true, "so", "so", "it");
     ck_assert(!tour_refuted(run));
-    expect_course(run, false, "guest exit", "still running", "the end");
+    check_course(run, false, "guest exit", "still running", "the end");
     ck_assert(!tour_ok(run));
     ck_assert(!tour_refuted(run));
-    expect_true(run, false, "so", "other", "it");
+    check_true(run, false, "so", "other", "it");
     ck_assert(tour_refuted(run));
 }
 END_TEST

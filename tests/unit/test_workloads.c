@@ -6,6 +6,7 @@
 #include "guest/abi/syscall.h"
 #include "guest/measure/workload.h"
 #include "tests/unit/suites.h"
+#include "vmm/measure/native.h"
 #include "vmm/measure/session.h"
 
 #define BYTES (2ull << 20)

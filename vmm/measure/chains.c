@@ -4,6 +4,7 @@
 
 #include "guest/abi/checkpoint.h"
 #include "guest/measure/chain.h"
+#include "vmm/measure/native.h"
 
 #define NODES_LEAST 4096
 

@@ -9,6 +9,7 @@
 #include "vmm/measure/experiments.h"
 #include "vmm/measure/histogram.h"
 #include "vmm/measure/measure.h"
+#include "vmm/measure/native.h"
 
 #define FLOOR_PAIRS 2000
 

@@ -7,6 +7,7 @@
 #include "vmm/measure/clock.h"
 #include "vmm/measure/fault_kinds.h"
 #include "vmm/measure/histogram.h"
+#include "vmm/measure/native.h"
 
 static const struct change {
     const char *name;

@@ -9,6 +9,7 @@
 
 #include "vmm/measure/fault_kinds.h"
 #include "vmm/measure/histogram.h"
+#include "vmm/measure/native.h"
 
 #define PAGE_BYTES 4096ull
 

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "vmm/measure/histogram.h"
+#include "vmm/measure/native.h"
 
 #define PAGE_BYTES 4096ull
 

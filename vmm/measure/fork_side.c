@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "guest/abi/syscall.h"
+#include "vmm/measure/native.h"
 #include "vmm/measure/test_region.h"
 
 #define PAGE_BYTES 4096ull

@@ -1,3 +1,5 @@
+#include "vmm/measure/native.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -10,7 +12,6 @@
 #include <unistd.h>
 
 #include "guest/measure/command.h"
-#include "vmm/measure/session.h"
 
 #define HUGE_BYTES (2ull << 20)
 

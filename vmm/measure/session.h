@@ -72,7 +72,4 @@ int session_walk(const struct session *session, uint64_t va, struct paging_walk 
 /* Between commands: the host's address of a mapped one; NULL: it is not mapped to RAM. */
 void *session_hva(const struct session *session, uint64_t va);
 
-/* Carries a command out in this process, on the calling thread. */
-void native_command(const struct abi_command *command, struct abi_reply *reply);
-
 #endif

@@ -11,6 +11,7 @@
 #include "vmm/measure/backing.h"
 #include "vmm/measure/experiments.h"
 #include "vmm/measure/measure.h"
+#include "vmm/measure/native.h"
 #include "vmm/measure/session.h"
 
 #define HUGE_BYTES   (2ull << 20)

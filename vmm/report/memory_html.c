@@ -176,7 +176,7 @@ void memory_stretches_html(FILE *out, const json_t *report)
 
 /* ---- Translations --------------------------------------------------------- */
 
-/* One box of a chain: what it is, a number, and what there is to say of it. */
+/* One box of a chain: what it is, a number, and a remark. */
 static void memory_html_box(FILE *out, const char *class, const char *what, const char *number,
                             const char *note)
 {

@@ -223,7 +223,7 @@ static int plot_await(pid_t pid)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
 }
 
-/* Standard input, output and errors of the program are files: nobody waits for a pipe. */
+/* Standard input, output and errors of the program are files: no side waits for a pipe. */
 static int plot_run_gnuplot(int in, int out, int errors)
 {
     /* -d: no settings of the user's, who may have any. */

@@ -17,7 +17,7 @@ bool reply_yes(const json_t *json, const char *name);
 /* Of a string like "0x1000". */
 uint64_t reply_address(const json_t *json, const char *name);
 
-/* "pid 3 fork-cow", "kernel", or the root of a space that nobody has named. */
+/* "pid 3 fork-cow", "kernel", or the root of a space without a name. */
 const char *reply_space(const json_t *space, char *buffer, size_t room);
 
 /* The same in a buffer that lasts to the end of the block. */

@@ -1,5 +1,7 @@
 #include "vmm/report/tour_report.h"
 
+#include "vmm/tour/check.h"
+
 bool tour_control_failed(const struct tour_entry *entry)
 {
     return entry->has_control && tour_refuted(&entry->control);

@@ -1,6 +1,7 @@
 #include "vmm/report/tour_text.h"
 
 #include "vmm/machine/kvm.h"
+#include "vmm/tour/check.h"
 
 static const char *tour_text_paint(const struct tour *tour, const char *sequence)
 {

@@ -1,3 +1,5 @@
+#include "vmm/tour/check.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
@@ -5,9 +7,8 @@
 #include <string.h>
 
 #include "vmm/machine/vm.h"
-#include "vmm/tour/tour.h"
 
-static struct tour_check *new_check(struct tour_run *run, const char *name, va_list args)
+static struct tour_check *check_new(struct tour_run *run, const char *name, va_list args)
 {
     struct tour_check *check;
 
@@ -20,13 +21,13 @@ static struct tour_check *new_check(struct tour_run *run, const char *name, va_l
     return check;
 }
 
-void expect_equal(struct tour_run *run, uint64_t expected, uint64_t observed, const char *name, ...)
+void check_equal(struct tour_run *run, uint64_t expected, uint64_t observed, const char *name, ...)
 {
     struct tour_check *check;
     va_list args;
 
     va_start(args, name);
-    check = new_check(run, name, args);
+    check = check_new(run, name, args);
     va_end(args);
     if (!check)
         return;
@@ -35,13 +36,13 @@ void expect_equal(struct tour_run *run, uint64_t expected, uint64_t observed, co
     snprintf(check->observed, sizeof(check->observed), "%" PRIu64, observed);
 }
 
-void expect_hex(struct tour_run *run, uint64_t expected, uint64_t observed, const char *name, ...)
+void check_hex(struct tour_run *run, uint64_t expected, uint64_t observed, const char *name, ...)
 {
     struct tour_check *check;
     va_list args;
 
     va_start(args, name);
-    check = new_check(run, name, args);
+    check = check_new(run, name, args);
     va_end(args);
     if (!check)
         return;
@@ -50,40 +51,44 @@ void expect_hex(struct tour_run *run, uint64_t expected, uint64_t observed, cons
     snprintf(check->observed, sizeof(check->observed), "0x%" PRIx64, observed);
 }
 
-static void add_words(struct tour_run *run, bool ok, bool course, const char *expected,
-                      const char *observed, const char *name, va_list args)
+static void check_fill(struct tour_check *check, bool ok, const char *expected,
+                       const char *observed)
 {
-    struct tour_check *check = new_check(run, name, args);
-
-    if (!check)
-        return;
     check->ok = ok;
-    check->course = course;
     snprintf(check->expected, sizeof(check->expected), "%s", expected);
     snprintf(check->observed, sizeof(check->observed), "%s", observed);
 }
 
-void expect_true(struct tour_run *run, bool ok, const char *expected, const char *observed,
-                 const char *name, ...)
+void check_true(struct tour_run *run, bool ok, const char *expected, const char *observed,
+                const char *name, ...)
 {
+    struct tour_check *check;
     va_list args;
 
     va_start(args, name);
-    add_words(run, ok, false, expected, observed, name, args);
+    check = check_new(run, name, args);
     va_end(args);
+    if (!check)
+        return;
+    check_fill(check, ok, expected, observed);
 }
 
-void expect_course(struct tour_run *run, bool ok, const char *expected, const char *observed,
-                   const char *name, ...)
+void check_course(struct tour_run *run, bool ok, const char *expected, const char *observed,
+                  const char *name, ...)
 {
+    struct tour_check *check;
     va_list args;
 
     va_start(args, name);
-    add_words(run, ok, true, expected, observed, name, args);
+    check = check_new(run, name, args);
     va_end(args);
+    if (!check)
+        return;
+    check_fill(check, ok, expected, observed);
+    check->course = true;
 }
 
-void add_figure(struct tour_run *run, double value, const char *name, ...)
+void check_add_figure(struct tour_run *run, double value, const char *name, ...)
 {
     struct tour_figure *new;
     va_list args;
@@ -97,7 +102,7 @@ void add_figure(struct tour_run *run, double value, const char *name, ...)
     va_end(args);
 }
 
-double figure(const struct tour_run *run, const char *name)
+double check_figure(const struct tour_run *run, const char *name)
 {
     for (size_t i = 0; i < run->nfigures; i++) {
         if (!strcmp(run->figures[i].name, name))
@@ -124,28 +129,28 @@ bool tour_refuted(const struct tour_run *run)
     return false;
 }
 
-void expect_audit(struct tour_run *run, const struct guest_view *view, uint64_t held,
-                  const char *when, struct guest_audit *audit)
+void check_audit(struct tour_run *run, const struct guest_view *view, uint64_t held,
+                 const char *when, struct guest_audit *audit)
 {
     int err = guest_audit(view, audit);
 
-    expect_true(run, !err, "an end", err ? strerror(-err) : "an end",
-                "%s: all page tables can be walked", when);
-    expect_equal(run, held, audit->unexplained, "%s: frame references without a mapping", when);
-    expect_equal(run, 0, audit->missing, "%s: mappings without a frame reference", when);
-    expect_equal(run, audit->claimed_tables, audit->tables,
-                 "%s: page-table frames, counted by walking", when);
-    expect_equal(run, 0, audit->broken, "%s: broken page-table entries", when);
-    expect_equal(run, 0, audit->kernel_open, "%s: kernel pages open to user code", when);
-    expect_equal(run, 0, audit->kernel_wx, "%s: kernel pages writable and executable", when);
+    check_true(run, !err, "an end", err ? strerror(-err) : "an end",
+               "%s: all page tables can be walked", when);
+    check_equal(run, held, audit->unexplained, "%s: frame references without a mapping", when);
+    check_equal(run, 0, audit->missing, "%s: mappings without a frame reference", when);
+    check_equal(run, audit->claimed_tables, audit->tables,
+                "%s: page-table frames, counted by walking", when);
+    check_equal(run, 0, audit->broken, "%s: broken page-table entries", when);
+    check_equal(run, 0, audit->kernel_open, "%s: kernel pages open to user code", when);
+    check_equal(run, 0, audit->kernel_wx, "%s: kernel pages writable and executable", when);
 }
 
-double ticks_to_ns(const struct tour_run *run, uint64_t ticks)
+double check_ticks_to_ns(const struct tour_run *run, uint64_t ticks)
 {
     return run->tsc_hz ? (double)ticks * 1e9 / (double)run->tsc_hz : NAN;
 }
 
-uint64_t vcpu_root(const struct tour_run *run, unsigned index)
+uint64_t check_vcpu_root(const struct tour_run *run, unsigned index)
 {
     struct kvm_regs regs;
     struct kvm_sregs sregs;

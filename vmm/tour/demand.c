@@ -22,6 +22,7 @@
 #include "guest/abi/demand.h"
 #include "guest/abi/syscall.h"
 #include "vmm/boot/config.h"
+#include "vmm/tour/check.h"
 #include "vmm/tour/exercises.h"
 
 #define LATENCY_NS         2000000u
@@ -45,7 +46,7 @@ struct phase {
 };
 
 struct state {
-    int fd; /* of the file: its own page frames, that nobody else knows */
+    int fd; /* of the file: its page frames are its own, and no other process has them */
     char path[32];
     struct board_device device;
     /* At the last checkpoint. */
@@ -133,7 +134,7 @@ static bool demand_is_as_file(const struct state *state, const struct guest_view
 struct mapped {
     uint64_t wanted, others; /* pages there: of [first, first + n), and of the rest */
     uint64_t right;          /* of all that are there: as the file is */
-    uint64_t cached;         /* held by this mapping and the cache, and nobody else */
+    uint64_t cached;         /* held by this mapping and the cache alone */
     uint64_t writable;
 };
 
@@ -165,14 +166,14 @@ static void demand_expect_pages(struct tour_run *run, const struct guest_view *v
 {
     struct mapped mapped = demand_look_at_pages(run, view, wanted);
 
-    expect_equal(run, wanted->n, mapped.wanted, "%s: pages mapped, of those touched or locked",
-                 when);
-    expect_equal(run, 0, mapped.others, "%s: pages mapped, of all others", when);
-    expect_equal(run, wanted->n, mapped.right, "%s: mapped pages that hold what the file has there",
-                 when);
-    expect_equal(run, wanted->n, mapped.cached, "%s: held by the mapping and the page cache alone",
-                 when);
-    expect_equal(run, 0, mapped.writable, "%s: mapped writable", when);
+    check_equal(run, wanted->n, mapped.wanted, "%s: pages mapped, of those touched or locked",
+                when);
+    check_equal(run, 0, mapped.others, "%s: pages mapped, of all others", when);
+    check_equal(run, wanted->n, mapped.right, "%s: mapped pages that hold what the file has there",
+                when);
+    check_equal(run, wanted->n, mapped.cached, "%s: held by the mapping and the page cache alone",
+                when);
+    check_equal(run, 0, mapped.writable, "%s: mapped writable", when);
 }
 
 /* ---- The disk, and time ----------------------------------------------------- */
@@ -194,8 +195,8 @@ static void demand_expect_latency(struct tour_run *run, const struct virtio_blk_
     char observed[64];
 
     snprintf(observed, sizeof(observed), "%" PRIu64 " ns", counts->shortest_ns);
-    expect_true(run, counts->shortest_ns >= LATENCY_NS, "2000000 ns or more", observed,
-                "%s: the shortest of all requests, by the disk's clock", when);
+    check_true(run, counts->shortest_ns >= LATENCY_NS, "2000000 ns or more", observed,
+               "%s: the shortest of all requests, by the disk's clock", when);
 }
 
 static int demand_by_number(const void *a, const void *b)
@@ -211,14 +212,14 @@ static void demand_read_touches(struct tour_run *run, const struct guest_view *v
     static uint64_t ticks[ABI_DEMAND_TOUCHES_MAX];
     uint64_t n = arg[ABI_DEMAND_TOUCHES];
 
-    expect_equal(run, demand_touches_of(run->host), n, "%s: pages that the program touched",
-                 phase_name[phase - ((struct state *)run->state)->phase]);
+    check_equal(run, demand_touches_of(run->host), n, "%s: pages that the program touched",
+                phase_name[phase - ((struct state *)run->state)->phase]);
     if (n > ABI_DEMAND_TOUCHES_MAX ||
         guest_read(view, root, arg[ABI_DEMAND_TOUCHES_VA], ticks, n * sizeof(ticks[0])))
         n = 0;
     phase->ntouches = n;
     for (uint64_t i = 0; i < n; i++)
-        phase->touch_ns[i] = ticks_to_ns(run, ticks[i]);
+        phase->touch_ns[i] = check_ticks_to_ns(run, ticks[i]);
     qsort(phase->touch_ns, n, sizeof(phase->touch_ns[0]), demand_by_number);
 }
 
@@ -229,7 +230,7 @@ static void demand_read_frames(struct tour_run *run, const struct guest_view *vi
     struct abi_demand_frame frame[ABI_DEMAND_FRAMES_MAX];
     uint64_t n = arg[ABI_DEMAND_FRAMES], late = 0, told = 0, major = 0;
 
-    expect_equal(run, demand_frames_of(run->host), n, "%s: frames drawn", when);
+    check_equal(run, demand_frames_of(run->host), n, "%s: frames drawn", when);
     if (n > ABI_DEMAND_FRAMES_MAX ||
         guest_read(view, root, arg[ABI_DEMAND_FRAMES_VA], frame, n * sizeof(frame[0])))
         return;
@@ -241,10 +242,10 @@ static void demand_read_frames(struct tour_run *run, const struct guest_view *vi
         late += must;
         told += must && frame[i].missed;
     }
-    expect_equal(run, phase->major, major, "%s: major faults, by frames", when);
+    check_equal(run, phase->major, major, "%s: major faults, by frames", when);
     /* Without the frequency of its clock the guest's idea of a sixtieth is a guess. */
     if (run->tsc_hz)
-        expect_equal(run, late, told, "%s: missed, of the frames whose faults take too long", when);
+        check_equal(run, late, told, "%s: missed, of the frames whose faults take too long", when);
 }
 
 /* ---- The steps -------------------------------------------------------------- */
@@ -254,8 +255,8 @@ static void demand_before(struct tour_run *run, const struct guest_view *view)
     struct state *state = run->state;
     struct guest_audit audit;
 
-    expect_audit(run, view, SHARED_PAGES, "before", &audit);
-    expect_equal(run, 0, view->kernel.cached_frames, "before: pages in the page cache");
+    check_audit(run, view, SHARED_PAGES, "before", &audit);
+    check_equal(run, 0, view->kernel.cached_frames, "before: pages in the page cache");
     state->user_frames = audit.claimed_frames;
 }
 
@@ -265,14 +266,14 @@ static void demand_mapped_only(struct tour_run *run, const struct guest_view *vi
 {
     const struct state *state = run->state;
 
-    expect_equal(run, state->process.vsz_bytes + ABI_DEMAND_BYTES, now->vsz_bytes,
-                 "mapped: the program's VSZ");
-    expect_equal(run, 0, counts->reads, "mapped: requests of the disk");
+    check_equal(run, state->process.vsz_bytes + ABI_DEMAND_BYTES, now->vsz_bytes,
+                "mapped: the program's VSZ");
+    check_equal(run, 0, counts->reads, "mapped: requests of the disk");
     demand_expect_pages(run, view, &(struct wanted){ now->root, arg[ABI_DEMAND_VA], 0, 0 },
                         "mapped");
     if (run->tsc_hz)
-        expect_equal(run, run->tsc_hz / ABI_DEMAND_HZ, arg[ABI_DEMAND_PERIOD],
-                     "mapped: ticks from frame to frame");
+        check_equal(run, run->tsc_hz / ABI_DEMAND_HZ, arg[ABI_DEMAND_PERIOD],
+                    "mapped: ticks from frame to frame");
 }
 
 /* After a loop: what the kernel claims is what the disk has seen. */
@@ -287,25 +288,25 @@ static void demand_drawn(struct tour_run *run, const struct guest_view *view,
 
     phase->requests = counts->reads - state->counts.reads;
     phase->major = now->major_faults - state->process.major_faults;
-    expect_equal(run, phase->major, phase->requests,
-                 "%s: requests of the disk, against major faults claimed", name);
-    expect_equal(run, 0, now->joined_faults - state->process.joined_faults,
-                 "%s: faults that waited for the read of another", name);
-    expect_equal(run, 0, arg[ABI_DEMAND_WRONG], "%s: pages that the program found wrong", name);
+    check_equal(run, phase->major, phase->requests,
+                "%s: requests of the disk, against major faults claimed", name);
+    check_equal(run, 0, now->joined_faults - state->process.joined_faults,
+                "%s: faults that waited for the read of another", name);
+    check_equal(run, 0, arg[ABI_DEMAND_WRONG], "%s: pages that the program found wrong", name);
     demand_read_touches(run, view, now->root, arg, phase);
     demand_read_frames(run, view, now->root, arg, phase, name);
     if (which == LOCKED) {
-        expect_equal(run, 0, phase->major, "locked: major faults in the loop");
-        expect_equal(run, state->process.faults, now->faults,
-                     "locked: page faults of any kind before and after the loop");
+        check_equal(run, 0, phase->major, "locked: major faults in the loop");
+        check_equal(run, state->process.faults, now->faults,
+                    "locked: page faults of any kind before and after the loop");
         return;
     }
     demand_expect_pages(
         run, view, &(struct wanted){ now->root, arg[ABI_DEMAND_VA], ABI_DEMAND_FIRST, touched },
         name);
-    expect_equal(run, view->kernel.cached_frames * ABI_PAGE_BYTES,
-                 counts->read_bytes - state->counts.read_bytes,
-                 "%s: bytes that the disk read, against the page cache", name);
+    check_equal(run, view->kernel.cached_frames * ABI_PAGE_BYTES,
+                counts->read_bytes - state->counts.read_bytes,
+                "%s: bytes that the disk read, against the page cache", name);
     demand_expect_latency(run, counts, name);
 }
 
@@ -315,16 +316,16 @@ static void demand_plain(struct tour_run *run, const struct guest_view *view, co
     uint64_t touched = demand_touches_of(run->host), heavy = demand_frames_of(run->host) / 4;
     char observed[64];
 
-    expect_equal(run, touched, phase->major, "plain: major faults, one for each page touched");
-    expect_equal(run, touched, view->kernel.cached_frames, "plain: pages in the page cache");
+    check_equal(run, touched, phase->major, "plain: major faults, one for each page touched");
+    check_equal(run, touched, view->kernel.cached_frames, "plain: pages in the page cache");
     snprintf(observed, sizeof(observed), "%" PRIu64, phase->missed);
     if (run->tsc_hz)
-        expect_true(run, phase->missed >= heavy, "every fourth or more", observed,
-                    "plain: frames missed");
+        check_true(run, phase->missed >= heavy, "every fourth or more", observed,
+                   "plain: frames missed");
     snprintf(observed, sizeof(observed), "%" PRIu64 " of %" PRIu64, arg[ABI_DEMAND_OTHER_RAN],
              touched);
-    expect_true(run, arg[ABI_DEMAND_OTHER_RAN] * 2 >= touched, "half of them or more", observed,
-                "plain: faults during which another process of this CPU ran");
+    check_true(run, arg[ABI_DEMAND_OTHER_RAN] * 2 >= touched, "half of them or more", observed,
+               "plain: faults during which another process of this CPU ran");
 }
 
 static void demand_ahead(struct tour_run *run)
@@ -334,8 +335,8 @@ static void demand_ahead(struct tour_run *run)
 
     snprintf(observed, sizeof(observed), "%" PRIu64 " against %" PRIu64, phase[AHEAD].requests,
              phase[PLAIN].requests);
-    expect_true(run, phase[AHEAD].requests * 4 <= phase[PLAIN].requests, "a quarter or less",
-                observed, "ahead: requests, against those without read-ahead");
+    check_true(run, phase[AHEAD].requests * 4 <= phase[PLAIN].requests, "a quarter or less",
+               observed, "ahead: requests, against those without read-ahead");
 }
 
 static void demand_locked(struct tour_run *run, const struct guest_view *view,
@@ -347,11 +348,11 @@ static void demand_locked(struct tour_run *run, const struct guest_view *view,
     demand_expect_pages(run, view,
                         &(struct wanted){ now->root, arg[ABI_DEMAND_VA], 0, ABI_DEMAND_PAGES },
                         "locked");
-    expect_equal(run, ABI_DEMAND_BYTES, counts->read_bytes - state->counts.read_bytes,
-                 "locked: bytes that the disk read");
-    expect_equal(run, state->process.major_faults, now->major_faults,
-                 "locked: major faults before and after");
-    expect_equal(run, ABI_EINVAL, arg[ABI_DEMAND_KEPT], "locked: error of giving pages back");
+    check_equal(run, ABI_DEMAND_BYTES, counts->read_bytes - state->counts.read_bytes,
+                "locked: bytes that the disk read");
+    check_equal(run, state->process.major_faults, now->major_faults,
+                "locked: major faults before and after");
+    check_equal(run, ABI_EINVAL, arg[ABI_DEMAND_KEPT], "locked: error of giving pages back");
 }
 
 static void demand_shared(struct tour_run *run, const struct guest_view *view,
@@ -366,18 +367,18 @@ static void demand_shared(struct tour_run *run, const struct guest_view *view,
     char observed[64];
 
     if (guest_process(view, arg[ABI_DEMAND_TWIN], &twin)) {
-        expect_true(run, false, "there", "not there", "shared: the second process");
+        check_true(run, false, "there", "not there", "shared: the second process");
         return;
     }
     joined += twin.joined_faults;
-    expect_equal(run, ABI_DEMAND_TWIN_PAGES, counts->reads - state->counts.reads,
-                 "shared: requests of the disk for pages that two touched at once");
-    expect_equal(run, ABI_DEMAND_TWIN_PAGES,
-                 now->major_faults - state->process.major_faults + twin.major_faults,
-                 "shared: major faults of the two");
+    check_equal(run, ABI_DEMAND_TWIN_PAGES, counts->reads - state->counts.reads,
+                "shared: requests of the disk for pages that two touched at once");
+    check_equal(run, ABI_DEMAND_TWIN_PAGES,
+                now->major_faults - state->process.major_faults + twin.major_faults,
+                "shared: major faults of the two");
     snprintf(observed, sizeof(observed), "%" PRIu64, joined);
-    expect_true(run, joined > 0, "1 or more", observed,
-                "shared: faults that waited for the read of the other");
+    check_true(run, joined > 0, "1 or more", observed,
+               "shared: faults that waited for the read of the other");
     for (uint64_t i = 0; i < ABI_DEMAND_TWIN_PAGES; i++, va += ABI_PAGE_BYTES) {
         if (guest_walk(view, now->root, va, &mine) || guest_walk(view, twin.root, va, &other))
             continue;
@@ -385,18 +386,18 @@ static void demand_shared(struct tour_run *run, const struct guest_view *view,
         if (mine.leaf.gpa == other.leaf.gpa)
             same++;
         else if (i == 0)
-            expect_true(run,
-                        other.leaf.writable && !mine.leaf.writable &&
-                            !demand_is_as_file(state, view, other.leaf.gpa, ABI_DEMAND_TWIN_FIRST),
-                        "writable, and no longer as the file is",
-                        other.leaf.writable ? "writable" : "read-only",
-                        "shared: the page that the second process wrote, as it has it");
+            check_true(run,
+                       other.leaf.writable && !mine.leaf.writable &&
+                           !demand_is_as_file(state, view, other.leaf.gpa, ABI_DEMAND_TWIN_FIRST),
+                       "writable, and no longer as the file is",
+                       other.leaf.writable ? "writable" : "read-only",
+                       "shared: the page that the second process wrote, as it has it");
     }
-    expect_equal(run, ABI_DEMAND_TWIN_PAGES - 1, same, "shared: pages in one frame for both");
-    expect_equal(run, ABI_DEMAND_TWIN_PAGES, right,
-                 "shared: pages of the first process, as the file is");
-    expect_equal(run, ABI_DEMAND_TWIN_PAGES, view->kernel.cached_frames,
-                 "shared: pages in the page cache");
+    check_equal(run, ABI_DEMAND_TWIN_PAGES - 1, same, "shared: pages in one frame for both");
+    check_equal(run, ABI_DEMAND_TWIN_PAGES, right,
+                "shared: pages of the first process, as the file is");
+    check_equal(run, ABI_DEMAND_TWIN_PAGES, view->kernel.cached_frames,
+                "shared: pages in the page cache");
 }
 
 /* The disk's last page goes away, or comes back. */
@@ -407,8 +408,8 @@ static void demand_set_pages(struct tour_run *run, uint64_t pages)
                 (pages < ABI_DEMAND_PAGES ||
                  demand_write_pages(state->fd, ABI_DEMAND_PAGES - 1, ABI_DEMAND_PAGES));
 
-    expect_true(run, done, "done", done ? "done" : strerror(errno),
-                "the file gets a length of %" PRIu64 " pages", pages);
+    check_true(run, done, "done", done ? "done" : strerror(errno),
+               "the file gets a length of %" PRIu64 " pages", pages);
 }
 
 /*
@@ -422,16 +423,16 @@ static void demand_broken(struct tour_run *run, const struct guest_view *view,
     const struct state *state = run->state;
     uint64_t bad = arg[ABI_DEMAND_VA] + (ABI_DEMAND_PAGES - 1) * ABI_PAGE_BYTES;
 
-    expect_equal(run, 0, arg[ABI_DEMAND_GOOD], "broken: fault at the page beside the lost one");
-    expect_equal(run, ABI_FAULT_IO, arg[ABI_DEMAND_BAD], "broken: fault at the lost page");
-    expect_hex(run, bad, arg[ABI_DEMAND_BAD_VA], "broken: its address, as the program was told");
-    expect_hex(run, bad, now->last_fault.va, "broken: its address, as the kernel noted it");
-    expect_equal(run, 2, counts->failed - state->counts.failed, "broken: requests that failed");
-    expect_equal(run, 3, counts->reads - state->counts.reads, "broken: requests");
+    check_equal(run, 0, arg[ABI_DEMAND_GOOD], "broken: fault at the page beside the lost one");
+    check_equal(run, ABI_FAULT_IO, arg[ABI_DEMAND_BAD], "broken: fault at the lost page");
+    check_hex(run, bad, arg[ABI_DEMAND_BAD_VA], "broken: its address, as the program was told");
+    check_hex(run, bad, now->last_fault.va, "broken: its address, as the kernel noted it");
+    check_equal(run, 2, counts->failed - state->counts.failed, "broken: requests that failed");
+    check_equal(run, 3, counts->reads - state->counts.reads, "broken: requests");
     demand_expect_pages(run, view,
                         &(struct wanted){ now->root, arg[ABI_DEMAND_VA], ABI_DEMAND_PAGES - 2, 1 },
                         "broken");
-    expect_equal(run, 1, view->kernel.cached_frames, "broken: pages in the page cache");
+    check_equal(run, 1, view->kernel.cached_frames, "broken: pages in the page cache");
 }
 
 static void demand_gone(struct tour_run *run, const struct guest_view *view)
@@ -439,10 +440,10 @@ static void demand_gone(struct tour_run *run, const struct guest_view *view)
     const struct state *state = run->state;
     struct guest_audit audit;
 
-    expect_audit(run, view, SHARED_PAGES, "gone", &audit);
-    expect_equal(run, 0, view->kernel.cached_frames, "gone: pages in the page cache");
-    expect_equal(run, state->user_frames, audit.claimed_frames,
-                 "gone: frames of user memory, as before");
+    check_audit(run, view, SHARED_PAGES, "gone", &audit);
+    check_equal(run, 0, view->kernel.cached_frames, "gone: pages in the page cache");
+    check_equal(run, state->user_frames, audit.claimed_frames,
+                "gone: frames of user memory, as before");
 }
 
 static void demand_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
@@ -455,7 +456,7 @@ static void demand_checkpoint(struct tour_run *run, const struct abi_checkpoint 
 
     if (!board_blk(run->board, DISK) || guest_process(view, record->pid, &now) ||
         arg[ABI_DEMAND_VA] > LAST_VA) {
-        expect_true(run, false, "a disk and a process", "not so", "the machine");
+        check_true(run, false, "a disk and a process", "not so", "the machine");
         return;
     }
     counts = demand_count(run);
@@ -479,7 +480,7 @@ static void demand_checkpoint(struct tour_run *run, const struct abi_checkpoint 
         demand_set_pages(run, ABI_DEMAND_PAGES);
         break;
     case ABI_DEMAND_MENDED:
-        expect_equal(run, 0, arg[ABI_DEMAND_BAD], "mended: fault at the page that came back");
+        check_equal(run, 0, arg[ABI_DEMAND_BAD], "mended: fault at the page that came back");
         demand_expect_pages(
             run, view, &(struct wanted){ now.root, arg[ABI_DEMAND_VA], ABI_DEMAND_PAGES - 2, 2 },
             "mended");
@@ -512,7 +513,8 @@ static void demand_add_histogram(struct tour_run *run, const struct phase *phase
         for (; i < phase->ntouches && phase->touch_ns[i] < limit; i++)
             n++;
         if (n)
-            add_figure(run, (double)n, "%s_touch_from_%llu_ns_count", name, k ? 1ull << k : 0);
+            check_add_figure(run, (double)n, "%s_touch_from_%llu_ns_count", name,
+                             k ? 1ull << k : 0);
     }
 }
 
@@ -521,18 +523,18 @@ static void demand_conclude(struct tour_run *run, char *key, size_t bytes)
     const struct state *state = run->state;
     const struct phase *phase = state->phase;
 
-    add_figure(run, (double)ABI_DEMAND_BYTES, "file_bytes");
-    add_figure(run, LATENCY_NS, "disk_latency_ns");
-    add_figure(run, (double)state->counts.shortest_ns, "request_min_ns");
-    add_figure(run, (double)demand_frames_of(run->host), "frames");
+    check_add_figure(run, (double)ABI_DEMAND_BYTES, "file_bytes");
+    check_add_figure(run, LATENCY_NS, "disk_latency_ns");
+    check_add_figure(run, (double)state->counts.shortest_ns, "request_min_ns");
+    check_add_figure(run, (double)demand_frames_of(run->host), "frames");
     for (unsigned i = 0; i < PHASES; i++) {
-        add_figure(run, (double)phase[i].ntouches, "%s_touches", phase_name[i]);
-        add_figure(run, (double)phase[i].major, "%s_major_faults", phase_name[i]);
-        add_figure(run, (double)phase[i].requests, "%s_requests", phase_name[i]);
-        add_figure(run, (double)phase[i].missed, "%s_missed_frames", phase_name[i]);
-        add_figure(run, demand_percentile(&phase[i], 50), "%s_touch_p50_ns", phase_name[i]);
-        add_figure(run, demand_percentile(&phase[i], 99), "%s_touch_p99_ns", phase_name[i]);
-        add_figure(run, demand_percentile(&phase[i], 100), "%s_touch_max_ns", phase_name[i]);
+        check_add_figure(run, (double)phase[i].ntouches, "%s_touches", phase_name[i]);
+        check_add_figure(run, (double)phase[i].major, "%s_major_faults", phase_name[i]);
+        check_add_figure(run, (double)phase[i].requests, "%s_requests", phase_name[i]);
+        check_add_figure(run, (double)phase[i].missed, "%s_missed_frames", phase_name[i]);
+        check_add_figure(run, demand_percentile(&phase[i], 50), "%s_touch_p50_ns", phase_name[i]);
+        check_add_figure(run, demand_percentile(&phase[i], 99), "%s_touch_p99_ns", phase_name[i]);
+        check_add_figure(run, demand_percentile(&phase[i], 100), "%s_touch_max_ns", phase_name[i]);
         demand_add_histogram(run, &phase[i], phase_name[i]);
     }
     snprintf(key, bytes,

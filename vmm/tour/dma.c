@@ -1,8 +1,8 @@
 /*
  * dma: without an IOMMU the device reads a secret from memory and writes over it; behind
  * one it reaches what its driver mapped and nothing else, in both directions, each refusal
- * recorded and told to the driver; and a page that the device can reach belongs to nobody
- * else, whatever the program does, until the device has lost it.
+ * recorded and told to the driver; and a page that the device can reach has no other
+ * owner, whatever the program does, until the device has lost it.
  *
  * All attacks are made here, with the world stopped, by the device's own functions.
  */
@@ -15,6 +15,7 @@
 #include "guest/abi/policy.h"
 #include "vmm/boot/config.h"
 #include "vmm/machine/memory.h"
+#include "vmm/tour/check.h"
 #include "vmm/tour/dma_attack.h"
 #include "vmm/tour/exercises.h"
 
@@ -87,13 +88,13 @@ static uint64_t dma_gpa_of(struct tour_run *run, const struct guest_view *view, 
     const uint64_t *word;
 
     if (guest_walk(view, root, va, &walk)) {
-        expect_true(run, false, "mapped", paging_status_name(walk.status), "%s", what);
+        check_true(run, false, "mapped", paging_status_name(walk.status), "%s", what);
         return 0;
     }
     word = memory_at(view->memory, walk.leaf.gpa, ABI_PAGE_BYTES);
     for (uint64_t i = 0; word && i < ABI_PAGE_BYTES / 8; i++)
         right += word[i] == ABI_TOUR_DMA_WORD(which, i);
-    expect_equal(run, ABI_PAGE_BYTES / 8, right, "%s: words as the program wrote them", what);
+    check_equal(run, ABI_PAGE_BYTES / 8, right, "%s: words as the program wrote them", what);
     return walk.leaf.gpa;
 }
 
@@ -109,10 +110,10 @@ static void dma_steal(struct tour_run *run, const struct guest_view *view)
     dma_allowed(run, view, state->secret,
                 &(struct attack){ "IOMMU off: write over the secret", ABI_PROBE_ACCESS,
                                   state->secret, FORGED_BYTES, ABI_PROBE_FLAG_WRITE, 0 });
-    expect_equal(run, run->host->memory_bytes / ATTACK_SWEEP_STRIDE,
-                 attack_carry_out(run, &(struct attack){ "sweep", ABI_PROBE_SWEEP, 0,
-                                                         run->host->memory_bytes, 0, 0 }),
-                 "IOMMU off: pages of RAM that answer a sweep, of every 16th");
+    check_equal(run, run->host->memory_bytes / ATTACK_SWEEP_STRIDE,
+                attack_carry_out(run, &(struct attack){ "sweep", ABI_PROBE_SWEEP, 0,
+                                                        run->host->memory_bytes, 0, 0 }),
+                "IOMMU off: pages of RAM that answer a sweep, of every 16th");
 }
 
 static void dma_attack_secret(struct tour_run *run, const struct guest_view *view, const char *when)
@@ -174,11 +175,11 @@ static void dma_expect_mappings(struct tour_run *run, const struct abi_checkpoin
 
     iommu_each_mapping(board_iommu(run->board), ATTACK_ENDPOINT, &bypass, dma_look_at_mapping,
                        &found);
-    expect_true(run, !bypass, "translated", bypass ? "bypass" : "translated",
-                "%s: how the IOMMU treats the device", when);
-    expect_equal(run, expected, found.right, "%s: the driver's mappings in the IOMMU's tables",
-                 when);
-    expect_equal(run, 0, found.wrong, "%s: other mappings there", when);
+    check_true(run, !bypass, "translated", bypass ? "bypass" : "translated",
+               "%s: how the IOMMU treats the device", when);
+    check_equal(run, expected, found.right, "%s: the driver's mappings in the IOMMU's tables",
+                when);
+    check_equal(run, 0, found.wrong, "%s: other mappings there", when);
 }
 
 static void dma_expect_pinned(struct tour_run *run, const struct guest_view *view, bool pinned,
@@ -192,14 +193,13 @@ static void dma_expect_pinned(struct tour_run *run, const struct guest_view *vie
         bool held = iommu_pinned(board_iommu(run->board), gpa[i], ABI_PAGE_BYTES);
         struct abi_frame frame = guest_frame(view, gpa[i]);
 
-        expect_true(run, held == pinned, pinned ? "pinned" : "not pinned",
-                    held ? "pinned" : "not pinned", "%s: the page %s, as the IOMMU has it", when,
-                    which);
-        expect_equal(run, refs, frame.refs, "%s: the page %s, references to its frame", when,
-                     which);
-        expect_true(run, (frame.kind == ABI_FRAME_FREE) == !refs, refs ? "in use" : "free",
-                    frame.kind == ABI_FRAME_FREE ? "free" : "in use",
-                    "%s: the page %s, as the kernel has its frame", when, which);
+        check_true(run, held == pinned, pinned ? "pinned" : "not pinned",
+                   held ? "pinned" : "not pinned", "%s: the page %s, as the IOMMU has it", when,
+                   which);
+        check_equal(run, refs, frame.refs, "%s: the page %s, references to its frame", when, which);
+        check_true(run, (frame.kind == ABI_FRAME_FREE) == !refs, refs ? "in use" : "free",
+                   frame.kind == ABI_FRAME_FREE ? "free" : "in use",
+                   "%s: the page %s, as the kernel has its frame", when, which);
     }
 }
 
@@ -214,8 +214,8 @@ static void dma_mapped(struct tour_run *run, const struct abi_checkpoint *record
                              "the page to read");
     state->write = dma_gpa_of(run, view, root, arg[ABI_TOUR_DMA_VA_WRITE], ABI_TOUR_DMA_VA_WRITE,
                               "the page to write");
-    expect_equal(run, ABI_PAGE_BYTES, attack_known(run, view, state->read, ABI_PAGE_BYTES),
-                 "bytes that the driver had the device read");
+    check_equal(run, ABI_PAGE_BYTES, attack_known(run, view, state->read, ABI_PAGE_BYTES),
+                "bytes that the driver had the device read");
     dma_expect_mappings(run, record, 2, "mapped");
     /* The program's and the device's. */
     dma_expect_pinned(run, view, true, 2, "mapped");
@@ -241,10 +241,10 @@ static void dma_mapped(struct tour_run *run, const struct abi_checkpoint *record
                                   state->secret, ABI_PAGE_BYTES, ABI_PROBE_FLAG_ATS,
                                   state->secret });
     dma_attack_secret(run, view, "mapped");
-    expect_equal(run, ABI_PAGE_BYTES,
-                 attack_carry_out(run, &(struct attack){ "remember", ABI_PROBE_REMEMBER, read,
-                                                         ABI_PAGE_BYTES, 0, 0 }),
-                 "bytes whose translation the device keeps");
+    check_equal(run, ABI_PAGE_BYTES,
+                attack_carry_out(run, &(struct attack){ "remember", ABI_PROBE_REMEMBER, read,
+                                                        ABI_PAGE_BYTES, 0, 0 }),
+                "bytes whose translation the device keeps");
 }
 
 /* The driver's list of faults against what was seen as it happened. */
@@ -261,9 +261,9 @@ static void dma_told(struct tour_run *run, const struct abi_checkpoint *record,
         same += list[i].endpoint == state->faults.fault[i].endpoint &&
                 list[i].rights == state->faults.fault[i].access &&
                 list[i].iova == state->faults.fault[i].iova;
-    expect_equal(run, ABI_TOUR_DMA_FAULTS, state->faults.n, "faults so far");
-    expect_equal(run, state->faults.n, n, "faults that the driver was told");
-    expect_equal(run, ABI_TOUR_DMA_FAULTS, same, "told with endpoint, direction and address");
+    check_equal(run, ABI_TOUR_DMA_FAULTS, state->faults.n, "faults so far");
+    check_equal(run, state->faults.n, n, "faults that the driver was told");
+    check_equal(run, ABI_TOUR_DMA_FAULTS, same, "told with endpoint, direction and address");
     state->told = same;
 }
 
@@ -297,9 +297,9 @@ static uint64_t dma_mapped_by_processes(struct tour_run *run, const struct abi_c
         paging_each(&paging_x86_4level, &view->reader, process.root, 0, USER_LAST, WALK_BUDGET,
                     &visitor);
         if (count.pages == before)
-            expect_true(run, false, "some pages", "none", "address space of pid %" PRIu64, pids[i]);
+            check_true(run, false, "some pages", "none", "address space of pid %" PRIu64, pids[i]);
         if (i == 0 && process.cow_copies < ABI_TOUR_DMA_COPIES)
-            expect_equal(run, ABI_TOUR_DMA_COPIES, process.cow_copies, "frames the child took");
+            check_equal(run, ABI_TOUR_DMA_COPIES, process.cow_copies, "frames the child took");
     }
     return count.found;
 }
@@ -316,16 +316,16 @@ static void dma_freed(struct tour_run *run, const struct abi_checkpoint *record,
     uint64_t right = 0;
     const uint64_t *word = memory_at(view->memory, state->read, ABI_PAGE_BYTES);
 
-    expect_equal(run, 0, reachable, "freed: pages still in the program's address space");
+    check_equal(run, 0, reachable, "freed: pages still in the program's address space");
     dma_expect_mappings(run, record, 2, "freed");
     dma_expect_pinned(run, view, true, 1, "freed");
-    expect_equal(run, 0,
-                 dma_mapped_by_processes(run, record, view, state->read) +
-                     dma_mapped_by_processes(run, record, view, state->write),
-                 "freed: mappings of the two frames in any process");
+    check_equal(run, 0,
+                dma_mapped_by_processes(run, record, view, state->read) +
+                    dma_mapped_by_processes(run, record, view, state->write),
+                "freed: mappings of the two frames in any process");
     for (uint64_t i = 0; word && i < ABI_PAGE_BYTES / 8; i++)
         right += word[i] == ABI_TOUR_DMA_WORD(ABI_TOUR_DMA_VA_READ, i);
-    expect_equal(run, ABI_PAGE_BYTES / 8, right, "freed: words of the page as they were");
+    check_equal(run, ABI_PAGE_BYTES / 8, right, "freed: words of the page as they were");
     dma_allowed(run, view, state->read,
                 &(struct attack){ "freed: read by the device", ABI_PROBE_ACCESS,
                                   arg[ABI_TOUR_DMA_IOVA_READ], ABI_PAGE_BYTES, 0, 0 });
@@ -353,10 +353,10 @@ static void dma_revoked(struct tour_run *run, const struct abi_checkpoint *recor
     dma_blocked(run, view, state->read,
                 &(struct attack){ "revoked: replay of what it kept", ABI_PROBE_REPLAY, read,
                                   ABI_PAGE_BYTES, 0, read });
-    expect_equal(run, 0,
-                 attack_carry_out(run, &(struct attack){ "sweep", ABI_PROBE_SWEEP, 0,
-                                                         run->host->memory_bytes, 0, 0 }),
-                 "revoked: pages of RAM that answer a sweep, of every 16th");
+    check_equal(run, 0,
+                attack_carry_out(run, &(struct attack){ "sweep", ABI_PROBE_SWEEP, 0,
+                                                        run->host->memory_bytes, 0, 0 }),
+                "revoked: pages of RAM that answer a sweep, of every 16th");
 }
 
 static void dma_reused(struct tour_run *run, const struct abi_checkpoint *record,
@@ -364,20 +364,20 @@ static void dma_reused(struct tour_run *run, const struct abi_checkpoint *record
 {
     struct state *state = run->state;
 
-    expect_equal(run, 1, dma_mapped_by_processes(run, record, view, state->read),
-                 "reused: mappings of the frame that the device read");
-    expect_equal(run, 1, dma_mapped_by_processes(run, record, view, state->write),
-                 "reused: mappings of the frame that the device wrote");
+    check_equal(run, 1, dma_mapped_by_processes(run, record, view, state->read),
+                "reused: mappings of the frame that the device read");
+    check_equal(run, 1, dma_mapped_by_processes(run, record, view, state->write),
+                "reused: mappings of the frame that the device wrote");
 }
 
 static void dma_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
                            const struct guest_view *view)
 {
-    uint64_t root = vcpu_root(run, record->vcpu);
+    uint64_t root = check_vcpu_root(run, record->vcpu);
 
     if (!board_probe(run->board, ATTACK_DEVICE) ||
         (run->machine == MACHINE_ON && !board_iommu(run->board))) {
-        expect_true(run, false, "a probe", "none", "the machine");
+        check_true(run, false, "a probe", "none", "the machine");
         return;
     }
     switch (record->step) {
@@ -395,9 +395,9 @@ static void dma_conclude(struct tour_run *run, char *key, size_t bytes)
 {
     const struct state *state = run->state;
 
-    add_figure(run, (double)state->stolen, "stolen_bytes");
-    add_figure(run, (double)state->blocked, "blocked_accesses");
-    add_figure(run, (double)state->told, "told_faults");
+    check_add_figure(run, (double)state->stolen, "stolen_bytes");
+    check_add_figure(run, (double)state->blocked, "blocked_accesses");
+    check_add_figure(run, (double)state->told, "told_faults");
     snprintf(key, bytes,
              "%" PRIu64 " bytes stolen without IOMMU, %" PRIu64 " attacks blocked with it",
              state->stolen, state->blocked);

@@ -8,6 +8,7 @@
 #include "devices/core/board.h"
 #include "devices/hostile/probe.h"
 #include "vmm/machine/memory.h"
+#include "vmm/tour/check.h"
 
 #define UNTOUCHED 0xc5 /* fills the device's buffer before it reads */
 #define FORGED    0x66 /* what the device writes */
@@ -84,29 +85,29 @@ bool attack_expect_blocked(struct tour_run *run, const struct guest_view *view, 
     };
 
     if (!page) {
-        expect_true(run, false, "RAM", "none", "%s: what is attacked", attack->name);
+        check_true(run, false, "RAM", "none", "%s: what is attacked", attack->name);
         return false;
     }
     memcpy(copy, page, sizeof(copy));
     memset(untouched, UNTOUCHED, sizeof(untouched));
-    expect_equal(run, got_through, attack_carry_out(run, attack), "%s: bytes that got through",
-                 attack->name);
-    expect_equal(run, EFAULT, board_probe(run->board, ATTACK_DEVICE)->state.error,
-                 "%s: error that the device saw", attack->name);
+    check_equal(run, got_through, attack_carry_out(run, attack), "%s: bytes that got through",
+                attack->name);
+    check_equal(run, EFAULT, board_probe(run->board, ATTACK_DEVICE)->state.error,
+                "%s: error that the device saw", attack->name);
     if (fault.access == IOMMU_READ)
         exposed = dma_attack_changed(dma_attack_buffer_of(run) + got_through, untouched,
                                      attack->length - got_through);
-    expect_equal(run, 0, exposed, "%s: bytes that the device learnt", attack->name);
-    expect_equal(run, 0, dma_attack_changed(page, copy, sizeof(copy)),
-                 "%s: bytes changed in memory", attack->name);
+    check_equal(run, 0, exposed, "%s: bytes that the device learnt", attack->name);
+    check_equal(run, 0, dma_attack_changed(page, copy, sizeof(copy)), "%s: bytes changed in memory",
+                attack->name);
     memcpy(page, copy, sizeof(copy));
     dma_attack_describe_fault(&fault, expected, sizeof(expected));
     if (faults->n == before + 1 && before < ATTACK_FAULTS_MAX)
         dma_attack_describe_fault(&faults->fault[before], observed, sizeof(observed));
     else if (faults->n != before)
         snprintf(observed, sizeof(observed), "%zu records", faults->n - before);
-    expect_true(run, !strcmp(expected, observed), expected, observed, "%s: the fault's record",
-                attack->name);
+    check_true(run, !strcmp(expected, observed), expected, observed, "%s: the fault's record",
+               attack->name);
     return !strcmp(expected, observed);
 }
 
@@ -118,14 +119,14 @@ void attack_expect_allowed(struct tour_run *run, const struct guest_view *view, 
     uint8_t copy[ABI_PROBE_BUFFER_BYTES];
 
     if (!memory || attack->length > sizeof(copy)) {
-        expect_true(run, false, "RAM", "none", "%s: what is accessed", attack->name);
+        check_true(run, false, "RAM", "none", "%s: what is accessed", attack->name);
         return;
     }
     memcpy(copy, memory, attack->length);
-    expect_equal(run, attack->length, attack_carry_out(run, attack), "%s: bytes that got through",
-                 attack->name);
-    expect_equal(run, attack->length, attack_known(run, view, gpa, attack->length),
-                 "%s: bytes the same in memory and in the device", attack->name);
-    expect_equal(run, 0, faults->n - before, "%s: faults", attack->name);
+    check_equal(run, attack->length, attack_carry_out(run, attack), "%s: bytes that got through",
+                attack->name);
+    check_equal(run, attack->length, attack_known(run, view, gpa, attack->length),
+                "%s: bytes the same in memory and in the device", attack->name);
+    check_equal(run, 0, faults->n - before, "%s: faults", attack->name);
     memcpy(memory, copy, attack->length);
 }

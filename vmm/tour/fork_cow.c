@@ -11,6 +11,7 @@
 
 #include "guest/abi/exercises.h"
 #include "vmm/machine/memory.h"
+#include "vmm/tour/check.h"
 #include "vmm/tour/exercises.h"
 
 #define PAGES_INTERPRETED 64
@@ -67,8 +68,8 @@ static bool fork_cow_open_pair(struct tour_run *run, const struct abi_checkpoint
     pair->writes = arg[ABI_FORK_COW_WRITES];
     found = found && pair->pages > 0 && pair->pages <= PAGES_MAX && pair->writes <= pair->pages;
     if (!found)
-        expect_true(run, false, "two processes and their pages", "neither", "step %" PRIu32,
-                    record->step);
+        check_true(run, false, "two processes and their pages", "neither", "step %" PRIu32,
+                   record->step);
     return found;
 }
 
@@ -104,12 +105,12 @@ static void fork_cow_shared(struct tour_run *run, const struct guest_view *view,
         read_only += !parent.leaf.writable && !child.leaf.writable;
         counted += guest_frame(view, child.leaf.gpa).refs == 2;
     }
-    expect_equal(run, pair->pages, same, "%u %%: frames shared after fork", fork_cow_percent(pair));
-    expect_equal(run, pair->pages, read_only, "%u %%: pages read-only on both sides",
-                 fork_cow_percent(pair));
-    expect_equal(run, pair->pages, counted, "%u %%: frames with two references",
-                 fork_cow_percent(pair));
-    expect_audit(run, view, HELD_BY_OBJECT, "forked", &audit);
+    check_equal(run, pair->pages, same, "%u %%: frames shared after fork", fork_cow_percent(pair));
+    check_equal(run, pair->pages, read_only, "%u %%: pages read-only on both sides",
+                fork_cow_percent(pair));
+    check_equal(run, pair->pages, counted, "%u %%: frames with two references",
+                fork_cow_percent(pair));
+    check_audit(run, view, HELD_BY_OBJECT, "forked", &audit);
     state->pages = pair->pages;
     state->free_shared = view->kernel.free_frames;
     state->copies_shared = pair->child.cow_copies;
@@ -158,24 +159,24 @@ static void fork_cow_written(struct tour_run *run, const struct guest_view *view
         child_right += fork_cow_first_word(view, child.leaf.gpa) == word;
         copied += fork_cow_same_rest(view, parent.leaf.gpa, child.leaf.gpa);
     }
-    expect_equal(run, pair->writes, private, "%u %%: pages private after the writes",
-                 fork_cow_percent(pair));
-    expect_equal(run, 0, wrong, "%u %%: pages private that were not written, or not",
-                 fork_cow_percent(pair));
-    expect_equal(run, 0, moved, "%u %%: the parent's frames moved", fork_cow_percent(pair));
-    expect_equal(run, pair->pages, parent_right, "%u %%: the parent's contents",
-                 fork_cow_percent(pair));
-    expect_equal(run, pair->pages, child_right, "%u %%: the child's contents",
-                 fork_cow_percent(pair));
-    expect_equal(run, pair->pages, copied, "%u %%: the rest of each page is a true copy",
-                 fork_cow_percent(pair));
-    expect_equal(run, pair->writes, pair->child.cow_copies - state->copies_shared,
-                 "%u %%: copy-on-write faults", fork_cow_percent(pair));
+    check_equal(run, pair->writes, private, "%u %%: pages private after the writes",
+                fork_cow_percent(pair));
+    check_equal(run, 0, wrong, "%u %%: pages private that were not written, or not",
+                fork_cow_percent(pair));
+    check_equal(run, 0, moved, "%u %%: the parent's frames moved", fork_cow_percent(pair));
+    check_equal(run, pair->pages, parent_right, "%u %%: the parent's contents",
+                fork_cow_percent(pair));
+    check_equal(run, pair->pages, child_right, "%u %%: the child's contents",
+                fork_cow_percent(pair));
+    check_equal(run, pair->pages, copied, "%u %%: the rest of each page is a true copy",
+                fork_cow_percent(pair));
+    check_equal(run, pair->writes, pair->child.cow_copies - state->copies_shared,
+                "%u %%: copy-on-write faults", fork_cow_percent(pair));
     state->cascade = pair->child.faults - state->faults_shared;
-    expect_equal(run, pair->writes, state->cascade, "%u %%: page faults of any kind",
-                 fork_cow_percent(pair));
-    expect_equal(run, pair->writes, state->free_shared - view->kernel.free_frames,
-                 "%u %%: frames taken", fork_cow_percent(pair));
+    check_equal(run, pair->writes, state->cascade, "%u %%: page faults of any kind",
+                fork_cow_percent(pair));
+    check_equal(run, pair->writes, state->free_shared - view->kernel.free_frames,
+                "%u %%: frames taken", fork_cow_percent(pair));
 }
 
 static void fork_cow_reaped(struct tour_run *run, const struct guest_view *view,
@@ -193,11 +194,11 @@ static void fork_cow_reaped(struct tour_run *run, const struct guest_view *view,
         sole += parent.leaf.gpa == state->gpa[i] && guest_frame(view, state->gpa[i]).refs == 1;
         right += fork_cow_first_word(view, parent.leaf.gpa) == ABI_FORK_COW_PARENT_WORD(i);
     }
-    expect_equal(run, pair->pages, sole, "%u %%: frames the parent's alone again",
-                 fork_cow_percent(pair));
-    expect_equal(run, pair->pages, right, "%u %%: the parent's contents at the end",
-                 fork_cow_percent(pair));
-    expect_audit(run, view, HELD_BY_OBJECT, "reaped", &audit);
+    check_equal(run, pair->pages, sole, "%u %%: frames the parent's alone again",
+                fork_cow_percent(pair));
+    check_equal(run, pair->pages, right, "%u %%: the parent's contents at the end",
+                fork_cow_percent(pair));
+    check_audit(run, view, HELD_BY_OBJECT, "reaped", &audit);
 }
 
 /* The child of a fork that copied at once: nothing is shared, and no write faulted. */
@@ -222,10 +223,10 @@ static void fork_cow_bulk(struct tour_run *run, const struct guest_view *view,
                   fork_cow_first_word(view, child.leaf.gpa) == ABI_FORK_COW_CHILD_WORD(i);
     }
     state->bulk = pair->child.faults;
-    expect_equal(run, pair->pages, private, "bulk copy: pages private and writable");
-    expect_equal(run, pair->pages, copied, "bulk copy: contents on both sides");
-    expect_equal(run, 0, state->bulk, "bulk copy: page faults of any kind");
-    expect_audit(run, view, HELD_BY_OBJECT, "bulk copy", &audit);
+    check_equal(run, pair->pages, private, "bulk copy: pages private and writable");
+    check_equal(run, pair->pages, copied, "bulk copy: contents on both sides");
+    check_equal(run, 0, state->bulk, "bulk copy: page faults of any kind");
+    check_audit(run, view, HELD_BY_OBJECT, "bulk copy", &audit);
 }
 
 static void fork_cow_timed(struct tour_run *run, const struct abi_checkpoint *record)
@@ -234,17 +235,18 @@ static void fork_cow_timed(struct tour_run *run, const struct abi_checkpoint *re
     struct state *state = run->state;
     struct point point = {
         .writes = arg[ABI_FORK_COW_T_WRITES],
-        .cow_ns = ticks_to_ns(run, arg[ABI_FORK_COW_T_COW_FORK] + arg[ABI_FORK_COW_T_COW_WRITE]),
-        .eager_ns = ticks_to_ns(run,
-                                arg[ABI_FORK_COW_T_EAGER_FORK] + arg[ABI_FORK_COW_T_EAGER_WRITE]),
+        .cow_ns = check_ticks_to_ns(run,
+                                    arg[ABI_FORK_COW_T_COW_FORK] + arg[ABI_FORK_COW_T_COW_WRITE]),
+        .eager_ns = check_ticks_to_ns(run, arg[ABI_FORK_COW_T_EAGER_FORK] +
+                                               arg[ABI_FORK_COW_T_EAGER_WRITE]),
     };
 
     if (state->npoints == POINTS_MAX)
         return;
     state->point[state->npoints++] = point;
-    add_figure(run, (double)point.writes, "writes_%zu", state->npoints);
-    add_figure(run, point.cow_ns, "cow_%zu_ns", state->npoints);
-    add_figure(run, point.eager_ns, "eager_%zu_ns", state->npoints);
+    check_add_figure(run, (double)point.writes, "writes_%zu", state->npoints);
+    check_add_figure(run, point.cow_ns, "cow_%zu_ns", state->npoints);
+    check_add_figure(run, point.eager_ns, "eager_%zu_ns", state->npoints);
 }
 
 static void fork_cow_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
@@ -298,11 +300,11 @@ static void fork_cow_verdict(struct tour_run *run, double crossover_percent, cha
     double ratio = all->cow_ns / all->eager_ns;
     char where[64] = "";
 
-    add_figure(run, (double)state->cascade, "cascade_faults");
-    add_figure(run, (double)state->bulk, "bulk_faults");
-    add_figure(run, all->cow_ns, "cascade_ns");
-    add_figure(run, all->eager_ns, "bulk_ns");
-    add_figure(run, ratio, "cascade_to_bulk_ratio");
+    check_add_figure(run, (double)state->cascade, "cascade_faults");
+    check_add_figure(run, (double)state->bulk, "bulk_faults");
+    check_add_figure(run, all->cow_ns, "cascade_ns");
+    check_add_figure(run, all->eager_ns, "bulk_ns");
+    check_add_figure(run, ratio, "cascade_to_bulk_ratio");
     if (ratio > 1 && crossover_percent > 0)
         snprintf(where, sizeof(where), "; it helps up to %.0f %%", crossover_percent);
     snprintf(key, bytes,
@@ -317,8 +319,8 @@ static void fork_cow_conclude(struct tour_run *run, char *key, size_t bytes)
     const struct state *state = run->state;
     double at = fork_cow_crossover(state);
 
-    add_figure(run, (double)state->pages, "pages");
-    add_figure(run, at, "crossover_percent");
+    check_add_figure(run, (double)state->pages, "pages");
+    check_add_figure(run, at, "crossover_percent");
     if (state->npoints && isfinite(state->point[0].cow_ns))
         fork_cow_verdict(run, at, key, bytes);
     else

@@ -11,6 +11,7 @@
 
 #include "guest/abi/exercises.h"
 #include "guest/abi/syscall.h"
+#include "vmm/tour/check.h"
 #include "vmm/tour/exercises.h"
 
 #define LIMIT_MIB_INTERPRETED 64
@@ -81,9 +82,9 @@ static void leak_expect_sum(struct tour_run *run, const struct count *count, con
 {
     const struct count *before = &((const struct state *)run->state)->before;
 
-    expect_equal(run, before->user + before->tables + before->kernel + before->free,
-                 count->user + count->tables + count->kernel + count->free,
-                 "%s: frames in use and free, counted one by one", when);
+    check_equal(run, before->user + before->tables + before->kernel + before->free,
+                count->user + count->tables + count->kernel + count->free,
+                "%s: frames in use and free, counted one by one", when);
 }
 
 static void leak_reserved(struct tour_run *run, const struct guest_view *view, const uint64_t *arg,
@@ -92,26 +93,25 @@ static void leak_reserved(struct tour_run *run, const struct guest_view *view, c
     const struct state *state = run->state;
     uint64_t walked = leak_resident(view, process->root);
 
-    expect_true(run, process->vsz_bytes > USER_LAST - ADDRESSES_SPARED, "47 bits",
-                process->vsz_bytes > USER_LAST - ADDRESSES_SPARED ? "47 bits" : "less",
-                "no more address space: what is mapped of it");
-    expect_true(run, process->vsz_bytes > arg[ABI_LEAK_BYTES] && arg[ABI_LEAK_BYTES] > 0,
-                "more than the leak", "less", "no more address space: VSZ");
-    expect_equal(run, ABI_ENOMEM, -arg[ABI_LEAK_ERROR],
-                 "no more address space: error for one page");
-    expect_equal(run, process->rss_frames, walked, "no more address space: resident pages, walked");
-    expect_true(run, walked * ABI_PAGE_BYTES < process->vsz_bytes >> 20, "less than a millionth",
-                "more", "no more address space: RSS of VSZ");
-    expect_equal(run, state->started.user, now->user,
-                 "no more address space: frames of user memory, as when it started");
-    expect_equal(run, state->started.tables, now->tables,
-                 "no more address space: page-table frames, as when it started");
-    expect_equal(run, state->started.free, now->free,
-                 "no more address space: free frames, as when it started");
-    add_figure(run, (double)arg[ABI_LEAK_COUNT], "reserved_mappings");
-    add_figure(run, (double)process->vsz_bytes, "reserved_vsz_bytes");
-    add_figure(run, (double)(walked * ABI_PAGE_BYTES), "reserved_rss_bytes");
-    add_figure(run, (double)(now->free * ABI_PAGE_BYTES), "reserved_free_bytes");
+    check_true(run, process->vsz_bytes > USER_LAST - ADDRESSES_SPARED, "47 bits",
+               process->vsz_bytes > USER_LAST - ADDRESSES_SPARED ? "47 bits" : "less",
+               "no more address space: what is mapped of it");
+    check_true(run, process->vsz_bytes > arg[ABI_LEAK_BYTES] && arg[ABI_LEAK_BYTES] > 0,
+               "more than the leak", "less", "no more address space: VSZ");
+    check_equal(run, ABI_ENOMEM, -arg[ABI_LEAK_ERROR], "no more address space: error for one page");
+    check_equal(run, process->rss_frames, walked, "no more address space: resident pages, walked");
+    check_true(run, walked * ABI_PAGE_BYTES < process->vsz_bytes >> 20, "less than a millionth",
+               "more", "no more address space: RSS of VSZ");
+    check_equal(run, state->started.user, now->user,
+                "no more address space: frames of user memory, as when it started");
+    check_equal(run, state->started.tables, now->tables,
+                "no more address space: page-table frames, as when it started");
+    check_equal(run, state->started.free, now->free,
+                "no more address space: free frames, as when it started");
+    check_add_figure(run, (double)arg[ABI_LEAK_COUNT], "reserved_mappings");
+    check_add_figure(run, (double)process->vsz_bytes, "reserved_vsz_bytes");
+    check_add_figure(run, (double)(walked * ABI_PAGE_BYTES), "reserved_rss_bytes");
+    check_add_figure(run, (double)(now->free * ABI_PAGE_BYTES), "reserved_free_bytes");
 }
 
 /* The pages of the mappings that hold what was written there. */
@@ -144,35 +144,35 @@ static void leak_touched(struct tour_run *run, const struct guest_view *view, co
 
     for (uint64_t i = 0; i < chunks; i++)
         written += ABI_LEAK_PAGES(i);
-    expect_equal(run, ABI_ENOMEM, -arg[ABI_LEAK_ERROR], "at the limit: error");
-    expect_equal(run, limit, process->vsz_limit, "at the limit: the limit");
-    expect_true(run, process->vsz_bytes <= limit && limit - process->vsz_bytes < ABI_LEAK_CHUNK,
-                "less than one mapping", "more", "at the limit: address space left of it");
-    expect_equal(run, written, pages, "at the limit: lost pages that hold what was written");
-    expect_equal(run, process->rss_frames, walked, "at the limit: resident pages, walked");
-    expect_true(run, walked >= written + others && walked * ABI_PAGE_BYTES < process->vsz_bytes,
-                "what was touched, less than VSZ", "not so", "at the limit: RSS");
-    expect_true(run, now->user >= state->before.user + written + others, "at least as many",
-                "fewer", "at the limit: frames taken for what was touched");
-    expect_true(run, now->tables > state->before.tables, "more", "no more",
-                "at the limit: page-table frames");
-    expect_true(run, now->free > state->before.free / 2, "more than half", "less",
-                "at the limit: frames still free");
-    add_figure(run, (double)chunks, "leaked_mappings");
-    add_figure(run, (double)process->vsz_bytes, "leaked_vsz_bytes");
-    add_figure(run, (double)(walked * ABI_PAGE_BYTES), "leaked_rss_bytes");
-    add_figure(run, (double)(state->before.free - now->free), "leaked_frames");
-    add_figure(run, (double)(now->tables - state->before.tables), "leaked_tables");
+    check_equal(run, ABI_ENOMEM, -arg[ABI_LEAK_ERROR], "at the limit: error");
+    check_equal(run, limit, process->vsz_limit, "at the limit: the limit");
+    check_true(run, process->vsz_bytes <= limit && limit - process->vsz_bytes < ABI_LEAK_CHUNK,
+               "less than one mapping", "more", "at the limit: address space left of it");
+    check_equal(run, written, pages, "at the limit: lost pages that hold what was written");
+    check_equal(run, process->rss_frames, walked, "at the limit: resident pages, walked");
+    check_true(run, walked >= written + others && walked * ABI_PAGE_BYTES < process->vsz_bytes,
+               "what was touched, less than VSZ", "not so", "at the limit: RSS");
+    check_true(run, now->user >= state->before.user + written + others, "at least as many", "fewer",
+               "at the limit: frames taken for what was touched");
+    check_true(run, now->tables > state->before.tables, "more", "no more",
+               "at the limit: page-table frames");
+    check_true(run, now->free > state->before.free / 2, "more than half", "less",
+               "at the limit: frames still free");
+    check_add_figure(run, (double)chunks, "leaked_mappings");
+    check_add_figure(run, (double)process->vsz_bytes, "leaked_vsz_bytes");
+    check_add_figure(run, (double)(walked * ABI_PAGE_BYTES), "leaked_rss_bytes");
+    check_add_figure(run, (double)(state->before.free - now->free), "leaked_frames");
+    check_add_figure(run, (double)(now->tables - state->before.tables), "leaked_tables");
 }
 
 static void leak_returned(struct tour_run *run, const struct count *now, const char *when)
 {
     const struct count *before = &((const struct state *)run->state)->before;
 
-    expect_equal(run, before->user, now->user, "%s: frames of user memory, as before", when);
-    expect_equal(run, before->tables, now->tables, "%s: page-table frames, as before", when);
-    expect_equal(run, before->kernel, now->kernel, "%s: frames of the kernel, as before", when);
-    expect_equal(run, before->free, now->free, "%s: free frames, as before", when);
+    check_equal(run, before->user, now->user, "%s: frames of user memory, as before", when);
+    check_equal(run, before->tables, now->tables, "%s: page-table frames, as before", when);
+    check_equal(run, before->kernel, now->kernel, "%s: frames of the kernel, as before", when);
+    check_equal(run, before->free, now->free, "%s: free frames, as before", when);
 }
 
 static void leak_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
@@ -201,15 +201,16 @@ static void leak_checkpoint(struct tour_run *run, const struct abi_checkpoint *r
     default: break;
     }
     if (record->step == ABI_LEAK_AFTER)
-        add_figure(run, (double)state->before.free - (double)now.free, "lost_frames");
+        check_add_figure(run, (double)state->before.free - (double)now.free, "lost_frames");
     leak_expect_sum(run, &now, when[record->step]);
-    expect_audit(run, view, held, when[record->step], &audit);
+    check_audit(run, view, held, when[record->step], &audit);
 }
 
 static void leak_conclude(struct tour_run *run, char *key, size_t bytes)
 {
-    double vsz = figure(run, "reserved_vsz_bytes"), leaked = figure(run, "leaked_frames");
-    double lost = figure(run, "lost_frames");
+    double vsz = check_figure(run, "reserved_vsz_bytes"),
+           leaked = check_figure(run, "leaked_frames");
+    double lost = check_figure(run, "lost_frames");
 
     if (!isfinite(vsz) || !isfinite(leaked) || !isfinite(lost))
         snprintf(key, bytes, "not measured");
@@ -217,8 +218,8 @@ static void leak_conclude(struct tour_run *run, char *key, size_t bytes)
         snprintf(
             key, bytes,
             "ENOMEM at VSZ %.0f TiB, RSS %.0f KiB, %.0f MiB free; %.0f frames leaked, %.0f lost",
-            vsz / (1ull << 40), figure(run, "reserved_rss_bytes") / 1024,
-            figure(run, "reserved_free_bytes") / (1 << 20), leaked, lost);
+            vsz / (1ull << 40), check_figure(run, "reserved_rss_bytes") / 1024,
+            check_figure(run, "reserved_free_bytes") / (1 << 20), leaked, lost);
 }
 
 const struct tour_exercise tour_leak = {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "guest/abi/exercises.h"
+#include "vmm/tour/check.h"
 #include "vmm/tour/exercises.h"
 
 #define PAGES_INTERPRETED 48
@@ -42,7 +43,7 @@ static void paging_before(struct tour_run *run, const struct guest_view *view)
     struct state *state = run->state;
     struct guest_audit audit;
 
-    expect_audit(run, view, 0, "before", &audit);
+    check_audit(run, view, 0, "before", &audit);
     state->free_before = view->kernel.free_frames;
     state->tables_before = audit.tables;
     state->users_before = audit.user_frames;
@@ -74,12 +75,12 @@ static void paging_check_touched(struct tour_run *run, const struct guest_view *
                         walk.leaf.page_bytes != ABI_PAGE_BYTES;
         paging_remember(state, walk.leaf.gpa);
     }
-    expect_equal(run, touched, present, "touched: pages present");
-    expect_equal(run, 0, wrong_presence, "touched: pages present that were not touched, or not");
-    expect_equal(run, touched, accessed, "touched: accessed bits");
-    expect_equal(run, written, dirty, "touched: dirty bits");
-    expect_equal(run, 0, wrong_bits, "touched: pages with an accessed or dirty bit out of place");
-    expect_equal(run, 0, wrong_rights, "touched: pages not 4K, read-write, user, NX");
+    check_equal(run, touched, present, "touched: pages present");
+    check_equal(run, 0, wrong_presence, "touched: pages present that were not touched, or not");
+    check_equal(run, touched, accessed, "touched: accessed bits");
+    check_equal(run, written, dirty, "touched: dirty bits");
+    check_equal(run, 0, wrong_bits, "touched: pages with an accessed or dirty bit out of place");
+    check_equal(run, 0, wrong_rights, "touched: pages not 4K, read-write, user, NX");
 }
 
 static void paging_describe(const struct paging_walk *walk, char *text, size_t bytes)
@@ -104,7 +105,7 @@ static void paging_check_mapping(struct tour_run *run, const struct guest_view *
     if (!guest_walk(view, root, va, &walk))
         paging_remember(run->state, walk.leaf.gpa);
     paging_describe(&walk, observed, sizeof(observed));
-    expect_true(run, !strcmp(expected, observed), expected, observed, "%s", what);
+    check_true(run, !strcmp(expected, observed), expected, observed, "%s", what);
 }
 
 struct rights {
@@ -143,15 +144,15 @@ static void paging_mapped(struct tour_run *run, const struct abi_checkpoint *rec
     paging_check_mapping(run, view, root, arg[ABI_PAGING_HUGE_RO], "2M page, read",
                          "2M r-- user A");
     paging_each(&paging_x86_4level, &view->reader, root, 0, UINT64_MAX / 2, UINT32_MAX, &visitor);
-    expect_equal(run, 0, rights.writable_executable, "user pages writable and executable");
-    expect_audit(run, view, HELD_BY_NONE, "mapped", &audit);
-    expect_equal(run,
-                 view->kernel.free_frames + (audit.user_frames - state->users_before) +
-                     (audit.tables - state->tables_before) + HELD_BY_NONE +
-                     2 * (ABI_HUGE_BYTES / ABI_PAGE_BYTES - 1),
-                 state->free_before, "mapped: every frame taken is one that a walk finds");
-    add_figure(run, (double)rights.pages, "user_pages");
-    add_figure(run, (double)audit.tables, "table_frames");
+    check_equal(run, 0, rights.writable_executable, "user pages writable and executable");
+    check_audit(run, view, HELD_BY_NONE, "mapped", &audit);
+    check_equal(run,
+                view->kernel.free_frames + (audit.user_frames - state->users_before) +
+                    (audit.tables - state->tables_before) + HELD_BY_NONE +
+                    2 * (ABI_HUGE_BYTES / ABI_PAGE_BYTES - 1),
+                state->free_before, "mapped: every frame taken is one that a walk finds");
+    check_add_figure(run, (double)rights.pages, "user_pages");
+    check_add_figure(run, (double)audit.tables, "table_frames");
 }
 
 /* The guest's list of attempts, read through its own page tables. */
@@ -163,8 +164,8 @@ static size_t paging_read_attempts(struct tour_run *run, const struct abi_checkp
 
     if (n > ATTEMPTS_MAX || guest_read(view, root, record->arg[0], attempts, n * sizeof(*attempts)))
         n = 0;
-    expect_true(run, n > 0, "some", n ? "some" : "none that can be read",
-                "step %" PRIu32 ": attempted accesses", record->step);
+    check_true(run, n > 0, "some", n ? "some" : "none that can be read",
+               "step %" PRIu32 ": attempted accesses", record->step);
     return n;
 }
 
@@ -203,10 +204,10 @@ static void paging_faults(struct tour_run *run, const struct abi_checkpoint *rec
         else
             snprintf(observed, sizeof(observed), "#PF code 0x%" PRIx32 " at 0x%" PRIx64,
                      attempt->error, attempt->fault_va);
-        expect_true(run, !strcmp(expected, observed), expected, observed, "%s of 0x%" PRIx64,
-                    paging_access_name(attempt->access), attempt->va);
+        check_true(run, !strcmp(expected, observed), expected, observed, "%s of 0x%" PRIx64,
+                   paging_access_name(attempt->access), attempt->va);
     }
-    add_figure(run, (double)n, "forbidden_accesses");
+    check_add_figure(run, (double)n, "forbidden_accesses");
 }
 
 static void paging_unmapped(struct tour_run *run, const struct abi_checkpoint *record,
@@ -222,7 +223,7 @@ static void paging_unmapped(struct tour_run *run, const struct abi_checkpoint *r
     for (size_t i = 0; i < n; i++)
         not_refused += attempts[i].vector != 14 || (attempts[i].error & ABI_PF_PRESENT) ||
                        attempts[i].fault_va != attempts[i].va;
-    expect_equal(run, 0, not_refused, "unmapped: accesses that did not find nothing");
+    check_equal(run, 0, not_refused, "unmapped: accesses that did not find nothing");
     for (unsigned i = ABI_PAGING_TOUCHED; i <= ABI_PAGING_HUGE_RO; i++) {
         uint64_t bytes = i == ABI_PAGING_TOUCHED   ? state->pages * ABI_PAGE_BYTES
                          : i >= ABI_PAGING_HUGE_RW ? ABI_HUGE_BYTES
@@ -231,27 +232,27 @@ static void paging_unmapped(struct tour_run *run, const struct abi_checkpoint *r
         for (uint64_t at = 0; at < bytes; at += ABI_PAGE_BYTES)
             reachable += !guest_walk(view, root, state->region[i] + at, &walk);
     }
-    expect_equal(run, 0, reachable, "unmapped: pages still reachable");
+    check_equal(run, 0, reachable, "unmapped: pages still reachable");
     for (size_t i = 0; i < state->ngpas; i++)
         in_use += guest_frame(view, state->gpa[i]).refs != 0;
-    expect_equal(run, 0, in_use, "unmapped: frames of the regions still in use");
-    expect_audit(run, view, 0, "unmapped", &audit);
-    expect_equal(run, state->tables_before, audit.tables, "unmapped: page-table frames as before");
-    expect_equal(run, state->users_before, audit.user_frames, "unmapped: user frames as before");
-    expect_equal(run, state->free_before, view->kernel.free_frames,
-                 "unmapped: free frames as before");
+    check_equal(run, 0, in_use, "unmapped: frames of the regions still in use");
+    check_audit(run, view, 0, "unmapped", &audit);
+    check_equal(run, state->tables_before, audit.tables, "unmapped: page-table frames as before");
+    check_equal(run, state->users_before, audit.user_frames, "unmapped: user frames as before");
+    check_equal(run, state->free_before, view->kernel.free_frames,
+                "unmapped: free frames as before");
 }
 
 static void paging_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
                               const struct guest_view *view)
 {
     struct abi_process process = { 0 };
-    uint64_t root = vcpu_root(run, record->vcpu);
+    uint64_t root = check_vcpu_root(run, record->vcpu);
 
     /* The tables that the CPU uses are the process's own. */
     guest_process(view, record->pid, &process);
-    expect_hex(run, root, process.root, "step %" PRIu32 ": CR3 and the process's root",
-               record->step);
+    check_hex(run, root, process.root, "step %" PRIu32 ": CR3 and the process's root",
+              record->step);
     switch (record->step) {
     case ABI_PAGING_BEFORE: paging_before(run, view); break;
     case ABI_PAGING_MAPPED: paging_mapped(run, record, view, root); break;
@@ -266,7 +267,7 @@ static void paging_conclude(struct tour_run *run, char *key, size_t bytes)
     const struct state *state = run->state;
 
     snprintf(key, bytes, "%" PRIu64 " pages of 4K and 2 of 2M, %.0f forbidden accesses",
-             state->pages, figure(run, "forbidden_accesses"));
+             state->pages, check_figure(run, "forbidden_accesses"));
 }
 
 const struct tour_exercise tour_paging = {

@@ -15,6 +15,7 @@
 #include "vmm/boot/config.h"
 #include "vmm/inspect/resident.h"
 #include "vmm/machine/vm.h"
+#include "vmm/tour/check.h"
 #include "vmm/tour/exercises.h"
 
 #define MACHINE_BALLOON 0 /* with a balloon, an IOMMU and a probe, */
@@ -85,8 +86,8 @@ static bool reclaim_regions(struct tour_run *run, const uint64_t *arg, struct re
     region[1] = (struct region){ arg[ABI_RECLAIM_HUGE_VA], arg[ABI_RECLAIM_HUGE_BYTES] };
     if (region[0].bytes == reclaim_small_bytes(run->host) && region[1].bytes == MIB_HUGE << 20)
         return true;
-    expect_equal(run, reclaim_all_pages(run) * ABI_PAGE_BYTES, region[0].bytes + region[1].bytes,
-                 "bytes filled");
+    check_equal(run, reclaim_all_pages(run) * ABI_PAGE_BYTES, region[0].bytes + region[1].bytes,
+                "bytes filled");
     return false;
 }
 
@@ -127,7 +128,7 @@ static int64_t reclaim_resident_ram(struct tour_run *run, const char *when)
     int err = resident_read(&run->vm->memory, &resident);
 
     if (err)
-        expect_true(run, false, "a number", strerror(-err), "%s: Rss of guest RAM in smaps", when);
+        check_true(run, false, "a number", strerror(-err), "%s: Rss of guest RAM in smaps", when);
     return err ? err : (int64_t)resident.rss_bytes;
 }
 
@@ -156,19 +157,19 @@ static void reclaim_filled(struct tour_run *run, const struct guest_view *view, 
                 state->pinned = gpa;
         }
     }
-    expect_equal(run, reclaim_all_pages(run), found, "filled: pages mapped");
-    expect_equal(run, reclaim_all_pages(run) * (ABI_PAGE_BYTES / ABI_RECLAIM_STRIDE), right,
-                 "filled: words as the program wrote them");
+    check_equal(run, reclaim_all_pages(run), found, "filled: pages mapped");
+    check_equal(run, reclaim_all_pages(run) * (ABI_PAGE_BYTES / ABI_RECLAIM_STRIDE), right,
+                "filled: words as the program wrote them");
     state->resident = reclaim_resident_ram(run, "filled");
-    expect_true(run, state->resident >= (int64_t)(reclaim_all_pages(run) * ABI_PAGE_BYTES),
-                "as much or more",
-                state->resident >= (int64_t)(reclaim_all_pages(run) * ABI_PAGE_BYTES)
-                    ? "as much or more"
-                    : "less",
-                "filled: Rss of guest RAM");
+    check_true(run, state->resident >= (int64_t)(reclaim_all_pages(run) * ABI_PAGE_BYTES),
+               "as much or more",
+               state->resident >= (int64_t)(reclaim_all_pages(run) * ABI_PAGE_BYTES)
+                   ? "as much or more"
+                   : "less",
+               "filled: Rss of guest RAM");
     if (run->machine == MACHINE_BALLOON)
-        expect_true(run, state->pinned != 0, "mapped", state->pinned ? "mapped" : "not",
-                    "filled: a page for the device");
+        check_true(run, state->pinned != 0, "mapped", state->pinned ? "mapped" : "not",
+                   "filled: a page for the device");
 }
 
 /* What the kernel, and what the host, have of the frames that were given. */
@@ -186,9 +187,9 @@ static void reclaim_look_at_frames(struct tour_run *run, const struct guest_view
             continue;
         in_use += frame.kind != ABI_FRAME_FREE || frame.refs != 0;
     }
-    expect_equal(run, 0, in_use, "%s: frames given back that are in use", when);
-    expect_equal(run, expected, (uint64_t)resident_pages(view->memory, state->gpa, state->n),
-                 "%s: of all frames unmapped, in the host's memory", when);
+    check_equal(run, 0, in_use, "%s: frames given back that are in use", when);
+    check_equal(run, expected, (uint64_t)resident_pages(view->memory, state->gpa, state->n),
+                "%s: of all frames unmapped, in the host's memory", when);
 }
 
 static void reclaim_look_at_pinned(struct tour_run *run, const struct guest_view *view,
@@ -199,15 +200,15 @@ static void reclaim_look_at_pinned(struct tour_run *run, const struct guest_view
     bool held = iommu_pinned(board_iommu(run->board), state->pinned, ABI_PAGE_BYTES);
     uint64_t right = 0, zero = 0;
 
-    expect_true(run, held, "pinned", held ? "pinned" : "not pinned",
-                "given: the device's page, as the IOMMU has it");
-    expect_equal(run, 1, frame.refs, "given: the device's page, references to its frame");
-    expect_equal(run, 1, frame.pins, "given: the device's page, pins");
-    expect_equal(run, 1, (uint64_t)resident_pages(view->memory, &state->pinned, 1),
-                 "given: the device's page, in the host's memory");
+    check_true(run, held, "pinned", held ? "pinned" : "not pinned",
+               "given: the device's page, as the IOMMU has it");
+    check_equal(run, 1, frame.refs, "given: the device's page, references to its frame");
+    check_equal(run, 1, frame.pins, "given: the device's page, pins");
+    check_equal(run, 1, (uint64_t)resident_pages(view->memory, &state->pinned, 1),
+                "given: the device's page, in the host's memory");
     reclaim_count_words(view, state->pinned, offset, &right, &zero);
-    expect_equal(run, ABI_PAGE_BYTES / ABI_RECLAIM_STRIDE, right,
-                 "given: the device's page, words as they were");
+    check_equal(run, ABI_PAGE_BYTES / ABI_RECLAIM_STRIDE, right,
+                "given: the device's page, words as they were");
 }
 
 static void reclaim_expect_fell(struct tour_run *run)
@@ -221,11 +222,11 @@ static void reclaim_expect_fell(struct tour_run *run)
     state->fell[run->machine] = (int64_t)fell;
     snprintf(expected, sizeof(expected), "%.0f bytes, 2 %% more or less", falls ? bytes : 0.0);
     snprintf(observed, sizeof(observed), "%.0f bytes", fell);
-    expect_true(run,
-                fell <= (falls ? bytes : 0) + TOLERANCE * bytes &&
-                    fell >= (falls ? bytes : 0) - TOLERANCE * bytes,
-                expected, observed, "given: fall of the host's RSS of guest RAM, %s a balloon",
-                falls ? "with" : "without");
+    check_true(run,
+               fell <= (falls ? bytes : 0) + TOLERANCE * bytes &&
+                   fell >= (falls ? bytes : 0) - TOLERANCE * bytes,
+               expected, observed, "given: fall of the host's RSS of guest RAM, %s a balloon",
+               falls ? "with" : "without");
 }
 
 static void reclaim_given(struct tour_run *run, const struct guest_view *view, const uint64_t *arg,
@@ -253,28 +254,28 @@ static void reclaim_given(struct tour_run *run, const struct guest_view *view, c
             reclaim_count_words(view, gpa, at, &right, &zero);
         }
     }
-    expect_equal(run, 0, mapped, "given: pages of the given halves still mapped");
-    expect_equal(run, reclaim_all_pages(run) / 2, kept, "given: pages of the other halves mapped");
-    expect_equal(run, reclaim_all_pages(run) / 2 * (ABI_PAGE_BYTES / ABI_RECLAIM_STRIDE), right,
-                 "given: their words as the program wrote them");
-    expect_equal(run, state->process.vsz_bytes, now->vsz_bytes, "given: the program's VSZ");
-    expect_equal(run, state->process.rss_frames - reclaim_all_pages(run) / 2, now->rss_frames,
-                 "given: the program's RSS in frames");
+    check_equal(run, 0, mapped, "given: pages of the given halves still mapped");
+    check_equal(run, reclaim_all_pages(run) / 2, kept, "given: pages of the other halves mapped");
+    check_equal(run, reclaim_all_pages(run) / 2 * (ABI_PAGE_BYTES / ABI_RECLAIM_STRIDE), right,
+                "given: their words as the program wrote them");
+    check_equal(run, state->process.vsz_bytes, now->vsz_bytes, "given: the program's VSZ");
+    check_equal(run, state->process.rss_frames - reclaim_all_pages(run) / 2, now->rss_frames,
+                "given: the program's RSS in frames");
     reclaim_look_at_frames(run, view, "given");
-    expect_audit(run, view, state->pinned ? 1 : 0, "given", &audit);
+    check_audit(run, view, state->pinned ? 1 : 0, "given", &audit);
     if (run->machine != MACHINE_BALLOON)
         return;
     reclaim_look_at_pinned(run, view, arg[ABI_RECLAIM_PINNED_VA] - region[0].va);
-    expect_true(run, balloon->counts.reported_bytes >= (state->n - 1) * ABI_PAGE_BYTES, "all of it",
-                balloon->counts.reported_bytes ? "not all" : "nothing",
-                "given: bytes that the driver reported");
-    expect_equal(run, 0, balloon->counts.pinned_pages,
-                 "given: reported pages that a device has mapped");
-    expect_equal(run, 0, balloon->counts.bad_ranges, "given: reported ranges that are no RAM");
-    state->advice_ns = ticks_to_ns(run, arg[ABI_RECLAIM_TICKS]);
+    check_true(run, balloon->counts.reported_bytes >= (state->n - 1) * ABI_PAGE_BYTES, "all of it",
+               balloon->counts.reported_bytes ? "not all" : "nothing",
+               "given: bytes that the driver reported");
+    check_equal(run, 0, balloon->counts.pinned_pages,
+                "given: reported pages that a device has mapped");
+    check_equal(run, 0, balloon->counts.bad_ranges, "given: reported ranges that are no RAM");
+    state->advice_ns = check_ticks_to_ns(run, arg[ABI_RECLAIM_TICKS]);
     state->stats = balloon->counts.stats_updates;
-    expect_equal(run, 0, (uint64_t)-virtio_balloon_ask_stats(board_balloon(run->board, BALLOON)),
-                 "given: error of asking for statistics");
+    check_equal(run, 0, (uint64_t)-virtio_balloon_ask_stats(board_balloon(run->board, BALLOON)),
+                "given: error of asking for statistics");
 }
 
 static int reclaim_by_number(const void *a, const void *b)
@@ -307,14 +308,14 @@ static void reclaim_touched(struct tour_run *run, const struct guest_view *view,
                                    reclaim_by_number) != NULL;
         }
     }
-    expect_equal(run, reclaim_all_pages(run) / 2, mapped, "touched: pages mapped again");
-    expect_equal(run, reclaim_all_pages(run) / 2 * (ABI_PAGE_BYTES / ABI_RECLAIM_STRIDE), zero,
-                 "touched: words that are zero");
-    expect_equal(run, 0, arg[ABI_RECLAIM_NONZERO], "touched: words that the program saw not zero");
-    expect_true(run, state->back >= reclaim_all_pages(run) / 4, "most of them",
-                state->back >= reclaim_all_pages(run) / 4 ? "most of them" : "few or none",
-                "touched: in frames that the host had back");
-    expect_equal(run, state->process.rss_frames, now->rss_frames, "touched: the program's RSS");
+    check_equal(run, reclaim_all_pages(run) / 2, mapped, "touched: pages mapped again");
+    check_equal(run, reclaim_all_pages(run) / 2 * (ABI_PAGE_BYTES / ABI_RECLAIM_STRIDE), zero,
+                "touched: words that are zero");
+    check_equal(run, 0, arg[ABI_RECLAIM_NONZERO], "touched: words that the program saw not zero");
+    check_true(run, state->back >= reclaim_all_pages(run) / 4, "most of them",
+               state->back >= reclaim_all_pages(run) / 4 ? "most of them" : "few or none",
+               "touched: in frames that the host had back");
+    check_equal(run, state->process.rss_frames, now->rss_frames, "touched: the program's RSS");
     state->free_frames = view->kernel.free_frames;
     virtio_balloon_set_target(balloon, ABI_RECLAIM_BALLOON_PAGES);
 }
@@ -324,21 +325,21 @@ static void reclaim_inflated(struct tour_run *run, const struct guest_view *view
     const struct state *state = run->state;
     struct virtio_balloon *balloon = board_balloon(run->board, BALLOON);
 
-    expect_equal(run, ABI_RECLAIM_BALLOON_PAGES, balloon->state.actual_pages,
-                 "inflated: pages in the balloon");
+    check_equal(run, ABI_RECLAIM_BALLOON_PAGES, balloon->state.actual_pages,
+                "inflated: pages in the balloon");
     /* The device's page has become free meanwhile. */
-    expect_equal(run, state->free_frames - ABI_RECLAIM_BALLOON_PAGES + 1, view->kernel.free_frames,
-                 "inflated: the kernel's free frames");
-    expect_equal(run, ABI_RECLAIM_BALLOON_PAGES * ABI_PAGE_BYTES, balloon->counts.inflated_bytes,
-                 "inflated: bytes that the host has back");
-    expect_equal(run, 0, guest_frame(view, state->pinned).pins,
-                 "inflated: pins of the device's page");
+    check_equal(run, state->free_frames - ABI_RECLAIM_BALLOON_PAGES + 1, view->kernel.free_frames,
+                "inflated: the kernel's free frames");
+    check_equal(run, ABI_RECLAIM_BALLOON_PAGES * ABI_PAGE_BYTES, balloon->counts.inflated_bytes,
+                "inflated: bytes that the host has back");
+    check_equal(run, 0, guest_frame(view, state->pinned).pins,
+                "inflated: pins of the device's page");
     /* They were asked for before; the driver answers in the order of its interrupts. */
-    expect_true(run, balloon->counts.stats_updates > state->stats, "new",
-                balloon->counts.stats_updates > state->stats ? "new" : "none",
-                "inflated: statistics that the host asked for");
-    expect_equal(run, run->host->memory_bytes, balloon->counts.stats[STAT_TOTAL],
-                 "inflated: total memory in the statistics");
+    check_true(run, balloon->counts.stats_updates > state->stats, "new",
+               balloon->counts.stats_updates > state->stats ? "new" : "none",
+               "inflated: statistics that the host asked for");
+    check_equal(run, run->host->memory_bytes, balloon->counts.stats[STAT_TOTAL],
+                "inflated: total memory in the statistics");
     virtio_balloon_set_target(balloon, 0);
 }
 
@@ -347,11 +348,11 @@ static void reclaim_deflated(struct tour_run *run, const struct guest_view *view
     const struct state *state = run->state;
     const struct virtio_balloon *balloon = board_balloon(run->board, BALLOON);
 
-    expect_equal(run, 0, balloon->state.actual_pages, "deflated: pages in the balloon");
-    expect_equal(run, state->free_frames + 1, view->kernel.free_frames,
-                 "deflated: the kernel's free frames");
-    expect_equal(run, 0, balloon->counts.pinned_pages,
-                 "deflated: pages given up that a device had mapped");
+    check_equal(run, 0, balloon->state.actual_pages, "deflated: pages in the balloon");
+    check_equal(run, state->free_frames + 1, view->kernel.free_frames,
+                "deflated: the kernel's free frames");
+    check_equal(run, 0, balloon->counts.pinned_pages,
+                "deflated: pages given up that a device had mapped");
 }
 
 static void reclaim_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
@@ -363,7 +364,7 @@ static void reclaim_checkpoint(struct tour_run *run, const struct abi_checkpoint
 
     if (run->machine == MACHINE_BALLOON &&
         (!board_balloon(run->board, BALLOON) || !board_iommu(run->board))) {
-        expect_true(run, false, "a balloon and an IOMMU", "none", "the machine");
+        check_true(run, false, "a balloon and an IOMMU", "none", "the machine");
         return;
     }
     if (guest_process(view, record->pid, &now) || !reclaim_regions(run, record->arg, region))
@@ -386,12 +387,12 @@ static void reclaim_conclude(struct tour_run *run, char *key, size_t bytes)
 {
     const struct state *state = run->state;
 
-    add_figure(run, (double)reclaim_all_pages(run) * ABI_PAGE_BYTES, "filled_bytes");
-    add_figure(run, (double)state->n * ABI_PAGE_BYTES, "given_bytes");
-    add_figure(run, (double)state->fell[MACHINE_BALLOON], "host_fell_bytes");
-    add_figure(run, (double)state->fell[MACHINE_PLAIN], "host_fell_without_balloon_bytes");
-    add_figure(run, (double)state->back, "reused_frames");
-    add_figure(run, state->advice_ns, "madvise_ns");
+    check_add_figure(run, (double)reclaim_all_pages(run) * ABI_PAGE_BYTES, "filled_bytes");
+    check_add_figure(run, (double)state->n * ABI_PAGE_BYTES, "given_bytes");
+    check_add_figure(run, (double)state->fell[MACHINE_BALLOON], "host_fell_bytes");
+    check_add_figure(run, (double)state->fell[MACHINE_PLAIN], "host_fell_without_balloon_bytes");
+    check_add_figure(run, (double)state->back, "reused_frames");
+    check_add_figure(run, state->advice_ns, "madvise_ns");
     snprintf(key, bytes,
              "of %.0f MiB %.1f MiB back at the host, %.1f without a balloon; madvise %.1f ms",
              (double)reclaim_all_pages(run) * ABI_PAGE_BYTES / (1 << 20),

@@ -21,6 +21,7 @@
 #include "vmm/inspect/find.h"
 #include "vmm/inspect/resident.h"
 #include "vmm/machine/vm.h"
+#include "vmm/tour/check.h"
 #include "vmm/tour/exercises.h"
 #include "vmm/tour/frame_reuse.h"
 
@@ -76,7 +77,7 @@ static uint64_t remanence_places(struct tour_run *run, const struct guest_view *
             word[i] = ABI_SECRET_WORD(secret, piece * PIECE_WORDS + i);
         err = find_create(&find, view->memory, word, sizeof(word));
         if (err) {
-            expect_true(run, false, "memory", strerror(-err), "search for secret %u", secret);
+            check_true(run, false, "memory", strerror(-err), "search for secret %u", secret);
             return n;
         }
         find_scan(&find, NULL, NULL);
@@ -98,9 +99,9 @@ static uint64_t remanence_expect_found(struct tour_run *run, const struct guest_
     bool is_free = n && frame.kind == ABI_FRAME_FREE && !frame.refs;
     char where[48];
 
-    expect_equal(run, PIECES, n, "%s: pieces of secret %u in guest RAM", when, secret);
+    check_equal(run, PIECES, n, "%s: pieces of secret %u in guest RAM", when, secret);
     snprintf(where, sizeof(where), "%s, gpa 0x%" PRIx64, is_free ? "free" : "in use", gpa);
-    expect_true(run, is_free, "free", n ? where : "none", "%s: its frame", when);
+    check_true(run, is_free, "free", n ? where : "none", "%s: its frame", when);
     return gpa;
 }
 
@@ -109,8 +110,8 @@ static void remanence_expect_gone(struct tour_run *run, const struct guest_view 
 {
     uint64_t gpa;
 
-    expect_equal(run, 0, remanence_places(run, view, secret, &gpa),
-                 "%s: pieces of secret %u in guest RAM", when, secret);
+    check_equal(run, 0, remanence_places(run, view, secret, &gpa),
+                "%s: pieces of secret %u in guest RAM", when, secret);
 }
 
 /* ---- The code --------------------------------------------------------------- */
@@ -136,7 +137,7 @@ static void remanence_read_code(struct tour_run *run, const struct guest_view *v
                                 const struct abi_checkpoint *record, uint64_t va, const char *which,
                                 struct code *code)
 {
-    uint64_t root = vcpu_root(run, record->vcpu);
+    uint64_t root = check_vcpu_root(run, record->vcpu);
     uint8_t bytes[CODE_BYTES];
     unsigned at = 0;
     char text[DISASM_TEXT_BYTES];
@@ -144,7 +145,7 @@ static void remanence_read_code(struct tour_run *run, const struct guest_view *v
 
     memset(code, 0, sizeof(*code));
     if (guest_read(view, root, va, bytes, sizeof(bytes))) {
-        expect_true(run, false, "readable", "not readable", "code of %s", which);
+        check_true(run, false, "readable", "not readable", "code of %s", which);
         return;
     }
     while ((length = disasm_one(bytes + at, sizeof(bytes) - at, va + at, 64, text, sizeof(text))) >
@@ -171,9 +172,9 @@ static void remanence_look_at_forget(struct tour_run *run, const struct guest_vi
 
     remanence_read_code(run, view, record, record->arg[ABI_REMANENCE_FORGET], "what should erase",
                         &code);
-    expect_true(run, code.text[0] && !code.stores && !code.calls, "no store, no call", code.text,
-                "left: the function with the memset, as it lies in memory");
-    expect_hex(run, record->arg[ABI_REMANENCE_FREE], code.end, "left: where it goes on: free");
+    check_true(run, code.text[0] && !code.stores && !code.calls, "no store, no call", code.text,
+               "left: the function with the memset, as it lies in memory");
+    check_hex(run, record->arg[ABI_REMANENCE_FREE], code.end, "left: where it goes on: free");
 }
 
 static void remanence_look_at_wipe(struct tour_run *run, const struct guest_view *view,
@@ -183,10 +184,10 @@ static void remanence_look_at_wipe(struct tour_run *run, const struct guest_view
 
     remanence_read_code(run, view, record, record->arg[ABI_REMANENCE_WIPE], "what does erase",
                         &code);
-    expect_true(run, code.stores && code.flushes && code.fences,
-                "stores, then lines written back, then a fence", code.text,
-                "wiped: the function with the barrier, as it lies in memory");
-    expect_hex(run, record->arg[ABI_REMANENCE_FREE], code.end, "wiped: where it goes on: free");
+    check_true(run, code.stores && code.flushes && code.fences,
+               "stores, then lines written back, then a fence", code.text,
+               "wiped: the function with the barrier, as it lies in memory");
+    check_hex(run, record->arg[ABI_REMANENCE_FREE], code.end, "wiped: where it goes on: free");
 }
 
 /* ---- The steps -------------------------------------------------------------- */
@@ -205,7 +206,7 @@ static void remanence_filled(struct tour_run *run, const struct guest_view *view
             state->many[state->nmany++] = find.hit[i].gpa & ~(ABI_PAGE_BYTES - 1);
         find_destroy(&find);
     }
-    expect_equal(run, ABI_REMANENCE_MANY, state->nmany, "filled: pages that hold secret 5");
+    check_equal(run, ABI_REMANENCE_MANY, state->nmany, "filled: pages that hold secret 5");
     frame_reuse_note(&state->reuse, view->memory, state->many, state->nmany);
 }
 
@@ -216,15 +217,15 @@ static void remanence_given(struct tour_run *run, const struct guest_view *view)
     uint64_t page = state->left & ~(ABI_PAGE_BYTES - 1), nonzero = 0;
     const uint64_t *word = memory_at(view->memory, page, ABI_PAGE_BYTES);
 
-    expect_equal(run, 0, (uint64_t)resident_pages(view->memory, &page, 1),
-                 "given: its page, in the host's memory");
+    check_equal(run, 0, (uint64_t)resident_pages(view->memory, &page, 1),
+                "given: its page, in the host's memory");
     remanence_expect_gone(run, view, 1, "given");
-    expect_equal(run, 0, (uint64_t)resident_pages(view->memory, state->many, state->nmany),
-                 "given: pages that held secret 5, in the host's memory");
+    check_equal(run, 0, (uint64_t)resident_pages(view->memory, state->many, state->nmany),
+                "given: pages that held secret 5, in the host's memory");
     remanence_expect_gone(run, view, 5, "given");
     for (unsigned i = 0; word && i < ABI_PAGE_BYTES / 8; i++)
         nonzero += word[i] != 0;
-    expect_equal(run, 0, nonzero, "given: words of its page that are not zero");
+    check_equal(run, 0, nonzero, "given: words of its page that are not zero");
 }
 
 static void remanence_cost(struct tour_run *run, const uint64_t *arg)
@@ -234,10 +235,11 @@ static void remanence_cost(struct tour_run *run, const uint64_t *arg)
 
     for (unsigned i = 0; i < ABI_ZERO_COUNT; i++) {
         state->ticks[i] = (double)arg[ABI_REMANENCE_TICKS + i] / (double)arg[ABI_REMANENCE_PAGES];
-        add_figure(run, state->ticks[i], "zero_%s_page_tsc", name[i]);
+        check_add_figure(run, state->ticks[i], "zero_%s_page_tsc", name[i]);
     }
     for (unsigned i = 1; i < ABI_ZERO_COUNT; i++)
-        add_figure(run, state->ticks[i] / state->ticks[ABI_ZERO_NEEDED], "zero_%s_ratio", name[i]);
+        check_add_figure(run, state->ticks[i] / state->ticks[ABI_ZERO_NEEDED], "zero_%s_ratio",
+                         name[i]);
 }
 
 /* All that the host hands to the other machine is zero, frames that held secret 5 among it. */
@@ -250,10 +252,10 @@ static void remanence_elsewhere(struct tour_run *run, const struct guest_view *v
     for (unsigned secret = 1; secret <= ABI_REMANENCE_SECRETS; secret++)
         remanence_expect_gone(run, view, secret, "another machine");
     snprintf(text, sizeof(text), "%" PRIu64 " bytes", state->searched);
-    expect_true(run, state->searched >= ABI_REMANENCE_ELSEWHERE_PAGES * ABI_PAGE_BYTES,
-                "what it touched or more", text, "another machine: memory searched");
+    check_true(run, state->searched >= ABI_REMANENCE_ELSEWHERE_PAGES * ABI_PAGE_BYTES,
+               "what it touched or more", text, "another machine: memory searched");
     frame_reuse_find(&state->reuse, view->memory, found);
-    expect_equal(run, 0, found->nonzero, "another machine: words not zero in frames it is given");
+    check_equal(run, 0, found->nonzero, "another machine: words not zero in frames it is given");
     if (state->reuse.unknown)
         snprintf(text, sizeof(text), "not known: %s", state->reuse.unknown);
     else if (found->seen)
@@ -262,8 +264,8 @@ static void remanence_elsewhere(struct tour_run *run, const struct guest_view *v
         snprintf(text, sizeof(text), "none of %" PRIu64 " in %" PRIu64 " pages; those were checked",
                  state->reuse.n, found->looked);
     /* Which frames the host takes is its own affair. */
-    expect_true(run, found->fresh > 0, "the host gives it frames", text,
-                "another machine: has frames that held secret 5");
+    check_true(run, found->fresh > 0, "the host gives it frames", text,
+               "another machine: has frames that held secret 5");
 }
 
 static void remanence_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
@@ -280,8 +282,8 @@ static void remanence_checkpoint(struct tour_run *run, const struct abi_checkpoi
         remanence_expect_gone(run, view, 2, "wiped");
         remanence_look_at_wipe(run, view, record);
         /* The search would have found it: it finds the other one still. */
-        expect_hex(run, state->left, remanence_expect_found(run, view, 1, "wiped"),
-                   "wiped: where secret 1 is still");
+        check_hex(run, state->left, remanence_expect_found(run, view, 1, "wiped"),
+                  "wiped: where secret 1 is still");
         break;
     case ABI_REMANENCE_FILLED: remanence_filled(run, view); break;
     case ABI_REMANENCE_GIVEN: remanence_given(run, view); break;
@@ -302,9 +304,9 @@ static void remanence_conclude(struct tour_run *run, char *key, size_t bytes)
     double needed = state->ticks[ABI_ZERO_NEEDED];
     char again[96];
 
-    add_figure(run, (double)state->reuse.n, "given_frames");
-    add_figure(run, (double)state->found.fresh, "other_machine_frames");
-    add_figure(run, (double)state->found.seen, "given_frames_seen_again");
+    check_add_figure(run, (double)state->reuse.n, "given_frames");
+    check_add_figure(run, (double)state->found.fresh, "other_machine_frames");
+    check_add_figure(run, (double)state->found.seen, "given_frames_seen_again");
     if (state->found.seen)
         snprintf(again, sizeof(again),
                  "%" PRIu64 " frames that held one seen in another machine, zero",

@@ -11,6 +11,7 @@
 
 #include "guest/abi/exercises.h"
 #include "vmm/inspect/disasm.h"
+#include "vmm/tour/check.h"
 #include "vmm/tour/exercises.h"
 #include "vmm/tour/library.h"
 
@@ -93,14 +94,14 @@ static void shared_library_expect_shared_text(struct tour_run *run, const struct
 {
     const struct tally *text = &tally[LIBRARY_TEXT], *constant = &tally[LIBRARY_CONSTANT];
 
-    expect_equal(run, text->pages, text->one, "%s: text pages with one GPA in all three", when);
-    expect_equal(run, text->pages, text->counted, "%s: text frames with three references", when);
-    expect_equal(run, MEMBERS * text->pages, text->of_file,
-                 "%s: mappings of text that are the file's own frames", when);
-    expect_equal(run, MEMBERS * text->pages, text->runs, "%s: mappings of text that may run", when);
-    expect_equal(run, 0, text->writable, "%s: mappings of text that may be written", when);
-    expect_equal(run, constant->pages, constant->one,
-                 "%s: pages of constants with one GPA in all three", when);
+    check_equal(run, text->pages, text->one, "%s: text pages with one GPA in all three", when);
+    check_equal(run, text->pages, text->counted, "%s: text frames with three references", when);
+    check_equal(run, MEMBERS * text->pages, text->of_file,
+                "%s: mappings of text that are the file's own frames", when);
+    check_equal(run, MEMBERS * text->pages, text->runs, "%s: mappings of text that may run", when);
+    check_equal(run, 0, text->writable, "%s: mappings of text that may be written", when);
+    check_equal(run, constant->pages, constant->one,
+                "%s: pages of constants with one GPA in all three", when);
 }
 
 static void shared_library_mapped(struct tour_run *run, const struct guest_view *view,
@@ -111,14 +112,14 @@ static void shared_library_mapped(struct tour_run *run, const struct guest_view 
     const uint64_t *base = trio->base;
     struct paging_walk walk;
 
-    expect_true(run, base[0] != base[1] && base[1] != base[2] && base[0] != base[2], "three",
-                "fewer", "addresses that the library is loaded at");
-    expect_true(run, tally[LIBRARY_TEXT].pages > 0 && table->pages > 0 && data->pages > 0, "some",
-                "none", "pages of text, tables and data");
-    expect_equal(run, table->pages + data->pages, table->one + data->one,
-                 "mapped: table and data pages with one GPA in all three");
-    expect_equal(run, 0, table->writable + data->writable,
-                 "mapped: mappings of tables and data that may be written");
+    check_true(run, base[0] != base[1] && base[1] != base[2] && base[0] != base[2], "three",
+               "fewer", "addresses that the library is loaded at");
+    check_true(run, tally[LIBRARY_TEXT].pages > 0 && table->pages > 0 && data->pages > 0, "some",
+               "none", "pages of text, tables and data");
+    check_equal(run, table->pages + data->pages, table->one + data->one,
+                "mapped: table and data pages with one GPA in all three");
+    check_equal(run, 0, table->writable + data->writable,
+                "mapped: mappings of tables and data that may be written");
     for (uint64_t i = 0; i < state->library.npages; i++) {
         state->text_gpa[i] = 0;
         if (state->library.kind[i] == LIBRARY_TEXT &&
@@ -179,8 +180,8 @@ static void shared_library_expect_copies(struct tour_run *run, const struct trio
     for (unsigned m = 0; m < MEMBERS; m++) {
         const struct abi_process *process = &trio->process[m];
 
-        expect_equal(run, expected, process->cow_copies - state->copies[m], "%.24s: %s",
-                     process->name, what);
+        check_equal(run, expected, process->cow_copies - state->copies[m], "%.24s: %s",
+                    process->name, what);
         state->copies[m] = process->cow_copies;
     }
 }
@@ -220,12 +221,12 @@ static void shared_library_bound(struct tour_run *run, const struct guest_view *
     const struct tally *table = &tally[LIBRARY_TABLE], *data = &tally[LIBRARY_DATA];
     const struct library *library = &state->library;
 
-    expect_equal(run, table->pages, table->apart, "relocated: table pages private to each");
-    expect_equal(run, 0, table->writable, "relocated: tables sealed, mappings still writable");
-    expect_equal(run, data->pages, data->one, "relocated: data pages with one GPA in all three");
-    expect_equal(run, MEMBERS * library->nrelocations,
-                 shared_library_right_slots(view, trio, library),
-                 "relocated: slots that hold what the symbols say");
+    check_equal(run, table->pages, table->apart, "relocated: table pages private to each");
+    check_equal(run, 0, table->writable, "relocated: tables sealed, mappings still writable");
+    check_equal(run, data->pages, data->one, "relocated: data pages with one GPA in all three");
+    check_equal(run, MEMBERS * library->nrelocations,
+                shared_library_right_slots(view, trio, library),
+                "relocated: slots that hold what the symbols say");
     shared_library_expect_copies(run, trio, table->pages, "copies on write by relocation");
     for (unsigned m = 0; m < MEMBERS; m++) {
         const struct abi_process *process = &trio->process[m];
@@ -233,10 +234,10 @@ static void shared_library_bound(struct tour_run *run, const struct guest_view *
         struct abi_cow cow = shared_library_last_copy(view, process, text, sizeof(text));
         bool slot = shared_library_is_slot(library, cow.va - trio->base[m]);
 
-        expect_true(run, slot, "a slot of the table", slot ? "a slot of the table" : "elsewhere",
-                    "%.24s: what the write that ended the sharing wrote to", process->name);
-        expect_true(run, shared_library_writes_word(text), "a store of a word", text,
-                    "%.24s: the instruction that ended it", process->name);
+        check_true(run, slot, "a slot of the table", slot ? "a slot of the table" : "elsewhere",
+                   "%.24s: what the write that ended the sharing wrote to", process->name);
+        check_true(run, shared_library_writes_word(text), "a store of a word", text,
+                   "%.24s: the instruction that ended it", process->name);
         if (slot)
             snprintf(state->store, sizeof(state->store), "%s", text);
     }
@@ -253,8 +254,8 @@ static void shared_library_written(struct tour_run *run, const struct guest_view
     const struct library *library = &state->library;
     uint64_t frames = 0;
 
-    expect_equal(run, 1, data->apart, "used: data pages written, private to each");
-    expect_equal(run, data->pages - 1, data->one, "used: data pages not written, one GPA");
+    check_equal(run, 1, data->apart, "used: data pages written, private to each");
+    check_equal(run, data->pages - 1, data->one, "used: data pages not written, one GPA");
     shared_library_expect_copies(run, trio, 1, "copies on write by use");
     for (unsigned m = 0; m < MEMBERS; m++) {
         const struct abi_process *process = &trio->process[m];
@@ -263,22 +264,24 @@ static void shared_library_written(struct tour_run *run, const struct guest_view
         struct abi_cow cow = shared_library_last_copy(view, process, text, sizeof(text));
 
         guest_read(view, process->root, va, &calls, sizeof(calls));
-        expect_equal(run, ABI_LIBRARY_CALLS(m), calls - ABI_LIBRARY_FIRST_COUNT,
-                     "%.24s: calls that its own copy counts", process->name);
-        expect_hex(run, va, cow.va, "%.24s: the variable whose write made the copy", process->name);
-        expect_true(run,
-                    shared_library_is_kind(library, cow.rip - trio->base[m], LIBRARY_TEXT) &&
-                        shared_library_writes_word(text),
-                    "a store of a word in the library's text", text,
-                    "%.24s: the instruction that wrote it", process->name);
+        check_equal(run, ABI_LIBRARY_CALLS(m), calls - ABI_LIBRARY_FIRST_COUNT,
+                    "%.24s: calls that its own copy counts", process->name);
+        check_hex(run, va, cow.va, "%.24s: the variable whose write made the copy", process->name);
+        check_true(run,
+                   shared_library_is_kind(library, cow.rip - trio->base[m], LIBRARY_TEXT) &&
+                       shared_library_writes_word(text),
+                   "a store of a word in the library's text", text,
+                   "%.24s: the instruction that wrote it", process->name);
     }
     for (unsigned kind = 0; kind < LIBRARY_KINDS; kind++)
         frames += tally[kind].frames;
-    add_figure(run, (double)tally[LIBRARY_TEXT].pages, "text_pages");
-    add_figure(run, (double)library->npages, "library_pages");
-    add_figure(run, (double)(frames * ABI_PAGE_BYTES), "shared_bytes");
-    add_figure(run, (double)(MEMBERS * library->npages * ABI_PAGE_BYTES), "private_copies_bytes");
-    add_figure(run, (double)((MEMBERS * library->npages - frames) * ABI_PAGE_BYTES), "saved_bytes");
+    check_add_figure(run, (double)tally[LIBRARY_TEXT].pages, "text_pages");
+    check_add_figure(run, (double)library->npages, "library_pages");
+    check_add_figure(run, (double)(frames * ABI_PAGE_BYTES), "shared_bytes");
+    check_add_figure(run, (double)(MEMBERS * library->npages * ABI_PAGE_BYTES),
+                     "private_copies_bytes");
+    check_add_figure(run, (double)((MEMBERS * library->npages - frames) * ABI_PAGE_BYTES),
+                     "saved_bytes");
 }
 
 static void shared_library_gone(struct tour_run *run, const struct guest_view *view)
@@ -288,7 +291,7 @@ static void shared_library_gone(struct tour_run *run, const struct guest_view *v
 
     for (uint64_t i = 0; i < state->library.npages; i++)
         left += state->text_gpa[i] && guest_frame(view, state->text_gpa[i]).refs;
-    expect_equal(run, 0, left, "ended: text frames that still have references");
+    check_equal(run, 0, left, "ended: text frames that still have references");
 }
 
 static bool shared_library_open_trio(struct tour_run *run, const struct abi_checkpoint *record,
@@ -304,8 +307,8 @@ static bool shared_library_open_trio(struct tour_run *run, const struct abi_chec
     }
     if (found && record->step == ABI_LIBRARY_MAPPED)
         err = library_read(view, trio->process[0].root, trio->base[0], &state->library);
-    expect_true(run, found && !err, "three, and the library", err ? strerror(-err) : "too few",
-                "step %" PRIu32 ": processes that have it mapped", record->step);
+    check_true(run, found && !err, "three, and the library", err ? strerror(-err) : "too few",
+               "step %" PRIu32 ": processes that have it mapped", record->step);
     return found && !err;
 }
 
@@ -333,15 +336,15 @@ static void shared_library_checkpoint(struct tour_run *run, const struct abi_che
         for (unsigned m = 0; m < MEMBERS; m++)
             state->copies[m] = trio.process[m].cow_copies;
     }
-    expect_audit(run, view, HELD_BY_OBJECT, when[record->step], &audit);
+    check_audit(run, view, HELD_BY_OBJECT, when[record->step], &audit);
 }
 
 static void shared_library_conclude(struct tour_run *run, char *key, size_t bytes)
 {
     const struct state *state = run->state;
 
-    double shared = figure(run, "shared_bytes") / 1024;
-    double copies = figure(run, "private_copies_bytes") / 1024;
+    double shared = check_figure(run, "shared_bytes") / 1024;
+    double copies = check_figure(run, "private_copies_bytes") / 1024;
 
     if (!isfinite(shared) || !state->store[0])
         snprintf(key, bytes, "nothing shared");

@@ -10,6 +10,7 @@
 
 #include "guest/abi/exercises.h"
 #include "vmm/machine/memory.h"
+#include "vmm/tour/check.h"
 #include "vmm/tour/exercises.h"
 
 #define MESSAGES         100000
@@ -75,16 +76,18 @@ static void shared_memory_mapped(struct tour_run *run, const struct abi_checkpoi
         /* The writer's mapping, two of the reader's (one inherited), and the object. */
         counted += guest_frame(view, one.leaf.gpa).refs == 4;
     }
-    expect_equal(run, state->pages, different_va, "pages at different virtual addresses");
-    expect_equal(run, state->pages, same, "pages at the same guest-physical address");
-    expect_equal(run, state->pages, rights, "pages read-write and NX on both sides");
-    expect_equal(run, state->pages, counted, "frames with a reference for each mapping");
+    check_equal(run, state->pages, different_va, "pages at different virtual addresses");
+    check_equal(run, state->pages, same, "pages at the same guest-physical address");
+    check_equal(run, state->pages, rights, "pages read-write and NX on both sides");
+    check_equal(run, state->pages, counted, "frames with a reference for each mapping");
     /* Each of the object's pages, and the control page behind them, is held by it. */
-    expect_audit(run, view, state->pages + 1, "mapped", &audit);
-    expect_true(run, writer.root != reader.root && writer.root && reader.root, "two", "not two",
-                "address spaces");
-    expect_hex(run, writer.root, vcpu_root(run, 0), "page table root on vCPU 0 is the writer's");
-    expect_hex(run, reader.root, vcpu_root(run, 1), "page table root on vCPU 1 is the reader's");
+    check_audit(run, view, state->pages + 1, "mapped", &audit);
+    check_true(run, writer.root != reader.root && writer.root && reader.root, "two", "not two",
+               "address spaces");
+    check_hex(run, writer.root, check_vcpu_root(run, 0),
+              "page table root on vCPU 0 is the writer's");
+    check_hex(run, reader.root, check_vcpu_root(run, 1),
+              "page table root on vCPU 1 is the reader's");
 }
 
 /* Slots of the ring that hold the last messages as they were sent. */
@@ -117,19 +120,19 @@ static void shared_memory_exchanged(struct tour_run *run, const struct abi_check
     uint64_t messages = run->host->cpus > 1 ? MESSAGES : MESSAGES_ONE_CPU;
     uint64_t slots = state->pages * SLOTS_PER_PAGE;
 
-    expect_equal(run, messages, arg[ABI_SHARED_R_RECEIVED], "messages received");
-    expect_equal(run, 0, arg[ABI_SHARED_R_LOST], "messages lost");
-    expect_equal(run, 0, arg[ABI_SHARED_R_TORN], "messages torn");
-    expect_hex(run, shared_memory_digest_of(messages), arg[ABI_SHARED_R_DIGEST],
-               "digest of what was received, computed by the host");
-    expect_equal(run, messages < slots ? messages : slots,
-                 shared_memory_whole_slots(state, view, messages),
-                 "slots in memory that hold the last messages");
-    state->shared_ns = ticks_to_ns(run, arg[ABI_SHARED_R_TICKS]) / (double)messages;
-    add_figure(run, (double)messages, "messages");
-    add_figure(run, state->shared_ns, "shared_message_ns");
-    add_figure(run, (double)arg[ABI_SHARED_R_RETRIES], "retries");
-    add_figure(run, (double)arg[ABI_SHARED_R_YIELDS], "yields");
+    check_equal(run, messages, arg[ABI_SHARED_R_RECEIVED], "messages received");
+    check_equal(run, 0, arg[ABI_SHARED_R_LOST], "messages lost");
+    check_equal(run, 0, arg[ABI_SHARED_R_TORN], "messages torn");
+    check_hex(run, shared_memory_digest_of(messages), arg[ABI_SHARED_R_DIGEST],
+              "digest of what was received, computed by the host");
+    check_equal(run, messages < slots ? messages : slots,
+                shared_memory_whole_slots(state, view, messages),
+                "slots in memory that hold the last messages");
+    state->shared_ns = check_ticks_to_ns(run, arg[ABI_SHARED_R_TICKS]) / (double)messages;
+    check_add_figure(run, (double)messages, "messages");
+    check_add_figure(run, state->shared_ns, "shared_message_ns");
+    check_add_figure(run, (double)arg[ABI_SHARED_R_RETRIES], "retries");
+    check_add_figure(run, (double)arg[ABI_SHARED_R_YIELDS], "yields");
 }
 
 static void shared_memory_copied(struct tour_run *run, const struct abi_checkpoint *record)
@@ -138,15 +141,15 @@ static void shared_memory_copied(struct tour_run *run, const struct abi_checkpoi
     struct state *state = run->state;
     uint64_t copies = arg[ABI_SHARED_C_MESSAGES];
 
-    expect_true(run, copies > 0 && copies <= MESSAGES, "some", copies ? "some" : "none",
-                "messages through the kernel");
+    check_true(run, copies > 0 && copies <= MESSAGES, "some", copies ? "some" : "none",
+               "messages through the kernel");
     if (copies == 0 || copies > MESSAGES)
         return;
-    expect_hex(run, shared_memory_digest_of(copies), arg[ABI_SHARED_C_DIGEST],
-               "digest of what came through the kernel");
-    state->copied_ns = ticks_to_ns(run, arg[ABI_SHARED_C_TICKS]) / (double)copies;
-    add_figure(run, (double)copies, "copied_messages");
-    add_figure(run, state->copied_ns, "copied_message_ns");
+    check_hex(run, shared_memory_digest_of(copies), arg[ABI_SHARED_C_DIGEST],
+              "digest of what came through the kernel");
+    state->copied_ns = check_ticks_to_ns(run, arg[ABI_SHARED_C_TICKS]) / (double)copies;
+    check_add_figure(run, (double)copies, "copied_messages");
+    check_add_figure(run, state->copied_ns, "copied_message_ns");
 }
 
 static void shared_memory_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
@@ -165,13 +168,13 @@ static void shared_memory_conclude(struct tour_run *run, char *key, size_t bytes
     const struct state *state = run->state;
     double ratio = state->copied_ns / state->shared_ns;
 
-    add_figure(run, (double)state->pages, "pages");
-    add_figure(run, ratio, "copied_to_shared_ratio");
+    check_add_figure(run, (double)state->pages, "pages");
+    check_add_figure(run, ratio, "copied_to_shared_ratio");
     if (isfinite(ratio) && ratio > 0)
         snprintf(key, bytes, "%.0f messages, %.0f x the throughput of copying through the kernel",
-                 figure(run, "messages"), ratio);
+                 check_figure(run, "messages"), ratio);
     else
-        snprintf(key, bytes, "%.0f messages", figure(run, "messages"));
+        snprintf(key, bytes, "%.0f messages", check_figure(run, "messages"));
 }
 
 const struct tour_exercise tour_shared_memory = {

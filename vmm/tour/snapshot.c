@@ -11,6 +11,7 @@
 
 #include "guest/abi/exercises.h"
 #include "vmm/machine/memory.h"
+#include "vmm/tour/check.h"
 #include "vmm/tour/exercises.h"
 
 #define PAGES ABI_SNAPSHOT_PAGES
@@ -111,48 +112,48 @@ static void snapshot_publication(struct tour_run *run, const struct abi_checkpoi
     switch (record->step) {
     case ABI_SNAPSHOT_SHARED:
         snapshot_look(view, arg[ABI_SNAPSHOT_READER], arg[ABI_SNAPSHOT_VA], version, &reader);
-        expect_equal(run, PAGES, snapshot_same(&reader, writer.gpa), "forked: frames shared");
-        expect_equal(run, 0, reader.writable + writer.writable, "forked: pages writable");
-        expect_equal(run, PAGES, reader.version, "forked: pages of the first version");
-        expect_hex(run, reader.process.root, vcpu_root(run, 1),
-                   "page table root on vCPU 1 is the reader's");
-        expect_hex(run, writer.process.root, vcpu_root(run, 0),
-                   "page table root on vCPU 0 is the writer's");
-        expect_audit(run, view, HELD_BY_OBJECT, "forked", &audit);
+        check_equal(run, PAGES, snapshot_same(&reader, writer.gpa), "forked: frames shared");
+        check_equal(run, 0, reader.writable + writer.writable, "forked: pages writable");
+        check_equal(run, PAGES, reader.version, "forked: pages of the first version");
+        check_hex(run, reader.process.root, check_vcpu_root(run, 1),
+                  "page table root on vCPU 1 is the reader's");
+        check_hex(run, writer.process.root, check_vcpu_root(run, 0),
+                  "page table root on vCPU 0 is the writer's");
+        check_audit(run, view, HELD_BY_OBJECT, "forked", &audit);
         state->cow_copies = writer.process.cow_copies;
         break;
     case ABI_SNAPSHOT_PREPARED:
         memcpy(state->gpa[0], reader.gpa, sizeof(reader.gpa));
         memcpy(state->gpa[1], writer.gpa, sizeof(writer.gpa));
-        expect_equal(run, PAGES, writer.sole, "%" PRIu64 ": pages private to the writer", version);
-        expect_equal(run, PAGES, writer.version, "%" PRIu64 ": pages prepared", version);
-        expect_equal(run, PAGES, reader.version, "%" PRIu64 ": pages the reader still has old",
-                     version);
-        expect_equal(run, PAGES, writer.process.cow_copies - state->cow_copies,
-                     "%" PRIu64 ": pages copied on write so far", version);
+        check_equal(run, PAGES, writer.sole, "%" PRIu64 ": pages private to the writer", version);
+        check_equal(run, PAGES, writer.version, "%" PRIu64 ": pages prepared", version);
+        check_equal(run, PAGES, reader.version, "%" PRIu64 ": pages the reader still has old",
+                    version);
+        check_equal(run, PAGES, writer.process.cow_copies - state->cow_copies,
+                    "%" PRIu64 ": pages copied on write so far", version);
         break;
     case ABI_SNAPSHOT_BLINDED:
-        expect_equal(run, 0, reader.present, "%" PRIu64 ": pages open to the reader before",
-                     version);
+        check_equal(run, 0, reader.present, "%" PRIu64 ": pages open to the reader before",
+                    version);
         break;
     case ABI_SNAPSHOT_SWAPPED:
-        expect_equal(run, 0, reader.present, "%" PRIu64 ": pages open to it after the swap",
-                     version);
-        expect_equal(run, PAGES, snapshot_same(&writer, state->gpa[0]),
-                     "%" PRIu64 ": old frames taken from it", version);
-        expect_equal(run, 0, snapshot_same(&reader, state->gpa[0]) % PAGES,
-                     "%" PRIu64 ": old frames among new ones", version);
+        check_equal(run, 0, reader.present, "%" PRIu64 ": pages open to it after the swap",
+                    version);
+        check_equal(run, PAGES, snapshot_same(&writer, state->gpa[0]),
+                    "%" PRIu64 ": old frames taken from it", version);
+        check_equal(run, 0, snapshot_same(&reader, state->gpa[0]) % PAGES,
+                    "%" PRIu64 ": old frames among new ones", version);
         break;
     case ABI_SNAPSHOT_PUBLISHED:
-        expect_equal(run, PAGES, snapshot_same(&reader, state->gpa[1]),
-                     "%" PRIu64 ": the reader's frames are the prepared ones", version);
-        expect_equal(run, 0, snapshot_same(&reader, state->gpa[0]),
-                     "%" PRIu64 ": frames it had before", version);
-        expect_equal(run, PAGES, reader.version, "%" PRIu64 ": pages of the new version", version);
-        expect_equal(run, 0, reader.writable, "%" PRIu64 ": pages it may write", version);
-        expect_equal(run, PAGES, reader.sole, "%" PRIu64 ": pages private to it", version);
+        check_equal(run, PAGES, snapshot_same(&reader, state->gpa[1]),
+                    "%" PRIu64 ": the reader's frames are the prepared ones", version);
+        check_equal(run, 0, snapshot_same(&reader, state->gpa[0]),
+                    "%" PRIu64 ": frames it had before", version);
+        check_equal(run, PAGES, reader.version, "%" PRIu64 ": pages of the new version", version);
+        check_equal(run, 0, reader.writable, "%" PRIu64 ": pages it may write", version);
+        check_equal(run, PAGES, reader.sole, "%" PRIu64 ": pages private to it", version);
         if (state->looks++ == 0)
-            expect_audit(run, view, HELD_BY_OBJECT, "published", &audit);
+            check_audit(run, view, HELD_BY_OBJECT, "published", &audit);
         break;
     default: break;
     }
@@ -164,7 +165,7 @@ static void snapshot_at_least(struct tour_run *run, uint64_t least, uint64_t n, 
 
     snprintf(expected, sizeof(expected), "at least %" PRIu64, least);
     snprintf(observed, sizeof(observed), "%" PRIu64, n);
-    expect_true(run, n >= least, expected, observed, "%s", name);
+    check_true(run, n >= least, expected, observed, "%s", name);
 }
 
 static void snapshot_naive(struct tour_run *run, const uint64_t *arg)
@@ -173,9 +174,9 @@ static void snapshot_naive(struct tour_run *run, const uint64_t *arg)
     snapshot_at_least(run, arg[ABI_SNAPSHOT_R_PUBLICATIONS], arg[ABI_SNAPSHOT_R_TORN],
                       "in place: torn reads");
     snapshot_at_least(run, 1, arg[ABI_SNAPSHOT_R_PUBLICATIONS], "in place: publications");
-    add_figure(run, (double)arg[ABI_SNAPSHOT_R_PUBLICATIONS], "naive_publications");
-    add_figure(run, (double)arg[ABI_SNAPSHOT_R_READS], "naive_reads");
-    add_figure(run, (double)arg[ABI_SNAPSHOT_R_TORN], "naive_torn");
+    check_add_figure(run, (double)arg[ABI_SNAPSHOT_R_PUBLICATIONS], "naive_publications");
+    check_add_figure(run, (double)arg[ABI_SNAPSHOT_R_READS], "naive_reads");
+    check_add_figure(run, (double)arg[ABI_SNAPSHOT_R_TORN], "naive_torn");
 }
 
 static void snapshot_done(struct tour_run *run, const uint64_t *arg, const struct guest_view *view)
@@ -186,32 +187,32 @@ static void snapshot_done(struct tour_run *run, const uint64_t *arg, const struc
     struct guest_audit audit;
 
     guest_process(view, arg[ABI_SNAPSHOT_R_READER], &reader);
-    expect_equal(run, snapshot_swaps(run), arg[ABI_SNAPSHOT_R_PUBLICATIONS],
-                 "publications by swapping");
-    expect_equal(run, (snapshot_swaps(run) + stride - 1) / stride, arg[ABI_SNAPSHOT_R_CAUGHT],
-                 "publications that met a read halfway");
-    expect_equal(run, 0, arg[ABI_SNAPSHOT_R_TORN], "torn reads");
-    expect_equal(run, 0, arg[ABI_SNAPSHOT_R_STALE], "reads of a version gone by");
+    check_equal(run, snapshot_swaps(run), arg[ABI_SNAPSHOT_R_PUBLICATIONS],
+                "publications by swapping");
+    check_equal(run, (snapshot_swaps(run) + stride - 1) / stride, arg[ABI_SNAPSHOT_R_CAUGHT],
+                "publications that met a read halfway");
+    check_equal(run, 0, arg[ABI_SNAPSHOT_R_TORN], "torn reads");
+    check_equal(run, 0, arg[ABI_SNAPSHOT_R_STALE], "reads of a version gone by");
     snapshot_at_least(run, arg[ABI_SNAPSHOT_R_CAUGHT], arg[ABI_SNAPSHOT_R_READS], "whole reads");
     snapshot_at_least(run, arg[ABI_SNAPSHOT_R_CAUGHT], arg[ABI_SNAPSHOT_R_RESTARTS],
                       "reads begun again");
-    expect_equal(run, reader.bad_faults, arg[ABI_SNAPSHOT_R_FAULTS],
-                 "faults at the barrier, as the kernel counted");
+    check_equal(run, reader.bad_faults, arg[ABI_SNAPSHOT_R_FAULTS],
+                "faults at the barrier, as the kernel counted");
     snapshot_at_least(run, arg[ABI_SNAPSHOT_R_CAUGHT], reader.bad_faults,
                       "reads stopped by the barrier");
-    expect_equal(run, 0, arg[ABI_SNAPSHOT_R_LOCKED_TORN], "torn reads under the lock");
+    check_equal(run, 0, arg[ABI_SNAPSHOT_R_LOCKED_TORN], "torn reads under the lock");
     snapshot_at_least(run, 1, arg[ABI_SNAPSHOT_R_LOCKED_READS], "whole reads under the lock");
-    expect_audit(run, view, HELD_BY_OBJECT, "done", &audit);
-    state->swap_ns = ticks_to_ns(run, arg[ABI_SNAPSHOT_R_TICKS]);
-    state->copy_ns = ticks_to_ns(run, arg[ABI_SNAPSHOT_R_LOCKED_TICKS]);
-    add_figure(run, (double)arg[ABI_SNAPSHOT_R_PUBLICATIONS], "publications");
-    add_figure(run, (double)arg[ABI_SNAPSHOT_R_CAUGHT], "caught");
-    add_figure(run, (double)arg[ABI_SNAPSHOT_R_READS], "reads");
-    add_figure(run, (double)arg[ABI_SNAPSHOT_R_TORN], "torn");
-    add_figure(run, (double)arg[ABI_SNAPSHOT_R_FAULTS], "barrier_faults");
-    add_figure(run, (double)arg[ABI_SNAPSHOT_R_LOCKED], "locked_publications");
-    add_figure(run, state->swap_ns, "publication_by_swap_ns");
-    add_figure(run, state->copy_ns, "publication_by_locked_copy_ns");
+    check_audit(run, view, HELD_BY_OBJECT, "done", &audit);
+    state->swap_ns = check_ticks_to_ns(run, arg[ABI_SNAPSHOT_R_TICKS]);
+    state->copy_ns = check_ticks_to_ns(run, arg[ABI_SNAPSHOT_R_LOCKED_TICKS]);
+    check_add_figure(run, (double)arg[ABI_SNAPSHOT_R_PUBLICATIONS], "publications");
+    check_add_figure(run, (double)arg[ABI_SNAPSHOT_R_CAUGHT], "caught");
+    check_add_figure(run, (double)arg[ABI_SNAPSHOT_R_READS], "reads");
+    check_add_figure(run, (double)arg[ABI_SNAPSHOT_R_TORN], "torn");
+    check_add_figure(run, (double)arg[ABI_SNAPSHOT_R_FAULTS], "barrier_faults");
+    check_add_figure(run, (double)arg[ABI_SNAPSHOT_R_LOCKED], "locked_publications");
+    check_add_figure(run, state->swap_ns, "publication_by_swap_ns");
+    check_add_figure(run, state->copy_ns, "publication_by_locked_copy_ns");
 }
 
 static void snapshot_checkpoint(struct tour_run *run, const struct abi_checkpoint *record,
@@ -230,14 +231,14 @@ static void snapshot_conclude(struct tour_run *run, char *key, size_t bytes)
     double swap_us = state->swap_ns / 1000, copy_us = state->copy_ns / 1000;
     char cost[64] = "";
 
-    add_figure(run, PAGES, "pages");
+    check_add_figure(run, PAGES, "pages");
     if (isfinite(swap_us) && isfinite(copy_us))
         snprintf(cost, sizeof(cost), "; swap %.0f us, copy under a lock %.0f us", swap_us, copy_us);
     snprintf(key, bytes,
              "%d pages, torn reads: %.0f in %.0f publications in place, %.0f in %.0f by "
              "swap%s%s",
-             PAGES, figure(run, "naive_torn"), figure(run, "naive_publications"),
-             figure(run, "torn"), figure(run, "publications"), cost,
+             PAGES, check_figure(run, "naive_torn"), check_figure(run, "naive_publications"),
+             check_figure(run, "torn"), check_figure(run, "publications"), cost,
              run->host->cpus == 1 ? "; one CPU: reader and writer in turn" : "");
 }
 

@@ -13,6 +13,7 @@
 #include "vmm/base/monotonic.h"
 #include "vmm/boot/boot.h"
 #include "vmm/machine/vm.h"
+#include "vmm/tour/check.h"
 
 #define STOP_TIMEOUT_MS 2000
 #define TOUR_CPUS       2
@@ -61,17 +62,16 @@ static void check_end(struct tour_run *run, int waited, const struct vm_end *end
     else
         snprintf(observed, sizeof(observed), "%s, status %d", vm_end_name(end->reason),
                  end->status);
-    expect_course(run, !waited && end->reason == VM_END_GUEST_EXIT && end->status == 0,
-                  "guest exit, status 0", observed, "the guest's program ran to its end");
+    check_course(run, !waited && end->reason == VM_END_GUEST_EXIT && end->status == 0,
+                 "guest exit, status 0", observed, "the guest's program ran to its end");
 }
 
 /* And of any run, after its last machine. */
 static void check_steps(struct tour_run *run)
 {
     for (uint32_t step = 1; step < run->exercise->steps; step++)
-        expect_course(run, run->reached[step] > 0, "reached",
-                      run->reached[step] ? "reached" : "never reached", "checkpoint %" PRIu32,
-                      step);
+        check_course(run, run->reached[step] > 0, "reached",
+                     run->reached[step] ? "reached" : "never reached", "checkpoint %" PRIu32, step);
 }
 
 /* The last lines the guest wrote, for people to see what went wrong. */
