@@ -249,7 +249,7 @@ static struct header *acpi_build_dsdt(struct area *area, const struct board_node
     if (!dsdt)
         return NULL;
     *dsdt = acpi_header("DSDT", 2);
-    aml_name(&aml, "_S5"); /* SLP_TYPa, SLP_TYPb and two that nobody reads */
+    aml_name(&aml, "_S5"); /* SLP_TYPa, SLP_TYPb and two reserved ones */
     begun = aml_package(&aml, 4);
     for (unsigned i = 0; i < 4; i++)
         aml_integer(&aml, i ? 0 : ACPI_PM_SLEEP_TYPE_S5);

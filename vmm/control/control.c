@@ -158,7 +158,7 @@ static void *control_serve(void *arg)
             fds[2 + i].events = client->answer.bytes ? POLLOUT : POLLIN;
             any |= client->fd >= 0;
         }
-        /* With nobody there, nothing has a time limit. */
+        /* Without a client nothing has a time limit. */
         if (poll(fds, 2 + CONTROL_CLIENTS_MAX, any ? 1000 : -1) < 0)
             continue;
         for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++) {

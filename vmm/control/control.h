@@ -5,7 +5,7 @@
  *
  * Clients are not trusted to be quick or sane. A line has a greatest length, each stage
  * (sending a line, taking the answer, being idle) a time limit, and no answer is computed
- * while one is still to be taken; so nobody holds more than one answer's memory, and
+ * while one is still to be taken; so no client holds more than one answer's memory, and
  * a client that stands still only holds its own place.
  */
 #ifndef STRATA_CONTROL_CONTROL_H
@@ -58,7 +58,8 @@ struct control {
     struct control_client client[CONTROL_CLIENTS_MAX];
 };
 
-/* Makes the socket file and listens (unix_listen, whose results it has); nobody answers yet. */
+/* Makes the socket file and listens (unix_listen, whose results it has). Requests are not answered
+ * yet. */
 int control_open(struct control *control, const char *path, char error[CONTROL_ERROR_BYTES]);
 
 /* Starts the thread. `callback`, `owner` and `path` stay good until control_close. 0 or -errno. */

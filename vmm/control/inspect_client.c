@@ -51,7 +51,7 @@ int inspect_connect(const char *path, char error[CLIENT_ERROR_BYTES])
     strcpy(address.sun_path, path);
     if (stat(path, &status) < 0)
         return inspect_client_explain(error, -errno, path);
-    /* connect says only that nobody listens. */
+    /* connect says no more than that no process listens. */
     if (!S_ISSOCK(status.st_mode))
         return inspect_client_explain(error, -ENOTSOCK, path);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

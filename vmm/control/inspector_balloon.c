@@ -37,7 +37,7 @@ static bool inspector_balloon_look_afresh(const struct inspect_context *context,
 
     virtio_balloon_view(balloon, view);
     before = view->counts.stats_updates;
-    /* While the world stands still, nobody answers. */
+    /* While the world stands still, the driver cannot answer. */
     if (context->stopped || !view->driven || !view->tells_stats)
         return false;
     (void)virtio_balloon_ask_stats(balloon);

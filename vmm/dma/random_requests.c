@@ -26,7 +26,7 @@ enum fate {
 
 struct page_fate {
     enum fate fate;
-    uint8_t *host; /* ALLOWED: the page; NULL: a slot of a pool, who knows which */
+    uint8_t *host; /* ALLOWED: the page; NULL: a slot of a pool, it is not known which */
 };
 
 struct monkey {

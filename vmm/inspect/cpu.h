@@ -33,7 +33,7 @@ unsigned cpu_mode_bits(const struct kvm_sregs *sregs);
 uint64_t cpu_linear(const struct kvm_sregs *sregs, const struct kvm_segment *segment,
                     uint64_t offset);
 
-/* What there is to say of how it was translated where that was not by strata's own walk. */
+/* How it was translated, where that was not by strata's own walk. */
 const char *cpu_translation_note(const struct kvm_sregs *sregs);
 
 /*

@@ -2,7 +2,7 @@
  * Finding bytes in guest RAM, and the addresses that map each place.
  *
  * The scan may go on while the guest runs: it reads memory once, at the rate of the
- * memory. What it found may be gone again by the time somebody looks, so stop the world
+ * memory. What it found may be gone again when it is looked at, so stop the world
  * and call find_check, and only then find_places.
  */
 #ifndef STRATA_INSPECT_FIND_H

@@ -49,7 +49,7 @@ struct hunt {
     struct choice at;
 };
 
-/* Both return how far they came: the place itself, or where somebody else must go on. */
+/* Both return how far they came: the place itself, or where memmem must go on. */
 #define HUNT(name, isa, vector, width, load, set1, equal, both, mask)                            \
     __attribute__((target(isa))) static size_t name(const struct hunt *h, bool *found)           \
     {                                                                                            \

@@ -15,7 +15,7 @@
 #define PAGEMAP_PRESENT (1ull << 63)
 
 /* Whether [start, end) of this process lies in a slot. Mappings of RAM are never merged
- * with others: each has address space that nobody touches around it, or is a file. */
+ * with others: each has unused address space around it, or is a file. */
 static bool resident_in_slot(const struct memory *memory, uint64_t start, uint64_t end)
 {
     for (unsigned i = 0; i < memory->nslots; i++) {

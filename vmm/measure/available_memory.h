@@ -1,5 +1,5 @@
 /*
- * How much memory an experiment may take without the host's kernel having to end somebody.
+ * How much memory an experiment may take without the host's kernel having to end a process.
  */
 #ifndef STRATA_MEASURE_AVAILABLE_MEMORY_H
 #define STRATA_MEASURE_AVAILABLE_MEMORY_H

@@ -14,7 +14,7 @@ enum comparison_verdict {
     COMPARISON_DIFFERENT,   /* of counts */
     COMPARISON_NOISE,       /* the 95 % intervals meet, or it is less than a bucket's width */
     COMPARISON_SIGNIFICANT, /* they do not */
-    COMPARISON_UNKNOWN,     /* single values: nobody knows how they vary */
+    COMPARISON_UNKNOWN,     /* single values: how they vary is not known */
     COMPARISON_LACKING,     /* one host, or both, cannot give it */
     COMPARISON_ALONE,       /* only one run has it */
     COMPARISON_VERDICTS,

@@ -40,7 +40,7 @@ static uint32_t exits_signals_look(const uint32_t *word)
     return __atomic_load_n(word, __ATOMIC_ACQUIRE);
 }
 
-/* Until the guest's word is, or is not, that; false: it takes too long, or nobody will. */
+/* Until the guest's word is, or is not, that; false: it takes too long, or the run ends. */
 static bool exits_signals_wait_for(const struct beside *b, const uint32_t *word, uint32_t value,
                                    bool equal)
 {

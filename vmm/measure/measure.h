@@ -54,7 +54,7 @@ struct measure_run {
     const struct measure_host *host;
     bool quick; /* a few seconds, with smaller sizes and counts: half a minute for all */
     uint64_t seed;
-    /* Says how far it is, 0 to 1, and what it does now; NULL: nobody wants to know. */
+    /* Says how far it is, 0 to 1, and what it does now; NULL: not told. */
     void (*progress)(void *owner, double share, const char *doing);
     void *progress_owner;
 
@@ -81,7 +81,7 @@ struct measure_plot {
 struct measure_experiment {
     const char *name;
     const char *shows;  /* in one line */
-    const char *method; /* how, so that somebody else could do it again */
+    const char *method; /* how, in enough detail to do it again */
     /* 0; or -errno with run->error set: it could not be measured at all. */
     int (*run)(struct measure_run *run);
     const struct measure_plot *plots; /* NULL: none */

@@ -96,7 +96,7 @@ static uint64_t references_look(struct references *references, uintptr_t hva)
     return bytes;
 }
 
-/* What the kernel was told of memory of the guest is so, whoever may look. */
+/* What the kernel was told of memory of the guest holds for every process that looks. */
 static uint64_t references_told(const struct references *references)
 {
     if (!references->memory)

@@ -81,7 +81,7 @@ static uint64_t test_region_follow(const struct test_region *region, uint64_t en
 /*
  * Pages behind the first one of a 2M stretch, in the middle of others. Each stretch's first page
  * is touched before, and keeps its table; so the frames of the rest follow each other, and
- * the blocks that the test region's frames lie in hold nobody else's.
+ * the blocks that the test region's frames lie in hold no others.
  */
 static int test_region_open_small(struct test_region *region, unsigned pages)
 {

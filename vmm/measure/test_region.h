@@ -1,7 +1,7 @@
 /*
- * A test region: a piece of the measuring program's memory, in 2M blocks of guest memory that are
- * nobody else's, so that guest and host may each have it in 4K or in 2M pages; and what can be done
- * to it from outside, between commands, to have the next touch fault where it should.
+ * A test region: a piece of the measuring program's memory, in 2M blocks of guest memory that
+ * hold nothing else, so that guest and host may each have it in 4K or in 2M pages; and what can be
+ * done to it from outside, between commands, to have the next touch fault where it should.
  *
  * Functions return 0 or -errno; session->failure or `error` tells more.
  */

@@ -21,7 +21,7 @@
 #define STOP_TIMEOUT_MS 900
 #define SETTLED_MS      50 /* without input or a signal: starting is over */
 #define UNDRIVEN_MS     1000
-#define BACKGROUND_MS   500 /* nobody tells that it is in the foreground again */
+#define BACKGROUND_MS   500 /* no signal tells that it is in the foreground again */
 
 /* Input on its way from stdin to the guest. */
 struct input {
@@ -37,7 +37,7 @@ static void event_loop_forward_input(struct input *input, struct board *board)
         input->first += board_input(board, input->bytes + input->first, input->end - input->first);
 }
 
-/* Whether somebody else has the terminal: reading from it would stop us, or fail. */
+/* Whether another job has the terminal: reading from it would stop this one, or fail. */
 static bool event_loop_in_background(const struct event_loop *loop)
 {
     return loop->terminal && !terminal_is_ours(STDIN_FILENO);

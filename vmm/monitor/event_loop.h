@@ -32,7 +32,7 @@ struct event_loop {
 };
 
 /*
- * Blocks the signals, except those that whoever started us wants ignored. 0 or -errno.
+ * Blocks the signals, except those that were ignored when the process started. 0 or -errno.
  * `raw`: if standard input is a terminal, the guest gets it raw.
  */
 int event_loop_create(struct event_loop *loop, bool raw);

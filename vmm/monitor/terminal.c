@@ -13,7 +13,7 @@ static struct termios before;
 static int terminal_fd;
 static atomic_bool raw;
 
-/* One that is nobody's controlling terminal, or another session's, has no background for us. */
+/* One that is no controlling terminal, or another session's, has no background for this job. */
 static bool terminal_in_background(int fd)
 {
     pid_t foreground = tcgetpgrp(fd);

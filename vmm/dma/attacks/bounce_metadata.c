@@ -72,7 +72,7 @@ static void bounce_metadata_run(struct harness *harness, struct matrix_cell *cel
                   (unsigned long long)outcome.done);
     harness_dma(harness, cell->device, ABI_DMA_UNMAP, &(struct abi_dma){ .iova = map.dma.iova });
     cell->observed.succeeds = memcmp(secret->host, secret->expected_bytes, ATTACK_PAGE_BYTES) != 0;
-    /* Where it was no book-keeping, it was somebody's data. */
+    /* Where it was no book-keeping, it was other data of the guest. */
     if (host && !cell->observed.succeeds)
         memcpy(host, before, sizeof(before));
     harness_restore(secret);

@@ -42,7 +42,7 @@ static void deferred_invalidation_run(struct harness *harness, struct matrix_cel
 
         if (!iova)
             return;
-        /* Legitimate, and now whoever caches translations has this one. */
+        /* Legitimate; from now on the IOTLB may hold this translation. */
         request.iova = iova;
         request.len = ATTACK_PAGE_BYTES;
         memcpy(old, page->expected_bytes, sizeof(old));

@@ -10,7 +10,7 @@
 #define STRAY_MS    2
 #define STRAY_TRIES 500
 
-/* A vector that the policy does not let the device signal, and that nobody uses. */
+/* A vector that the policy does not let the device signal, and that the guest does not use. */
 static unsigned msi_spoof_forbidden_vector(const struct policy *policy, unsigned device)
 {
     for (unsigned vector = 0xe8; vector > 0x80; vector--) {

@@ -9,7 +9,7 @@
 #include "vmm/machine/memory.h"
 
 #define SWEEP_PROBES_MAX 1024 /* of RAM, as addresses */
-#define SWEEP_NEAR_PAGES 8    /* on both sides of every address that is mapped for somebody */
+#define SWEEP_NEAR_PAGES 8    /* on both sides of every address that is mapped for a device */
 
 /* Targets after the policy's regions. */
 enum probe_scan_target {

@@ -6,7 +6,7 @@
 
 /*
  * Memory that is not the program's, filled with canaries for as long as it is attacked.
- * The world stands still, so that nobody misses what was there.
+ * The world stands still, so that the guest does not miss what was there.
  */
 void region_attack_elsewhere(struct harness *harness, struct matrix_cell *cell, uint64_t gpa)
 {

@@ -97,7 +97,7 @@ static void stale_pointer_remember(struct harness *harness, struct matrix_cell *
                   (unsigned long long)probe->state.result);
 }
 
-/* And writes there once more, when the page is somebody else's: whether it changed. */
+/* And writes there once more, when the page has another owner. True: it changed. */
 static bool stale_pointer_replay(struct harness *harness, struct matrix_cell *cell,
                                  struct probe *probe, struct harness_page *page)
 {

@@ -27,7 +27,7 @@ static bool unpinned_expect(const struct policy *policy, unsigned device, unsign
 }
 
 /*
- * What the program's next pages hold is nobody's business; one of them may well be in the
+ * What the program's next pages hold does not matter; one of them may well be in the
  * very frame that was given away.
  */
 static void unpinned_attack_reused(struct harness *harness, struct matrix_cell *cell,

@@ -126,7 +126,7 @@ static void used_ring_run(struct harness *harness, struct matrix_cell *cell, uns
     hostile_blk_outcome(blk, &outcome);
     virtio_blk_turn_hostile(blk, &honest);
     if (err == -ETIMEDOUT) {
-        /* Deceived, and it waits for a completion that went to somebody else: let it go. */
+        /* Deceived, and it waits for a completion that went to another request: let it go. */
         dma_lock(harness->dma[cell->device]);
         virtio_device_set_needs_reset(&blk->device, "the test harness ends a wait");
         dma_unlock(harness->dma[cell->device]);
