@@ -120,12 +120,9 @@ static void count(atomic_ullong *counter)
                           memory_order_relaxed);
 }
 
-void dma_fault(struct dma *dma, enum iommu_fault_reason reason, enum dma_direction direction,
-               uint64_t iova, struct iommu_fault *fault)
+void dma_fault(struct dma *dma, struct iommu_fault *fault)
 {
-    *fault = (struct iommu_fault){
-        .reason = reason, .access = direction, .endpoint = dma->id, .iova = iova
-    };
+    fault->endpoint = dma->id;
     dma->faults++;
     if (dma->iommu && iommu_faults_record(dma->iommu, fault))
         dma->faults_pending = true;
@@ -147,16 +144,16 @@ static inline const struct iotlb_entry *find(struct dma *dma, uint64_t iova, uin
 {
     struct iommu_endpoint *endpoint = dma->endpoint;
     const struct iotlb_entry *entry = iotlb_find(&endpoint->tlb, iova, direction);
-    enum iommu_fault_reason reason;
 
     if (entry) {
         count(&endpoint->tlb_hits);
         return entry;
     }
     count(&endpoint->tlb_misses);
-    if (iommu_resolve(endpoint, iova, len, direction, own, &reason) == 0)
+    *fault = (struct iommu_fault){ .access = direction, .iova = iova };
+    if (iommu_resolve(endpoint, len, own, fault) == 0)
         return own;
-    dma_fault(dma, reason, direction, iova, fault);
+    dma_fault(dma, fault);
     return NULL;
 }
 
@@ -186,7 +183,8 @@ static void *find_host(struct dma *dma, uint64_t iova, uint64_t len, enum dma_di
         }
     }
     /* Registers of a device, or nothing at all: not for those who know only memory. */
-    dma_fault(dma, IOMMU_FAULT_MAPPING, direction, iova, &fault);
+    fault = (struct iommu_fault){ IOMMU_FAULT_TARGET, .access = direction, .iova = iova };
+    dma_fault(dma, &fault);
     return NULL;
 }
 
@@ -377,7 +375,8 @@ int dma_resolve(struct dma *dma, uint64_t iova, enum dma_direction direction, bo
         return 0;
     }
     if (ats) {
-        dma_fault(dma, IOMMU_FAULT_UNKNOWN, direction, iova, fault);
+        *fault = (struct iommu_fault){ IOMMU_FAULT_CLAIM, .access = direction, .iova = iova };
+        dma_fault(dma, fault);
         return -EFAULT;
     }
     span->translated = true;

@@ -36,9 +36,10 @@ static void done(struct dma_outcome *outcome, enum dma_target target, uint64_t b
 
 /* A fault that is found here, not by the tables. With the dma handle's lock. */
 static int refuse(struct dma *requester_dma, const struct dma_request *request, uint64_t iova,
-                  enum iommu_fault_reason reason, struct dma_outcome *outcome)
+                  enum iommu_fault_code code, struct dma_outcome *outcome)
 {
-    dma_fault(requester_dma, reason, request->direction, iova, &outcome->fault);
+    outcome->fault = (struct iommu_fault){ code, .access = request->direction, .iova = iova };
+    dma_fault(requester_dma, &outcome->fault);
     return -EFAULT;
 }
 
@@ -78,7 +79,7 @@ static int enter(struct dma *requester_dma, struct piece *piece, uint64_t left,
     err = dma_resolve(requester_dma, piece->iova, request->direction, request->translated, span,
                       &outcome->fault);
     if (!err && span->translated && span->message && !may_signal(requester_dma, piece))
-        err = refuse(requester_dma, request, piece->iova, IOMMU_FAULT_MAPPING, outcome);
+        err = refuse(requester_dma, request, piece->iova, IOMMU_FAULT_MESSAGE, outcome);
     if (span->len > left)
         span->len = left;
     if (!err && span->host) {
@@ -156,7 +157,7 @@ static struct dma *admit(struct dma *dma, const struct dma_request *request,
     if (requester_dma && (!wraps || !dma_checks(dma, IOMMU_CHECK_WRAP)))
         return requester_dma;
     dma_lock(dma);
-    refuse(dma, request, request->iova, requester_dma ? IOMMU_FAULT_UNKNOWN : IOMMU_FAULT_DOMAIN,
+    refuse(dma, request, request->iova, requester_dma ? IOMMU_FAULT_WRAP : IOMMU_FAULT_REQUESTER,
            outcome);
     dma_unlock(dma);
     return NULL;

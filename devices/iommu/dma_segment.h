@@ -25,7 +25,7 @@ struct dma_segment {
  *
  * Attached and not bypassed, an endpoint gets to RAM, to a device's registers only where
  * IOMMU_CHECK_PEER is disabled and they are mapped, and to the message window: dma_may_signal is
- * then the caller's to ask. A request with `ats` is refused (IOMMU_FAULT_UNKNOWN) unless
+ * then the caller's to ask. A request with `ats` is refused (IOMMU_FAULT_CLAIM) unless
  * IOMMU_CHECK_TRANSLATED is disabled. Where the address is taken as it is, it leads anywhere.
  */
 int dma_resolve(struct dma *dma, uint64_t iova, enum dma_direction direction, bool ats,
@@ -37,9 +37,8 @@ bool dma_may_signal(const struct dma *dma, uint8_t vector);
 /* Windows (struct dma_window) that overlap [first, last] are not good any more. With the lock. */
 void dma_forget(struct dma *dma, uint64_t first, uint64_t last);
 
-/* Records a fault of this endpoint. With the lock. */
-void dma_fault(struct dma *dma, enum iommu_fault_reason reason, enum dma_direction direction,
-               uint64_t iova, struct iommu_fault *fault);
+/* Records a fault of this endpoint, whose id is filled in. With the lock. */
+void dma_fault(struct dma *dma, struct iommu_fault *fault);
 
 /*
  * Whose request the IOMMU takes it for that claims to come from `requester`: the dma handle's

@@ -198,66 +198,79 @@ void iommu_quiesce(struct iommu *iommu, const struct iommu_domain *domain)
 }
 
 /* The seeded bugs of translation: what a mapping of somebody or something else gives. */
-static bool walk_wrongly(const struct iommu_endpoint *endpoint, uint64_t iova,
-                         struct iopt_leaf *leaf)
+static bool translate_wrongly(const struct iommu_endpoint *endpoint, uint64_t iova,
+                              struct iommu_translation *to)
 {
     const struct iommu *iommu = endpoint->iommu;
+    const struct iommu_domain *domain;
 
     for (unsigned i = 0; !iommu_checks(iommu, IOMMU_CHECK_DOMAIN) && i < iommu->nendpoints; i++) {
-        const struct iommu_domain *domain = iommu->endpoint[i]->domain;
-
-        if (domain && !domain->bypass && iopt_walk(&domain->iopt, iova, leaf))
+        domain = iommu->endpoint[i]->domain;
+        if (domain && domain->mode == IOMMU_TRANSLATED &&
+            !domain->ops->translate(domain, iova, iova, to))
             return true;
     }
+    domain = endpoint->domain;
     if (!iommu_checks(iommu, IOMMU_CHECK_BOUNDS) && iova >= IOPT_PAGE_BYTES &&
-        iopt_walk(&endpoint->domain->iopt, iova - IOPT_PAGE_BYTES, leaf)) {
-        leaf->gpa += leaf->bytes;
-        leaf->first += leaf->bytes;
-        leaf->bytes = IOPT_PAGE_BYTES;
+        !domain->ops->translate(domain, iova - IOPT_PAGE_BYTES, iova - IOPT_PAGE_BYTES, to)) {
+        to->gpa += to->bytes;
+        to->first += to->bytes;
+        to->bytes = to->run = IOPT_PAGE_BYTES;
         return true;
     }
     return false;
 }
 
-int iommu_resolve(struct iommu_endpoint *endpoint, uint64_t iova, uint64_t len, uint32_t need,
-                  struct iotlb_entry *found, enum iommu_fault_reason *reason)
+/* What an endpoint's iova translates to, for accesses as far as `last`: or why it does not. */
+static enum iommu_fault_code translate(const struct iommu_endpoint *endpoint, uint64_t iova,
+                                       uint64_t last, struct iommu_translation *to)
+{
+    const struct iommu_domain *domain = endpoint->domain;
+    enum iommu_fault_code code;
+
+    to->detail = 0;
+    if (endpoint->mode != IOMMU_TRANSLATED)
+        return IOMMU_FAULT_NO_DOMAIN;
+    code = domain->ops->translate(domain, iova, last, to);
+    return code && translate_wrongly(endpoint, iova, to) ? IOMMU_FAULT_NONE : code;
+}
+
+int iommu_resolve(struct iommu_endpoint *endpoint, uint64_t len, struct iotlb_entry *found,
+                  struct iommu_fault *fault)
 {
     const struct iommu *iommu = endpoint->iommu;
-    uint64_t last = iova + ((len < RUN_BYTES_MAX ? len : RUN_BYTES_MAX) - 1), run, available;
-    struct iopt_leaf leaf;
+    uint64_t iova = fault->iova, available;
+    uint64_t last = iova + ((len < RUN_BYTES_MAX ? len : RUN_BYTES_MAX) - 1);
+    struct iommu_translation to;
     char *host;
 
-    *reason = endpoint->mode == IOMMU_BLOCKED ? IOMMU_FAULT_DOMAIN : IOMMU_FAULT_MAPPING;
-    if (endpoint->mode != IOMMU_TRANSLATED)
+    fault->code = translate(endpoint, iova, last, &to);
+    fault->detail = fault->code ? to.detail : 0;
+    if (!fault->code && (fault->access & ~to.prot) && iommu_checks(iommu, IOMMU_CHECK_PERMISSION))
+        fault->code = IOMMU_FAULT_PERMISSION;
+    if (fault->code)
         return -EFAULT;
-    if (!iopt_walk_run(&endpoint->domain->iopt, iova, last, &leaf, &run)) {
-        if (!walk_wrongly(endpoint, iova, &leaf))
-            return -EFAULT;
-        run = leaf.bytes;
-    }
     if (!iommu_checks(iommu, IOMMU_CHECK_PERMISSION))
-        leaf.prot |= IOMMU_READ | IOMMU_WRITE;
-    if (need & ~leaf.prot)
-        return -EFAULT;
+        to.prot |= IOMMU_READ | IOMMU_WRITE;
 
-    host = dma_host(iommu->memory, leaf.gpa, &available);
-    if (!host || available < leaf.bytes) {
+    host = dma_host(iommu->memory, to.gpa, &available);
+    if (!host || available < to.bytes) {
         /* Where RAM ends within a leaf, or is in two pieces, the page is what counts. */
-        leaf.gpa += (iova - leaf.first) & ~(IOPT_PAGE_BYTES - 1);
-        leaf.first = iova & ~(IOPT_PAGE_BYTES - 1);
-        leaf.bytes = run = IOPT_PAGE_BYTES;
-        host = dma_host(iommu->memory, leaf.gpa, &available);
+        to.gpa += (iova - to.first) & ~(IOPT_PAGE_BYTES - 1);
+        to.first = iova & ~(IOPT_PAGE_BYTES - 1);
+        to.bytes = to.run = IOPT_PAGE_BYTES;
+        host = dma_host(iommu->memory, to.gpa, &available);
     }
     *found = (struct iotlb_entry){
-        .first = leaf.first,
-        .bytes = (uint32_t)leaf.bytes,
-        .prot = leaf.prot,
+        .first = to.first,
+        .bytes = (uint32_t)to.bytes,
+        .prot = to.prot,
         .host = host,
-        .gpa = leaf.gpa,
+        .gpa = to.gpa,
     };
     if (!host)
         return 0;
     *iotlb_slot(&endpoint->tlb, iova) = *found;
-    found->bytes = (uint32_t)(run < available ? run : available);
+    found->bytes = (uint32_t)(to.run < available ? to.run : available);
     return 0;
 }

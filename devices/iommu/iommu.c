@@ -167,41 +167,19 @@ void iommu_count(const struct iommu *iommu, struct iommu_counts *counts)
     pthread_mutex_unlock(&unit->lock);
 }
 
-/* Leaves on their way to becoming a mapping again. */
-struct joining {
-    struct iommu_range iova;
-    uint64_t gpa;
-    void (*visit)(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t prot);
-    void *owner;
-};
-
-static void join(void *owner, const struct iopt_leaf *leaf)
-{
-    struct joining *joining = owner;
-
-    if (leaf->starts) {
-        joining->iova.first = leaf->first;
-        joining->gpa = leaf->gpa;
-    }
-    joining->iova.last = leaf->first + (leaf->bytes - 1);
-    if (leaf->ends)
-        joining->visit(joining->owner, joining->iova, joining->gpa, leaf->prot);
-}
-
 int iommu_each_mapping(struct iommu *iommu, uint32_t id, bool *bypass,
-                       void (*visit)(void *owner, struct iommu_range iova, uint64_t gpa,
-                                     uint32_t prot),
-                       void *owner)
+                       void (*visit)(void *owner, const struct iommu_mapping *mapping), void *owner)
 {
-    struct joining joining = { .visit = visit, .owner = owner };
     const struct iommu_endpoint *endpoint;
+    const struct iommu_domain *domain;
 
     pthread_mutex_lock(&iommu->lock);
     endpoint = iommu_find(iommu, id);
     if (endpoint) {
+        domain = endpoint->domain;
         *bypass = endpoint->mode == IOMMU_BYPASS;
-        if (endpoint->mode == IOMMU_TRANSLATED)
-            iopt_each(&endpoint->domain->iopt, 0, endpoint->domain->iopt.last, join, &joining);
+        if (endpoint->mode == IOMMU_TRANSLATED && domain->ops->each)
+            domain->ops->each(domain, visit, owner);
     }
     pthread_mutex_unlock(&iommu->lock);
     return endpoint ? 0 : -ENOENT;

@@ -14,7 +14,7 @@
  * it waits for transfers in flight (dma.h) on the range that it unmapped.
  *
  * Ranges are [first, last], both inclusive, so that one may end at 2^64 - 1. Errors are
- * -errno, one for each status of the virtio-iommu device (virtio 1.2, 5.13.6).
+ * -errno; front ends translate them, and the codes of faults, to their own.
  */
 #ifndef STRATA_IOMMU_IOMMU_H
 #define STRATA_IOMMU_IOMMU_H
@@ -25,7 +25,7 @@
 
 #include "devices/iommu/checks.h"
 
-/* What an access wants or a mapping allows; as VIRTIO_IOMMU_MAP_F_*. */
+/* What an access wants or a mapping allows. */
 #define IOMMU_READ          1u /* the device reads memory */
 #define IOMMU_WRITE         2u /* the device writes memory */
 #define IOMMU_MMIO          4u /* the target is a device's registers */
@@ -69,18 +69,40 @@ struct iommu_config {
     uint32_t disabled_checks;        /* IOMMU_CHECK_*, of the optional ones (checks.h) */
 };
 
-/* Reasons as virtio 1.2, 5.13.6.9 numbers them. */
-enum iommu_fault_reason {
-    IOMMU_FAULT_UNKNOWN = 0,
-    IOMMU_FAULT_DOMAIN = 1,  /* the endpoint is attached to none */
-    IOMMU_FAULT_MAPPING = 2, /* no mapping, or one that forbids it */
+/*
+ * Why an access was refused, in no front end's terms: each has words of its own for these.
+ * Which access it was, the record tells.
+ */
+enum iommu_fault_code {
+    IOMMU_FAULT_NONE,
+    IOMMU_FAULT_NO_DOMAIN,     /* the endpoint is attached to none */
+    IOMMU_FAULT_ENDPOINT,      /* what the guest wrote about the endpoint cannot be used */
+    IOMMU_FAULT_ADDRESS_WIDTH, /* beyond the addresses that the domain translates */
+    IOMMU_FAULT_NOT_MAPPED,
+    IOMMU_FAULT_PERMISSION, /* mapped, but not for such an access */
+    IOMMU_FAULT_TABLE,      /* a table is where no memory is */
+    IOMMU_FAULT_RESERVED,   /* reserved bits in a table */
+    IOMMU_FAULT_TARGET,     /* leads to what is not memory */
+    IOMMU_FAULT_MESSAGE,    /* in the interrupt window, but no message that the endpoint may send */
+    IOMMU_FAULT_REQUESTER,  /* the request claims an id that no endpoint has */
+    IOMMU_FAULT_CLAIM,      /* the request says that it is translated already */
+    IOMMU_FAULT_WRAP,       /* the request goes on past 2^64 - 1 */
+    IOMMU_FAULT_CODES
 };
 
 struct iommu_fault {
-    enum iommu_fault_reason reason;
+    enum iommu_fault_code code;
     uint32_t access; /* IOMMU_READ or IOMMU_WRITE */
     uint32_t endpoint;
-    uint64_t iova; /* first byte that could not be reached */
+    uint32_t detail; /* what a domain of the front end has to add to the code; else 0 */
+    uint64_t iova;   /* first byte that could not be accessed */
+};
+
+/* [iova.first, iova.last] leads to gpa on. */
+struct iommu_mapping {
+    struct iommu_range iova;
+    uint64_t gpa;
+    uint32_t prot; /* IOMMU_READ, _WRITE, _MMIO */
 };
 
 struct iommu_counts {
@@ -198,8 +220,7 @@ void iommu_count(const struct iommu *iommu, struct iommu_counts *counts);
  * at all. -ENOENT.
  */
 int iommu_each_mapping(struct iommu *iommu, uint32_t endpoint, bool *bypass,
-                       void (*visit)(void *owner, struct iommu_range iova, uint64_t gpa,
-                                     uint32_t prot),
+                       void (*visit)(void *owner, const struct iommu_mapping *mapping),
                        void *owner);
 
 #endif

@@ -13,25 +13,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "devices/iommu/domain.h"
 #include "devices/iommu/iommu.h"
 #include "devices/iommu/iopt.h"
 #include "devices/iommu/iotlb.h"
 #include "devices/iommu/pins.h"
-
-struct iommu_domain {
-    struct iommu_domain *next;
-    uint32_t id;
-    unsigned endpoints; /* attached */
-    bool bypass;
-    struct iopt iopt; /* no root if bypass */
-};
-
-/* What becomes of an endpoint's accesses. */
-enum iommu_mode {
-    IOMMU_BLOCKED,
-    IOMMU_BYPASS, /* untranslated */
-    IOMMU_TRANSLATED,
-};
 
 struct iommu_endpoint {
     struct iommu *iommu;
@@ -74,7 +60,7 @@ struct iommu {
 
     struct iommu_endpoint *endpoint[IOMMU_ENDPOINTS_MAX];
     unsigned nendpoints;
-    struct iommu_domain *domains; /* no more than endpoints: each has one attached */
+    struct iommu_domain *domains; /* by iommu_attach: no more than endpoints, one attached each */
     unsigned ndomains;
     struct iopt_budget tables;
     uint64_t mappings; /* of all domains */
@@ -110,10 +96,11 @@ void iommu_quiesce(struct iommu *iommu, const struct iommu_domain *domain);
  * For dma.c, with the endpoint's lock only: what iova leads to, as the IOTLB entry it
  * would have; it has one unless host is NULL (not RAM). Where `len` bytes from iova on are
  * more than that, *found goes on, in one piece of host memory, to hold as many of them as
- * follow each other; the IOTLB's entry does not. 0, or -EFAULT with *reason.
+ * follow each other; the IOTLB's entry does not. 0; or -EFAULT with the code and the detail of
+ * fault, of which access and iova say what is asked for.
  */
-int iommu_resolve(struct iommu_endpoint *endpoint, uint64_t iova, uint64_t len, uint32_t need,
-                  struct iotlb_entry *found, enum iommu_fault_reason *reason);
+int iommu_resolve(struct iommu_endpoint *endpoint, uint64_t len, struct iotlb_entry *found,
+                  struct iommu_fault *fault);
 
 /* Takes an endpoint off whatever it is attached to, and away. Without any lock. */
 void iommu_remove_endpoint(struct iommu_endpoint *endpoint);

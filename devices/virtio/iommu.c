@@ -41,6 +41,35 @@ static uint8_t status_of(int err)
     }
 }
 
+/* 5.13.6.9: why an access was refused, in the device's words. */
+static uint8_t reason_of(enum iommu_fault_code code)
+{
+    switch (code) {
+    case IOMMU_FAULT_NO_DOMAIN:
+    case IOMMU_FAULT_REQUESTER: return VIRTIO_IOMMU_FAULT_R_DOMAIN;
+    case IOMMU_FAULT_ADDRESS_WIDTH:
+    case IOMMU_FAULT_NOT_MAPPED:
+    case IOMMU_FAULT_PERMISSION:
+    case IOMMU_FAULT_TARGET:
+    case IOMMU_FAULT_MESSAGE: return VIRTIO_IOMMU_FAULT_R_MAPPING;
+    default: return VIRTIO_IOMMU_FAULT_R_UNKNOWN;
+    }
+}
+
+/* 5.13.6.5, 5.13.6.9: flags of a mapping and what it allows, flags of a fault and the access. */
+static uint32_t prot_of(uint32_t flags)
+{
+    return (flags & VIRTIO_IOMMU_MAP_F_READ ? IOMMU_READ : 0) |
+           (flags & VIRTIO_IOMMU_MAP_F_WRITE ? IOMMU_WRITE : 0) |
+           (flags & VIRTIO_IOMMU_MAP_F_MMIO ? IOMMU_MMIO : 0);
+}
+
+static uint32_t fault_flags_of(uint32_t access)
+{
+    return (access & IOMMU_READ ? VIRTIO_IOMMU_FAULT_F_READ : 0) |
+           (access & IOMMU_WRITE ? VIRTIO_IOMMU_FAULT_F_WRITE : 0);
+}
+
 static bool all_zero(const uint8_t *bytes, size_t len)
 {
     while (len && !bytes[len - 1])
@@ -92,7 +121,7 @@ static int map(struct virtio_iommu *viommu, const union request *request, uint8_
     if (req->flags & ~known)
         return -EINVAL;
     return iommu_map(viommu->iommu, req->domain, req->virt_start, req->virt_end, req->phys_start,
-                     req->flags);
+                     prot_of(req->flags));
 }
 
 /* 5.13.6.6. What the reserved bytes may mean one day must not be guessed at today. */
@@ -275,10 +304,9 @@ static void deliver(struct virtio_iommu *viommu)
         if (viommu->chain.writable_bytes < sizeof(record)) {
             viommu->counts.short_buffers++;
         } else {
-            /* READ and WRITE of an access are numbered as those of a record. */
             record = (struct virtio_iommu_fault){
-                .reason = (uint8_t)viommu->state.fault.reason,
-                .flags = viommu->state.fault.access | VIRTIO_IOMMU_FAULT_F_ADDRESS,
+                .reason = reason_of(viommu->state.fault.code),
+                .flags = fault_flags_of(viommu->state.fault.access) | VIRTIO_IOMMU_FAULT_F_ADDRESS,
                 .endpoint = viommu->state.fault.endpoint,
                 .address = viommu->state.fault.iova,
             };

@@ -28,16 +28,10 @@
 #define BUFFER_GPA   0x3000ull /* requests and answers, and event buffers */
 #define FEATURES     (1ull << VIRTIO_F_VERSION_1 | 0x67)
 
-struct mapping {
-    struct iommu_range iova;
-    uint64_t gpa;
-    uint32_t prot;
-};
-
 struct list {
     unsigned n;
     bool bypass;
-    struct mapping mapping[MAPPINGS_MAX];
+    struct iommu_mapping mapping[MAPPINGS_MAX];
 };
 
 struct input {
@@ -198,12 +192,12 @@ static void offer_event(struct input *input)
     ring_kick(&events);
 }
 
-static void collect(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t prot)
+static void collect(void *owner, const struct iommu_mapping *mapping)
 {
     struct list *list = owner;
 
     must(list->n < OF_DOMAIN);
-    list->mapping[list->n++] = (struct mapping){ iova, gpa, prot };
+    list->mapping[list->n++] = *mapping;
 }
 
 /* Translates one byte: where it lies in RAM, or -1. */

@@ -291,7 +291,7 @@ static int map(uint32_t domain, uint64_t iova, uint64_t gpa, uint32_t prot)
 }
 
 /* The request ended in this fault, and that is what the record says; it is the only one. */
-static void expect_fault(uint64_t done, enum iommu_fault_reason reason, uint32_t endpoint,
+static void expect_fault(uint64_t done, enum iommu_fault_code code, uint32_t endpoint,
                          enum dma_direction direction, uint64_t iova)
 {
     struct iommu_fault fault;
@@ -300,7 +300,7 @@ static void expect_fault(uint64_t done, enum iommu_fault_reason reason, uint32_t
     ck_assert_uint_eq(outcome.done, done);
     ck_assert(outcome.faulted);
     ck_assert(iommu_next_fault(iommu, &fault));
-    ck_assert_int_eq(fault.reason, reason);
+    ck_assert_int_eq(fault.code, code);
     ck_assert_uint_eq(fault.endpoint, endpoint);
     ck_assert_uint_eq(fault.access, direction);
     ck_assert_uint_eq(fault.iova, iova);
@@ -326,13 +326,13 @@ static void expect_untouched(void)
 START_TEST(unattached_reaches_nothing)
 {
     perform(SECRET, 2 * PAGE, DMA_READ);
-    expect_fault(0, IOMMU_FAULT_DOMAIN, ENDPOINT, DMA_READ, SECRET);
+    expect_fault(0, IOMMU_FAULT_NO_DOMAIN, ENDPOINT, DMA_READ, SECRET);
     perform(SECRET, 2 * PAGE, DMA_WRITE);
-    expect_fault(0, IOMMU_FAULT_DOMAIN, ENDPOINT, DMA_WRITE, SECRET);
+    expect_fault(0, IOMMU_FAULT_NO_DOMAIN, ENDPOINT, DMA_WRITE, SECRET);
     perform(IOMMU_MSI_FIRST, 4, DMA_WRITE);
-    expect_fault(0, IOMMU_FAULT_DOMAIN, ENDPOINT, DMA_WRITE, IOMMU_MSI_FIRST);
+    expect_fault(0, IOMMU_FAULT_NO_DOMAIN, ENDPOINT, DMA_WRITE, IOMMU_MSI_FIRST);
     perform(PEER_GPA, 4, DMA_WRITE);
-    expect_fault(0, IOMMU_FAULT_DOMAIN, ENDPOINT, DMA_WRITE, PEER_GPA);
+    expect_fault(0, IOMMU_FAULT_NO_DOMAIN, ENDPOINT, DMA_WRITE, PEER_GPA);
     expect_untouched();
     ck_assert_uint_eq(seen.n, 0);
 }
@@ -343,17 +343,17 @@ START_TEST(mapped_reaches_that)
     attach(ENDPOINT, DOMAIN);
     ck_assert_int_eq(map(DOMAIN, IOVA, SECRET, IOMMU_READ | IOMMU_WRITE), 0);
     perform(SECRET, 8, DMA_READ);
-    expect_fault(0, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_READ, SECRET);
+    expect_fault(0, IOMMU_FAULT_NOT_MAPPED, ENDPOINT, DMA_READ, SECRET);
     expect_untouched();
     /* What came through before the fault stays done. */
     perform(IOVA + 16, 2 * PAGE, DMA_READ);
-    expect_fault(PAGE - 16, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_READ, IOVA + PAGE);
+    expect_fault(PAGE - 16, IOMMU_FAULT_NOT_MAPPED, ENDPOINT, DMA_READ, IOVA + PAGE);
     ck_assert_int_eq(outcome.target, DMA_RAM);
     ck_assert(all(data, 's', PAGE - 16));
     ck_assert(all(data + PAGE - 16, 'd', PAGE + 16));
     memset(data, 'w', sizeof(data));
     perform(IOVA + 16, 2 * PAGE, DMA_WRITE);
-    expect_fault(PAGE - 16, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_WRITE, IOVA + PAGE);
+    expect_fault(PAGE - 16, IOMMU_FAULT_NOT_MAPPED, ENDPOINT, DMA_WRITE, IOVA + PAGE);
     ck_assert(all(ram(SECRET + 16, PAGE - 16), 'w', PAGE - 16));
     ck_assert(all(ram(SECRET + PAGE, PAGE), 's', PAGE));
     perform(IOVA, PAGE, DMA_READ);
@@ -368,9 +368,9 @@ START_TEST(direction)
     ck_assert_int_eq(map(DOMAIN, IOVA, SECRET, IOMMU_READ), 0);
     ck_assert_int_eq(map(DOMAIN, IOVA + PAGE, SECRET + PAGE, IOMMU_WRITE), 0);
     perform(IOVA, PAGE, DMA_WRITE);
-    expect_fault(0, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_WRITE, IOVA);
+    expect_fault(0, IOMMU_FAULT_PERMISSION, ENDPOINT, DMA_WRITE, IOVA);
     perform(IOVA + PAGE, PAGE, DMA_READ);
-    expect_fault(0, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_READ, IOVA + PAGE);
+    expect_fault(0, IOMMU_FAULT_PERMISSION, ENDPOINT, DMA_READ, IOVA + PAGE);
     expect_untouched();
 }
 END_TEST
@@ -390,7 +390,8 @@ START_TEST(revoked)
         else
             iommu_reset(iommu, false);
         perform(IOVA, 8, DMA_READ);
-        expect_fault(0, i ? IOMMU_FAULT_DOMAIN : IOMMU_FAULT_MAPPING, ENDPOINT, DMA_READ, IOVA);
+        expect_fault(0, i ? IOMMU_FAULT_NO_DOMAIN : IOMMU_FAULT_NOT_MAPPED, ENDPOINT, DMA_READ,
+                     IOVA);
         expect_untouched();
         if (i)
             attach(ENDPOINT, DOMAIN);
@@ -417,7 +418,7 @@ START_TEST(wrap_is_refused)
     memset(memory_at(&memory, 0, 8), 'z', 8);
     ck_assert_int_eq(iommu_attach(iommu, ENDPOINT, DOMAIN, true), 0);
     perform(UINT64_MAX - 7, 16, DMA_READ);
-    expect_fault(0, IOMMU_FAULT_UNKNOWN, ENDPOINT, DMA_READ, UINT64_MAX - 7);
+    expect_fault(0, IOMMU_FAULT_WRAP, ENDPOINT, DMA_READ, UINT64_MAX - 7);
     expect_untouched();
     /* The last byte there is does not wrap. */
     perform(UINT64_MAX - 7, 8, DMA_READ);
@@ -440,7 +441,7 @@ START_TEST(wrap_without_the_check)
     /* Translated, it finds nothing mapped at the end. */
     ck_assert_int_eq(iommu_attach(iommu, ENDPOINT, THEIRS, false), 0);
     perform(UINT64_MAX - 7, 16, DMA_READ);
-    expect_fault(0, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_READ, UINT64_MAX - 7);
+    expect_fault(0, IOMMU_FAULT_ADDRESS_WIDTH, ENDPOINT, DMA_READ, UINT64_MAX - 7);
 }
 END_TEST
 
@@ -460,13 +461,13 @@ static void perform_spoofed(uint64_t iova, bool translated, bool claims, uint32_
 START_TEST(translated_is_refused)
 {
     perform_spoofed(SECRET, true, false, 0);
-    expect_fault(0, IOMMU_FAULT_UNKNOWN, ENDPOINT, DMA_READ, SECRET);
+    expect_fault(0, IOMMU_FAULT_CLAIM, ENDPOINT, DMA_READ, SECRET);
     attach(ENDPOINT, DOMAIN);
     ck_assert_int_eq(map(DOMAIN, IOVA, SECRET, IOMMU_READ), 0);
     perform_spoofed(SECRET, true, false, 0);
-    expect_fault(0, IOMMU_FAULT_UNKNOWN, ENDPOINT, DMA_READ, SECRET);
+    expect_fault(0, IOMMU_FAULT_CLAIM, ENDPOINT, DMA_READ, SECRET);
     perform_spoofed(IOVA, true, false, 0);
-    expect_fault(0, IOMMU_FAULT_UNKNOWN, ENDPOINT, DMA_READ, IOVA);
+    expect_fault(0, IOMMU_FAULT_CLAIM, ENDPOINT, DMA_READ, IOVA);
     expect_untouched();
 }
 END_TEST
@@ -480,7 +481,7 @@ START_TEST(translated_believed)
 {
     attach(ENDPOINT, DOMAIN);
     perform(SECRET, PAGE, DMA_READ);
-    expect_fault(0, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_READ, SECRET);
+    expect_fault(0, IOMMU_FAULT_NOT_MAPPED, ENDPOINT, DMA_READ, SECRET);
     perform_spoofed(SECRET, true, false, 0);
     expect(0, PAGE, DMA_RAM);
     ck_assert(all(data, 's', PAGE));
@@ -494,7 +495,7 @@ START_TEST(claimed_identity_is_ignored)
     attach(VICTIM, THEIRS);
     ck_assert_int_eq(map(THEIRS, IOVA, SECRET, IOMMU_READ), 0);
     perform_spoofed(IOVA, false, true, VICTIM);
-    expect_fault(0, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_READ, IOVA);
+    expect_fault(0, IOMMU_FAULT_NOT_MAPPED, ENDPOINT, DMA_READ, IOVA);
     expect_untouched();
     /* Nor does it do harm to one's own. */
     ck_assert_int_eq(map(DOMAIN, IOVA + PAGE, SECRET, IOMMU_READ), 0);
@@ -514,15 +515,15 @@ START_TEST(claimed_identity_believed)
     attach(VICTIM, THEIRS);
     ck_assert_int_eq(map(THEIRS, IOVA, SECRET, IOMMU_READ), 0);
     perform_spoofed(IOVA, false, false, VICTIM);
-    expect_fault(0, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_READ, IOVA);
+    expect_fault(0, IOMMU_FAULT_NOT_MAPPED, ENDPOINT, DMA_READ, IOVA);
     perform_spoofed(IOVA, false, true, VICTIM);
     expect(0, PAGE, DMA_RAM);
     ck_assert(all(data, 's', PAGE));
     /* Its faults are the victim's; nobody's are its own. */
     perform_spoofed(IOVA + PAGE, false, true, VICTIM);
-    expect_fault(0, IOMMU_FAULT_MAPPING, VICTIM, DMA_READ, IOVA + PAGE);
+    expect_fault(0, IOMMU_FAULT_NOT_MAPPED, VICTIM, DMA_READ, IOVA + PAGE);
     perform_spoofed(IOVA, false, true, 99);
-    expect_fault(0, IOMMU_FAULT_DOMAIN, ENDPOINT, DMA_READ, IOVA);
+    expect_fault(0, IOMMU_FAULT_REQUESTER, ENDPOINT, DMA_READ, IOVA);
 }
 END_TEST
 
@@ -538,7 +539,7 @@ START_TEST(vectors)
 
     attach(ENDPOINT, DOMAIN);
     send(0x51);
-    expect_fault(0, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_WRITE, IOMMU_MSI_FIRST);
+    expect_fault(0, IOMMU_FAULT_MESSAGE, ENDPOINT, DMA_WRITE, IOMMU_MSI_FIRST);
     ck_assert_int_eq(iommu_allow_vectors(iommu, ENDPOINT, allowed), 0);
     send(0x51);
     expect(-EBADF, 0, DMA_NOWHERE);
@@ -548,16 +549,16 @@ START_TEST(vectors)
     expect(-EBADF, 0, DMA_NOWHERE);
     expect_no_fault();
     send(0x52);
-    expect_fault(0, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_WRITE, IOMMU_MSI_FIRST);
+    expect_fault(0, IOMMU_FAULT_MESSAGE, ENDPOINT, DMA_WRITE, IOMMU_MSI_FIRST);
     /* As SMI, NMI, INIT and external interrupt, its vector is not what counts. */
     for (uint32_t mode = 2; mode < 8; mode++) {
         send(0x51 | mode << 8);
-        expect_fault(0, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_WRITE, IOMMU_MSI_FIRST);
+        expect_fault(0, IOMMU_FAULT_MESSAGE, ENDPOINT, DMA_WRITE, IOMMU_MSI_FIRST);
     }
     perform(IOMMU_MSI_FIRST, 8, DMA_WRITE);
-    expect_fault(0, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_WRITE, IOMMU_MSI_FIRST);
+    expect_fault(0, IOMMU_FAULT_MESSAGE, ENDPOINT, DMA_WRITE, IOMMU_MSI_FIRST);
     perform(IOMMU_MSI_FIRST, 4, DMA_READ);
-    expect_fault(0, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_READ, IOMMU_MSI_FIRST);
+    expect_fault(0, IOMMU_FAULT_NOT_MAPPED, ENDPOINT, DMA_READ, IOMMU_MSI_FIRST);
 }
 END_TEST
 
@@ -581,11 +582,11 @@ START_TEST(peers_are_out_of_reach)
 {
     attach(ENDPOINT, DOMAIN);
     perform(PEER_GPA, 4, DMA_WRITE);
-    expect_fault(0, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_WRITE, PEER_GPA);
+    expect_fault(0, IOMMU_FAULT_NOT_MAPPED, ENDPOINT, DMA_WRITE, PEER_GPA);
     ck_assert_int_lt(map(DOMAIN, IOVA, PEER_GPA, IOMMU_WRITE), 0);
     ck_assert_int_lt(map(DOMAIN, IOVA, PEER_GPA, IOMMU_WRITE | IOMMU_MMIO), 0);
     perform(IOVA, 4, DMA_WRITE);
-    expect_fault(0, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_WRITE, IOVA);
+    expect_fault(0, IOMMU_FAULT_NOT_MAPPED, ENDPOINT, DMA_WRITE, IOVA);
     ck_assert_uint_eq(seen.n, 0);
 }
 END_TEST
@@ -604,7 +605,7 @@ START_TEST(peers_mapped)
     ck_assert_uint_eq(seen.n, 1);
     ck_assert_uint_eq(seen.offset[0], 4);
     perform(IOVA, 4, DMA_READ);
-    expect_fault(0, IOMMU_FAULT_MAPPING, ENDPOINT, DMA_READ, IOVA);
+    expect_fault(0, IOMMU_FAULT_PERMISSION, ENDPOINT, DMA_READ, IOVA);
 }
 END_TEST
 

@@ -70,13 +70,13 @@ static int access_by(struct dma *dma, uint64_t iova, enum dma_direction directio
     return err;
 }
 
-static void expect_fault(enum iommu_fault_reason reason, uint32_t access, uint32_t endpoint,
+static void expect_fault(enum iommu_fault_code code, uint32_t access, uint32_t endpoint,
                          uint64_t iova)
 {
     struct iommu_fault fault;
 
     ck_assert(iommu_next_fault(iommu, &fault));
-    ck_assert_uint_eq(fault.reason, reason);
+    ck_assert_uint_eq(fault.code, code);
     ck_assert_uint_eq(fault.access, access);
     ck_assert_uint_eq(fault.endpoint, endpoint);
     ck_assert_uint_eq(fault.iova, iova);
@@ -159,14 +159,14 @@ START_TEST(test_attach)
     ck_assert_int_eq(iommu_detach(iommu, ENDPOINT, 1), 0);
     ck_assert_int_eq(access_by(&other, IOVA, DMA_READ), 0);
     ck_assert_int_eq(access_by(&handle, IOVA, DMA_READ), -EFAULT);
-    expect_fault(IOMMU_FAULT_DOMAIN, IOMMU_READ, ENDPOINT, IOVA);
+    expect_fault(IOMMU_FAULT_NO_DOMAIN, IOMMU_READ, ENDPOINT, IOVA);
     ck_assert_int_eq(iommu_attach(iommu, OTHER, 4, false), 0); /* moves */
     iommu_count(iommu, &counts);
     ck_assert_uint_eq(counts.domains, 1);
     ck_assert_uint_eq(counts.mappings, 0);
     ck_assert_uint_eq(counts.pinned_pages, 0);
     ck_assert_int_eq(access_by(&other, IOVA, DMA_READ), -EFAULT);
-    expect_fault(IOMMU_FAULT_MAPPING, IOMMU_READ, OTHER, IOVA);
+    expect_fault(IOMMU_FAULT_NOT_MAPPED, IOMMU_READ, OTHER, IOVA);
     teardown();
 }
 END_TEST
@@ -179,13 +179,13 @@ START_TEST(test_isolation)
     ck_assert_int_eq(map(IOVA, 2, 0, RW), 0);
     ck_assert_int_eq(access_by(&handle, IOVA, DMA_WRITE), 0);
     ck_assert_int_eq(access_by(&other, IOVA, DMA_WRITE), -EFAULT);
-    expect_fault(IOMMU_FAULT_MAPPING, IOMMU_WRITE, OTHER, IOVA);
+    expect_fault(IOMMU_FAULT_NOT_MAPPED, IOMMU_WRITE, OTHER, IOVA);
     /* The last byte that may be reached, and the next. */
     ck_assert_int_eq(access_by(&handle, IOVA + 2 * PAGE - 8, DMA_WRITE), 0);
     ck_assert_int_eq(access_by(&handle, IOVA + 2 * PAGE - 7, DMA_WRITE), -EFAULT);
-    expect_fault(IOMMU_FAULT_MAPPING, IOMMU_WRITE, ENDPOINT, IOVA + 2 * PAGE);
+    expect_fault(IOMMU_FAULT_NOT_MAPPED, IOMMU_WRITE, ENDPOINT, IOVA + 2 * PAGE);
     ck_assert_int_eq(access_by(&handle, IOVA - 1, DMA_READ), -EFAULT);
-    expect_fault(IOMMU_FAULT_MAPPING, IOMMU_READ, ENDPOINT, IOVA - 1);
+    expect_fault(IOMMU_FAULT_NOT_MAPPED, IOMMU_READ, ENDPOINT, IOVA - 1);
     teardown();
 }
 END_TEST
@@ -298,7 +298,7 @@ START_TEST(test_peer)
     ck_assert_int_eq(map(IOVA, 1, REG, RW | IOMMU_MMIO), 0);
     ck_assert_int_eq(map(IOVA + PAGE, 2, RAM - PAGE, RW | IOMMU_MMIO), -EINVAL); /* some of both */
     ck_assert_int_eq(access_by(&handle, IOVA, DMA_READ), -EFAULT); /* not for this road */
-    expect_fault(IOMMU_FAULT_MAPPING, IOMMU_READ, ENDPOINT, IOVA);
+    expect_fault(IOMMU_FAULT_TARGET, IOMMU_READ, ENDPOINT, IOVA);
     dma_lock(&handle);
     ck_assert_int_eq(dma_resolve(&handle, IOVA + 8, DMA_WRITE, false, &span, &fault), 0);
     dma_unlock(&handle);
@@ -328,8 +328,8 @@ START_TEST(test_permission)
     ck_assert_int_eq(access_by(&handle, IOVA + PAGE, DMA_READ), _i ? 0 : -EFAULT);
     ck_assert_int_eq(access_by(&handle, IOVA + 2 * PAGE, DMA_READ), _i ? 0 : -EFAULT);
     if (!_i) {
-        expect_fault(IOMMU_FAULT_MAPPING, IOMMU_WRITE, ENDPOINT, IOVA);
-        expect_fault(IOMMU_FAULT_MAPPING, IOMMU_READ, ENDPOINT, IOVA + PAGE);
+        expect_fault(IOMMU_FAULT_PERMISSION, IOMMU_WRITE, ENDPOINT, IOVA);
+        expect_fault(IOMMU_FAULT_PERMISSION, IOMMU_READ, ENDPOINT, IOVA + PAGE);
     }
     teardown();
 }
@@ -466,7 +466,7 @@ START_TEST(test_bypass)
     while (iommu_next_fault(iommu, &(struct iommu_fault){ 0 }))
         ;
     ck_assert_int_eq(access_by(&handle, RAM, DMA_READ), -EFAULT);
-    expect_fault(IOMMU_FAULT_MAPPING, IOMMU_READ, ENDPOINT, RAM);
+    expect_fault(IOMMU_FAULT_TARGET, IOMMU_READ, ENDPOINT, RAM);
 
     /* Attached it is translated whatever the switch says. */
     ck_assert_int_eq(iommu_attach(iommu, ENDPOINT, DOMAIN, false), 0);
@@ -519,11 +519,11 @@ START_TEST(test_faults)
     iommu_count(iommu, &counts);
     ck_assert_uint_eq(counts.faults, 5);
     ck_assert_uint_eq(counts.faults_dropped, 2);
-    expect_fault(IOMMU_FAULT_MAPPING, IOMMU_READ, ENDPOINT, IOVA);
+    expect_fault(IOMMU_FAULT_NOT_MAPPED, IOMMU_READ, ENDPOINT, IOVA);
     ck_assert_int_eq(access_by(&handle, IOVA + 5, DMA_READ), -EFAULT);
-    expect_fault(IOMMU_FAULT_MAPPING, IOMMU_READ, ENDPOINT, IOVA + 1);
-    expect_fault(IOMMU_FAULT_MAPPING, IOMMU_READ, ENDPOINT, IOVA + 2);
-    expect_fault(IOMMU_FAULT_MAPPING, IOMMU_READ, ENDPOINT, IOVA + 5);
+    expect_fault(IOMMU_FAULT_NOT_MAPPED, IOMMU_READ, ENDPOINT, IOVA + 1);
+    expect_fault(IOMMU_FAULT_NOT_MAPPED, IOMMU_READ, ENDPOINT, IOVA + 2);
+    expect_fault(IOMMU_FAULT_NOT_MAPPED, IOMMU_READ, ENDPOINT, IOVA + 5);
     ck_assert(!iommu_next_fault(iommu, &(struct iommu_fault){ 0 }));
 
     /* One fault, one record, wherever in the range; and a reset forgets. */
@@ -563,17 +563,17 @@ START_TEST(test_protections)
         ck_assert_uint_eq(span.gpa, PAGE);
         ck_assert(!span.translated);
     } else {
-        ck_assert_int_eq(fault.reason, IOMMU_FAULT_UNKNOWN);
+        ck_assert_int_eq(fault.code, IOMMU_FAULT_CLAIM);
     }
     /* The window: for writes of who is attached. */
     ck_assert_int_eq(dma_resolve(&handle, IOMMU_MSI_FIRST, DMA_WRITE, false, &span, &fault), 0);
     ck_assert(span.message && span.translated);
     ck_assert_int_eq(dma_resolve(&handle, IOMMU_MSI_FIRST, DMA_READ, false, &span, &fault),
                      -EFAULT);
-    ck_assert_int_eq(fault.reason, IOMMU_FAULT_MAPPING);
+    ck_assert_int_eq(fault.code, IOMMU_FAULT_NOT_MAPPED);
     ck_assert_int_eq(dma_resolve(&other, IOMMU_MSI_FIRST, DMA_WRITE, false, &span, &fault),
                      -EFAULT);
-    ck_assert_int_eq(fault.reason, IOMMU_FAULT_DOMAIN);
+    ck_assert_int_eq(fault.code, IOMMU_FAULT_NO_DOMAIN);
     dma_unlock(&handle);
     ck_assert_ptr_eq(dma_of_requester(&handle, OTHER), weak ? &other : &handle);
     ck_assert_ptr_eq(dma_of_requester(&handle, 99), weak ? NULL : &handle);
@@ -584,7 +584,7 @@ END_TEST
 
 static unsigned visited;
 
-static void visit(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t prot)
+static void visit(void *owner, const struct iommu_mapping *mapping)
 {
     static const struct {
         uint64_t first, last, gpa;
@@ -597,10 +597,10 @@ static void visit(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t p
 
     ck_assert_ptr_eq(owner, &visited);
     ck_assert_uint_lt(visited, 3);
-    ck_assert_uint_eq(iova.first, expected[visited].first);
-    ck_assert_uint_eq(iova.last, expected[visited].last);
-    ck_assert_uint_eq(gpa, expected[visited].gpa);
-    ck_assert_uint_eq(prot, expected[visited].prot);
+    ck_assert_uint_eq(mapping->iova.first, expected[visited].first);
+    ck_assert_uint_eq(mapping->iova.last, expected[visited].last);
+    ck_assert_uint_eq(mapping->gpa, expected[visited].gpa);
+    ck_assert_uint_eq(mapping->prot, expected[visited].prot);
     visited++;
 }
 

@@ -21,6 +21,7 @@
 #define RUNS  10
 
 /* 6 MiB around an address where tables of all levels change. */
+#define INPUT_LAST  ((1ull << 48) - 1) /* where the configuration says nothing */
 #define BASE        ((1ull << 39) - (2ull << 20))
 #define NPAGES      1536u
 
@@ -358,34 +359,37 @@ static void step_unmap(void)
 
 /* RAM offset of a byte for an endpoint; -1: a fault. `iova` counts from BASE, or is absolute. */
 static int64_t model_reach(unsigned endpoint, uint64_t iova, uint32_t need,
-                           enum iommu_fault_reason *reason)
+                           enum iommu_fault_code *code)
 {
     int id = t.attached[endpoint];
     const struct page *page;
 
-    *reason = IOMMU_FAULT_MAPPING;
+    *code = IOMMU_FAULT_TARGET;
     if (id < 0 && !t.bypass) {
-        *reason = IOMMU_FAULT_DOMAIN;
+        *code = IOMMU_FAULT_NO_DOMAIN;
         return -1;
     }
     if (id < 0 || t.domain[id].bypass)
         return iova < RAM_PAGES * PAGE ? (int64_t)iova : -1;
+    *code = iova > INPUT_LAST ? IOMMU_FAULT_ADDRESS_WIDTH : IOMMU_FAULT_NOT_MAPPED;
     if (iova < BASE || iova >= BASE + NPAGES * PAGE)
         return -1;
     page = &t.domain[id].page[(iova - BASE) / PAGE];
-    if (!page->mapped || (need & ~page->prot))
+    if (!page->mapped)
+        return -1;
+    *code = IOMMU_FAULT_PERMISSION;
+    if (need & ~page->prot)
         return -1;
     return (int64_t)(page->gpa * PAGE + iova % PAGE);
 }
 
-static void model_fault(unsigned endpoint, uint64_t iova, uint32_t need,
-                        enum iommu_fault_reason reason)
+static void model_fault(unsigned endpoint, uint64_t iova, uint32_t need, enum iommu_fault_code code)
 {
     t.faults++;
     if (t.nfaults == FAULTS_MAX)
         t.dropped++;
     else
-        t.fault[t.nfaults++] = (struct iommu_fault){ reason, need, endpoint + 10, iova };
+        t.fault[t.nfaults++] = (struct iommu_fault){ code, need, endpoint + 10, 0, iova };
 }
 
 /* An address that means something to the endpoint more often than not, or did before. */
@@ -412,7 +416,7 @@ static void step_translate(void)
     enum dma_direction direction = one_in(2) ? DMA_READ : DMA_WRITE;
     uint64_t iova = some_iova(endpoint), len = 1 + rnd(one_in(10) ? 3 * PAGE : 64);
     struct dma *dma = &t.dma[endpoint];
-    enum iommu_fault_reason reason;
+    enum iommu_fault_code code;
     struct iovec piece[4], want[4];
     int got, expected = 0;
 
@@ -421,13 +425,13 @@ static void step_translate(void)
     if (!len || iova + (len - 1) < iova)
         expected = -EINVAL;
     for (uint64_t at = 0; expected >= 0 && at < len;) {
-        int64_t offset = model_reach(endpoint, iova + at, direction, &reason);
+        int64_t offset = model_reach(endpoint, iova + at, direction, &code);
         uint64_t bytes = PAGE - (iova + at) % PAGE;
 
         if (bytes > len - at)
             bytes = len - at;
         if (offset < 0) {
-            model_fault(endpoint, iova + at, direction, reason);
+            model_fault(endpoint, iova + at, direction, code);
             expected = -EFAULT;
         } else if (expected &&
                    (uint8_t *)want[expected - 1].iov_base + want[expected - 1].iov_len ==
@@ -457,14 +461,14 @@ static void step_copy(void)
     enum dma_direction direction = one_in(2) ? DMA_READ : DMA_WRITE;
     uint64_t iova = some_iova(endpoint), len = 1 + rnd(one_in(10) ? sizeof(data) : 64), at;
     struct dma *dma = &t.dma[endpoint];
-    enum iommu_fault_reason reason;
+    enum iommu_fault_code code;
     int got, expected = iova + (len - 1) < iova ? -EINVAL : 0;
 
     for (at = 0; !expected && at < len; at++) {
-        int64_t offset = model_reach(endpoint, iova + at, direction, &reason);
+        int64_t offset = model_reach(endpoint, iova + at, direction, &code);
 
         if (offset < 0) {
-            model_fault(endpoint, iova + at, direction, reason);
+            model_fault(endpoint, iova + at, direction, code);
             expected = -EFAULT;
         } else {
             want[at] = t.copy[offset];
@@ -473,7 +477,7 @@ static void step_copy(void)
     if (direction == DMA_WRITE)
         memset(data, (int)rnd(256), len);
     for (at = 0; !expected && direction == DMA_WRITE && at < len; at++)
-        t.copy[model_reach(endpoint, iova + at, direction, &reason)] = data[at];
+        t.copy[model_reach(endpoint, iova + at, direction, &code)] = data[at];
 
     dma_lock(dma);
     got = direction == DMA_READ ? dma_read(dma, iova, data, len) : dma_write(dma, iova, data, len);
@@ -489,7 +493,7 @@ static void step_window(void)
     unsigned endpoint = (unsigned)rnd(ENDPOINTS);
     struct dma *dma = &t.dma[endpoint];
     struct dma_window *window = &t.window[endpoint];
-    enum iommu_fault_reason reason;
+    enum iommu_fault_code code;
     uint64_t iova = window->iova, len = 16;
     int64_t offset;
     bool fault;
@@ -497,9 +501,9 @@ static void step_window(void)
 
     if (!iova || one_in(16))
         iova = some_iova(endpoint) & ~15ull;
-    offset = model_reach(endpoint, iova, DMA_READ, &reason);
+    offset = model_reach(endpoint, iova, DMA_READ, &code);
     if (offset < 0)
-        model_fault(endpoint, iova, DMA_READ, reason);
+        model_fault(endpoint, iova, DMA_READ, code);
     dma_lock(dma);
     got = dma_window(dma, window, iova, len, DMA_READ, &fault);
     dma_unlock(dma);
@@ -516,7 +520,8 @@ static void step_fault(void)
     AGREE(got, t.nfaults > 0, "a fault record");
     if (!got)
         return;
-    AGREE(fault.reason, t.fault[0].reason, "fault: reason");
+    AGREE(fault.code, t.fault[0].code, "fault: code");
+    AGREE(fault.detail, 0, "fault: detail");
     AGREE(fault.access, t.fault[0].access, "fault: access");
     AGREE(fault.endpoint, t.fault[0].endpoint, "fault: endpoint");
     AGREE(fault.iova, t.fault[0].iova, "fault: address");
@@ -542,16 +547,17 @@ struct audit {
     unsigned seen;
 };
 
-static void see(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t prot)
+static void see(void *owner, const struct iommu_mapping *mapping)
 {
+    struct iommu_range iova = mapping->iova;
     struct audit *audit = owner;
     const struct page *page = &audit->domain->page[(iova.first - BASE) / PAGE];
 
     AGREE(page->mapped, true, "a mapping");
     AGREE(page->first, (iova.first - BASE) / PAGE, "a mapping: first");
     AGREE(page->last, (iova.last - BASE) / PAGE, "a mapping: last");
-    AGREE(page->gpa, gpa / PAGE, "a mapping: target");
-    AGREE(page->prot, prot, "a mapping: prot");
+    AGREE(page->gpa, mapping->gpa / PAGE, "a mapping: target");
+    AGREE(page->prot, mapping->prot, "a mapping: prot");
     audit->seen++;
 }
 

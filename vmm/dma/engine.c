@@ -88,15 +88,15 @@ struct harness_lookup {
     bool found, whole;
 };
 
-static void harness_look(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
+static void harness_look(void *owner, const struct iommu_mapping *mapping)
 {
     struct harness_lookup *lookup = owner;
+    struct iommu_range iova = mapping->iova;
 
-    (void)rights;
     if (lookup->iova < iova.first || lookup->iova > iova.last)
         return;
     lookup->found = true;
-    lookup->gpa = gpa + (lookup->iova - iova.first);
+    lookup->gpa = mapping->gpa + (lookup->iova - iova.first);
     lookup->whole = iova.last - lookup->iova >= lookup->len - 1;
 }
 
@@ -135,11 +135,12 @@ bool harness_mapped(struct harness *harness, unsigned device, uint64_t iova)
     return bypass || lookup.found;
 }
 
-static void harness_look_back(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
+static void harness_look_back(void *owner, const struct iommu_mapping *mapping)
 {
     struct harness_lookup *lookup = owner;
+    struct iommu_range iova = mapping->iova;
+    uint64_t gpa = mapping->gpa;
 
-    (void)rights;
     if (lookup->found || lookup->gpa < gpa || lookup->gpa - gpa > iova.last - iova.first)
         return;
     lookup->found = true;

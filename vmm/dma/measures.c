@@ -18,15 +18,16 @@ struct exposure {
     uint64_t pages;
 };
 
-static void measures_expose(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
+static void measures_expose(void *owner, const struct iommu_mapping *mapping)
 {
     struct exposure *exposure = owner;
+    struct iommu_range iova = mapping->iova;
 
     for (uint64_t at = 0; at <= iova.last - iova.first; at += ATTACK_PAGE_BYTES) {
-        uint64_t page = (gpa + at) / ATTACK_PAGE_BYTES;
+        uint64_t page = (mapping->gpa + at) / ATTACK_PAGE_BYTES;
 
         if (page < exposure->pages)
-            exposure->rights[page] |= (uint8_t)(rights & RULES_BOTH);
+            exposure->rights[page] |= (uint8_t)(mapping->prot & RULES_BOTH);
     }
 }
 

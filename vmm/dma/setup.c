@@ -228,14 +228,13 @@ struct baseline_note {
     unsigned device;
 };
 
-static void setup_note_baseline(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
+static void setup_note_baseline(void *owner, const struct iommu_mapping *mapping)
 {
     struct baseline_note *note = owner;
     unsigned *n = &note->harness->nbaseline[note->device];
 
-    (void)gpa, (void)rights;
     if (*n < HARNESS_BASELINE_MAX)
-        note->harness->baseline[note->device][(*n)++].iova = iova;
+        note->harness->baseline[note->device][(*n)++].iova = mapping->iova;
 }
 
 /* What the kernel has mapped for itself so far: rings, pools, holes. */

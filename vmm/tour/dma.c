@@ -153,13 +153,14 @@ struct mappings {
     uint64_t right, wrong;
 };
 
-static void dma_look_at_mapping(void *owner, struct iommu_range iova, uint64_t gpa, uint32_t rights)
+static void dma_look_at_mapping(void *owner, const struct iommu_mapping *mapping)
 {
     struct mappings *found = owner;
-    bool read = iova.first == found->arg[ABI_TOUR_DMA_IOVA_READ] && rights == IOMMU_READ &&
-                gpa == found->state->read;
-    bool write = iova.first == found->arg[ABI_TOUR_DMA_IOVA_WRITE] && rights == IOMMU_WRITE &&
-                 gpa == found->state->write;
+    struct iommu_range iova = mapping->iova;
+    bool read = iova.first == found->arg[ABI_TOUR_DMA_IOVA_READ] && mapping->prot == IOMMU_READ &&
+                mapping->gpa == found->state->read;
+    bool write = iova.first == found->arg[ABI_TOUR_DMA_IOVA_WRITE] &&
+                 mapping->prot == IOMMU_WRITE && mapping->gpa == found->state->write;
 
     if ((read || write) && iova.last - iova.first == ABI_PAGE_BYTES - 1)
         found->right++;

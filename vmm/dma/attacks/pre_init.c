@@ -70,13 +70,13 @@ static void pre_init_before_attach(struct harness *harness, unsigned device, uin
         return;
     harness_check(cell,
                   harness_faults(harness, &fault) - before == 2 &&
-                      fault.reason == IOMMU_FAULT_DOMAIN &&
+                      fault.code == IOMMU_FAULT_NO_DOMAIN &&
                       fault.endpoint == rules_device(harness->policy, device)->endpoint,
                   "before it is attached: expected 2 faults of endpoint %u for want of a domain, "
-                  "observed %llu, the last of endpoint %u, reason %d",
+                  "observed %llu, the last of endpoint %u, code %d",
                   rules_device(harness->policy, device)->endpoint,
                   (unsigned long long)(harness_faults(harness, NULL) - before), fault.endpoint,
-                  (int)fault.reason);
+                  (int)fault.code);
 }
 
 /* A page that was mapped when the device was reset. */
