@@ -42,6 +42,7 @@ static const struct {
     { "dma_request", dma_request_suite },
     { "iopt", iopt_suite },
     { "iommu", iommu_suite },
+    { "iommu_domain", iommu_domain_suite },
     { "iommu_model", iommu_model_suite },
     { "dma", dma_suite },
     { "probe", probe_suite },

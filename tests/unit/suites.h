@@ -37,6 +37,7 @@ Suite *file_suite(void);
 Suite *guest_suite(void);
 Suite *hostile_suite(void);
 Suite *html_suite(void);
+Suite *iommu_domain_suite(void);
 Suite *iommu_model_suite(void);
 Suite *inspect_suite(void);
 Suite *inspect_kvm_suite(void);

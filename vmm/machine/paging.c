@@ -117,16 +117,18 @@ static enum paging_status judge(const struct paging_format *f, const struct pagi
     return entry & reserved ? PAGING_RESERVED : PAGING_MAPPED;
 }
 
-/* Rights on the way down: W and U must be set at every level, NX at any (SDM 4.6). One
+/* Rights on the way down: R, W and U must be set at every level, NX at any (SDM 4.6). One
  * word: a struct of three bools goes through memory, at each of a million pages. */
 #define RIGHT_W    1u
 #define RIGHT_U    2u
 #define RIGHT_NX   4u
-#define ALL_RIGHTS (RIGHT_W | RIGHT_U)
+#define RIGHT_R    8u
+#define ALL_RIGHTS (RIGHT_R | RIGHT_W | RIGHT_U)
 
 static inline unsigned narrowed(const struct paging_format *f, unsigned above, uint64_t entry)
 {
-    unsigned here = ((entry & f->writable) == f->writable ? RIGHT_W : 0) |
+    unsigned here = ((entry & f->readable) == f->readable ? RIGHT_R : 0) |
+                    ((entry & f->writable) == f->writable ? RIGHT_W : 0) |
                     ((entry & f->user) == f->user ? RIGHT_U : 0);
 
     return (above & (here | RIGHT_NX)) | (entry & f->nx ? RIGHT_NX : 0);
@@ -143,6 +145,7 @@ static inline void leaf_of(struct paging_leaf *leaf, const struct paging_format 
         .page_bytes = bytes,
         .level = f->nlevels - i,
         .entry = entry,
+        .readable = rights & RIGHT_R,
         .writable = rights & RIGHT_W,
         .user = rights & RIGHT_U,
         .nx = rights & RIGHT_NX,

@@ -54,7 +54,8 @@ struct paging_format {
     bool sign_extended;               /* canonical: bit va_bits - 1 is repeated above */
     uint64_t root;                    /* address bits of the root register (CR3) */
     uint64_t present;                 /* present if any of these bits is set */
-    uint64_t writable;                /* these count only if set at every level */
+    uint64_t readable;                /* these count only if set at every level; 0: always */
+    uint64_t writable;
     uint64_t user;
     uint64_t nx; /* counts if set at any level */
     uint64_t accessed;
@@ -108,6 +109,7 @@ struct paging_leaf {
     uint64_t page_bytes;
     unsigned level;
     uint64_t entry; /* as read */
+    bool readable;
     bool writable;
     bool user;
     bool nx; /* false with EFER.NXE clear */
