@@ -44,6 +44,7 @@ static const struct {
     { "iommu", iommu_suite },
     { "iommu_domain", iommu_domain_suite },
     { "iommu_model", iommu_model_suite },
+    { "iommu_state", iommu_state_suite },
     { "dma", dma_suite },
     { "probe", probe_suite },
     { "file", file_suite },

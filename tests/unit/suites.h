@@ -41,6 +41,7 @@ Suite *iommu_domain_suite(void);
 Suite *iommu_model_suite(void);
 Suite *inspect_suite(void);
 Suite *inspect_kvm_suite(void);
+Suite *iommu_state_suite(void);
 Suite *iommu_suite(void);
 Suite *iopt_suite(void);
 Suite *json_suite(void);
