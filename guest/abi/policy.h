@@ -78,10 +78,10 @@ struct abi_policy_device {
 };
 
 enum abi_region_kind {
-    ABI_REGION_BUFFER = 0, /* pages a driver hands to devices */
-    ABI_REGION_POOL = 1,   /* restricted-dma-pool */
-    ABI_REGION_HOLE = 2,   /* identity-mapped for good for the devices in `iommu-addresses` */
-    ABI_REGION_CARVE = 3,  /* addresses that a device must not use; no memory */
+    ABI_REGION_BUFFER = 0,   /* pages a driver hands to devices */
+    ABI_REGION_POOL = 1,     /* restricted-dma-pool */
+    ABI_REGION_IDENTITY = 2, /* identity-mapped for good for the devices in `iommu-addresses` */
+    ABI_REGION_RESERVED_IOVA = 3, /* addresses that a device must not use; no memory */
 };
 
 struct abi_policy_region {

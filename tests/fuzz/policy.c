@@ -44,17 +44,17 @@ static void check_region(const struct abi_policy *guest, unsigned n)
     const struct abi_policy_region *region = &guest->region[n];
 
     check(region->name[0] && !region->name[ABI_POLICY_NAME_BYTES - 1]);
-    check(region->kind <= ABI_REGION_CARVE);
+    check(region->kind <= ABI_REGION_RESERVED_IOVA);
     check(region->bytes && region->bytes % 4096 == 0);
     check(region->endpoints >> guest->ndevices == 0);
-    if (region->kind == ABI_REGION_CARVE) {
+    if (region->kind == ABI_REGION_RESERVED_IOVA) {
         check(region->endpoints && !region->gpa);
         return;
     }
     check(region->bytes <= POLICY_REGIONS_BYTES_MAX);
     check(!region->gpa ||
           (region->gpa >= POLICY_KERNEL_END && region->gpa + region->bytes <= POLICY_MEMORY_BYTES));
-    check(region->kind != ABI_REGION_HOLE || region->gpa);
+    check(region->kind != ABI_REGION_IDENTITY || region->gpa);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -278,7 +278,7 @@ START_TEST(test_policy_json)
     json_t *json, *said, *windows;
 
     policy.guest.nregions = 2;
-    policy.guest.region[1].kind = ABI_REGION_HOLE;
+    policy.guest.region[1].kind = ABI_REGION_IDENTITY;
     policy.guest.region[1].gpa = policy.guest.region[1].iova = 0x8000000000;
     policy.guest.region[1].endpoints = 1u << 2;
     json = dma_json_policy(&policy, "not text: \xff");

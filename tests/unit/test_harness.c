@@ -90,7 +90,7 @@ static void weaken(struct policy *policy, unsigned attack)
     case ATTACK_STALE_POINTER: policy->iommu = false; break;
     case ATTACK_PRE_INIT: policy->iommu_config.boot_bypass = true; break;
     case ATTACK_IDENTITY_HOLE:
-        guest->region[KEYS].kind = ABI_REGION_HOLE;
+        guest->region[KEYS].kind = ABI_REGION_IDENTITY;
         guest->region[KEYS].gpa = 0x1000000;
         guest->region[KEYS].endpoints = 1u << NIC;
         break;

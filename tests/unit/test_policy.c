@@ -28,9 +28,9 @@ static const char full[] =
     "rx: rx { size = <0x4000>; };\n"
     "tx: tx { reg = <0 0x4000000 0x2000>; no-map; };\n"
     "pool: pool { compatible = \"restricted-dma-pool\"; size = <0x10000>; };\n"
-    "hole { reg = <0 0x5000000 0x1000>;\n"
+    "window { reg = <0 0x5000000 0x1000>;\n"
     "iommu-addresses = <&nic 0 0x5000000 0 0x1000>; };\n"
-    "carve { iommu-addresses = <&nic 0 0x7000000 0 0x1000>; };\n"
+    "reserved { iommu-addresses = <&nic 0 0x7000000 0 0x1000>; };\n"
     "off: off { status = \"disabled\"; size = <1>; };\n"
     "};\n"
     "iommu: iommu { compatible = \"virtio,device17\"; #iommu-cells = <1>;\n"
@@ -187,10 +187,10 @@ START_TEST(test_regions)
     ck_assert_uint_eq(region[1].gpa, 0x4000000);
     ck_assert_uint_eq(region[1].bytes, 0x2000);
     ck_assert_uint_eq(region[2].kind, ABI_REGION_POOL);
-    ck_assert_uint_eq(region[3].kind, ABI_REGION_HOLE);
+    ck_assert_uint_eq(region[3].kind, ABI_REGION_IDENTITY);
     ck_assert_uint_eq(region[3].iova, 0x5000000);
     ck_assert_uint_eq(region[3].endpoints, 1);
-    ck_assert_uint_eq(region[4].kind, ABI_REGION_CARVE);
+    ck_assert_uint_eq(region[4].kind, ABI_REGION_RESERVED_IOVA);
     ck_assert_uint_eq(region[4].gpa, 0);
     ck_assert_uint_eq(region[4].iova, 0x7000000);
     ck_assert_uint_eq(region[4].bytes, 0x1000);
@@ -357,7 +357,7 @@ static const struct {
     { "<&nic 0 0x7000000 0 0x1000>", "<&nic 0 0x7000000 0 0>", 0, "not whole pages" },
     { "<&nic 0 0x7000000 0 0x1000>", "<&nic 0xffffffff 0xfffff000 0 0x2000>", 0,
       "end beyond 2^64" },
-    { "<&nic 0 0x7000000 0 0x1000>", "<&nic 0 0x5000000 0 0x1000>", 0, "overlaps that of hole" },
+    { "<&nic 0 0x7000000 0 0x1000>", "<&nic 0 0x5000000 0 0x1000>", 0, "overlaps that of window" },
     { "\"virtio,device17\"", "\"virtio,device16\"", 0, "is not that of an IOMMU" },
     { "strata,fault-records = <8>", "strata,fault-records = <2049>", 0, "give 1 to 2048" },
     { "#iommu-cells = <1>", "#iommu-cells = <2>", 0, "2 is out of range; give 1" },
@@ -391,10 +391,10 @@ static const struct {
       "has 2 entries, memory-region 1" },
     { "memory-region = <&rx>, <&tx>", "memory-region = <&rx>, <&pool>", 1,
       "a pool is for both directions" },
-    { "memory-region = <&rx>, <&tx>", "memory-region = <&rx>, <&{/reserved-memory/hole}>", 1,
-      "hole is mapped for good and for both directions" },
-    { "memory-region = <&pool>;", "memory-region = <&pool>, <&{/reserved-memory/hole}>;", 0,
-      "hole has iommu-addresses, but none for this device" },
+    { "memory-region = <&rx>, <&tx>", "memory-region = <&rx>, <&{/reserved-memory/window}>", 1,
+      "window is mapped for good and for both directions" },
+    { "memory-region = <&pool>;", "memory-region = <&pool>, <&{/reserved-memory/window}>;", 0,
+      "window has iommu-addresses, but none for this device" },
     { "strata,permission = \"w\", \"r\"", "strata,permission = \"w\", \"wr\"", 0,
       "\"wr\" means nothing" },
     { "strata,permission = \"w\", \"r\"", "strata,permission = \"w\", \"\"", 0,
@@ -488,21 +488,21 @@ static int load_two(const char *addresses, const char *first, const char *second
 /* What is mapped for one device of a domain is mapped for the others. */
 START_TEST(test_holes_of_a_domain)
 {
-    const char *holes = "a { reg = <0x4000000 0x1000>;\n"
-                        "iommu-addresses = <&nic 0x5000000 0x1000>; };\n"
-                        "b { reg = <0x4100000 0x1000>;\n"
-                        "iommu-addresses = <&usb 0x5000000 0x1000>; };\n";
-    const char *carve = "a { reg = <0x4000000 0x1000>;\n"
-                        "iommu-addresses = <&nic 0x5000000 0x1000>; };\n"
-                        "b { iommu-addresses = <&usb 0x4ff0000 0x20000>; };\n";
+    const char *windows = "a { reg = <0x4000000 0x1000>;\n"
+                          "iommu-addresses = <&nic 0x5000000 0x1000>; };\n"
+                          "b { reg = <0x4100000 0x1000>;\n"
+                          "iommu-addresses = <&usb 0x5000000 0x1000>; };\n";
+    const char *reserved = "a { reg = <0x4000000 0x1000>;\n"
+                           "iommu-addresses = <&nic 0x5000000 0x1000>; };\n"
+                           "b { iommu-addresses = <&usb 0x4ff0000 0x20000>; };\n";
 
-    ck_assert_msg(load_two(holes, "", "") == 0, "%s", error.text);
-    ck_assert_msg(load_two(carve, "", "") == 0, "%s", error.text);
-    ck_assert_int_eq(load_two(holes, "strata,domain = <3>;", "strata,domain = <3>;"), -EINVAL);
+    ck_assert_msg(load_two(windows, "", "") == 0, "%s", error.text);
+    ck_assert_msg(load_two(reserved, "", "") == 0, "%s", error.text);
+    ck_assert_int_eq(load_two(windows, "strata,domain = <3>;", "strata,domain = <3>;"), -EINVAL);
     ck_assert_msg(strstr(error.text, ":8: node /reserved-memory/b: ") != NULL, "%s", error.text);
     ck_assert_msg(strstr(error.text, "overlaps that of a for the same device, or one that") != NULL,
                   "%s", error.text);
-    ck_assert_int_eq(load_two(carve, "strata,domain = <3>;", "strata,domain = <3>;"), -EINVAL);
+    ck_assert_int_eq(load_two(reserved, "strata,domain = <3>;", "strata,domain = <3>;"), -EINVAL);
 }
 END_TEST
 

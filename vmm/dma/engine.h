@@ -65,7 +65,7 @@ struct harness {
     uint64_t region_gpa[ABI_POLICY_REGIONS_MAX]; /* where the kernel put it; 0: nowhere */
     /* Where the guest said it mapped page k of the n-th use; 0: nowhere. */
     uint64_t iova[ABI_POLICY_DEVICES_MAX][ABI_POLICY_USES_MAX][RULES_REGION_PAGES];
-    /* The kernel's own mappings of each device (rings, pools, holes). */
+    /* The kernel's own mappings of each device (rings, pools, identity windows). */
     struct harness_baseline baseline[ABI_POLICY_DEVICES_MAX][HARNESS_BASELINE_MAX];
     unsigned nbaseline[ABI_POLICY_DEVICES_MAX];
     /* Once per device: what its sweep read that it could recognise (bit n: test pages page n). */

@@ -128,7 +128,7 @@ static uint64_t harness_memory_bytes(const struct policy *policy)
     for (unsigned i = 0; i < policy->guest.nregions; i++) {
         const struct abi_policy_region *region = &policy->guest.region[i];
 
-        if (region->kind == ABI_REGION_CARVE)
+        if (region->kind == ABI_REGION_RESERVED_IOVA)
             continue;
         if (!region->gpa)
             dynamic += region->bytes;
@@ -174,13 +174,13 @@ static int harness_configure(struct harness *harness, char *error, size_t error_
             err = iommu_allow_vectors(harness->iommu, d->endpoint, policy->device[device].vectors);
         for (unsigned r = 0; r < policy->guest.nregions && !err && harness->iommu; r++) {
             const struct abi_policy_region *region = &policy->guest.region[r];
-            const struct iommu_reserved carve = {
+            const struct iommu_reserved reserved = {
                 .range = { region->iova, region->iova + region->bytes - 1 },
                 .kind = IOMMU_RESERVED,
             };
 
-            if (region->kind == ABI_REGION_CARVE && (region->endpoints >> device & 1))
-                err = iommu_add_reserved(harness->iommu, d->endpoint, &carve);
+            if (region->kind == ABI_REGION_RESERVED_IOVA && (region->endpoints >> device & 1))
+                err = iommu_add_reserved(harness->iommu, d->endpoint, &reserved);
         }
         if (err)
             snprintf(error, error_bytes, "cannot wire %s to the IOMMU: %s", d->name,

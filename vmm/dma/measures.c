@@ -55,7 +55,7 @@ void measures_exposure(struct harness *harness)
             const struct abi_policy_region *region = &harness->policy->guest
                                                           .region[d->use[use].region];
             /* A window is mapped whole. */
-            uint64_t bytes = region->kind == ABI_REGION_HOLE
+            uint64_t bytes = region->kind == ABI_REGION_IDENTITY
                                  ? region->bytes
                                  : rules_region_bytes(harness->policy, d->use[use].region);
 

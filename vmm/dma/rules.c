@@ -94,7 +94,7 @@ uint32_t rules_own(const struct policy *policy, unsigned device, unsigned region
     }
     if (r->kind == ABI_REGION_POOL && rules_uses_pool(policy, device, region))
         rights |= RULES_BOTH;
-    if (r->kind == ABI_REGION_HOLE && (r->endpoints >> device & 1))
+    if (r->kind == ABI_REGION_IDENTITY && (r->endpoints >> device & 1))
         rights |= RULES_BOTH;
     return rights;
 }

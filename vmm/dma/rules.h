@@ -54,7 +54,7 @@ bool rules_is_of_others(const struct policy *policy, unsigned device, unsigned r
 
 /*
  * What the device can do to the region's contents in fact, with everything set up: by
- * its own mappings, by those of devices that share its page table, by a pool or a hole.
+ * its own mappings, by those of devices that share its page table, by a pool or an identity window.
  * *because names the rule (never NULL).
  */
 uint32_t rules_reach(const struct policy *policy, unsigned device, unsigned region,

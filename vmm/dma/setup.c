@@ -237,7 +237,7 @@ static void setup_note_baseline(void *owner, const struct iommu_mapping *mapping
         note->harness->baseline[note->device][(*n)++].iova = mapping->iova;
 }
 
-/* What the kernel has mapped for itself so far: rings, pools, holes. */
+/* What the kernel has mapped for itself so far: rings, pools, identity windows. */
 static void setup_take_baseline(struct harness *harness, unsigned device)
 {
     struct baseline_note note = { harness, device };

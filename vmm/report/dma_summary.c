@@ -85,8 +85,8 @@ const char *dma_region_name(uint32_t kind)
     switch (kind) {
     case ABI_REGION_BUFFER: return "memory";
     case ABI_REGION_POOL: return "pool";
-    case ABI_REGION_HOLE: return "permanent window";
-    case ABI_REGION_CARVE: return "addresses left out";
+    case ABI_REGION_IDENTITY: return "permanent window";
+    case ABI_REGION_RESERVED_IOVA: return "addresses left out";
     default: return "?";
     }
 }

@@ -30,7 +30,7 @@ static int map_region(struct device *device, uint32_t region, uint64_t iova)
     return 0;
 }
 
-/* Whether somebody on the device's domain has this hole already. */
+/* Whether a device on the same domain has this identity window already. */
 static bool has_hole(const struct device *device, uint64_t iova)
 {
     for (unsigned i = 0; i < device_count; i++) {
@@ -56,10 +56,10 @@ static int prepare(struct device *device)
         uint64_t iova = region_iova(i);
 
         if (!(device->regions >> i & 1) ||
-            (region->kind != ABI_REGION_HOLE && region->kind != ABI_REGION_CARVE))
+            (region->kind != ABI_REGION_IDENTITY && region->kind != ABI_REGION_RESERVED_IOVA))
             continue;
         dma_domain_reserve(domain, iova, iova + region->bytes - 1);
-        if (region->kind == ABI_REGION_HOLE && region_frame(i) && !has_hole(device, iova))
+        if (region->kind == ABI_REGION_IDENTITY && region_frame(i) && !has_hole(device, iova))
             err = map_region(device, i, iova);
         if (err)
             return err;

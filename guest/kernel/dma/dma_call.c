@@ -233,7 +233,7 @@ static int64_t region(struct process *p, struct abi_dma *dma)
     dma->bytes = r->bytes;
     dma->va = 0;
     if (!frame)
-        return r->kind == ABI_REGION_CARVE ? 0 : -ABI_ENOMEM;
+        return r->kind == ABI_REGION_RESERVED_IOVA ? 0 : -ABI_ENOMEM;
     va = space_map_region(p, frame, region_pages(dma->device));
     if (va < 0)
         return va;

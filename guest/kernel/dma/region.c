@@ -16,7 +16,7 @@ void region_setup(void)
     for (uint32_t i = 0; i < boot_info.policy.nregions; i++) {
         const struct abi_policy_region *region = region_of(i);
 
-        if (region->kind == ABI_REGION_CARVE || !region->gpa)
+        if (region->kind == ABI_REGION_RESERVED_IOVA || !region->gpa)
             continue;
         if (region->gpa % ABI_PAGE_BYTES == 0 &&
             frame_reserve(region->gpa >> PAGE_SHIFT, region_pages(i)))
@@ -55,7 +55,7 @@ uint64_t region_frame(uint32_t region)
 {
     const struct abi_policy_region *r = region_of(region);
 
-    if (r && !first[region] && !r->gpa && r->kind != ABI_REGION_CARVE)
+    if (r && !first[region] && !r->gpa && r->kind != ABI_REGION_RESERVED_IOVA)
         first[region] = pages_alloc(region_pages(region));
     return r ? first[region] : 0;
 }

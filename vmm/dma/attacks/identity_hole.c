@@ -15,7 +15,7 @@ static bool identity_hole_expect(const struct policy *policy, unsigned device, u
     unsigned seen = 0;
 
     for (unsigned region = 0; region < guest->nregions; region++) {
-        if (guest->region[region].kind != ABI_REGION_HOLE || seen++ != n)
+        if (guest->region[region].kind != ABI_REGION_IDENTITY || seen++ != n)
             continue;
         expect_region(policy, device, region, RULES_BOTH, plan);
         if (rules_own(policy, device, region) && !untranslated)
@@ -39,7 +39,8 @@ static void identity_hole_run(struct harness *harness, struct matrix_cell *cell,
     unsigned seen_holes = 0;
 
     for (unsigned region = 0; region < harness->policy->guest.nregions; region++) {
-        if (harness->policy->guest.region[region].kind == ABI_REGION_HOLE && seen_holes++ == n) {
+        if (harness->policy->guest.region[region].kind == ABI_REGION_IDENTITY &&
+            seen_holes++ == n) {
             region_attack(harness, cell, region, RULES_BOTH, false);
             return;
         }

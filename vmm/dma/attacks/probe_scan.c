@@ -32,7 +32,7 @@ static bool probe_scan_expect(const struct policy *policy, unsigned device, unsi
         expect_effect(plan, "kernel", all, ATTACK_PAGE_BYTES, because);
     else if (n == nregions + TARGET_SECRET)
         expect_effect(plan, "secret", all, ATTACK_PAGE_BYTES, because);
-    else if (region->kind == ABI_REGION_CARVE)
+    else if (region->kind == ABI_REGION_RESERVED_IOVA)
         expect_none(plan, region->name, "there is no memory that it names");
     else if (rules_own(policy, device, n))
         expect_none(plan, region->name, "the device's own");

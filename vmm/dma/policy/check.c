@@ -57,13 +57,13 @@ static int check_addresses(const struct policy_reader *reader, unsigned n)
     const struct abi_policy_region *region = &guest->region[n];
     int node = reader->region[n];
 
-    if (region->kind == ABI_REGION_HOLE &&
+    if (region->kind == ABI_REGION_IDENTITY &&
         check_overlap(region->iova, region->bytes, IOMMU_MSI_FIRST,
                       IOMMU_MSI_LAST - IOMMU_MSI_FIRST + 1))
         return policy_complain(reader, node, "iommu-addresses",
                                "0x%" PRIx64 " lies in the interrupt window; give another address",
                                region->iova);
-    if (region->kind == ABI_REGION_HOLE && region->iova + (region->bytes - 1) >= 1ull << 48)
+    if (region->kind == ABI_REGION_IDENTITY && region->iova + (region->bytes - 1) >= 1ull << 48)
         return policy_complain(reader, node, "iommu-addresses",
                                "0x%" PRIx64 " is beyond 48 bits; give a lower address",
                                region->iova);
@@ -80,7 +80,7 @@ static int check_addresses(const struct policy_reader *reader, unsigned n)
                                "less than 0x%llx bytes there",
                                POLICY_DRIVERS_FIRST, POLICY_DRIVERS_BYTES);
     for (unsigned i = 0; i < guest->ndevices; i++) {
-        if (!(region->endpoints >> i & 1) || region->kind != ABI_REGION_HOLE)
+        if (!(region->endpoints >> i & 1) || region->kind != ABI_REGION_IDENTITY)
             continue;
         if (guest->device[i].mode == ABI_DMA_IDENTITY)
             return policy_complain(
@@ -95,7 +95,7 @@ static int check_addresses(const struct policy_reader *reader, unsigned n)
         uint64_t devices = region->endpoints;
 
         /* What is mapped for one device is mapped for all of its domain. */
-        if (region->kind == ABI_REGION_HOLE || other->kind == ABI_REGION_HOLE)
+        if (region->kind == ABI_REGION_IDENTITY || other->kind == ABI_REGION_IDENTITY)
             devices = check_add_domains(guest, devices);
         if (other->endpoints & devices &&
             check_overlap(other->iova, other->bytes, region->iova, region->bytes))
@@ -115,7 +115,7 @@ static int check_memory(const struct policy_reader *reader)
     for (unsigned i = 0; i < guest->nregions; i++) {
         const struct abi_policy_region *a = &guest->region[i];
 
-        if (a->kind == ABI_REGION_CARVE)
+        if (a->kind == ABI_REGION_RESERVED_IOVA)
             continue;
         bytes += a->bytes;
         if (bytes > POLICY_REGIONS_BYTES_MAX)

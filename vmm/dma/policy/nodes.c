@@ -308,8 +308,8 @@ static int node_read_region(const struct policy_reader *reader, int node, int ad
                                "a restricted-dma-pool has none; leave it out");
     region->kind = pool         ? ABI_REGION_POOL
                    : !addresses ? ABI_REGION_BUFFER
-                   : reg        ? ABI_REGION_HOLE
-                                : ABI_REGION_CARVE;
+                   : reg        ? ABI_REGION_IDENTITY
+                                : ABI_REGION_RESERVED_IOVA;
     return 0;
 }
 
@@ -514,7 +514,7 @@ static int node_add_use(struct policy_reader *reader, unsigned n, int region, ui
     int node = reader->device[n];
 
     switch (reader->policy->guest.region[region].kind) {
-    case ABI_REGION_CARVE:
+    case ABI_REGION_RESERVED_IOVA:
         return policy_complain(reader, node, "memory-region",
                                "%s has no memory; give it reg or size",
                                reader->policy->guest.region[region].name);
@@ -527,7 +527,7 @@ static int node_add_use(struct policy_reader *reader, unsigned n, int region, ui
                                    "a pool is for both directions; write \"rw\" for it");
         device->pool = (uint32_t)region;
         return 0;
-    case ABI_REGION_HOLE:
+    case ABI_REGION_IDENTITY:
         if (!(reader->policy->guest.region[region].endpoints >> n & 1))
             return policy_complain(reader, node, "memory-region",
                                    "%s has iommu-addresses, but none for this device; add them "
