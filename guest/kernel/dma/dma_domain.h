@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "guest/abi/machine.h"
 #include "guest/kernel/dma/dma.h"
 
 #define DMA_SIZES        11 /* records for 1 << 0 … 1 << 10 pages */
@@ -37,7 +38,7 @@ struct dma_domain {
     uint64_t lazy_since; /* time stamp of the oldest */
 };
 
-#define DMA_DOMAINS_MAX 16
+#define DMA_DOMAINS_MAX ABI_MMIO_DEVICES_MAX /* one for each device */
 extern struct dma_domain dma_domains[DMA_DOMAINS_MAX];
 
 /* The domain of this number, made if there is none; NULL if there are too many. */
