@@ -137,7 +137,7 @@ int vm_start(struct vm *vm)
 
     if (err)
         return err;
-    vm_setup_release(vm, NULL, NULL);
+    (void)vm_setup_release(vm, NULL, NULL); /* no thread is needed for nothing */
     err = vm_start_from(vm, 0);
     return err ? vm_undo_start(vm, 0, err) : 0;
 }
@@ -152,7 +152,9 @@ int vm_run(struct vm *vm, void (*beside)(void *arg), void *arg)
     sigemptyset(&exit_only);
     sigaddset(&exit_only, VM_EXIT_SIGNAL);
     pthread_sigmask(SIG_UNBLOCK, &exit_only, NULL);
-    vm_setup_release(vm, beside, arg);
+    err = vm_setup_release(vm, beside, arg);
+    if (err)
+        return err;
     err = vm_start_from(vm, 1);
     if (err)
         err = vm_undo_start(vm, 1, err);

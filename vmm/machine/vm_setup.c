@@ -21,7 +21,7 @@
 struct vm_setup {
     struct vm *vm;
     pthread_t thread;
-    bool joined;
+    bool has_thread;   /* not joined yet */
     cpu_set_t allowed; /* where the thread may run once it is in no hurry */
     struct cpuid_table table;
 
@@ -82,7 +82,7 @@ static int set_up(struct vm_setup *setup)
     struct vm *vm = setup->vm;
     int err;
 
-    if (vm->shape.meanwhile)
+    if (vm->shape.meanwhile && !setup->has_vm)
         create_vm(setup);
     err = cpuid_fetch(vm->host->fd, &setup->table);
     if (!err)
@@ -101,9 +101,8 @@ static int set_up(struct vm_setup *setup)
     return err ? err : vcpu_set_cpuid(&vm->vcpus[0], &setup->table);
 }
 
-static void *setup_thread(void *arg)
+static void set_up_and_say(struct vm_setup *setup)
 {
-    struct vm_setup *setup = arg;
     struct vm *vm = setup->vm;
     int err = set_up(setup);
 
@@ -112,6 +111,14 @@ static void *setup_thread(void *arg)
     setup->done = true;
     pthread_cond_broadcast(&vm->changed);
     pthread_mutex_unlock(&vm->lock);
+}
+
+static void *setup_thread(void *arg)
+{
+    struct vm_setup *setup = arg;
+
+    if (!setup->done)
+        set_up_and_say(setup);
     if (await(setup, VM_STAGE_RELEASED) && setup->beside) {
         sched_setaffinity(0, sizeof(setup->allowed), &setup->allowed);
         setup->beside(setup->arg);
@@ -119,6 +126,15 @@ static void *setup_thread(void *arg)
     return NULL;
 }
 
+static int start_thread(struct vm_setup *setup)
+{
+    int err = thread_create(&setup->thread, setup_thread, setup, THREAD_ELSEWHERE);
+
+    setup->has_thread = !err;
+    return err;
+}
+
+/* On a single CPU nothing is gained by a second thread, but waits for each other. */
 int vm_setup_start(struct vm *vm)
 {
     struct vm_setup *setup = calloc(1, sizeof(*setup));
@@ -129,7 +145,7 @@ int vm_setup_start(struct vm *vm)
     setup->vm = vm;
     vm->setup = setup;
     sched_getaffinity(0, sizeof(setup->allowed), &setup->allowed);
-    err = thread_create(&setup->thread, setup_thread, setup, THREAD_ELSEWHERE);
+    err = CPU_COUNT(&setup->allowed) > 1 ? start_thread(setup) : 0;
     if (err)
         free(setup);
     return err;
@@ -140,6 +156,8 @@ int vm_setup_take_vm(struct vm *vm)
     struct vm_setup *setup = vm->setup;
     int fd;
 
+    if (!setup->has_thread)
+        create_vm(setup);
     pthread_mutex_lock(&vm->lock);
     while (!setup->has_vm)
         pthread_cond_wait(&vm->changed, &vm->lock);
@@ -162,6 +180,8 @@ int vm_setup_finish(struct vm *vm)
     struct vm_setup *setup = vm->setup;
     int err;
 
+    if (!setup->has_thread && !setup->done)
+        set_up_and_say(setup);
     pthread_mutex_lock(&vm->lock);
     while (!setup->done)
         pthread_cond_wait(&vm->changed, &vm->lock);
@@ -171,18 +191,24 @@ int vm_setup_finish(struct vm *vm)
     return err;
 }
 
-void vm_setup_release(struct vm *vm, void (*beside)(void *arg), void *arg)
+int vm_setup_release(struct vm *vm, void (*beside)(void *arg), void *arg)
 {
-    vm->setup->beside = beside;
-    vm->setup->arg = arg;
+    struct vm_setup *setup = vm->setup;
+    int err = beside && !setup->has_thread ? start_thread(setup) : 0;
+
+    if (err)
+        return err;
+    setup->beside = beside;
+    setup->arg = arg;
     vm_setup_reached(vm, VM_STAGE_RELEASED);
+    return 0;
 }
 
 void vm_setup_join(struct vm *vm)
 {
-    if (!vm->setup->joined)
+    if (vm->setup->has_thread)
         pthread_join(vm->setup->thread, NULL);
-    vm->setup->joined = true;
+    vm->setup->has_thread = false;
 }
 
 void vm_setup_destroy(struct vm *vm)

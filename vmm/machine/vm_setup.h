@@ -2,7 +2,8 @@
  * What is made ready beside the way from exec to the first guest instruction: the VM
  * itself where vm_create has something else to do meanwhile, the CPUID table (0.3 ms to fetch where
  * CPUID traps), the boot CPU's copy of it, and the other vCPUs. Its thread is then the one beside
- * the boot CPU's in vm_run. For the files of this folder.
+ * the boot CPU's in vm_run. On a host with a single CPU it is made ready where it is waited for,
+ * and the thread comes with vm_setup_release. For the files of this folder.
  */
 #ifndef STRATA_MACHINE_VM_SETUP_H
 #define STRATA_MACHINE_VM_SETUP_H
@@ -33,8 +34,11 @@ void vm_setup_reached(struct vm *vm, enum vm_stage stage);
  */
 int vm_setup_finish(struct vm *vm);
 
-/* What its thread does next: run this, or (NULL) end. Once, after vm_setup_finish. */
-void vm_setup_release(struct vm *vm, void (*beside)(void *arg), void *arg);
+/*
+ * What its thread does next: run this, or (NULL) end. Once, after vm_setup_finish. 0, or
+ * -errno where there is no thread for it.
+ */
+int vm_setup_release(struct vm *vm, void (*beside)(void *arg), void *arg);
 
 /* Waits for the end of its thread. */
 void vm_setup_join(struct vm *vm);
