@@ -160,18 +160,22 @@ static uint64_t elf_round_up(uint64_t value, uint64_t unit)
     return (value + unit - 1) / unit * unit;
 }
 
+/* A note and the beginning of its name, as they lie in the file. */
+struct note {
+    Elf64_Nhdr header;
+    char name[NOTE_NAME_BYTES_MAX];
+};
+
 /* Looks at one note whose name and descriptor are inside its segment. */
-static int elf_look_at_note(const struct image *image, const Elf64_Nhdr *note, uint64_t name_at,
-                            uint64_t desc_at, struct elf *elf, struct boot_error *error)
+static int elf_look_at_note(const struct image *image, const struct note *whole, uint64_t desc_at,
+                            struct elf *elf, struct boot_error *error)
 {
-    char name[NOTE_NAME_BYTES_MAX] = { 0 };
+    const Elf64_Nhdr *note = &whole->header;
+    const char *name = whole->name;
     int err;
 
-    if (note->n_namesz > sizeof(name))
+    if (note->n_namesz > sizeof(whole->name))
         return 0;
-    err = image_read(image, name_at, name, note->n_namesz);
-    if (err)
-        return image_fail(image, err, "a note", error);
     if (note->n_namesz == sizeof("Linux") && memcmp(name, "Linux", sizeof("Linux")) == 0)
         elf->is_linux = true;
     if (elf->has_pvh || note->n_type != XEN_ELFNOTE_PHYS32_ENTRY ||
@@ -205,24 +209,24 @@ static int elf_scan_notes(const struct image *image, const Elf64_Phdr *phdr, str
     if (phdr->p_offset > image->size || size > image->size - phdr->p_offset)
         return image_fail(image, -ENODATA, "a note segment's p_offset and p_filesz", error);
     while (at < size && size - at >= sizeof(Elf64_Nhdr)) {
-        uint64_t name_at = at + sizeof(Elf64_Nhdr), desc_at;
-        Elf64_Nhdr note;
-        int err = image_read(image, phdr->p_offset + at, &note, sizeof(note));
+        struct note note = { .name = "" };
+        uint64_t desc_at, left = size - at;
+        int err = image_read(image, phdr->p_offset + at, &note,
+                             left < sizeof(note) ? left : sizeof(note));
 
         if (err)
             return image_fail(image, err, "a note", error);
         /* Sizes are 32 bits and positions below 64 KiB: the sums do not overflow. */
-        desc_at = elf_round_up(name_at + note.n_namesz, unit);
-        if (desc_at + note.n_descsz > size)
+        desc_at = elf_round_up(at + sizeof(note.header) + note.header.n_namesz, unit);
+        if (desc_at + note.header.n_descsz > size)
             return boot_fail(error, -ENOEXEC,
                              "%s: a note is larger than its segment; build it "
                              "again",
                              image->name);
-        err = elf_look_at_note(image, &note, phdr->p_offset + name_at, phdr->p_offset + desc_at,
-                               elf, error);
+        err = elf_look_at_note(image, &note, phdr->p_offset + desc_at, elf, error);
         if (err)
             return err;
-        at = elf_round_up(desc_at + note.n_descsz, unit);
+        at = elf_round_up(desc_at + note.header.n_descsz, unit);
     }
     return 0;
 }
@@ -233,7 +237,8 @@ int elf_open(const struct image *image, struct elf *elf, struct boot_error *erro
     bool is_64 = false;
     int err;
 
-    *elf = (struct elf){ .has_pvh = false };
+    /* phdrs are good up to nphdrs. */
+    memset(elf, 0, offsetof(struct elf, phdrs));
     err = elf_read_header(image, &header, &is_64, error);
     if (!err)
         err = elf_check_header(image, &header, is_64, error);

@@ -11,9 +11,12 @@
 int image_open(struct image *image, const char *path, const char *what, struct boot_error *error)
 {
     struct stat status;
+    ssize_t head;
     int err;
 
-    *image = (struct image){ .name = path, .fd = -1 };
+    image->name = path;
+    image->bytes = NULL;
+    image->head_bytes = 0;
     /* O_NONBLOCK: a FIFO is to be refused, not waited for. */
     image->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (image->fd < 0)
@@ -37,6 +40,9 @@ int image_open(struct image *image, const char *path, const char *what, struct b
         goto close_file;
     }
     image->size = (uint64_t)status.st_size;
+    /* What goes wrong here is told of by the read that wants the bytes. */
+    head = pread(image->fd, image->head, sizeof(image->head), 0);
+    image->head_bytes = head > 0 ? (unsigned)head : 0;
     return 0;
 
 close_file:
@@ -62,6 +68,10 @@ int image_read(const struct image *image, uint64_t offset, void *to, uint64_t le
         return -ENODATA;
     if (image->bytes) {
         memcpy(to, image->bytes + offset, len);
+        return 0;
+    }
+    if (offset < image->head_bytes && len <= image->head_bytes - offset) {
+        memcpy(to, image->head + offset, len);
         return 0;
     }
     while (len) {

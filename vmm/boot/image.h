@@ -9,11 +9,16 @@
 
 #include "vmm/boot/error.h"
 
+#define IMAGE_HEAD_BYTES 512
+
 struct image {
     const char *name;     /* for error messages */
     const uint8_t *bytes; /* NULL: read from fd */
     int fd;
     uint64_t size;
+    /* A file's first bytes: most of what is looked at lies there, and is read at once. */
+    unsigned head_bytes;
+    uint8_t head[IMAGE_HEAD_BYTES];
 };
 
 /*

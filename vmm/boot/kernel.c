@@ -3,6 +3,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "guest/abi/machine.h"
@@ -89,12 +90,13 @@ int kernel_open(struct kernel *kernel, const struct vm_config *config, struct bo
 {
     int err = 0;
 
-    memset(kernel, 0, sizeof(*kernel));
+    memset(&kernel->config, 0, offsetof(struct kernel, elf) - offsetof(struct kernel, config));
     kernel->config = config;
-    kernel->image = image_in_memory("bundled guest", bundled_kernel,
-                                    (uint64_t)(bundled_kernel_end - bundled_kernel));
     if (config->kernel_path)
         err = image_open(&kernel->image, config->kernel_path, "kernel", error);
+    else
+        kernel->image = image_in_memory("bundled guest", bundled_kernel,
+                                        (uint64_t)(bundled_kernel_end - bundled_kernel));
     if (err)
         return err;
     if (config->flat.bits)

@@ -30,13 +30,14 @@ struct kernel {
     enum kernel_format format;
     bool is_linux;
     bool is_elf; /* elf is valid */
-    struct elf elf;
     struct multiboot multiboot;
     struct bzimage bzimage;
 
     /* Set by kernel_load. */
     uint64_t start, end; /* what it needs of guest memory */
     uint32_t entry32;
+
+    struct elf elf; /* last: of its room for segments only what is used is touched */
 };
 
 /*

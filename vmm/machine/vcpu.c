@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -76,8 +77,11 @@ static void set_firmware_msrs(const struct vcpu *vcpu)
 
 int vcpu_set_cpuid(struct vcpu *vcpu, const struct cpuid_table *table)
 {
-    struct cpuid_table own = *table;
+    struct cpuid_table own; /* of its room only what is used is touched */
 
+    own.nent = table->nent;
+    own.padding = 0;
+    memcpy(own.entries, table->entries, table->nent * sizeof(table->entries[0]));
     cpuid_for_vcpu(&own, vcpu->index);
     if (ioctl(vcpu->fd, KVM_SET_CPUID2, &own) < 0)
         return -errno;

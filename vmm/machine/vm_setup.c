@@ -4,7 +4,9 @@
 #include <linux/kvm.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "vmm/machine/cpu_template.h"
 #include "vmm/machine/cpuid.h"
@@ -23,8 +25,6 @@ struct vm_setup {
     pthread_t thread;
     bool has_thread;   /* not joined yet */
     cpu_set_t allowed; /* where the thread may run once it is in no hurry */
-    struct cpuid_table table;
-
     /* Under the VM's lock. */
     bool has_vm;
     int vm_fd;                   /* once it has one: or -errno */
@@ -33,6 +33,8 @@ struct vm_setup {
     int err; /* once it is done */
     void (*beside)(void *arg);
     void *arg;
+
+    struct cpuid_table table; /* last, as nothing has to clear it */
 };
 
 /* False: vm_create failed before. */
@@ -137,11 +139,12 @@ static int start_thread(struct vm_setup *setup)
 /* On a single CPU nothing is gained by a second thread, but waits for each other. */
 int vm_setup_start(struct vm *vm)
 {
-    struct vm_setup *setup = calloc(1, sizeof(*setup));
+    struct vm_setup *setup = malloc(sizeof(*setup));
     int err;
 
     if (!setup)
         return -ENOMEM;
+    memset(setup, 0, offsetof(struct vm_setup, table));
     setup->vm = vm;
     vm->setup = setup;
     sched_getaffinity(0, sizeof(setup->allowed), &setup->allowed);
