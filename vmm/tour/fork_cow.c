@@ -33,6 +33,7 @@ struct state {
     uint64_t free_shared, copies_shared, faults_shared;
     uint64_t cascade, bulk;  /* page faults of a child that writes everything */
     uint64_t gpa[PAGES_MAX]; /* of each page, after fork */
+    bool is_written[PAGES_MAX];
     struct point point[POINTS_MAX];
     size_t npoints;
 };
@@ -138,10 +139,10 @@ static void fork_cow_written(struct tour_run *run, const struct guest_view *view
                              const struct pair *pair)
 {
     struct state *state = run->state;
-    static _Thread_local bool is_written[PAGES_MAX];
+    const bool *is_written = state->is_written;
     uint64_t private = 0, wrong = 0, moved = 0, parent_right = 0, child_right = 0, copied = 0;
 
-    fork_cow_mark_written(pair, is_written);
+    fork_cow_mark_written(pair, state->is_written);
     for (uint64_t i = 0; i < pair->pages; i++) {
         uint64_t va = pair->va + i * ABI_PAGE_BYTES;
         uint64_t word = is_written[i] ? ABI_FORK_COW_CHILD_WORD(i) : ABI_FORK_COW_PARENT_WORD(i);
