@@ -84,7 +84,13 @@ int run_cpuid_check(const struct run_cpuid *cpuid, struct kvm_host *host)
 
 void run_cpuid_explain(const struct vm *vm)
 {
-    if (vm->cpu_template)
-        fprintf(stderr, "strata run: --cpuid %s, chosen because %s; --cpuid host would show all\n",
-                vm->cpu_template->template, vm->cpu_template->why);
+    char text[512];
+
+    if (!vm->cpu_template)
+        return;
+    /* The guest waits: fprintf to a stream without a buffer has 8 KiB on the stack for it. */
+    snprintf(text, sizeof(text),
+             "strata run: --cpuid %s, chosen because %s; --cpuid host would show all\n",
+             vm->cpu_template->template, vm->cpu_template->why);
+    fputs(text, stderr);
 }
