@@ -33,7 +33,7 @@ static const char *initrd_path(uint32_t bytes)
 }
 
 static int load(struct memory *memory, const struct image *image, uint32_t initrd_bytes,
-                struct boot_error *error)
+                struct error *error)
 {
     struct bzimage_info info = { .cmdline = "fuzz", .rsdp_gpa = LAYOUT_ACPI_GPA };
     struct initrd_room room = { .limit = "initrd_addr_max" };
@@ -66,7 +66,7 @@ static int load(struct memory *memory, const struct image *image, uint32_t initr
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct memory memory = { .vm_fd = -1, .bytes = MEMORY_BYTES, .nslots = 1 };
-    struct boot_error error = { .text = "" };
+    struct error error = { .text = "" };
     struct image image;
     uint32_t initrd_bytes;
     void *ram;

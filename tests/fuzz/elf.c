@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct memory memory = { .vm_fd = -1, .bytes = MEMORY_BYTES, .nslots = 1 };
-    struct boot_error error = { .text = "" };
+    struct error error = { .text = "" };
     struct elf_info info;
     /* Untouched pages of it cost nothing: calloc of this size is a fresh mapping. */
     void *ram = calloc(1, MEMORY_BYTES);

@@ -10,9 +10,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "vmm/boot/config.h"
 #include "vmm/boot/kernel.h"
 #include "vmm/boot/layout.h"
+#include "vmm/boot/source.h"
 #include "vmm/machine/vm.h"
 #include "vmm/machine/vm_setup.h"
 
@@ -77,12 +77,12 @@ static void *fresh_ram(void)
     return ram;
 }
 
-static int start(const struct vm_config *config, struct memory *memory, struct boot_error *error)
+static int start(const struct boot_source *source, struct memory *memory, struct error *error)
 {
     const struct kernel_info info = { .fdt_bytes = 64, .rsdp_gpa = LAYOUT_ACPI_GPA };
     struct vcpu vcpu = { .vm = &vm, .fd = -1 };
     struct kernel kernel;
-    int err = kernel_open(&kernel, config, error);
+    int err = kernel_open(&kernel, source, error);
 
     if (err)
         return err;
@@ -101,8 +101,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct memory memory = { .vm_fd = -1, .bytes = MEMORY_BYTES, .nslots = 1 };
     const char *const modules[] = { along_path, along_path };
-    struct boot_error error = { .text = "" };
-    struct vm_config config = { .boot_args = cmdline };
+    struct error error = { .text = "" };
+    struct boot_source source = { .boot_args = cmdline };
     struct plan plan;
     uint64_t file_bytes;
 
@@ -112,23 +112,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         open_world();
     memcpy(&plan, data, sizeof(plan));
     size -= sizeof(plan);
-    config.kernel_path = kernel_path;
+    source.kernel_path = kernel_path;
     file_bytes = size + plan.more % (1ull << 44);
     if (ftruncate(kernel_fd, 0) || pwrite(kernel_fd, data + sizeof(plan), size, 0) < 0 ||
         ftruncate(kernel_fd, (off_t)file_bytes) ||
         ftruncate(along_fd, (off_t)(plan.along_bytes % (1ull << 44))))
         abort();
     if (plan.bits == 16 || plan.bits == 32 || plan.bits == 64)
-        config.flat = (struct vm_flat){ plan.bits, plan.gpa, plan.entry };
+        source.flat = (struct boot_flat){ plan.bits, plan.gpa, plan.entry };
     if (plan.along & 1)
-        config.initrd_path = along_path;
-    config.modules = modules;
-    config.nmodules = plan.along >> 1 & 3;
-    if (config.nmodules > 2)
-        config.nmodules = 2;
+        source.initrd_path = along_path;
+    source.modules = modules;
+    source.nmodules = plan.along >> 1 & 3;
+    if (source.nmodules > 2)
+        source.nmodules = 2;
     memory.slots[0] = (struct memory_slot){ .bytes = MEMORY_BYTES, .hva = fresh_ram() };
     cmdline[2u * plan.cmdline] = 0;
-    if (start(&config, &memory, &error) > 0 || !error.text[0] || strchr(error.text, '\n'))
+    if (start(&source, &memory, &error) > 0 || !error.text[0] || strchr(error.text, '\n'))
         abort();
     cmdline[2u * plan.cmdline] = 'x';
     return 0;

@@ -16,7 +16,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static int load(struct memory *memory, const struct image *image, struct boot_error *error)
+static int load(struct memory *memory, const struct image *image, struct error *error)
 {
     const struct multiboot_info info = { .kernel_path = "kernel", .cmdline = "fuzz" };
     struct multiboot_kernel kernel;
@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct memory memory = { .vm_fd = -1, .bytes = MEMORY_BYTES, .nslots = 1 };
     struct image image = image_in_memory("kernel", data, size);
-    struct boot_error error = { .text = "" };
+    struct error error = { .text = "" };
     void *ram = calloc(1, MEMORY_BYTES);
     int err;
 

@@ -225,7 +225,7 @@ static void compare(unsigned endpoint, const struct list *list, uint64_t iova)
         int64_t want = list->bypass && iova < RAM_BYTES ? (int64_t)iova : -1;
 
         for (unsigned i = 0; i < list->n; i++) {
-            const struct mapping *mapping = &list->mapping[i];
+            const struct iommu_mapping *mapping = &list->mapping[i];
 
             if (iova >= mapping->iova.first && iova <= mapping->iova.last &&
                 mapping->prot & direction)
@@ -242,7 +242,7 @@ static void check_endpoint(unsigned endpoint, struct input *input)
     must(!iommu_each_mapping(iommu, endpoint, &list.bypass, collect, &list));
     must(!list.n || !list.bypass);
     for (unsigned i = 0; i < list.n; i++) {
-        const struct mapping *mapping = &list.mapping[i];
+        const struct iommu_mapping *mapping = &list.mapping[i];
         uint64_t bytes = mapping->iova.last - mapping->iova.first + 1;
 
         must(mapping->iova.first <= mapping->iova.last);

@@ -114,7 +114,7 @@ group_misuse() {
     misuse "a latency that is none" "latency=: not a time" run --disk "$work/twice,latency=,ro"
     misuse "a latency that is too long" "latency=20000ms: more than 10000ms" \
         run --disk "$work/twice,latency=20000ms"
-    misuse "a word that no disk knows" "ro and latency=TIME" run --disk "$work/twice,latncy=2ms"
+    misuse "a word that no disk knows" "ro, root and latency=TIME" run --disk "$work/twice,latncy=2ms"
     misuse "a network of no kind" "nowhere: unknown; say user or tap=" run --net nowhere
     misuse "a network with an option it has not" "speed=9: unknown; say mac=" run --net user,speed=9
     misuse "an address of no device" "mac=01:00:00:00:00:00: no address" run --net user,mac=01:00:00:00:00:00
@@ -137,7 +137,7 @@ group_misuse() {
     misuse "a port without a name" "without name=: say name=NAME,path=SOCK" run --virtio-port path="$work/v"
     misuse "a port without a path" "without path=" run --virtio-port name=a
     misuse "a port with a word that it does not know" "id=1: unknown; say name=" run --virtio-port id=1
-    misuse "a port with an empty name" "give 1 to 63 characters" run --virtio-port name=,path="$work/v"
+    misuse "a port with an empty name" "virtio-port: empty; give it" run --virtio-port name=,path="$work/v"
     misuse "a port with a name that is a path" "other than /" run --virtio-port name=a/b,path="$work/v"
     misuse "two ports of one name" "name=a twice" run --virtio-port name=a,path="$work/v" \
         --virtio-port name=a,path="$work/w"
@@ -156,9 +156,9 @@ group_misuse() {
     misuse "an unknown way of I/O" "maybe: unknown; say exits or thread" run --io maybe
     misuse "a watchdog of no time" "watchdog 0: not a time" run --watchdog 0
     misuse "a watchdog of much time" "watchdog much: not a time" run --watchdog much
-    misuse "initrd without a kernel" "--initrd without --kernel" run --initrd "$work/empty"
-    misuse "module without a kernel" "--module without --kernel" run --module "$work/empty"
-    misuse "plain code without a kernel" "--flat without --kernel" run --flat 0x100000
+    misuse "initrd without a kernel" "--initrd: no kernel is given" run --initrd "$work/empty"
+    misuse "module without a kernel" "--module: no kernel is given" run --module "$work/empty"
+    misuse "plain code without a kernel" "--flat: no kernel is given" run --flat 0x100000
     for value in x 1M 0x100000:x 0x100000, 0x100000,64x -1 99999999999999999999; do
         misuse "--flat $value" "say for example 0x100000,64" run --kernel "$work/twice" --flat $value
     done
@@ -181,13 +181,13 @@ group_misuse() {
         expect "help of $command, in short" 0 "Usage|usage" - $command -h
     done
     expect "help" 0 "tour" - --help
-    misuse "a feature that nobody has" 'cpuid -avx3: no such feature; "avx" is the nearest' \
+    misuse "a feature that nobody has" 'cpuid: -avx3: no such feature; "avx" is the nearest' \
         run --cpuid -avx3
     misuse "a template that there is not" '"x86-64-v1" is the nearest' run --cpuid x86-64-v9
     misuse "a template after a feature" 'a template comes first' run --cpuid -avx,x86-64-v2
     misuse "an empty list of features" 'cpuid: empty' run --cpuid ""
     misuse "a list of commas" 'cpuid: empty' run --cpuid ,,
-    misuse "a feature without a sign" 'cpuid avx: show it or hide it\? say \+avx or -avx' run --cpuid avx
+    misuse "a feature without a sign" 'cpuid: avx: show it or hide it\? say \+avx or -avx' run --cpuid avx
 }
 
 # ELF64 header: e_ident class at 4, e_machine at 18, e_phoff at 32, e_phentsize at
@@ -326,8 +326,8 @@ first module" --kernel "$GUESTS/bzimage.bin" --force --append hello --initrd "$w
     misuse "bzImage of a 32-bit kernel" "32-bit kernel" run --kernel "$(patched_of bzimage.bin 566 '\000')"
     misuse "bzImage with too little memory" "needs 1048576 bytes .init_size" \
         run --force --kernel "$GUESTS/bzimage.bin" --memory 16M
-    misuse "bzImage with a module" "give --initrd" run --kernel "$GUESTS/bzimage.bin" --module "$work/one"
-    misuse "Multiboot with an initrd" "give it as --module" run --kernel "$GUESTS/multiboot.elf" --initrd "$work/one"
+    misuse "bzImage with a module" "give an initrd" run --kernel "$GUESTS/bzimage.bin" --module "$work/one"
+    misuse "Multiboot with an initrd" "give it as a module" run --kernel "$GUESTS/multiboot.elf" --initrd "$work/one"
     misuse "Multiboot that wants a display" "video mode" \
         run --kernel "$(patched_of multiboot.bin 4 '\007\000\001\000\367\117\121\344')"
     misuse "Multiboot beyond memory" "RAM" run --memory 2M \
@@ -342,7 +342,7 @@ first module" --kernel "$GUESTS/bzimage.bin" --force --append hello --initrd "$w
         misuse "$kernel: empty initrd" "is empty" run --force --kernel "$GUESTS/$kernel" --initrd "$work/empty"
         misuse "$kernel: initrd that is a folder" "directory" \
             run --force --kernel "$GUESTS/$kernel" --initrd "$work"
-        misuse "$kernel: initrd larger than memory" "initrd of 83886[0-9]* bytes does not fit.*--memory" \
+        misuse "$kernel: initrd larger than memory" "--memory: .*initrd of 83886[0-9]* bytes does not fit" \
             run --force --memory 64M --kernel "$GUESTS/$kernel" --initrd "$work/large"
     done
     rm -f "$work/large"

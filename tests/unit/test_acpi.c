@@ -440,7 +440,7 @@ START_TEST(test_write)
                                          .console_out_fd = -1,
                                          .console_input_ready_fd = -1 };
     struct vm vm = { .fd = -1, .ncpus = 2 };
-    struct boot_error error = { "" };
+    struct error error = { .code = 0 };
     uint64_t rsdp = 0;
     struct board board;
 
@@ -459,7 +459,7 @@ START_TEST(test_write)
     ck_assert_int_lt(acpi_write(&vm, &board, &rsdp, &error), 0);
     ck_assert_ptr_nonnull(strstr(error.text, "300 CPUs"));
     ck_assert_int_lt(mptable_write(&vm, &board, &error), 0);
-    ck_assert_ptr_nonnull(strstr(error.text, "give fewer --cpus"));
+    ck_assert_ptr_nonnull(strstr(error.field, "vcpu_count"));
     board_destroy(&board);
     memory_destroy(&vm.memory);
 }

@@ -60,8 +60,11 @@ static void make_again(void)
 
 static int create(const struct board_device *devices, unsigned count, const char *mode)
 {
-    const struct vm_config config = { .devices = devices, .ndevices = count, .dma_mode = mode };
-    struct board_config board_config = boot_board(&config);
+    const struct board_config board_config = { .devices = devices,
+                                               .ndevices = count,
+                                               .iommu = mode && strcmp(mode, "off"),
+                                               .console_out_fd = -1,
+                                               .console_input_ready_fd = -1 };
 
     return board_create(&board, &vm, &board_config);
 }

@@ -36,7 +36,7 @@ START_TEST(test_start_info)
                                    .fdt_bytes = 1234,
                                    .rsdp_gpa = 0xe0010 };
     uint64_t start = LAYOUT_START_INFO_GPA, modules, map;
-    struct boot_error error;
+    struct error error;
     struct memory memory;
 
     ck_assert_int_eq(memory_create(&memory, -1, 4 * GIB, MEMORY_4K), 0);
@@ -73,7 +73,7 @@ END_TEST
 START_TEST(test_no_module_no_high_memory)
 {
     struct pvh_info info = { .cmdline = "" };
-    struct boot_error error;
+    struct error error;
     struct memory memory;
     uint64_t modules;
 
@@ -102,14 +102,14 @@ START_TEST(test_cmdline_length)
     static char cmdline[LAYOUT_STRINGS_BYTES + 1];
     struct pvh_info info = { .cmdline = cmdline, .cmdline_max = PVH_CMDLINE_MAX };
     char *text = cmdline;
-    struct boot_error error;
+    struct error error;
     struct memory memory;
 
     memset(cmdline, 'x', sizeof(cmdline) - 1);
     ck_assert_int_eq(memory_create(&memory, -1, 2 * MIB, MEMORY_4K), 0);
     text[PVH_CMDLINE_MAX + 1] = 0;
     ck_assert_int_eq(pvh_write(&memory, &info, &error), -E2BIG);
-    ck_assert_ptr_nonnull(strstr(error.text, "--append"));
+    ck_assert_ptr_nonnull(strstr(error.field, "boot_args"));
     text[PVH_CMDLINE_MAX] = 0;
     ck_assert_int_eq(pvh_write(&memory, &info, &error), 0);
     ck_assert_uint_eq(quad(&memory, LAYOUT_START_INFO_GPA + 24), LAYOUT_CMDLINE_GPA);
@@ -132,7 +132,7 @@ END_TEST
 
 START_TEST(test_bundled)
 {
-    struct boot_error error;
+    struct error error;
     struct memory memory;
     struct elf_info info;
 
@@ -148,19 +148,19 @@ END_TEST
 /* Refused before a vCPU is needed. */
 START_TEST(test_refused)
 {
-    struct vm_config config = { .memory_bytes = MIB, .vcpu_count = 1 };
+    struct boot_source source = { .kernel_path = NULL };
     struct vcpu vcpu = { .fd = -1 };
-    struct vm vm = { .vcpus = &vcpu, .ncpus = 1, .shape = boot_shape(&config) };
-    struct boot_error error;
+    struct vm vm = { .vcpus = &vcpu, .ncpus = 1 };
+    struct error error;
 
     vcpu.vm = &vm;
-    ck_assert_int_eq(memory_create(&vm.memory, -1, config.memory_bytes, MEMORY_4K), 0);
-    ck_assert_int_eq(boot(&vm, NULL, &config, &error), -ENOSPC);
-    ck_assert_ptr_nonnull(strstr(error.text, "--memory"));
+    ck_assert_int_eq(memory_create(&vm.memory, -1, MIB, MEMORY_4K), 0);
+    ck_assert_int_eq(boot(&vm, NULL, &source, &error), -ENOSPC);
+    ck_assert_str_eq(error.field, BOOT_FIELD_MEMORY);
     memory_destroy(&vm.memory);
     ck_assert_int_eq(memory_create(&vm.memory, -1, 4 * MIB, MEMORY_4K), 0);
-    config.kernel_path = "/nonexistent/kernel";
-    ck_assert_int_eq(boot(&vm, NULL, &config, &error), -ENOENT);
+    source.kernel_path = "/nonexistent/kernel";
+    ck_assert_int_eq(boot(&vm, NULL, &source, &error), -ENOENT);
     ck_assert_ptr_nonnull(strstr(error.text, "/nonexistent/kernel"));
     memory_destroy(&vm.memory);
 }

@@ -58,7 +58,7 @@ struct result {
     struct bzimage bzimage;
     struct vcpu_entry entry;
     uint64_t start, end;
-    struct boot_error error;
+    struct error error;
 };
 
 static int load_and_write(struct result *result, const char *cmdline)
@@ -177,7 +177,7 @@ START_TEST(test_just_fits)
     ck_assert_int_eq(load_and_write(&result, ""), 0);
     header->init_size++;
     ck_assert_int_eq(load_and_write(&result, ""), -ENOSPC);
-    ck_assert_ptr_nonnull(strstr(result.error.text, "--memory"));
+    ck_assert_ptr_nonnull(strstr(result.error.field, "mem_size"));
     /* A payload larger than init_size counts. */
     header->init_size = 1;
     ck_assert_int_eq(load_and_write(&result, ""), 0);
@@ -341,7 +341,7 @@ static const struct {
 
 START_TEST(test_broken)
 {
-    struct result result = { .error = { "" } };
+    struct result result = { .error = { .code = 0 } };
 
     broken[_i].break_it();
     ck_assert_int_eq(load_and_write(&result, ""), broken[_i].result);
@@ -357,7 +357,7 @@ START_TEST(test_vanishes)
     char path[] = "/tmp/strata-unit-XXXXXX";
     int fd = mkstemp(path);
     struct bzimage bzimage;
-    struct boot_error error;
+    struct error error;
     struct image image;
     uint64_t start, end;
 

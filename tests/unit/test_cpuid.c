@@ -44,7 +44,7 @@ START_TEST(test_topology)
     struct cpuid_table table;
 
     make_table(&table);
-    ck_assert_int_eq(cpuid_shape(&table, ncpus, true), 0);
+    ck_assert_int_eq(cpuid_prepare(&table, ncpus, true), 0);
     cpuid_for_vcpu(&table, ncpus - 1);
 
     ck_assert_uint_eq(leaf(&table, 1, 0)->ebx >> 24, ncpus - 1);
@@ -73,7 +73,7 @@ START_TEST(test_no_deadline)
     struct cpuid_table table;
 
     make_table(&table);
-    ck_assert_int_eq(cpuid_shape(&table, 1, false), 0);
+    ck_assert_int_eq(cpuid_prepare(&table, 1, false), 0);
     ck_assert_uint_eq(leaf(&table, 1, 0)->ecx, 1u << 31);
 }
 END_TEST
@@ -85,13 +85,13 @@ START_TEST(test_full)
     make_table(&table);
     while (table.nent < CPUID_ENTRIES_MAX)
         table.entries[table.nent++] = (struct kvm_cpuid_entry2){ .function = 0x40000000 };
-    ck_assert_int_eq(cpuid_shape(&table, 1, false), 0); /* three leaves went, three came */
+    ck_assert_int_eq(cpuid_prepare(&table, 1, false), 0); /* three leaves went, three came */
     table.entries[table.nent - 1].function = 0x7;
     make_table(&table);
     table.entries[4].function = table.entries[5].function = table.entries[6].function = 0x7;
     while (table.nent < CPUID_ENTRIES_MAX)
         table.entries[table.nent++] = (struct kvm_cpuid_entry2){ .function = 0x40000000 };
-    ck_assert_int_eq(cpuid_shape(&table, 1, false), -ENOSPC);
+    ck_assert_int_eq(cpuid_prepare(&table, 1, false), -ENOSPC);
 }
 END_TEST
 

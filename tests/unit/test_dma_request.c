@@ -230,13 +230,13 @@ END_TEST
 /* The local APIC of a VM really has it. */
 START_TEST(message_arrives)
 {
-    struct vm_shape shape = { .memory_bytes = 2 << 20, .ncpus = 1 };
+    struct vm_params params = { .memory_bytes = 2 << 20, .ncpus = 1 };
     struct kvm_lapic_state lapic;
     struct kvm_host host;
     uint32_t vector = 0x51, word;
 
     ck_assert_int_eq(kvm_open(&host), 0);
-    ck_assert_int_eq(vm_create(&vm, &host, &shape), 0);
+    ck_assert_int_eq(vm_create(&vm, &host, &params), 0);
     ck_assert_int_eq(ioctl(vm.vcpus[0].fd, KVM_GET_LAPIC, &lapic), 0);
     memcpy(&word, lapic.regs + 0xf0, 4);
     word |= 0x100; /* spurious vector register: software enable */

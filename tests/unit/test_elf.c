@@ -76,7 +76,7 @@ static void teardown(void)
 
 START_TEST(test_good)
 {
-    struct boot_error error;
+    struct error error;
     struct elf_info info;
     unsigned char *loaded = memory_at(&memory, LOAD_GPA, BSS_BYTES);
 
@@ -96,7 +96,7 @@ START_TEST(test_file)
 {
     char path[] = "/tmp/strata-unit-XXXXXX";
     int fd = mkstemp(path);
-    struct boot_error error;
+    struct error error;
     struct elf_info info;
     struct image image;
 
@@ -135,7 +135,7 @@ START_TEST(test_notes)
         } notes;
     } big;
     struct image image = image_in_memory("kernel", &big, sizeof(big));
-    struct boot_error error;
+    struct error error;
     struct elf_info info;
     struct elf elf;
 
@@ -167,7 +167,7 @@ START_TEST(test_32_bits)
         char note[20];
         char code[CODE_BYTES];
     } small;
-    struct boot_error error;
+    struct error error;
     struct elf_info info;
 
     memcpy(&small.header, &kernel.header, EI_NIDENT);
@@ -201,7 +201,7 @@ END_TEST
 START_TEST(test_plain_entry)
 {
     struct image image = image_in_memory("kernel", &kernel, sizeof(kernel));
-    struct boot_error error;
+    struct error error;
     struct elf elf;
     uint32_t entry;
 
@@ -403,7 +403,7 @@ static const struct {
     { filesz_over_memsz, -ENOEXEC, "larger than p_memsz" },
     { paddr_wraps, -ENOEXEC, "wraps around" },
     { beyond_ram, -ENOSPC, "does not fit into RAM" },
-    { over_the_end, -ENOSPC, "--memory" },
+    { over_the_end, -ENOSPC, "give more memory" },
     { memsz_huge, -ENOSPC, "does not fit into RAM" },
     { on_start_info, -ENOSPC, "overlaps the boot structures" },
     { on_fdt, -ENOSPC, "overlaps the boot structures" },
@@ -421,7 +421,7 @@ static const struct {
 
 START_TEST(test_broken)
 {
-    struct boot_error error = { "" };
+    struct error error = { .code = 0 };
     struct elf_info info;
 
     broken[_i].break_it();
@@ -437,7 +437,7 @@ END_TEST
 START_TEST(test_not_a_file)
 {
     char directory[] = "/tmp/strata-unit-XXXXXX", path[64];
-    struct boot_error error;
+    struct error error;
     struct image image;
     FILE *file;
 

@@ -64,22 +64,22 @@ static uint64_t read_msr(void *owner, struct vcpu *vcpu)
 static int prepare(void *owner, struct session *s)
 {
     reader = (struct msr_reader){ .index = MSR_OURS, .read = read_msr, .owner = owner };
-    msr_error = msr_take_reads(&s->vm, &reader);
+    msr_error = msr_take_reads(&s->machine.vm, &reader);
     return 0;
 }
 
 static void open_session(unsigned cpus, bool device)
 {
-    static const struct board_device rng = { .kind = BOARD_RNG };
-    const struct session_shape shape = { .memory_bytes = 64ull << 20,
-                                         .cpus = cpus,
-                                         .devices = &rng,
-                                         .ndevices = device,
-                                         .prepare = prepare,
-                                         .prepare_owner = &reader };
+    static const struct config_device rng = { .kind = BOARD_RNG };
+    const struct session_params params = { .memory_bytes = 64ull << 20,
+                                           .cpus = cpus,
+                                           .devices = &rng,
+                                           .ndevices = device,
+                                           .prepare = prepare,
+                                           .prepare_owner = &reader };
     char error[256];
 
-    ck_assert_msg(session_open(&session, &host, &shape, error, sizeof(error)) == 0, "%s", error);
+    ck_assert_msg(session_open(&session, &host, &params, error, sizeof(error)) == 0, "%s", error);
 }
 
 /* What the kernel says to an operation. */
@@ -96,8 +96,9 @@ static int64_t ask(uint64_t op, uint64_t count, uint64_t arg)
 
 static struct abi_measure_area *find_area(void)
 {
-    struct abi_measure_area *area = memory_at(
-        &session.vm.memory, (uint64_t)ask(ABI_MEASURE_AREA, 0, 0), sizeof(struct abi_measure_area));
+    struct abi_measure_area *area = memory_at(&session.machine.vm.memory,
+                                              (uint64_t)ask(ABI_MEASURE_AREA, 0, 0),
+                                              sizeof(struct abi_measure_area));
 
     ck_assert_ptr_nonnull(area);
     return area;
@@ -110,7 +111,7 @@ START_TEST(events)
 
     open_session(2, true);
     area = find_area();
-    exits = session.vm.vcpus[0].exits;
+    exits = session.machine.vm.vcpus[0].exits;
     ck_assert_int_eq(ask(ABI_MEASURE_PIO, 8, ABI_HYPERCALL_PORT), 8);
     ck_assert_uint_eq(area->result, ABI_HYPERCALL_MAGIC);
     for (unsigned i = 0; i < 8; i++)
@@ -166,13 +167,14 @@ START_TEST(irqfd)
     open_session(1, false);
     area = find_area();
     ck_assert_int_eq(ask(ABI_MEASURE_EMPTY, 1, 0), 1);
-    ck_assert_int_ge(irq_route_add(&session.vm, fd, ABI_LAPIC_GPA, ABI_MEASURE_VECTOR), 0);
+    ck_assert_int_ge(irq_route_add(&session.machine.vm, fd, ABI_LAPIC_GPA, ABI_MEASURE_VECTOR), 0);
     before = area->reached;
     ck_assert_int_eq(write(fd, &one, sizeof(one)), sizeof(one));
     ck_assert_int_eq(session_command(&session, &nothing, &reply), 0);
     ck_assert_uint_eq(area->reached, before + 1);
     ck_assert_uint_gt(area->stamp, 0);
-    ck_assert_int_eq(irq_route_add(&session.vm, -1, ABI_LAPIC_GPA, ABI_MEASURE_VECTOR), -EBADF);
+    ck_assert_int_eq(irq_route_add(&session.machine.vm, -1, ABI_LAPIC_GPA, ABI_MEASURE_VECTOR),
+                     -EBADF);
     session_close(&session);
     close(fd);
 }

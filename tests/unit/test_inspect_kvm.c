@@ -36,10 +36,10 @@ static void without(const char *what, const char *why)
 
 static void make_vm(void)
 {
-    const struct vm_shape shape = { .memory_bytes = RAM, .ncpus = 1, .backing = MEMORY_4K };
+    const struct vm_params params = { .memory_bytes = RAM, .ncpus = 1, .backing = MEMORY_4K };
 
     ck_assert_int_eq(kvm_open(&host), 0);
-    ck_assert_int_eq(vm_create(&vm, &host, &shape), 0);
+    ck_assert_int_eq(vm_create(&vm, &host, &params), 0);
     ck_assert_int_eq(vcpu_configure(&vm.vcpus[0]), 0);
 }
 

@@ -47,12 +47,12 @@ static void count_calls(void *owner, unsigned index, uint64_t count, struct vm_t
 
 static void make(void)
 {
-    const struct vm_shape shape = { .memory_bytes = 2 * MIB, .ncpus = 1 };
+    const struct vm_params params = { .memory_bytes = 2 * MIB, .ncpus = 1 };
 
     ck_assert_int_eq(kvm_open(&host), 0);
     atomic_store(&calls, 0);
     atomic_store(&total, 0);
-    ck_assert_int_eq(vm_create(&vm, &host, &shape), 0);
+    ck_assert_int_eq(vm_create(&vm, &host, &params), 0);
     memcpy(memory_at(&vm.memory, CODE_GPA, sizeof(notify)), notify, sizeof(notify));
     ck_assert_int_eq(vcpu_configure(&vm.vcpus[0]), 0);
     ck_assert_int_eq(vcpu_enter_protected(&vm.vcpus[0], &(struct vcpu_entry){ .rip = CODE_GPA }),

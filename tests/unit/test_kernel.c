@@ -11,16 +11,15 @@
 #include "tests/unit/suites.h"
 #include "vmm/boot/kernel.h"
 #include "vmm/boot/layout.h"
-#include "vmm/cli/run_kernel.h"
-#include "vmm/cli/run_options.h"
+#include "vmm/launch/config_kernel.h"
 
 #define MIB       (1ull << 20)
 #define RAM_BYTES (16 * MIB)
 
 static struct memory memory;
 static char path[] = "/tmp/strata-unit-XXXXXX";
-static struct vm_config config;
-static struct boot_error error;
+static struct boot_source config;
+static struct error error;
 
 static void setup(void)
 {
@@ -31,7 +30,7 @@ static void setup(void)
     fd = mkstemp(path);
     ck_assert_int_ge(fd, 0);
     close(fd);
-    config = (struct vm_config){ .kernel_path = path };
+    config = (struct boot_source){ .kernel_path = path };
     error.text[0] = 0;
 }
 
@@ -79,13 +78,13 @@ static const struct {
     { 0x38, "RSC\x05", 4, "RISC-V" },
     { 0x30, "RISCV", 5, "RISC-V" },
     { 0x24, "\x18\x28\x6f\x01", 4, "32-bit Arm" },
-    { 0, "070701", 6, "give it with --initrd" },
+    { 0, "070701", 6, "give it as the initrd" },
     { 0, "QFI\xfb", 4, "qcow2" },
     { 0, "#!/bin/sh\n", 10, "a script" },
-    { 0x1fe, "\x55\xaa", 2, "--flat 0x7c00,16" },
+    { 0x1fe, "\x55\xaa", 2, "plain code for 0x7c00" },
     { 0, "!<arch>\n", 8, "dpkg-deb -x" },
     { 0, "\xed\xab\xee\xdb", 4, "rpm2cpio" },
-    { 0x438, "\x53\xef", 2, "ext4); give it with --disk" },
+    { 0x438, "\x53\xef", 2, "ext4); give it as a disk" },
     { 0, "what?", 5, "it starts with 77 68 61 74" },
     { 0,
       "\x7f"
@@ -148,7 +147,7 @@ START_TEST(test_formats)
     kernel_close(&kernel);
     config.initrd_path = path;
     ck_assert_int_eq(kernel_open(&kernel, &config, &error), -EINVAL);
-    ck_assert_ptr_nonnull(strstr(error.text, "--module"));
+    ck_assert_ptr_nonnull(strstr(error.text, "as a module"));
     config.initrd_path = NULL;
 
     memcpy(file.header, multiboot, sizeof(multiboot));
@@ -167,7 +166,7 @@ START_TEST(test_formats)
     ck_assert_ptr_nonnull(strstr(error.text, "neither a PVH entry"));
 
     /* The bundled guest is PVH, and no Linux. */
-    config = (struct vm_config){ .nmodules = 0 };
+    config = (struct boot_source){ .nmodules = 0 };
     ck_assert_int_eq(kernel_open(&kernel, &config, &error), 0);
     ck_assert_int_eq(kernel.format, KERNEL_PVH);
     ck_assert(!kernel.is_linux);
@@ -175,7 +174,7 @@ START_TEST(test_formats)
     config.modules = &module;
     config.nmodules = 1;
     ck_assert_int_eq(kernel_open(&kernel, &config, &error), -EINVAL);
-    ck_assert_ptr_nonnull(strstr(error.text, "--initrd"));
+    ck_assert_ptr_nonnull(strstr(error.text, "an initrd"));
 }
 END_TEST
 
@@ -184,7 +183,7 @@ static int load_flat(unsigned bits, uint64_t gpa, uint64_t entry)
     struct kernel kernel;
     int err;
 
-    config.flat = (struct vm_flat){ .bits = bits, .gpa = gpa, .entry = entry };
+    config.flat = (struct boot_flat){ .bits = bits, .gpa = gpa, .entry = entry };
     ck_assert_int_eq(kernel_open(&kernel, &config, &error), 0);
     ck_assert_int_eq(kernel.format, KERNEL_FLAT);
     err = kernel_load(&kernel, &memory, &error);
@@ -208,7 +207,7 @@ START_TEST(test_flat)
     ck_assert_int_eq(load_flat(32, LAYOUT_END_GPA, LAYOUT_END_GPA), 0);
     ck_assert_int_eq(load_flat(64, RAM_BYTES - 4096, RAM_BYTES - 1), 0);
     ck_assert_int_eq(load_flat(64, RAM_BYTES - 4095, RAM_BYTES - 1), -ENOSPC);
-    ck_assert_ptr_nonnull(strstr(error.text, "--flat"));
+    ck_assert_ptr_nonnull(strstr(error.field, "flat"));
     /* 64-bit code starts with 4 GiB mapped, whatever RAM there is beyond. */
     ck_assert_int_eq(load_flat(64, 1ull << 32, 1ull << 32), -EINVAL);
     ck_assert_ptr_nonnull(strstr(error.text, "beyond the first 4 GiB"));
@@ -246,7 +245,7 @@ START_TEST(test_initrd)
     room.end = UINT64_MAX;
     ck_assert_int_eq(truncate(path, RAM_BYTES), 0);
     ck_assert_int_eq(initrd_load(&memory, path, &room, &initrd, &error), -ENOSPC);
-    ck_assert_ptr_nonnull(strstr(error.text, "--memory"));
+    ck_assert_ptr_nonnull(strstr(error.field, "mem_size"));
     ck_assert_int_eq(truncate(path, 1), 0);
     room.start = UINT64_MAX - 10;
     ck_assert_int_eq(initrd_load(&memory, path, &room, &initrd, &error), -ENOSPC);
@@ -281,27 +280,36 @@ START_TEST(test_pages)
                                          .cmdline_size = 2047,
                                          .init_size = 1 << 20 };
     const uint32_t multiboot[] = { 0x1badb002, 0, -0x1badb002u };
-    struct run_options options = { .config = config, .force = true };
+    struct vm_config vm;
+    struct config_kernel found;
 
     write_file(0x1f1, &header, sizeof(header));
-    ck_assert_int_eq(run_kernel_check(&options), 0);
-    ck_assert_int_eq(options.config.huge_pages, MEMORY_THP);
+    config_init(&vm);
+    vm.kernel_path = path;
+    ck_assert_int_eq(config_resolve(&vm, &found, &error), 0);
+    ck_assert(found.is_linux);
+    ck_assert_int_eq(vm.huge_pages, MEMORY_THP);
+    ck_assert_uint_eq(vm.debug_exit_port, 0);
 
-    options = (struct run_options){ .config = config, .force = true, .pages_asked = true };
-    ck_assert_int_eq(run_kernel_check(&options), 0);
-    ck_assert_int_eq(options.config.huge_pages, MEMORY_4K);
+    config_init(&vm);
+    vm.kernel_path = path;
+    vm.huge_pages = MEMORY_4K;
+    ck_assert_int_eq(config_resolve(&vm, &found, &error), 0);
+    ck_assert_int_eq(vm.huge_pages, MEMORY_4K);
 
-    options = (struct run_options){ .config = config, .force = true };
-    options.devices[1].kind = BOARD_BALLOON;
-    options.config.devices = options.devices;
-    options.config.ndevices = 2;
-    ck_assert_int_eq(run_kernel_check(&options), 0);
-    ck_assert_int_eq(options.config.huge_pages, MEMORY_4K);
+    config_init(&vm);
+    vm.kernel_path = path;
+    vm.devices[1].kind = BOARD_BALLOON;
+    vm.ndevices = 2;
+    ck_assert_int_eq(config_resolve(&vm, &found, &error), 0);
+    ck_assert_int_eq(vm.huge_pages, MEMORY_4K);
 
     write_file(0x100, multiboot, sizeof(multiboot));
-    options = (struct run_options){ .config = config, .force = true };
-    ck_assert_int_eq(run_kernel_check(&options), 0);
-    ck_assert_int_eq(options.config.huge_pages, MEMORY_4K);
+    config_init(&vm);
+    vm.kernel_path = path;
+    ck_assert_int_eq(config_resolve(&vm, &found, &error), 0);
+    ck_assert_int_eq(vm.huge_pages, MEMORY_4K);
+    ck_assert_uint_eq(vm.debug_exit_port, 0xf4);
 }
 END_TEST
 

@@ -201,7 +201,7 @@ END_TEST
 
 START_TEST(guest_orders)
 {
-    const struct session_shape shape = { .memory_bytes = 64ull << 20, .cpus = 2 };
+    const struct session_params params = { .memory_bytes = 64ull << 20, .cpus = 2 };
     struct abi_command command = { .kind = ABI_COMMAND_CLOCK, .count = 100 };
     struct kvm_host host;
     static struct session session;
@@ -211,7 +211,7 @@ START_TEST(guest_orders)
     uint64_t va;
 
     ck_assert_int_eq(kvm_open(&host), 0);
-    ck_assert_msg(session_open(&session, &host, &shape, error, sizeof(error)) == 0, "%s", error);
+    ck_assert_msg(session_open(&session, &host, &params, error, sizeof(error)) == 0, "%s", error);
     ck_assert_int_eq(session_command(&session, &command, &reply), 0);
     ck_assert_int_eq(reply.status, 0);
     ck_assert_uint_eq(reply.histogram.count, 100);
@@ -310,14 +310,14 @@ END_TEST
 /* Of three CPUs, those that share the address space are told of each change, and no other. */
 START_TEST(in_guest_changed_and_forked)
 {
-    const struct session_shape shape = { .memory_bytes = 64ull << 20, .cpus = 3 };
+    const struct session_params params = { .memory_bytes = 64ull << 20, .cpus = 3 };
     struct abi_command command = { .kind = ABI_COMMAND_CHANGE, .count = 8, .arg = { 1, 2 } };
     struct abi_reply reply;
     struct kvm_host host;
     char error[256];
 
     ck_assert_int_eq(kvm_open(&host), 0);
-    ck_assert_msg(session_open(&guest_session, &host, &shape, error, sizeof(error)) == 0, "%s",
+    ck_assert_msg(session_open(&guest_session, &host, &params, error, sizeof(error)) == 0, "%s",
                   error);
     changes_and_forks(in_guest, 2);
     ck_assert_uint_eq(guest_session.view.kernel.shootdowns, 2 * 8 * 2);
@@ -337,7 +337,9 @@ END_TEST
 /* A program that faults is gone: said once, and nothing hangs. */
 START_TEST(a_program_that_dies)
 {
-    const struct session_shape shape = { .memory_bytes = 64ull << 20, .cpus = 1, .timeout_s = 20 };
+    const struct session_params params = { .memory_bytes = 64ull << 20,
+                                           .cpus = 1,
+                                           .timeout_s = 20 };
     struct abi_command command = {
         .kind = ABI_COMMAND_TOUCH, .va = 0x1000, .bytes = 4096, .stride = 64
     };
@@ -347,7 +349,7 @@ START_TEST(a_program_that_dies)
     char error[256];
 
     ck_assert_int_eq(kvm_open(&host), 0);
-    ck_assert_msg(session_open(&session, &host, &shape, error, sizeof(error)) == 0, "%s", error);
+    ck_assert_msg(session_open(&session, &host, &params, error, sizeof(error)) == 0, "%s", error);
     ck_assert_int_eq(session_command(&session, &command, &reply), -ESHUTDOWN);
     ck_assert_ptr_nonnull(strstr(session.failure, "the guest ended"));
     ck_assert_int_eq(session_command(&session, &command, &reply), -ESHUTDOWN);

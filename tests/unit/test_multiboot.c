@@ -46,7 +46,7 @@ static void teardown(void)
     memory_destroy(&memory);
 }
 
-static int find_and_load(struct multiboot_kernel *kernel, struct boot_error *error)
+static int find_and_load(struct multiboot_kernel *kernel, struct error *error)
 {
     struct image image = image_in_memory("kernel", file, file_bytes);
     struct multiboot found;
@@ -63,7 +63,7 @@ static int find_and_load(struct multiboot_kernel *kernel, struct boot_error *err
 START_TEST(test_fields)
 {
     struct multiboot_kernel kernel;
-    struct boot_error error;
+    struct error error;
 
     ck_assert_int_eq(find_and_load(&kernel, &error), 0);
     ck_assert_uint_eq(kernel.entry, LOAD + 0x100);
@@ -94,7 +94,7 @@ START_TEST(test_search)
 {
     struct image image = image_in_memory("kernel", file, file_bytes);
     struct multiboot_kernel kernel;
-    struct boot_error error;
+    struct error error;
     struct multiboot found;
     uint32_t copy[8];
 
@@ -223,7 +223,7 @@ static const struct {
     { entry_below, -ENOEXEC, "entry_addr" },
     { entry_behind, -ENOEXEC, "entry_addr" },
     { bss_huge, -ENOSPC, "does not fit into RAM" },
-    { beyond_ram, -ENOSPC, "--memory" },
+    { beyond_ram, -ENOSPC, "give more memory" },
     { at_the_end_of_addresses, -ENOSPC, "does not fit into RAM" },
     { on_boot_structures, -ENOSPC, "the boot structures" },
     { on_tables, -ENOSPC, "the ACPI tables" },
@@ -233,7 +233,7 @@ static const struct {
 START_TEST(test_broken)
 {
     struct multiboot_kernel kernel;
-    struct boot_error error = { "" };
+    struct error error = { .code = 0 };
 
     broken[_i].break_it();
     ck_assert_int_eq(find_and_load(&kernel, &error), broken[_i].result);
@@ -282,7 +282,7 @@ START_TEST(test_info)
         .kernel_path = "mykernel", .cmdline = "hello there", .modules = modules, .nmodules = 2
     };
     const uint64_t info = LAYOUT_START_INFO_GPA;
-    struct boot_error error;
+    struct error error;
     struct vcpu_entry entry;
     uint64_t at;
 
@@ -330,7 +330,7 @@ START_TEST(test_info_refused)
     struct multiboot_info boot_info = {
         .kernel_path = "k", .cmdline = long_text, .modules = modules, .nmodules = 1
     };
-    struct boot_error error;
+    struct error error;
     struct vcpu_entry entry;
 
     /* "strata", "k TEXT", and the module's path, a zero behind each: to the byte. */
@@ -338,10 +338,10 @@ START_TEST(test_info_refused)
     ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &boot_info, &entry, &error), 0);
     strcat(long_text, "x");
     ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &boot_info, &entry, &error), -E2BIG);
-    ck_assert_ptr_nonnull(strstr(error.text, "--module"));
+    ck_assert_ptr_nonnull(strstr(error.field, "modules"));
     memset(long_text, 'x', sizeof(long_text) - 1);
     ck_assert_int_eq(multiboot_info_write(&memory, &kernel, &boot_info, &entry, &error), -E2BIG);
-    ck_assert_ptr_nonnull(strstr(error.text, "--append"));
+    ck_assert_ptr_nonnull(strstr(error.field, "boot_args"));
     boot_info.cmdline = "";
 
     /* One page is left for modules. */

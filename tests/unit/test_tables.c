@@ -45,26 +45,26 @@ END_TEST
 START_TEST(shapes)
 {
     struct measure_host host = { .interprets = true };
-    struct session_shape shape;
+    struct session_params params;
     uint64_t bytes = 256 * MIB;
     const char *why = NULL;
 
-    ck_assert(backing_shape(&host, MEMORY_4K, &shape, &bytes, &why));
+    ck_assert(backing_params(&host, MEMORY_4K, &params, &bytes, &why));
     ck_assert_uint_eq(bytes, 256 * MIB);
-    ck_assert_uint_ge(shape.memory_bytes, 2 * bytes);
-    ck_assert_uint_lt(shape.memory_bytes, GIB);
+    ck_assert_uint_ge(params.memory_bytes, 2 * bytes);
+    ck_assert_uint_lt(params.memory_bytes, GIB);
     host.interprets = false;
-    ck_assert(backing_shape(&host, MEMORY_4K, &shape, &bytes, &why));
-    ck_assert_uint_ge(shape.memory_bytes, 2 * GIB + 2 * bytes);
+    ck_assert(backing_params(&host, MEMORY_4K, &params, &bytes, &why));
+    ck_assert_uint_ge(params.memory_bytes, 2 * GIB + 2 * bytes);
     /* As far as what is reserved goes, if anything; else why not. */
     for (unsigned i = MEMORY_HUGETLB; i < BACKINGS; i++) {
         uint64_t available = backing_available(i, &why);
 
         bytes = 256 * MIB;
-        if (backing_shape(&host, i, &shape, &bytes, &why)) {
-            ck_assert_uint_le(shape.memory_bytes, available);
-            ck_assert_uint_eq(shape.memory_bytes % memory_page_bytes(i), 0);
-            ck_assert_uint_lt(2 * bytes, shape.memory_bytes);
+        if (backing_params(&host, i, &params, &bytes, &why)) {
+            ck_assert_uint_le(params.memory_bytes, available);
+            ck_assert_uint_eq(params.memory_bytes % memory_page_bytes(i), 0);
+            ck_assert_uint_lt(2 * bytes, params.memory_bytes);
         } else {
             ck_assert_ptr_nonnull(why);
         }
@@ -76,7 +76,7 @@ END_TEST
  */
 START_TEST(of_a_guest)
 {
-    const struct session_shape shape = { .memory_bytes = 64 * MIB, .cpus = 1 };
+    const struct session_params params = { .memory_bytes = 64 * MIB, .cpus = 1 };
     static struct session session;
     struct chain_place place = { .session = &session };
     struct table_memory before, after;
@@ -85,7 +85,7 @@ START_TEST(of_a_guest)
     char error[256];
 
     ck_assert_int_eq(kvm_open(&host), 0);
-    ck_assert_msg(session_open(&session, &host, &shape, error, sizeof(error)) == 0, "%s", error);
+    ck_assert_msg(session_open(&session, &host, &params, error, sizeof(error)) == 0, "%s", error);
     table_memory_read(&session, &before);
     for (unsigned page = ABI_PAGE_4K; page <= ABI_PAGE_2M; page++) {
         uint64_t va, page_bytes = page == ABI_PAGE_4K ? P4K : P2M;

@@ -105,9 +105,9 @@ static uint32_t *word(struct machine *machine, uint64_t gpa)
 /* Two vCPUs, of which the second waits for SIPI. */
 static void make(struct machine *machine, enum memory_source source)
 {
-    const struct vm_shape shape = { .memory_bytes = 2 * MIB, .ncpus = 2, .source = source };
+    const struct vm_params params = { .memory_bytes = 2 * MIB, .ncpus = 2, .source = source };
 
-    ck_assert_int_eq(vm_create(&machine->vm, &host, &shape), 0);
+    ck_assert_int_eq(vm_create(&machine->vm, &host, &params), 0);
     ck_assert_int_eq(hypercall_port_create(&machine->port, &machine->vm, NULL, NULL), 0);
     for (unsigned i = 0; i < 2; i++)
         ck_assert_int_eq(vcpu_configure(&machine->vm.vcpus[i]), 0);

@@ -69,10 +69,10 @@ static void make_guest(struct vm *to, struct board *on, unsigned ncpus, unsigned
                        const uint8_t *code, size_t bytes, const struct board_config *config)
 {
     const struct board_config silent = { .console_out_fd = -1, .console_input_ready_fd = -1 };
-    const struct vm_shape shape = { .memory_bytes = 2 * MIB, .ncpus = ncpus };
+    const struct vm_params params = { .memory_bytes = 2 * MIB, .ncpus = ncpus };
     struct kvm_mp_state runnable = { .mp_state = KVM_MP_STATE_RUNNABLE };
 
-    ck_assert_int_eq(vm_create(to, &host, &shape), 0);
+    ck_assert_int_eq(vm_create(to, &host, &params), 0);
     ck_assert_int_eq(board_create(on, to, config ? config : &silent), 0);
     memcpy(memory_at(&to->memory, CODE_GPA, bytes), code, bytes);
     for (unsigned i = 0; i < running; i++) {
@@ -436,7 +436,7 @@ static int put_code(struct memory *memory, void *arg)
 
 START_TEST(test_bad_shapes)
 {
-    static const struct vm_shape bad[] = {
+    static const struct vm_params bad[] = {
         { .memory_bytes = 2 * MIB, .ncpus = 0 },
         { .memory_bytes = 2 * MIB, .ncpus = VM_CPUS_MAX + 1 },
         { .memory_bytes = 0, .ncpus = 1 },
@@ -448,11 +448,11 @@ START_TEST(test_bad_shapes)
     open_kvm();
     before = open_fds();
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        struct vm_shape shape = bad[i];
+        struct vm_params params = bad[i];
 
-        ck_assert_int_eq(vm_create(&vm, &host, &shape), -EINVAL);
-        shape.meanwhile = put_code;
-        ck_assert_int_eq(vm_create(&vm, &host, &shape), -EINVAL);
+        ck_assert_int_eq(vm_create(&vm, &host, &params), -EINVAL);
+        params.prepare = put_code;
+        ck_assert_int_eq(vm_create(&vm, &host, &params), -EINVAL);
     }
     ck_assert_uint_eq(open_fds(), before);
     kvm_close(&host);
@@ -463,18 +463,18 @@ END_TEST
 START_TEST(test_meanwhile)
 {
     const struct board_config silent = { .console_out_fd = -1, .console_input_ready_fd = -1 };
-    struct vm_shape shape = { .memory_bytes = 2 * MIB, .ncpus = 2, .meanwhile = put_code };
+    struct vm_params params = { .memory_bytes = 2 * MIB, .ncpus = 2, .prepare = put_code };
     struct put put = { .fails = -ENOEXEC };
     unsigned before;
 
     open_kvm();
-    shape.arg = &put;
+    params.arg = &put;
     before = open_fds();
-    ck_assert_int_eq(vm_create(&vm, &host, &shape), -ENOEXEC);
+    ck_assert_int_eq(vm_create(&vm, &host, &params), -ENOEXEC);
     ck_assert_uint_eq(open_fds(), before);
 
     put.fails = 0;
-    ck_assert_int_eq(vm_create(&vm, &host, &shape), 0);
+    ck_assert_int_eq(vm_create(&vm, &host, &params), 0);
     ck_assert_int_eq(put.was_zero, 2);
     ck_assert_int_eq(board_create(&board, &vm, &silent), 0);
     ck_assert_int_eq(vcpu_configure(&vm.vcpus[0]), 0);
@@ -490,11 +490,11 @@ END_TEST
 
 START_TEST(test_slots)
 {
-    const struct vm_shape shape = { .memory_bytes = 2 * MIB, .ncpus = 1 };
+    const struct vm_params params = { .memory_bytes = 2 * MIB, .ncpus = 1 };
     void *page;
 
     open_kvm();
-    ck_assert_int_eq(vm_create(&vm, &host, &shape), 0);
+    ck_assert_int_eq(vm_create(&vm, &host, &params), 0);
     page = aligned_alloc(4096, 4096);
     ck_assert_int_eq(memory_add(&vm.memory, 16 * MIB, 4096, page, KVM_MEM_READONLY), 0);
     /* Beyond what any CPU addresses: KVM refuses, and the slot is not there. */

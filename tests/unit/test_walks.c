@@ -287,9 +287,9 @@ END_TEST
 START_TEST(of_a_guest)
 {
     static const enum memory_backing backings[] = { MEMORY_4K, MEMORY_THP };
-    const struct session_shape shape = { .memory_bytes = 128 * MIB,
-                                         .cpus = 1,
-                                         .backing = backings[_i] };
+    const struct session_params params = { .memory_bytes = 128 * MIB,
+                                           .cpus = 1,
+                                           .backing = backings[_i] };
     static struct references references;
     static struct session session;
     struct chain_place place = { .session = &session };
@@ -300,8 +300,8 @@ START_TEST(of_a_guest)
 
     ck_assert_int_eq(kvm_open(&host), 0);
     nested = host.backend <= KVM_BACKEND_NPT;
-    ck_assert_msg(session_open(&session, &host, &shape, error, sizeof(error)) == 0, "%s", error);
-    references_open(&references, &host, &session.vm.memory);
+    ck_assert_msg(session_open(&session, &host, &params, error, sizeof(error)) == 0, "%s", error);
+    references_open(&references, &host, &session.machine.vm.memory);
     for (unsigned page = ABI_PAGE_4K; page <= ABI_PAGE_2M; page++) {
         uint64_t va;
         int err;

@@ -137,7 +137,7 @@ END_TEST
 
 START_TEST(in_a_guest)
 {
-    const struct session_shape shape = { .memory_bytes = 64ull << 20, .cpus = 1 };
+    const struct session_params params = { .memory_bytes = 64ull << 20, .cpus = 1 };
     struct abi_command command = { .kind = ABI_COMMAND_MAP, .bytes = BYTES };
     void *memory = map_native(ABI_PAGE_4K);
     static struct session session;
@@ -147,7 +147,7 @@ START_TEST(in_a_guest)
     uint64_t va;
 
     ck_assert_int_eq(kvm_open(&host), 0);
-    ck_assert_msg(session_open(&session, &host, &shape, error, sizeof(error)) == 0, "%s", error);
+    ck_assert_msg(session_open(&session, &host, &params, error, sizeof(error)) == 0, "%s", error);
     ck_assert_int_eq(session_command(&session, &command, &reply), 0);
     va = reply.value[0];
     for (unsigned i = 0; i < ABI_WORKLOADS; i++) {

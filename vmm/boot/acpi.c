@@ -1,4 +1,5 @@
 #include "vmm/boot/acpi.h"
+#include "vmm/boot/source.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -424,8 +425,7 @@ int acpi_build(void *to, size_t bytes, uint64_t gpa, unsigned ncpus, const struc
     return (int)area.used;
 }
 
-int acpi_write(struct vm *vm, const struct board *board, uint64_t *rsdp_gpa,
-               struct boot_error *error)
+int acpi_write(struct vm *vm, const struct board *board, uint64_t *rsdp_gpa, struct error *error)
 {
     void *to = memory_at(&vm->memory, LAYOUT_ACPI_GPA, LAYOUT_ACPI_BYTES);
     struct board_node nodes[BOARD_NODES_MAX];
@@ -434,11 +434,12 @@ int acpi_write(struct vm *vm, const struct board *board, uint64_t *rsdp_gpa,
                   : -ENOSPC;
 
     if (!to)
-        return boot_fail(error, used, "too little memory for ACPI tables; give more with --memory");
+        return error_field(error, used, BOOT_FIELD_MEMORY,
+                           "too little memory for ACPI tables; give more");
     if (used < 0)
-        return boot_fail(error, used,
+        return error_set(error, used,
                          "the ACPI tables of %u CPUs and %u devices do not fit into %llu bytes; "
-                         "give fewer --cpus or devices",
+                         "give fewer CPUs or devices",
                          vm->ncpus, count, LAYOUT_ACPI_BYTES);
     *rsdp_gpa = LAYOUT_ACPI_GPA;
     return 0;

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "devices/core/board.h"
-#include "vmm/boot/error.h"
+#include "vmm/base/error.h"
 
 struct vm;
 
@@ -24,7 +24,6 @@ int acpi_build(void *to, size_t bytes, uint64_t gpa, unsigned ncpus, const struc
                unsigned count);
 
 /* The same into guest memory at LAYOUT_ACPI_GPA; *rsdp_gpa is then where the RSDP is. */
-int acpi_write(struct vm *vm, const struct board *board, uint64_t *rsdp_gpa,
-               struct boot_error *error);
+int acpi_write(struct vm *vm, const struct board *board, uint64_t *rsdp_gpa, struct error *error);
 
 #endif

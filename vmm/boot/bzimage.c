@@ -1,4 +1,5 @@
 #include "vmm/boot/bzimage.h"
+#include "vmm/boot/source.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -34,7 +35,7 @@ bool bzimage_recognise(const struct image *image)
 
 /* As much of the header as the file's kernel has: its jump instruction is just behind it. */
 static int bzimage_read_header(const struct image *image, struct setup_header *header,
-                               struct boot_error *error)
+                               struct error *error)
 {
     uint8_t jump = 0;
     uint64_t bytes;
@@ -50,38 +51,38 @@ static int bzimage_read_header(const struct image *image, struct setup_header *h
 }
 
 static int bzimage_check_header(const struct image *image, const struct setup_header *header,
-                                struct boot_error *error)
+                                struct error *error)
 {
     if (header->boot_flag != BOOT_FLAG)
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: boot_flag is 0x%x, not 0x%x: a broken bzImage; build it again",
                          image->name, header->boot_flag, BOOT_FLAG);
     if (header->version < VERSION_MIN)
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: a bzImage of boot protocol %u.%02u, older than 2.12 (Linux 3.8); "
                          "give a newer one",
                          image->name, header->version >> 8, header->version & 0xff);
     if (!(header->loadflags & LOADED_HIGH))
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: a zImage (loadflags lacks LOADED_HIGH); build a bzImage",
                          image->name);
     if (!(header->xloadflags & XLF_KERNEL_64))
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: a bzImage of a 32-bit kernel (xloadflags lacks XLF_KERNEL_64); give "
                          "one for x86-64, or a vmlinux with CONFIG_PVH=y",
                          image->name);
     if (header->relocatable_kernel &&
         (!header->kernel_alignment || header->kernel_alignment & (header->kernel_alignment - 1)))
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: kernel_alignment 0x%x is not a power of two; build it again",
                          image->name, header->kernel_alignment);
     if (!header->cmdline_size || !header->init_size)
-        return boot_fail(error, -ENOEXEC, "%s: %s is 0; build it again", image->name,
+        return error_set(error, -ENOEXEC, "%s: %s is 0; build it again", image->name,
                          header->init_size ? "cmdline_size" : "init_size");
     return 0;
 }
 
-int bzimage_open(const struct image *image, struct bzimage *bzimage, struct boot_error *error)
+int bzimage_open(const struct image *image, struct bzimage *bzimage, struct error *error)
 {
     struct setup_header *header = &bzimage->header;
     uint64_t sectors, wanted;
@@ -96,7 +97,7 @@ int bzimage_open(const struct image *image, struct bzimage *bzimage, struct boot
     /* In paragraphs of 16 bytes, the last of which need not be whole. */
     wanted = (uint64_t)header->syssize * 16;
     if (wanted <= ENTRY_64)
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: syssize is %u, too little for a kernel; build it again", image->name,
                          header->syssize);
     if (bzimage->payload_at > image->size || wanted - 15 > image->size - bzimage->payload_at)
@@ -110,7 +111,7 @@ int bzimage_open(const struct image *image, struct bzimage *bzimage, struct boot
 /* Where the kernel goes. Nothing overflows: what is added has been seen to be in RAM. */
 static int bzimage_place(const struct memory *memory, const struct image *image,
                          const struct bzimage *bzimage, uint64_t *start, uint64_t *end,
-                         struct boot_error *error)
+                         struct error *error)
 {
     const struct setup_header *header = &bzimage->header;
     uint64_t low_end = memory_low_end(memory);
@@ -126,21 +127,21 @@ static int bzimage_place(const struct memory *memory, const struct image *image,
     if (wanted < low_end && header->relocatable_kernel)
         wanted = (wanted + mask) & ~mask;
     if (wanted < LAYOUT_HIGH_MEMORY_GPA)
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: pref_address 0x%" PRIx64 " is below 1 MiB; build it again",
                          image->name, wanted);
     if (wanted > low_end || needed > low_end - wanted)
-        return boot_fail(error, -ENOSPC,
-                         "%s: the kernel needs %" PRIu64 " bytes (init_size) from 0x%" PRIx64
-                         " (pref_address), but RAM ends at 0x%" PRIx64 "; give more with --memory",
-                         image->name, needed, wanted, low_end);
+        return error_field(error, -ENOSPC, BOOT_FIELD_MEMORY,
+                           "%s: the kernel needs %" PRIu64 " bytes (init_size) from 0x%" PRIx64
+                           " (pref_address), but RAM ends at 0x%" PRIx64 "; give more memory",
+                           image->name, needed, wanted, low_end);
     *start = header->relocatable_kernel ? wanted : LAYOUT_HIGH_MEMORY_GPA;
     *end = wanted + needed;
     return 0;
 }
 
 int bzimage_load(struct memory *memory, const struct image *image, const struct bzimage *bzimage,
-                 uint64_t *start, uint64_t *end, struct boot_error *error)
+                 uint64_t *start, uint64_t *end, struct error *error)
 {
     int err = bzimage_place(memory, image, bzimage, start, end, error);
     void *to;
@@ -159,7 +160,7 @@ uint64_t bzimage_initrd_end(const struct bzimage *bzimage)
 
 static int bzimage_write_cmdline(struct memory *memory, const struct image *image,
                                  const struct setup_header *header, const char *cmdline,
-                                 struct boot_error *error)
+                                 struct error *error)
 {
     size_t bytes = strlen(cmdline) + 1;
     uint64_t max = LAYOUT_STRINGS_BYTES - 1;
@@ -168,17 +169,16 @@ static int bzimage_write_cmdline(struct memory *memory, const struct image *imag
     if (kernels)
         max = header->cmdline_size;
     if (bytes - 1 > max)
-        return boot_fail(error, -E2BIG,
-                         "%s: boot arguments are %zu bytes long; the limit is %" PRIu64
-                         "%s; shorten --append",
-                         image->name, bytes - 1, max, kernels ? " (cmdline_size)" : "");
+        return error_field(error, -E2BIG, BOOT_FIELD_BOOT_ARGS,
+                           "%s: boot arguments are %zu bytes long; the limit is %" PRIu64
+                           "%s; shorten them",
+                           image->name, bytes - 1, max, kernels ? " (cmdline_size)" : "");
     memcpy(memory_at(memory, LAYOUT_STRINGS_GPA, LAYOUT_STRINGS_BYTES), cmdline, bytes);
     return 0;
 }
 
 int bzimage_write(struct memory *memory, const struct image *image, const struct bzimage *bzimage,
-                  const struct bzimage_info *info, struct vcpu_entry *entry,
-                  struct boot_error *error)
+                  const struct bzimage_info *info, struct vcpu_entry *entry, struct error *error)
 {
     struct boot_params *params = memory_at(memory, LAYOUT_START_INFO_GPA, sizeof(*params));
     struct memory_range ranges[MEMORY_MAP_MAX];

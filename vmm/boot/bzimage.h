@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "vmm/boot/error.h"
+#include "vmm/base/error.h"
 #include "vmm/boot/image.h"
 #include "vmm/boot/initrd.h"
 #include "vmm/machine/memory.h"
@@ -31,14 +31,14 @@ bool bzimage_recognise(const struct image *image);
  * or a header that contradicts itself; -ENODATA: truncated; -errno of reading. The text
  * names file, field and remedy.
  */
-int bzimage_open(const struct image *image, struct bzimage *bzimage, struct boot_error *error);
+int bzimage_open(const struct image *image, struct bzimage *bzimage, struct error *error);
 
 /*
  * Reads the kernel to where it wants to be; [*start, *end) is what it needs while it
  * decompresses itself. 0; -ENOSPC: that is not all RAM; -errno of reading.
  */
 int bzimage_load(struct memory *memory, const struct image *image, const struct bzimage *bzimage,
-                 uint64_t *start, uint64_t *end, struct boot_error *error);
+                 uint64_t *start, uint64_t *end, struct error *error);
 
 /* One past the highest address that may be the initrd's. */
 uint64_t bzimage_initrd_end(const struct bzimage *bzimage);
@@ -56,7 +56,6 @@ struct bzimage_info {
  * 0; -E2BIG: the command line is longer than the kernel or this takes.
  */
 int bzimage_write(struct memory *memory, const struct image *image, const struct bzimage *bzimage,
-                  const struct bzimage_info *info, struct vcpu_entry *entry,
-                  struct boot_error *error);
+                  const struct bzimage_info *info, struct vcpu_entry *entry, struct error *error);
 
 #endif

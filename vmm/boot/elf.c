@@ -1,4 +1,5 @@
 #include "vmm/boot/elf.h"
+#include "vmm/boot/source.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -29,7 +30,7 @@ static const char *elf_machine_name(unsigned machine)
 
 /* The header of either class, in the form of 64 bits. */
 static int elf_read_header(const struct image *image, Elf64_Ehdr *header, bool *is_64,
-                           struct boot_error *error)
+                           struct error *error)
 {
     const unsigned char *ident = header->e_ident;
     Elf32_Ehdr small;
@@ -38,19 +39,19 @@ static int elf_read_header(const struct image *image, Elf64_Ehdr *header, bool *
 
     memset(header, 0, sizeof(*header));
     if (image->size < EI_NIDENT)
-        return boot_fail(error, -ENOEXEC, "%s: too short for an ELF file; " WANTED, image->name);
+        return error_set(error, -ENOEXEC, "%s: too short for an ELF file; " WANTED, image->name);
     err = image_read(image, 0, header, EI_NIDENT);
     if (err)
         return image_fail(image, err, "ELF identification", error);
     if (memcmp(ident, ELFMAG, SELFMAG) != 0)
-        return boot_fail(error, -ENOEXEC, "%s: not an ELF file (no magic number); " WANTED,
+        return error_set(error, -ENOEXEC, "%s: not an ELF file (no magic number); " WANTED,
                          image->name);
     if (ident[EI_CLASS] != ELFCLASS64 && ident[EI_CLASS] != ELFCLASS32)
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: e_ident class is %u, neither 32-bit nor 64-bit; " WANTED, image->name,
                          ident[EI_CLASS]);
     if (ident[EI_DATA] != ELFDATA2LSB)
-        return boot_fail(error, -ENOEXEC, "%s: e_ident data is %u, not little-endian; " WANTED,
+        return error_set(error, -ENOEXEC, "%s: e_ident data is %u, not little-endian; " WANTED,
                          image->name, ident[EI_DATA]);
     *is_64 = ident[EI_CLASS] == ELFCLASS64;
     err = *is_64 ? image_read(image, 0, header, sizeof(*header))
@@ -67,27 +68,27 @@ static int elf_read_header(const struct image *image, Elf64_Ehdr *header, bool *
     }
     machine = *is_64 ? EM_X86_64 : EM_386;
     if (header->e_machine != machine)
-        return boot_fail(error, -ENOEXEC, "%s: e_machine is %u (%s), not %u (%s); " WANTED,
+        return error_set(error, -ENOEXEC, "%s: e_machine is %u (%s), not %u (%s); " WANTED,
                          image->name, header->e_machine, elf_machine_name(header->e_machine),
                          machine, elf_machine_name(machine));
     return 0;
 }
 
 static int elf_check_header(const struct image *image, const Elf64_Ehdr *header, bool is_64,
-                            struct boot_error *error)
+                            struct error *error)
 {
     size_t entry_bytes = is_64 ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr);
 
     if (header->e_type != ET_EXEC && header->e_type != ET_DYN)
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: e_type is %u, not an executable; link the kernel "
                          "first",
                          image->name, header->e_type);
     if (header->e_phentsize != entry_bytes)
-        return boot_fail(error, -ENOEXEC, "%s: e_phentsize is %u, not %zu; build it again",
+        return error_set(error, -ENOEXEC, "%s: e_phentsize is %u, not %zu; build it again",
                          image->name, header->e_phentsize, entry_bytes);
     if (!header->e_phnum || header->e_phnum > ELF_SEGMENTS_MAX)
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: e_phnum is %u, not 1 to %d; link the kernel with "
                          "program headers",
                          image->name, header->e_phnum, ELF_SEGMENTS_MAX);
@@ -95,7 +96,7 @@ static int elf_check_header(const struct image *image, const Elf64_Ehdr *header,
 }
 
 static int elf_read_phdrs(const struct image *image, const Elf64_Ehdr *header, bool is_64,
-                          struct elf *elf, struct boot_error *error)
+                          struct elf *elf, struct error *error)
 {
     Elf32_Phdr small[ELF_SEGMENTS_MAX];
     int err;
@@ -118,19 +119,19 @@ static int elf_read_phdrs(const struct image *image, const Elf64_Ehdr *header, b
 }
 
 static int elf_load_segment(struct memory *memory, const struct image *image,
-                            const Elf64_Phdr *phdr, unsigned index, struct boot_error *error)
+                            const Elf64_Phdr *phdr, unsigned index, struct error *error)
 {
     const struct layout_area *taken;
     void *to;
     int err;
 
     if (phdr->p_filesz > phdr->p_memsz)
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: segment %u: p_filesz 0x%" PRIx64 " is larger than p_memsz 0x%" PRIx64
                          "; build it again",
                          image->name, index, phdr->p_filesz, phdr->p_memsz);
     if (phdr->p_paddr + phdr->p_memsz < phdr->p_paddr)
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: segment %u: p_paddr 0x%" PRIx64 " + p_memsz 0x%" PRIx64
                          " wraps around; build it again",
                          image->name, index, phdr->p_paddr, phdr->p_memsz);
@@ -138,19 +139,19 @@ static int elf_load_segment(struct memory *memory, const struct image *image,
         return image_fail(image, -ENODATA, "a segment's p_offset and p_filesz", error);
     taken = layout_taken(phdr->p_paddr, phdr->p_paddr + phdr->p_memsz);
     if (taken)
-        return boot_fail(error, -ENOSPC,
+        return error_set(error, -ENOSPC,
                          "%s: segment %u: p_paddr 0x%" PRIx64 " overlaps %s at 0x%" PRIx64
                          "-0x%" PRIx64 "; link it at 1 MiB or above",
                          image->name, index, phdr->p_paddr, taken->what, taken->start,
                          taken->end - 1);
     to = memory_at(memory, phdr->p_paddr, phdr->p_memsz);
     if (!to)
-        return boot_fail(error, -ENOSPC,
-                         "%s: segment %u: 0x%" PRIx64 "-0x%" PRIx64
-                         " does not fit into RAM, which ends at 0x%" PRIx64
-                         "; give more with --memory or link it lower",
-                         image->name, index, phdr->p_paddr, phdr->p_paddr + phdr->p_memsz - 1,
-                         memory_low_end(memory));
+        return error_field(error, -ENOSPC, BOOT_FIELD_MEMORY,
+                           "%s: segment %u: 0x%" PRIx64 "-0x%" PRIx64
+                           " does not fit into RAM, which ends at 0x%" PRIx64
+                           "; give more memory or link it lower",
+                           image->name, index, phdr->p_paddr, phdr->p_paddr + phdr->p_memsz - 1,
+                           memory_low_end(memory));
     err = phdr->p_filesz ? image_read(image, phdr->p_offset, to, phdr->p_filesz) : 0;
     return err ? image_fail(image, err, "a segment", error) : 0;
 }
@@ -168,7 +169,7 @@ struct note {
 
 /* Looks at one note whose name and descriptor are inside its segment. */
 static int elf_look_at_note(const struct image *image, const struct note *whole, uint64_t desc_at,
-                            struct elf *elf, struct boot_error *error)
+                            struct elf *elf, struct error *error)
 {
     const Elf64_Nhdr *note = &whole->header;
     const char *name = whole->name;
@@ -182,7 +183,7 @@ static int elf_look_at_note(const struct image *image, const struct note *whole,
         note->n_namesz != sizeof("Xen") || memcmp(name, "Xen", sizeof("Xen")) != 0)
         return 0;
     if (note->n_descsz != 4 && note->n_descsz != 8)
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: the PVH note holds %u bytes, not 4 or "
                          "8; build it again",
                          image->name, note->n_descsz);
@@ -195,14 +196,14 @@ static int elf_look_at_note(const struct image *image, const struct note *whole,
 
 /* Looks at all notes of one PT_NOTE segment. 0 or -errno with the text. */
 static int elf_scan_notes(const struct image *image, const Elf64_Phdr *phdr, struct elf *elf,
-                          struct boot_error *error)
+                          struct error *error)
 {
     /* 8-byte alignment pads differently (gABI, Note Section); Xen's notes have 4. */
     uint64_t unit = phdr->p_align == 8 ? 8 : 4;
     uint64_t at = 0, size = phdr->p_filesz;
 
     if (size > NOTES_BYTES_MAX)
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: a note segment's p_filesz 0x%" PRIx64
                          " is larger than 0x%x; build it again",
                          image->name, size, NOTES_BYTES_MAX);
@@ -219,7 +220,7 @@ static int elf_scan_notes(const struct image *image, const Elf64_Phdr *phdr, str
         /* Sizes are 32 bits and positions below 64 KiB: the sums do not overflow. */
         desc_at = elf_round_up(at + sizeof(note.header) + note.header.n_namesz, unit);
         if (desc_at + note.header.n_descsz > size)
-            return boot_fail(error, -ENOEXEC,
+            return error_set(error, -ENOEXEC,
                              "%s: a note is larger than its segment; build it "
                              "again",
                              image->name);
@@ -231,7 +232,7 @@ static int elf_scan_notes(const struct image *image, const Elf64_Phdr *phdr, str
     return 0;
 }
 
-int elf_open(const struct image *image, struct elf *elf, struct boot_error *error)
+int elf_open(const struct image *image, struct elf *elf, struct error *error)
 {
     Elf64_Ehdr header;
     bool is_64 = false;
@@ -266,16 +267,16 @@ static bool elf_is_loaded(const struct elf *elf, uint64_t gpa)
 }
 
 int elf_pvh_entry(const struct image *image, const struct elf *elf, uint32_t *entry,
-                  struct boot_error *error)
+                  struct error *error)
 {
     if (!elf->has_pvh)
-        return boot_fail(
+        return error_set(
             error, -ENOEXEC,
             "%s: an ELF kernel with neither a PVH entry (note XEN_ELFNOTE_PHYS32_ENTRY) nor a "
             "Multiboot header in its first 8 KiB; build it with one, Linux with CONFIG_PVH=y",
             image->name);
     if (!elf_is_loaded(elf, elf->pvh_entry))
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: PVH entry 0x%" PRIx64
                          " lies in no segment below 4 GiB; link the kernel again",
                          image->name, elf->pvh_entry);
@@ -284,7 +285,7 @@ int elf_pvh_entry(const struct image *image, const struct elf *elf, uint32_t *en
 }
 
 int elf_plain_entry(const struct image *image, const struct elf *elf, uint32_t *entry,
-                    struct boot_error *error)
+                    struct error *error)
 {
     uint64_t gpa = elf->e_entry;
 
@@ -298,7 +299,7 @@ int elf_plain_entry(const struct image *image, const struct elf *elf, uint32_t *
         }
     }
     if (!elf_is_loaded(elf, gpa))
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: e_entry 0x%" PRIx64
                          " lies in no segment below 4 GiB; link the kernel again",
                          image->name, elf->e_entry);
@@ -307,7 +308,7 @@ int elf_plain_entry(const struct image *image, const struct elf *elf, uint32_t *
 }
 
 int elf_load_segments(struct memory *memory, const struct image *image, const struct elf *elf,
-                      struct elf_info *out, struct boot_error *error)
+                      struct elf_info *out, struct error *error)
 {
     int err = 0;
 
@@ -328,7 +329,7 @@ int elf_load_segments(struct memory *memory, const struct image *image, const st
 }
 
 int elf_load_image(struct memory *memory, const struct image *image, struct elf_info *out,
-                   struct boot_error *error)
+                   struct error *error)
 {
     struct elf elf;
     uint32_t entry = 0;
@@ -344,7 +345,7 @@ int elf_load_image(struct memory *memory, const struct image *image, struct elf_
 }
 
 int elf_load(struct memory *memory, const void *image, size_t bytes, struct elf_info *out,
-             struct boot_error *error)
+             struct error *error)
 {
     struct image source = image_in_memory("kernel image", image, bytes);
 

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "vmm/boot/error.h"
+#include "vmm/base/error.h"
 #include "vmm/boot/image.h"
 #include "vmm/machine/memory.h"
 
@@ -31,7 +31,7 @@ struct elf {
  * Reads and checks the head and the notes. 0, or -ENOEXEC (not such an ELF), -ENODATA
  * (truncated), -errno of reading, with a text that names file, field and remedy.
  */
-int elf_open(const struct image *image, struct elf *elf, struct boot_error *error);
+int elf_open(const struct image *image, struct elf *elf, struct error *error);
 
 struct elf_info {
     uint32_t entry; /* 32-bit physical entry point */
@@ -45,9 +45,9 @@ struct elf_info {
  * *entry; -ENOEXEC: there is none, or it lies in no segment below 4 GiB.
  */
 int elf_pvh_entry(const struct image *image, const struct elf *elf, uint32_t *entry,
-                  struct boot_error *error);
+                  struct error *error);
 int elf_plain_entry(const struct image *image, const struct elf *elf, uint32_t *entry,
-                    struct boot_error *error);
+                    struct error *error);
 
 /*
  * Loads the segments to their physical addresses; guest memory is touched only where
@@ -57,12 +57,12 @@ int elf_plain_entry(const struct image *image, const struct elf *elf, uint32_t *
  * layout.h), -errno of reading; then RAM may hold a part of it.
  */
 int elf_load_segments(struct memory *memory, const struct image *image, const struct elf *elf,
-                      struct elf_info *out, struct boot_error *error);
+                      struct elf_info *out, struct error *error);
 
 /* All that for a PVH kernel; and the same for one in memory. */
 int elf_load_image(struct memory *memory, const struct image *image, struct elf_info *out,
-                   struct boot_error *error);
+                   struct error *error);
 int elf_load(struct memory *memory, const void *image, size_t bytes, struct elf_info *out,
-             struct boot_error *error);
+             struct error *error);
 
 #endif

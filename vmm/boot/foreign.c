@@ -38,36 +38,38 @@ static const struct {
     { 0, 4, "\x89LZO", "compressed with lzo", UNPACK },
     { 0, 5, "\x5d\0\0\0\0", "compressed with lzma", UNPACK },
     { 0, 3, "\x5d\0\0", "compressed with lzma", UNPACK },
-    { 0, 6, "070701", "a cpio archive, perhaps an initrd", "give it with --initrd, and a kernel" },
-    { 0, 4, "QFI\xfb", "a disk image (qcow2)", "give it with --disk once it is raw, and a kernel" },
+    { 0, 6, "070701", "a cpio archive, perhaps an initrd", "give it as the initrd, and a kernel" },
+    { 0, 4, "QFI\xfb", "a disk image (qcow2)", "give it as a disk once it is raw, and a kernel" },
     { 0, 8, "!<arch>\n", "a Debian package or another ar archive",
       "take the kernel out: dpkg-deb -x FILE DIR, then give DIR/boot/vmlinuz-..." },
     { 0, 4, "\xed\xab\xee\xdb", "an RPM package",
       "take the kernel out: rpm2cpio FILE | cpio -id, then give its vmlinuz" },
     { 0, 2, "#!", "a script", "give a bzImage or an ELF kernel" },
     { 0x1fe, 2, "\x55\xaa", "a boot sector or a disk image",
-      "for a boot sector say --flat 0x7c00,16; for a disk give --disk and a kernel" },
+      "a boot sector is plain code for 0x7c00 in 16-bit mode; a disk is given as one, and a "
+      "kernel" },
     { 0x438, 2, "\x53\xef", "a file system (ext2, ext3 or ext4)",
-      "give it with --disk, and a kernel with --append root=/dev/vda" },
+      "give it as a disk, and a kernel with the boot argument root=/dev/vda" },
 };
 
-int foreign_refuse(const struct image *image, struct boot_error *error)
+int foreign_refuse(const struct image *image, struct error *error)
 {
     uint64_t bytes = image->size < HEAD_BYTES ? image->size : HEAD_BYTES;
     uint8_t head[HEAD_BYTES] = { 0 };
     int err = image_read(image, 0, head, bytes);
 
     if (err)
-        return boot_fail(error, err, "%s: cannot read its start: %s; see to the file", image->name,
+        return error_set(error, err, "%s: cannot read its start: %s; see to the file", image->name,
                          strerror(-err));
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         if (kinds[i].at + kinds[i].bytes <= bytes &&
             memcmp(head + kinds[i].at, kinds[i].magic, kinds[i].bytes) == 0)
-            return boot_fail(error, -ENOEXEC, "%s: is %s; %s", image->name, kinds[i].what,
+            return error_set(error, -ENOEXEC, "%s: is %s; %s", image->name, kinds[i].what,
                              kinds[i].remedy);
     }
-    return boot_fail(error, -ENOEXEC,
-                     "%s: not a kernel that strata knows (it starts with %02x %02x %02x %02x): "
-                     "neither ELF nor bzImage nor Multiboot; for plain code say --flat ADDRESS",
-                     image->name, head[0], head[1], head[2], head[3]);
+    return error_set(
+        error, -ENOEXEC,
+        "%s: not a kernel that strata knows (it starts with %02x %02x %02x %02x): "
+        "neither ELF nor bzImage nor Multiboot; for plain code say at which address it is to be",
+        image->name, head[0], head[1], head[2], head[3]);
 }

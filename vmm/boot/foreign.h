@@ -5,10 +5,10 @@
 #ifndef STRATA_BOOT_FOREIGN_H
 #define STRATA_BOOT_FOREIGN_H
 
-#include "vmm/boot/error.h"
+#include "vmm/base/error.h"
 #include "vmm/boot/image.h"
 
 /* Sets the text: what the file is, and the remedy. -ENOEXEC, or -errno of reading. */
-int foreign_refuse(const struct image *image, struct boot_error *error);
+int foreign_refuse(const struct image *image, struct error *error);
 
 #endif

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int image_open(struct image *image, const char *path, const char *what, struct boot_error *error)
+int image_open(struct image *image, const char *path, const char *what, struct error *error)
 {
     struct stat status;
     ssize_t head;
@@ -20,14 +20,14 @@ int image_open(struct image *image, const char *path, const char *what, struct b
     /* O_NONBLOCK: a FIFO is to be refused, not waited for. */
     image->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (image->fd < 0)
-        return boot_fail(error, -errno, "%s: %s; the %s must be a file that can be read", path,
+        return error_set(error, -errno, "%s: %s; the %s must be a file that can be read", path,
                          strerror(errno), what);
     if (fstat(image->fd, &status) < 0) {
-        err = boot_fail(error, -errno, "%s: %s", path, strerror(errno));
+        err = error_set(error, -errno, "%s: %s", path, strerror(errno));
         goto close_file;
     }
     if (!S_ISREG(status.st_mode)) {
-        err = boot_fail(error, -EINVAL, "%s: is a %s; the %s must be a regular file", path,
+        err = error_set(error, -EINVAL, "%s: is a %s; the %s must be a regular file", path,
                         S_ISDIR(status.st_mode)    ? "directory"
                         : S_ISFIFO(status.st_mode) ? "FIFO"
                                                    : "special file",
@@ -35,7 +35,7 @@ int image_open(struct image *image, const char *path, const char *what, struct b
         goto close_file;
     }
     if (!status.st_size) {
-        err = boot_fail(error, -ENOEXEC, "%s: is empty; the %s must have something in it", path,
+        err = error_set(error, -ENOEXEC, "%s: is empty; the %s must have something in it", path,
                         what);
         goto close_file;
     }
@@ -90,12 +90,12 @@ int image_read(const struct image *image, uint64_t offset, void *to, uint64_t le
     return 0;
 }
 
-int image_fail(const struct image *image, int err, const char *what, struct boot_error *error)
+int image_fail(const struct image *image, int err, const char *what, struct error *error)
 {
     if (err == -ENODATA)
-        return boot_fail(error, err,
+        return error_set(error, err,
                          "%s: truncated: %s beyond the end of the file (%" PRIu64
                          " bytes); copy or build it again",
                          image->name, what, image->size);
-    return boot_fail(error, err, "%s: cannot read %s: %s", image->name, what, strerror(-err));
+    return error_set(error, err, "%s: cannot read %s: %s", image->name, what, strerror(-err));
 }

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#include "vmm/boot/error.h"
+#include "vmm/base/error.h"
 
 #define IMAGE_HEAD_BYTES 512
 
@@ -25,7 +25,7 @@ struct image {
  * Opens a file: a regular, readable, non-empty one, else -errno and a text that calls it
  * `what` ("kernel", ...). `path` must outlive the image. image_close for both kinds.
  */
-int image_open(struct image *image, const char *path, const char *what, struct boot_error *error);
+int image_open(struct image *image, const char *path, const char *what, struct error *error);
 void image_close(struct image *image);
 
 /* An image in memory that stays the caller's. */
@@ -38,6 +38,6 @@ struct image image_in_memory(const char *name, const void *bytes, uint64_t size)
 int image_read(const struct image *image, uint64_t offset, void *to, uint64_t len);
 
 /* The text for what image_read returned (not 0) when it was to read `what`; returns it. */
-int image_fail(const struct image *image, int err, const char *what, struct boot_error *error);
+int image_fail(const struct image *image, int err, const char *what, struct error *error);
 
 #endif

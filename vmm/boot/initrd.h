@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#include "vmm/boot/error.h"
+#include "vmm/base/error.h"
 #include "vmm/machine/memory.h"
 
 /* Where a file is, in guest memory. */
@@ -28,10 +28,10 @@ struct initrd_room {
  * with a line that names file and remedy.
  */
 int initrd_load(struct memory *memory, const char *path, const struct initrd_room *room,
-                struct initrd *out, struct boot_error *error);
+                struct initrd *out, struct error *error);
 
 /* The same for a module, and to the start of the room. */
 int initrd_load_module(struct memory *memory, const char *path, const struct initrd_room *room,
-                       struct initrd *out, struct boot_error *error);
+                       struct initrd *out, struct error *error);
 
 #endif

@@ -1,4 +1,5 @@
 #include "vmm/boot/kernel.h"
+#include "vmm/boot/source.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -25,7 +26,7 @@ static bool is_elf(const struct image *image)
 }
 
 /* An ELF that has both entries is started by PVH, unless there are modules for the other. */
-static int recognise_elf(struct kernel *kernel, struct boot_error *error)
+static int recognise_elf(struct kernel *kernel, struct error *error)
 {
     int err = elf_open(&kernel->image, &kernel->elf, error);
     int found = MULTIBOOT_NONE;
@@ -35,14 +36,14 @@ static int recognise_elf(struct kernel *kernel, struct boot_error *error)
     kernel->is_elf = true;
     kernel->is_linux = kernel->elf.is_linux;
     kernel->format = KERNEL_PVH;
-    if (!kernel->elf.has_pvh || kernel->config->nmodules)
+    if (!kernel->elf.has_pvh || kernel->source->nmodules)
         found = multiboot_find(&kernel->image, &kernel->multiboot, error);
     if (found < 0)
         return found;
     if (found == MULTIBOOT_1)
         kernel->format = KERNEL_MULTIBOOT;
     else if (!kernel->elf.has_pvh && found == MULTIBOOT_2)
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: a kernel of Multiboot 2, which strata does not have; build it for "
                          "Multiboot 1 or PVH",
                          kernel->image.name);
@@ -51,7 +52,7 @@ static int recognise_elf(struct kernel *kernel, struct boot_error *error)
     return 0;
 }
 
-static int recognise_other(struct kernel *kernel, struct boot_error *error)
+static int recognise_other(struct kernel *kernel, struct error *error)
 {
     int found;
 
@@ -70,43 +71,44 @@ static int recognise_other(struct kernel *kernel, struct boot_error *error)
 }
 
 /* Options that this format has no use for are mistakes, not to be passed over. */
-static int check_config(const struct kernel *kernel, struct boot_error *error)
+static int check_source(const struct kernel *kernel, struct error *error)
 {
-    const struct vm_config *config = kernel->config;
+    const struct boot_source *source = kernel->source;
 
-    if (config->nmodules && kernel->format != KERNEL_MULTIBOOT)
-        return boot_fail(error, -EINVAL,
-                         "%s: --module is for Multiboot kernels, and this is none; for Linux give "
-                         "--initrd",
-                         kernel->image.name);
-    if (config->initrd_path && kernel->format == KERNEL_MULTIBOOT)
-        return boot_fail(error, -EINVAL,
-                         "%s: a Multiboot kernel takes no initrd; give it as --module FILE",
-                         kernel->image.name);
+    if (source->nmodules && kernel->format != KERNEL_MULTIBOOT)
+        return error_field(
+            error, -EINVAL, BOOT_FIELD_MODULES,
+            "%s: modules are for Multiboot kernels, and this is none; for Linux give "
+            "an initrd",
+            kernel->image.name);
+    if (source->initrd_path && kernel->format == KERNEL_MULTIBOOT)
+        return error_field(error, -EINVAL, BOOT_FIELD_INITRD,
+                           "%s: a Multiboot kernel takes no initrd; give it as a module",
+                           kernel->image.name);
     return 0;
 }
 
-int kernel_open(struct kernel *kernel, const struct vm_config *config, struct boot_error *error)
+int kernel_open(struct kernel *kernel, const struct boot_source *source, struct error *error)
 {
     int err = 0;
 
-    memset(&kernel->config, 0, offsetof(struct kernel, elf) - offsetof(struct kernel, config));
-    kernel->config = config;
-    if (config->kernel_path)
-        err = image_open(&kernel->image, config->kernel_path, "kernel", error);
+    memset(&kernel->source, 0, offsetof(struct kernel, elf) - offsetof(struct kernel, source));
+    kernel->source = source;
+    if (source->kernel_path)
+        err = image_open(&kernel->image, source->kernel_path, "kernel", error);
     else
         kernel->image = image_in_memory("bundled guest", bundled_kernel,
                                         (uint64_t)(bundled_kernel_end - bundled_kernel));
     if (err)
         return err;
-    if (config->flat.bits)
+    if (source->flat.bits)
         kernel->format = KERNEL_FLAT;
     else if (is_elf(&kernel->image))
         err = recognise_elf(kernel, error);
     else
         err = recognise_other(kernel, error);
     if (!err)
-        err = check_config(kernel, error);
+        err = check_source(kernel, error);
     if (err)
         kernel_close(kernel);
     return err;
@@ -117,9 +119,9 @@ void kernel_close(struct kernel *kernel)
     image_close(&kernel->image);
 }
 
-static int load_flat(struct kernel *kernel, struct memory *memory, struct boot_error *error)
+static int load_flat(struct kernel *kernel, struct memory *memory, struct error *error)
 {
-    const struct vm_flat *flat = &kernel->config->flat;
+    const struct boot_flat *flat = &kernel->source->flat;
     const struct image *image = &kernel->image;
     const struct layout_area *taken;
     void *to = memory_at(memory, flat->gpa, image->size);
@@ -128,35 +130,36 @@ static int load_flat(struct kernel *kernel, struct memory *memory, struct boot_e
     kernel->start = flat->gpa;
     kernel->end = flat->gpa + image->size;
     if (flat->entry - flat->gpa >= image->size)
-        return boot_fail(error, -EINVAL,
-                         "%s: entry 0x%" PRIx64 " is not in its %" PRIu64 " bytes at 0x%" PRIx64
-                         "; correct --flat",
-                         image->name, flat->entry, image->size, flat->gpa);
+        return error_field(error, -EINVAL, BOOT_FIELD_FLAT,
+                           "%s: entry 0x%" PRIx64 " is not in its %" PRIu64 " bytes at 0x%" PRIx64
+                           "; correct it",
+                           image->name, flat->entry, image->size, flat->gpa);
     /* In 64-bit mode no more is mapped (write_flat). */
     if (flat->entry >= (flat->bits == 16 ? LOW_1M : LOW_4G))
-        return boot_fail(error, -EINVAL,
-                         "%s: entry 0x%" PRIx64 " is beyond the first %s, in which %u-bit code "
-                         "starts; correct --flat",
-                         image->name, flat->entry, flat->bits == 16 ? "MiB" : "4 GiB", flat->bits);
+        return error_field(error, -EINVAL, BOOT_FIELD_FLAT,
+                           "%s: entry 0x%" PRIx64 " is beyond the first %s, in which %u-bit code "
+                           "starts; correct it",
+                           image->name, flat->entry, flat->bits == 16 ? "MiB" : "4 GiB",
+                           flat->bits);
     taken = to ? layout_taken(kernel->start, kernel->end) : NULL;
     if (taken)
-        return boot_fail(error, -ENOSPC,
-                         "%s: at 0x%" PRIx64 " it overlaps %s at 0x%" PRIx64 "-0x%" PRIx64
-                         "; give another address with --flat",
-                         image->name, flat->gpa, taken->what, taken->start, taken->end - 1);
+        return error_field(error, -ENOSPC, BOOT_FIELD_FLAT,
+                           "%s: at 0x%" PRIx64 " it overlaps %s at 0x%" PRIx64 "-0x%" PRIx64
+                           "; give another address",
+                           image->name, flat->gpa, taken->what, taken->start, taken->end - 1);
     if (!to)
-        return boot_fail(error, -ENOSPC,
-                         "%s: %" PRIu64 " bytes at 0x%" PRIx64
-                         " do not fit into RAM, which ends at 0x%" PRIx64
-                         "; give another address with --flat, or more --memory",
-                         image->name, image->size, flat->gpa, memory_low_end(memory));
+        return error_field(error, -ENOSPC, BOOT_FIELD_FLAT,
+                           "%s: %" PRIu64 " bytes at 0x%" PRIx64
+                           " do not fit into RAM, which ends at 0x%" PRIx64
+                           "; give another address, or more memory",
+                           image->name, image->size, flat->gpa, memory_low_end(memory));
     err = image_read(image, 0, to, image->size);
-    return err ? boot_fail(error, err, "%s: cannot read it: %s; see to the file", image->name,
+    return err ? error_set(error, err, "%s: cannot read it: %s; see to the file", image->name,
                            strerror(-err))
                : 0;
 }
 
-int kernel_load(struct kernel *kernel, struct memory *memory, struct boot_error *error)
+int kernel_load(struct kernel *kernel, struct memory *memory, struct error *error)
 {
     struct multiboot_kernel multiboot = { .entry = 0 };
     struct elf_info info;
@@ -189,33 +192,32 @@ bool kernel_wants_fdt(const struct kernel *kernel)
 }
 
 static int load_initrd(const struct kernel *kernel, struct memory *memory, struct initrd *initrd,
-                       struct boot_error *error)
+                       struct error *error)
 {
     struct initrd_room room = { .start = LAYOUT_HIGH_MEMORY_GPA,
                                 .end = LOW_4G,
                                 .limit = "initrd_addr_max" };
 
     *initrd = (struct initrd){ .bytes = 0 };
-    if (!kernel->config->initrd_path)
+    if (!kernel->source->initrd_path)
         return 0;
     if (kernel->format == KERNEL_BZIMAGE)
         room.end = bzimage_initrd_end(&kernel->bzimage);
     /* A kernel that is loaded beyond low memory leaves all of that free. */
     if (kernel->start < memory_low_end(memory) && kernel->end > room.start)
         room.start = kernel->end;
-    return initrd_load(memory, kernel->config->initrd_path, &room, initrd, error);
+    return initrd_load(memory, kernel->source->initrd_path, &room, initrd, error);
 }
 
 static const char *cmdline_of(const struct kernel *kernel)
 {
-    return kernel->config->boot_args ? kernel->config->boot_args : "";
+    return kernel->source->boot_args ? kernel->source->boot_args : "";
 }
 
 static int write_pvh(const struct kernel *kernel, struct memory *memory,
-                     const struct kernel_info *info, struct vcpu_entry *entry,
-                     struct boot_error *error)
+                     const struct kernel_info *info, struct vcpu_entry *entry, struct error *error)
 {
-    bool bundled = !kernel->config->kernel_path;
+    bool bundled = !kernel->source->kernel_path;
     struct pvh_info pvh = { .cmdline = cmdline_of(kernel),
                             .cmdline_max = bundled || kernel->is_linux ? PVH_CMDLINE_MAX : 0,
                             .fdt_bytes = info->fdt_bytes,
@@ -229,7 +231,7 @@ static int write_pvh(const struct kernel *kernel, struct memory *memory,
 
 static int write_bzimage(const struct kernel *kernel, struct memory *memory,
                          const struct kernel_info *info, struct vcpu_entry *entry,
-                         struct boot_error *error)
+                         struct error *error)
 {
     struct bzimage_info bzimage = { .start = kernel->start,
                                     .cmdline = cmdline_of(kernel),
@@ -241,35 +243,34 @@ static int write_bzimage(const struct kernel *kernel, struct memory *memory,
 }
 
 static int write_multiboot(const struct kernel *kernel, struct memory *memory,
-                           struct vcpu_entry *entry, struct boot_error *error)
+                           struct vcpu_entry *entry, struct error *error)
 {
     const struct multiboot_kernel loaded = { .entry = kernel->entry32,
                                              .start = kernel->start,
                                              .end = kernel->end };
     const struct multiboot_info multiboot = { .kernel_path = kernel->image.name,
                                               .cmdline = cmdline_of(kernel),
-                                              .modules = kernel->config->modules,
-                                              .nmodules = kernel->config->nmodules };
+                                              .modules = kernel->source->modules,
+                                              .nmodules = kernel->source->nmodules };
 
     return multiboot_info_write(memory, &loaded, &multiboot, entry, error);
 }
 
 static int write_flat(const struct kernel *kernel, struct memory *memory,
-                      const struct kernel_info *info, struct vcpu_entry *entry,
-                      struct boot_error *error)
+                      const struct kernel_info *info, struct vcpu_entry *entry, struct error *error)
 {
     int err = write_pvh(kernel, memory, info, entry, error);
 
-    entry->rip = kernel->config->flat.entry;
+    entry->rip = kernel->source->flat.entry;
     /* It may want to reach devices, too. */
-    if (!err && kernel->config->flat.bits == 64)
+    if (!err && kernel->source->flat.bits == 64)
         long_mode_write(memory, LOW_4G, entry);
     return err;
 }
 
 static int enter(const struct kernel *kernel, struct vcpu *vcpu, const struct vcpu_entry *entry)
 {
-    unsigned flat_bits = kernel->format == KERNEL_FLAT ? kernel->config->flat.bits : 0;
+    unsigned flat_bits = kernel->format == KERNEL_FLAT ? kernel->source->flat.bits : 0;
 
     if (kernel->format == KERNEL_BZIMAGE || flat_bits == 64)
         return vcpu_enter_long(vcpu, entry);
@@ -277,7 +278,7 @@ static int enter(const struct kernel *kernel, struct vcpu *vcpu, const struct vc
 }
 
 int kernel_start(const struct kernel *kernel, struct memory *memory, struct vcpu *vcpu,
-                 const struct kernel_info *info, struct boot_error *error)
+                 const struct kernel_info *info, struct error *error)
 {
     struct vcpu_entry entry;
     int err = -EINVAL;
@@ -291,7 +292,7 @@ int kernel_start(const struct kernel *kernel, struct memory *memory, struct vcpu
     if (err)
         return err;
     err = enter(kernel, vcpu, &entry);
-    return err ? boot_fail(error, err,
+    return err ? error_set(error, err,
                            "KVM refuses the boot CPU's registers: %s; see strata doctor",
                            strerror(-err))
                : 0;

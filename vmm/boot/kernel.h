@@ -8,12 +8,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "vmm/base/error.h"
 #include "vmm/boot/bzimage.h"
-#include "vmm/boot/config.h"
 #include "vmm/boot/elf.h"
-#include "vmm/boot/error.h"
 #include "vmm/boot/image.h"
 #include "vmm/boot/multiboot.h"
+#include "vmm/boot/source.h"
 #include "vmm/machine/memory.h"
 #include "vmm/machine/vcpu.h"
 
@@ -26,7 +26,7 @@ enum kernel_format {
 
 struct kernel {
     struct image image;
-    const struct vm_config *config;
+    const struct boot_source *source;
     enum kernel_format format;
     bool is_linux;
     bool is_elf; /* elf is valid */
@@ -46,14 +46,14 @@ struct kernel {
  * that header, else a bzImage. 0; or -errno and a line that says what the file is and what
  * to do, also where the configuration asks for what the format does not have.
  */
-int kernel_open(struct kernel *kernel, const struct vm_config *config, struct boot_error *error);
+int kernel_open(struct kernel *kernel, const struct boot_source *source, struct error *error);
 void kernel_close(struct kernel *kernel);
 
 /*
  * Reads the kernel into guest memory, which must be zero and have LAYOUT_MEMORY_BYTES_MIN.
  * 0, or -errno and a line.
  */
-int kernel_load(struct kernel *kernel, struct memory *memory, struct boot_error *error);
+int kernel_load(struct kernel *kernel, struct memory *memory, struct error *error);
 
 struct kernel_info {
     uint32_t fdt_bytes; /* of the device tree blob at LAYOUT_FDT_GPA; 0: none */
@@ -69,6 +69,6 @@ bool kernel_wants_fdt(const struct kernel *kernel);
  * and a line.
  */
 int kernel_start(const struct kernel *kernel, struct memory *memory, struct vcpu *vcpu,
-                 const struct kernel_info *info, struct boot_error *error);
+                 const struct kernel_info *info, struct error *error);
 
 #endif

@@ -1,4 +1,5 @@
 #include "vmm/boot/mptable.h"
+#include "vmm/boot/source.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -184,7 +185,7 @@ int mptable_build(void *to, size_t bytes, uint64_t gpa, unsigned ncpus,
     return (int)((char *)at - (char *)to);
 }
 
-int mptable_write(struct vm *vm, const struct board *board, struct boot_error *error)
+int mptable_write(struct vm *vm, const struct board *board, struct error *error)
 {
     void *to = memory_at(&vm->memory, LAYOUT_MPTABLE_GPA, LAYOUT_MPTABLE_BYTES);
     struct board_node nodes[BOARD_NODES_MAX];
@@ -194,10 +195,10 @@ int mptable_write(struct vm *vm, const struct board *board, struct boot_error *e
                   : -ENOSPC;
 
     if (!to)
-        return boot_fail(error, used,
-                         "too little memory for the MP table; give more with --memory");
+        return error_field(error, used, BOOT_FIELD_MEMORY,
+                           "too little memory for the MP table; give more");
     if (used < 0)
-        return boot_fail(error, used, "%u CPUs do not fit into an MP table; give fewer --cpus",
-                         vm->ncpus);
+        return error_field(error, used, BOOT_FIELD_CPUS,
+                           "%u CPUs do not fit into an MP table; give fewer", vm->ncpus);
     return 0;
 }

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "devices/core/board.h"
-#include "vmm/boot/error.h"
+#include "vmm/base/error.h"
 
 struct vm;
 
@@ -23,6 +23,6 @@ int mptable_build(void *to, size_t bytes, uint64_t gpa, unsigned ncpus,
                   const struct board_node *nodes, unsigned count);
 
 /* The same into guest memory at LAYOUT_MPTABLE_GPA, where kernels look for it. */
-int mptable_write(struct vm *vm, const struct board *board, struct boot_error *error);
+int mptable_write(struct vm *vm, const struct board *board, struct error *error);
 
 #endif

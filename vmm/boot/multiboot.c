@@ -1,4 +1,5 @@
 #include "vmm/boot/multiboot.h"
+#include "vmm/boot/source.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -24,7 +25,7 @@ static bool multiboot_is_header_2(const uint32_t *words, size_t count)
            words[0] + words[1] + words[2] + words[3] == 0;
 }
 
-int multiboot_find(const struct image *image, struct multiboot *header, struct boot_error *error)
+int multiboot_find(const struct image *image, struct multiboot *header, struct error *error)
 {
     uint32_t words[MULTIBOOT_SEARCH_BYTES / sizeof(uint32_t)];
     uint64_t bytes = image->size < sizeof(words) ? image->size : sizeof(words);
@@ -33,7 +34,7 @@ int multiboot_find(const struct image *image, struct multiboot *header, struct b
     int err = image_read(image, 0, words, count * sizeof(words[0]));
 
     if (err)
-        return boot_fail(error, err, "%s: cannot read its start: %s; see to the file", image->name,
+        return error_set(error, err, "%s: cannot read its start: %s; see to the file", image->name,
                          strerror(-err));
     for (size_t i = 0; i + HEADER_WORDS <= count; i++) {
         if (multiboot_is_header_2(&words[i], count - i))
@@ -55,9 +56,9 @@ int multiboot_find(const struct image *image, struct multiboot *header, struct b
 }
 
 static int multiboot_fail_fields(const struct image *image, const char *what, uint64_t value,
-                                 struct boot_error *error)
+                                 struct error *error)
 {
-    return boot_fail(error, -ENOEXEC,
+    return error_set(error, -ENOEXEC,
                      "%s: Multiboot header: %s (0x%" PRIx64 "); build the kernel again",
                      image->name, what, value);
 }
@@ -65,7 +66,7 @@ static int multiboot_fail_fields(const struct image *image, const char *what, ui
 /* By the address fields (specification, 3.1.3). All sums are of 32-bit values, in 64 bits. */
 static int multiboot_load_by_fields(struct memory *memory, const struct image *image,
                                     const struct multiboot *header, struct multiboot_kernel *kernel,
-                                    struct boot_error *error)
+                                    struct error *error)
 {
     bool from_start = header->load_addr == FROM_FILE_START;
     uint64_t load = from_start ? (uint64_t)header->header_addr - header->at : header->load_addr;
@@ -90,7 +91,7 @@ static int multiboot_load_by_fields(struct memory *memory, const struct image *i
                                      header->load_end_addr, error);
     bytes = header->load_end_addr ? header->load_end_addr - load : image->size - from;
     if (bytes > image->size - from)
-        return boot_fail(error, -ENODATA,
+        return error_set(error, -ENODATA,
                          "%s: truncated: load_end_addr 0x%x is beyond the end of the file (%" PRIu64
                          " bytes); copy or build it again",
                          image->name, header->load_end_addr, image->size);
@@ -107,44 +108,44 @@ static int multiboot_load_by_fields(struct memory *memory, const struct image *i
                                      error);
     taken = layout_taken(kernel->start, kernel->end);
     if (taken)
-        return boot_fail(error, -ENOSPC,
+        return error_set(error, -ENOSPC,
                          "%s: load_addr 0x%" PRIx64 " overlaps %s at 0x%" PRIx64 "-0x%" PRIx64
                          "; link it at 1 MiB or above",
                          image->name, load, taken->what, taken->start, taken->end - 1);
     to = memory_at(memory, load, kernel->end - load);
     if (!to)
-        return boot_fail(error, -ENOSPC,
-                         "%s: 0x%" PRIx64 "-0x%" PRIx64
-                         " does not fit into RAM, which ends at 0x%" PRIx64
-                         "; give more with --memory or link it lower",
-                         image->name, load, kernel->end - 1, memory_low_end(memory));
+        return error_field(error, -ENOSPC, BOOT_FIELD_MEMORY,
+                           "%s: 0x%" PRIx64 "-0x%" PRIx64
+                           " does not fit into RAM, which ends at 0x%" PRIx64
+                           "; give more memory or link it lower",
+                           image->name, load, kernel->end - 1, memory_low_end(memory));
     err = image_read(image, from, to, bytes);
-    return err ? boot_fail(error, err, "%s: cannot read the kernel: %s; see to the file",
+    return err ? error_set(error, err, "%s: cannot read the kernel: %s; see to the file",
                            image->name, strerror(-err))
                : 0;
 }
 
 int multiboot_load(struct memory *memory, const struct image *image, const struct multiboot *header,
-                   const struct elf *elf, struct multiboot_kernel *kernel, struct boot_error *error)
+                   const struct elf *elf, struct multiboot_kernel *kernel, struct error *error)
 {
     uint32_t needs = header->flags & NEEDS_MASK;
     struct elf_info info;
     int err;
 
     if (needs & NEEDS_VIDEO)
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: the Multiboot header asks for a video mode (flags bit 2), and there "
                          "is no display; build the kernel without",
                          image->name);
     if (needs & ~NEEDS_KNOWN)
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: the Multiboot header asks for features 0x%x that no loader has; "
                          "build the kernel again",
                          image->name, needs & ~NEEDS_KNOWN);
     if (header->flags & HAS_ADDRESSES)
         return multiboot_load_by_fields(memory, image, header, kernel, error);
     if (!elf)
-        return boot_fail(error, -ENOEXEC,
+        return error_set(error, -ENOEXEC,
                          "%s: a Multiboot header without addresses (flags bit 16) in a file that "
                          "is not ELF; build an ELF kernel, or with the address fields",
                          image->name);

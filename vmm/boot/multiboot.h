@@ -9,8 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "vmm/base/error.h"
 #include "vmm/boot/elf.h"
-#include "vmm/boot/error.h"
 #include "vmm/boot/image.h"
 #include "vmm/boot/initrd.h"
 #include "vmm/machine/memory.h"
@@ -33,7 +33,7 @@ enum multiboot_found { MULTIBOOT_NONE, MULTIBOOT_1, MULTIBOOT_2 };
  * Looks for a header with a right checksum; one of version 2 counts only where there is
  * none of version 1. What was found, or -errno of reading with a text.
  */
-int multiboot_find(const struct image *image, struct multiboot *header, struct boot_error *error);
+int multiboot_find(const struct image *image, struct multiboot *header, struct error *error);
 
 /* Where a kernel lies. */
 struct multiboot_kernel {
@@ -47,7 +47,6 @@ struct multiboot_kernel {
  * -ENOSPC and others as elf_load_segments.
  */
 int multiboot_load(struct memory *memory, const struct image *image, const struct multiboot *header,
-                   const struct elf *elf, struct multiboot_kernel *kernel,
-                   struct boot_error *error);
+                   const struct elf *elf, struct multiboot_kernel *kernel, struct error *error);
 
 #endif

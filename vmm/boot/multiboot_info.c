@@ -1,4 +1,5 @@
 #include "vmm/boot/multiboot_info.h"
+#include "vmm/boot/source.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -87,16 +88,16 @@ static int multiboot_info_add_string(struct strings *strings, const char *first,
 
 /* The file of "FILE ARGUMENTS". */
 static int multiboot_info_module_path(const char *text, char path[], size_t bytes,
-                                      struct boot_error *error)
+                                      struct error *error)
 {
     size_t length = strcspn(text, " ");
 
     if (!length)
-        return boot_fail(error, -EINVAL, "--module \"%.64s\": no file; say --module \"FILE ARGS\"",
-                         text);
+        return error_field(error, -EINVAL, BOOT_FIELD_MODULES,
+                           "\"%.64s\": no file; say \"FILE ARGS\"", text);
     if (length >= bytes)
-        return boot_fail(error, -ENAMETOOLONG,
-                         "--module %.64s...: the path is longer than %zu bytes", text, bytes - 1);
+        return error_field(error, -ENAMETOOLONG, BOOT_FIELD_MODULES,
+                           "%.64s...: the path is longer than %zu bytes", text, bytes - 1);
     memcpy(path, text, length);
     path[length] = 0;
     return 0;
@@ -104,14 +105,15 @@ static int multiboot_info_module_path(const char *text, char path[], size_t byte
 
 static int multiboot_info_load_modules(struct memory *memory, struct boot_page *page,
                                        struct strings *strings, uint64_t start,
-                                       const struct multiboot_info *info, struct boot_error *error)
+                                       const struct multiboot_info *info, struct error *error)
 {
     struct initrd_room room = { .start = start, .end = UINT32_MAX, .limit = "4 GiB" };
     char path[4096];
 
     if (info->nmodules > MULTIBOOT_MODULES_MAX)
-        return boot_fail(error, -E2BIG, "%u modules; the limit is %d, give fewer --module",
-                         info->nmodules, MULTIBOOT_MODULES_MAX);
+        return error_field(error, -E2BIG, BOOT_FIELD_MODULES,
+                           "%u modules; the limit is %d, give fewer", info->nmodules,
+                           MULTIBOOT_MODULES_MAX);
     for (unsigned i = 0; i < info->nmodules; i++) {
         struct module *module = &page->modules[i];
         struct initrd file;
@@ -125,7 +127,7 @@ static int multiboot_info_load_modules(struct memory *memory, struct boot_page *
         module->mod_end = (uint32_t)(file.gpa + file.bytes);
         room.start = module->mod_end;
         if (multiboot_info_add_string(strings, info->modules[i], "", &module->string))
-            return boot_fail(error, -E2BIG,
+            return error_set(error, -E2BIG,
                              "the modules' arguments are longer than %llu bytes; shorten --module",
                              LAYOUT_STRINGS_BYTES - 1);
     }
@@ -168,7 +170,7 @@ static void multiboot_info_write_bios_data(struct memory *memory,
 
 int multiboot_info_write(struct memory *memory, const struct multiboot_kernel *kernel,
                          const struct multiboot_info *info, struct vcpu_entry *entry,
-                         struct boot_error *error)
+                         struct error *error)
 {
     struct boot_page *page = memory_at(memory, LAYOUT_START_INFO_GPA, sizeof(*page));
     struct strings strings = { .bytes = memory_at(memory, LAYOUT_STRINGS_GPA,
@@ -183,7 +185,7 @@ int multiboot_info_write(struct memory *memory, const struct multiboot_kernel *k
         err = multiboot_info_add_string(&strings, info->kernel_path, info->cmdline,
                                         &page->info.cmdline);
     if (err)
-        return boot_fail(error, err,
+        return error_set(error, err,
                          "boot arguments are %zu bytes long; the limit is %llu with the kernel's "
                          "name, shorten --append",
                          strlen(info->cmdline), LAYOUT_STRINGS_BYTES - sizeof(LOADER_NAME) - 1);

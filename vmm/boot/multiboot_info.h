@@ -22,6 +22,6 @@ struct multiboot_info {
  */
 int multiboot_info_write(struct memory *memory, const struct multiboot_kernel *kernel,
                          const struct multiboot_info *info, struct vcpu_entry *entry,
-                         struct boot_error *error);
+                         struct error *error);
 
 #endif

@@ -1,4 +1,5 @@
 #include "vmm/boot/pvh.h"
+#include "vmm/boot/source.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -76,7 +77,7 @@ static void pvh_write_memory_map(struct boot_page *page, const struct memory *me
                                                  .type = ranges[i].type };
 }
 
-int pvh_write(struct memory *memory, const struct pvh_info *info, struct boot_error *error)
+int pvh_write(struct memory *memory, const struct pvh_info *info, struct error *error)
 {
     size_t cmdline_bytes = strlen(info->cmdline) + 1;
     uint64_t cmdline_max = info->cmdline_max ? info->cmdline_max : LAYOUT_STRINGS_BYTES - 1;
@@ -86,14 +87,13 @@ int pvh_write(struct memory *memory, const struct pvh_info *info, struct boot_er
                                        LAYOUT_END_GPA - LAYOUT_START_INFO_GPA);
 
     if (!page)
-        return boot_fail(error, -ENOSPC,
-                         "too little memory for the boot structures; give more "
-                         "with --memory");
+        return error_field(error, -ENOSPC, BOOT_FIELD_MEMORY,
+                           "too little memory for the boot structures; give more");
     if (cmdline_bytes - 1 > cmdline_max)
-        return boot_fail(error, -E2BIG,
-                         "boot arguments are %zu bytes long; the limit is %" PRIu64
-                         ", shorten --append or --exec",
-                         cmdline_bytes - 1, cmdline_max);
+        return error_field(error, -E2BIG, BOOT_FIELD_BOOT_ARGS,
+                           "boot arguments are %zu bytes long; the limit is %" PRIu64
+                           "; shorten them",
+                           cmdline_bytes - 1, cmdline_max);
     *page = (struct boot_page){
         .start = { .magic = START_MAGIC,
                    .version = START_VERSION,

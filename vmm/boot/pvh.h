@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "vmm/boot/error.h"
+#include "vmm/base/error.h"
 #include "vmm/boot/initrd.h"
 #include "vmm/machine/memory.h"
 
@@ -32,6 +32,6 @@ struct pvh_info {
  * Writes start info, memory map, module list and command line to the places of
  * layout.h. -E2BIG: the command line is too long; -ENOSPC: too little RAM for the area.
  */
-int pvh_write(struct memory *memory, const struct pvh_info *info, struct boot_error *error);
+int pvh_write(struct memory *memory, const struct pvh_info *info, struct error *error);
 
 #endif

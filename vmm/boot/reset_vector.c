@@ -1,4 +1,5 @@
 #include "vmm/boot/reset_vector.h"
+#include "vmm/boot/source.h"
 
 #include <errno.h>
 #include <string.h>
@@ -6,7 +7,7 @@
 #include "devices/legacy/i8042.h"
 #include "vmm/boot/layout.h"
 
-int reset_vector_write(struct memory *memory, struct boot_error *error)
+int reset_vector_write(struct memory *memory, struct error *error)
 {
     /* In whatever mode the CPU is, wherever the segment begins. */
     static const uint8_t code[] = {
@@ -18,9 +19,8 @@ int reset_vector_write(struct memory *memory, struct boot_error *error)
     void *to = memory_at(memory, LAYOUT_RESET_GPA, sizeof(code));
 
     if (!to)
-        return boot_fail(error, -ENOSPC,
-                         "too little memory for a reset vector; give more with "
-                         "--memory");
+        return error_field(error, -ENOSPC, BOOT_FIELD_MEMORY,
+                           "too little memory for a reset vector; give more");
     memcpy(to, code, sizeof(code));
     return 0;
 }

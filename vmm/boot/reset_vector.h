@@ -6,10 +6,10 @@
 #ifndef STRATA_BOOT_RESET_VECTOR_H
 #define STRATA_BOOT_RESET_VECTOR_H
 
-#include "vmm/boot/error.h"
+#include "vmm/base/error.h"
 #include "vmm/machine/memory.h"
 
 /* Writes them to LAYOUT_RESET_GPA. 0 or -errno and a line. */
-int reset_vector_write(struct memory *memory, struct boot_error *error);
+int reset_vector_write(struct memory *memory, struct error *error);
 
 #endif

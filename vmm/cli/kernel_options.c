@@ -18,9 +18,9 @@ static bool parse_number(const char *text, char **end, uint64_t *number)
     return errno == 0;
 }
 
-struct vm_flat parse_flat(const struct command_line *line, const char *text)
+struct boot_flat parse_flat(const struct command_line *line, const char *text)
 {
-    struct vm_flat flat = { .bits = 32 };
+    struct boot_flat flat = { .bits = 32 };
     uint64_t bits = 32;
     char *end;
     bool good = parse_number(text, &end, &flat.gpa);

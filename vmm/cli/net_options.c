@@ -28,38 +28,36 @@ int parse_mac(const char *text, uint8_t mac[NET_MAC_BYTES])
     return 0;
 }
 
-void net_options_parse(struct net_config *config, char *text, unsigned n)
+void net_options_parse(struct config_device *net, char *text)
 {
     char *kind = strsep(&text, ","), *part;
     bool mac = false;
 
-    *config = (struct net_config){ .tap = NULL };
     if (!strncmp(kind, "tap=", 4))
-        config->tap = kind + 4;
+        net->tap = kind + 4;
     else if (strcmp(kind, "user"))
         usage_error(&run_line, "--net %s: unknown; say user or tap=INTERFACE", kind);
-    net_default_mac(config, n, config->mac);
     while ((part = strsep(&text, ","))) {
         if (!strncmp(part, "mac=", 4)) {
             if (mac)
                 usage_error(&run_line, "--net: mac= twice; give one of them");
-            if (parse_mac(part + 4, config->mac))
+            if (parse_mac(part + 4, net->mac))
                 usage_error(&run_line,
                             "--net: mac=%s: no address for a device; say for example "
                             "mac=02:00:00:00:00:01",
                             part + 4);
             mac = true;
         } else if (!strncmp(part, "hostfwd=", 8)) {
-            if (config->tap)
+            if (net->tap)
                 usage_error(&run_line, "--net tap=%s: hostfwd= is for --net user; leave it out",
-                            config->tap);
-            if (config->nforwards == NET_FORWARDS_MAX)
+                            net->tap);
+            if (net->nforwards == NET_FORWARDS_MAX)
                 usage_error(&run_line, "--net: more than %d times hostfwd=; give fewer",
                             NET_FORWARDS_MAX);
-            config->forwards[config->nforwards++] = part + 8;
+            net->forwards[net->nforwards++] = part + 8;
         } else {
             usage_error(&run_line, "--net %s: %s: unknown; say mac=ADDRESS%s", kind, part,
-                        config->tap ? "" : " or hostfwd=tcp:PORT:GUESTPORT");
+                        net->tap ? "" : " or hostfwd=tcp:PORT:GUESTPORT");
         }
     }
 }

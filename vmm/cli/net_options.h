@@ -5,12 +5,13 @@
 #define STRATA_CLI_NET_OPTIONS_H
 
 #include "devices/backend/net.h"
+#include "vmm/launch/config.h"
 
 /*
- * Reads the text, which is cut up in place and stays in use, for the n-th network device.
+ * Reads the text, which is cut up in place and stays in use.
  * Does not return where it is wrong.
  */
-void net_options_parse(struct net_config *config, char *text, unsigned n);
+void net_options_parse(struct config_device *net, char *text);
 
 /* "02:00:00:00:00:01": an address that a device may have, or -EINVAL. */
 int parse_mac(const char *text, uint8_t mac[NET_MAC_BYTES]);

@@ -7,67 +7,39 @@
 #include "devices/core/board.h"
 #include "devices/virtio/blk.h"
 #include "vmm/base/monotonic.h"
-#include "vmm/boot/boot.h"
 #include "vmm/cli/commands.h"
 #include "vmm/cli/kvm_access.h"
 #include "vmm/cli/results.h"
+#include "vmm/cli/run_cpuid.h"
 #include "vmm/cli/run_kernel.h"
 #include "vmm/cli/run_options.h"
 #include "vmm/cli/run_status.h"
 #include "vmm/control/control.h"
 #include "vmm/control/inspector.h"
 #include "vmm/doctor/kvm_remedy.h"
+#include "vmm/launch/machine.h"
 #include "vmm/monitor/event_loop.h"
 #include "vmm/monitor/watchdog.h"
 #include "vmm/report/report.h"
 #include "vmm/report/report_text.h"
 #include "vmm/report/run_json.h"
 
-/* A VM that cannot be made: usage if the options asked for too much, else KVM's fault. */
-static int explain_create(const struct kvm_host *host, const struct vm_config *config, int err)
+/* Why the machine was not made or started: the exit status, after a line. */
+static int explain(const struct machine *machine, const struct error *error)
 {
-    int max = kvm_capability(host, KVM_CAP_MAX_VCPUS);
+    bool asked = error->field[0] || machine->step == MACHINE_STEP_BOOT;
 
-    if (config->huge_pages == MEMORY_HUGETLB_1G && err == -ENOMEM) {
-        fprintf(stderr,
-                "strata run: --pages hugetlb-1g: too few free pages of 1 GiB for %llu MiB; reserve "
-                "them with hugepagesz=1G hugepages=%llu on the host kernel's command line\n",
-                (unsigned long long)(config->memory_bytes >> 20),
-                (unsigned long long)(config->memory_bytes / MEMORY_GIANT_BYTES));
+    if (machine->step == MACHINE_STEP_DEVICES) {
+        /* A disk that cannot be used is for the user to mend; the rest is not. */
+        run_report(error);
+        return machine->board.error[0] ? STATUS_USAGE : STATUS_FAILED;
+    }
+    if (asked) {
+        run_report(error);
         return STATUS_USAGE;
     }
-    if (config->huge_pages == MEMORY_HUGETLB && err == -ENOMEM) {
-        fprintf(stderr,
-                "strata run: --pages hugetlb: too few free huge pages for %llu MiB; reserve them "
-                "with sysctl vm.nr_hugepages=%llu\n",
-                (unsigned long long)(config->memory_bytes >> 20),
-                (unsigned long long)(config->memory_bytes / MEMORY_HUGE_BYTES));
-        return STATUS_USAGE;
-    }
-    if (config->vcpu_count > 1 && max > 0 && config->vcpu_count > (unsigned)max) {
-        fprintf(stderr, "strata run: --cpus %u: this KVM allows %d; give less\n",
-                config->vcpu_count, max);
-        return STATUS_USAGE;
-    }
-    if (err == -ENOMEM) {
-        fprintf(stderr, "strata run: no room for a machine with %llu MiB; give less --memory\n",
-                (unsigned long long)(config->memory_bytes >> 20));
-        return STATUS_USAGE;
-    }
-    fprintf(stderr, "strata run: cannot create a virtual machine: %s; %s\n", strerror(-err),
-            kvm_remedy(err));
-    return err == -EMFILE || err == -ENFILE ? STATUS_FAILED : STATUS_NO_KVM;
-}
-
-/* A disk that cannot be used is for the user to mend; the rest is not. */
-static int explain_devices(const struct board *board, int err)
-{
-    if (board->error[0]) {
-        fprintf(stderr, "strata run: %s\n", board->error);
-        return STATUS_USAGE;
-    }
-    fprintf(stderr, "strata run: cannot create the devices: %s\n", strerror(-err));
-    return STATUS_FAILED;
+    fprintf(stderr, "strata run: %s; %s\n", error->text, kvm_remedy(error->code));
+    return error->code == -EMFILE || error->code == -ENFILE ? STATUS_FAILED : STATUS_NO_KVM;
 }
 
 /* A reader that closed its end has seen what it wanted; anything else is worth a line. */
@@ -84,7 +56,7 @@ static void report_lost_output(const struct console *console)
 /* What somebody who gave a disk would not expect of it. The board has config's devices in order. */
 static void report_disks(const struct board *board, const struct vm_config *config)
 {
-    const struct board_device *device = config->devices;
+    const struct config_device *device = config->devices;
     struct board_report report;
 
     for (unsigned i = 0; board_report(board, i, &report); i++) {
@@ -169,50 +141,45 @@ static void run_beside(void *arg)
 }
 
 /* Boots the machine, which has its devices, and runs it until its end: the exit status. */
-static int boot_and_run(struct running *running, const struct run_options *options,
-                        struct boot_early *early, struct event_loop *loop, struct control *control)
+static int boot_and_run(struct running *running, struct machine *machine, struct event_loop *loop,
+                        struct control *control)
 {
-    struct vm *vm = running->vm;
+    struct vm *vm = &machine->vm;
     struct inspector inspector;
     struct beside beside = { loop, control, &inspector };
-    struct boot_error error;
-    int err = options->load_early ? boot_early_finish(early, vm, running->board, &error)
-                                  : boot(vm, running->board, &options->config, &error);
+    struct error error;
+    int err = machine_boot(machine, &error);
 
-    if (err) {
-        fprintf(stderr, "strata run: %s\n", error.text);
-        return STATUS_USAGE;
-    }
+    if (err)
+        return explain(machine, &error);
     running->started_ns = monotonic_ns();
     if (control)
-        inspector_init(&inspector, vm, running->board, running->bundled, &control->stopping);
+        inspector_init(&inspector, vm, &machine->board, running->bundled, &control->stopping);
     /* What is to be said of its CPUs comes before what the guest says. */
-    err = running->bundled ? 0 : vcpu_configure(&vm->vcpus[0]);
+    err = running->bundled ? 0 : machine_configure(machine, &error);
     if (!err && !running->bundled)
         run_cpuid_explain(vm);
     if (!err)
-        err = vm_run(vm, run_beside, &beside);
+        err = machine_run(machine, run_beside, &beside, &error);
     /* Nobody may look at a VM that is taken apart. */
     if (control)
         control_close(control);
     if (err)
-        return explain_create(running->host, &options->config, err);
-    report_lost_output(&running->board->serial.console);
+        return explain(machine, &error);
+    report_lost_output(&machine->board.serial.console);
     return conclude(running);
 }
 
 static int run(struct kvm_host *host, const struct run_options *options, struct results *results,
                struct control *control)
 {
-    struct vm_shape shape = boot_shape(&options->config);
-    struct board_config board_config = boot_board(&options->config);
     struct event_loop loop;
     struct watchdog watchdog;
-    struct boot_early early;
-    struct board board;
-    struct vm vm;
-    struct running running = { .vm = &vm,
-                               .board = &board,
+    struct machine machine;
+    struct machine_hooks hooks = MACHINE_NO_HOOKS;
+    struct error error;
+    struct running running = { .vm = &machine.vm,
+                               .board = &machine.board,
                                .host = host,
                                .results = results,
                                .bundled = !options->config.kernel_path };
@@ -223,12 +190,12 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
         fprintf(stderr, "strata run: cannot watch the console: %s\n", strerror(-err));
         return STATUS_FAILED;
     }
-    loop.vm = &vm;
-    loop.board = &board;
+    loop.vm = &machine.vm;
+    loop.board = &machine.board;
     loop.final_report = conclude_and_exit;
     loop.owner = &running;
     if (options->watchdog_seconds) {
-        err = watchdog_create(&watchdog, &vm, options->config.vcpu_count);
+        err = watchdog_create(&watchdog, &machine.vm, options->config.vcpu_count);
         if (err) {
             fprintf(stderr, "strata run: --watchdog: %s\n", strerror(-err));
             status = STATUS_FAILED;
@@ -237,34 +204,17 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
         running.watchdog = loop.watchdog = &watchdog;
         loop.watchdog_seconds = options->watchdog_seconds;
     }
-    board_config.console_out_fd = fileno(results->out);
-    board_config.console_input_ready_fd = loop.input_ready_fd;
-    if (options->load_early)
-        boot_early(&early, &options->config, &shape);
-    err = vm_create(&vm, host, &shape);
-    if (err && options->load_early && early.error.text[0]) {
-        fprintf(stderr, "strata run: %s\n", early.error.text);
-        status = STATUS_USAGE;
+    hooks.console_out_fd = fileno(results->out);
+    hooks.console_input_ready_fd = loop.input_ready_fd;
+    err = machine_create(&machine, host, &options->config, &hooks, &error);
+    if (err) {
+        status = explain(&machine, &error);
         goto destroy_event_loop;
     }
-    if (err) {
-        status = explain_create(host, &options->config, err);
-        goto drop_kernel;
-    }
-    err = board_create(&board, &vm, &board_config);
-    if (err) {
-        status = explain_devices(&board, err);
-        goto destroy_vm;
-    }
-    report_disks(&board, &options->config);
-    status = boot_and_run(&running, options, &early, &loop, control);
-    board_destroy(&board);
+    report_disks(&machine.board, &options->config);
+    status = boot_and_run(&running, &machine, &loop, control);
+    machine_destroy(&machine);
 
-destroy_vm:
-    vm_destroy(&vm);
-drop_kernel:
-    if (options->load_early)
-        boot_early_drop(&early);
 destroy_event_loop:
     if (running.watchdog)
         watchdog_destroy(running.watchdog);
@@ -306,7 +256,7 @@ int cmd_run(int argc, char **argv)
         return status;
     }
     kvm_open_or_exit(&host, false);
-    status = run_cpuid_check(&options.cpuid, &host);
+    status = run_cpuid_check(&options.config, &host);
     if (status)
         goto close_kvm;
     control = options.control ? open_control(options.control) : NULL;

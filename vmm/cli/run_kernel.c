@@ -2,13 +2,9 @@
 
 #include <stdio.h>
 
-#include "devices/legacy/debug_exit.h"
-#include "vmm/boot/kernel.h"
 #include "vmm/cli/run_options.h"
+#include "vmm/launch/config_kernel.h"
 #include "vmm/machine/kvm.h"
-
-/* A smaller kernel is read before a thread has started. */
-#define EARLY_BYTES_MIN (1u << 20)
 
 /* Linux where KVM interprets the guest's kernel: what it will stumble over (host_quirks.c). */
 static int check_linux(const struct run_options *options)
@@ -28,49 +24,22 @@ static int check_linux(const struct run_options *options)
     return STATUS_NO_KVM;
 }
 
-/*
- * Linux touches so much while it starts that huge pages pay: fewer faults on both sides, and
- * 10 to 20 % more memory in use. A balloon is for giving memory back, of which a huge page
- * must be given back whole.
- */
-static enum memory_backing linux_backing(const struct vm_config *config)
-{
-    for (unsigned i = 0; i < config->ndevices; i++) {
-        if (config->devices[i].kind == BOARD_BALLOON)
-            return MEMORY_4K;
-    }
-    return MEMORY_THP;
-}
-
 int run_kernel_check(struct run_options *options)
 {
     struct vm_config *config = &options->config;
-    struct boot_error error;
-    struct kernel kernel;
-    bool automatic = config->debug_exit_port == RUN_DEBUG_EXIT_AUTO, ends_by_port, is_linux;
+    struct config_kernel kernel;
+    struct error error;
 
-    if (automatic)
-        config->debug_exit_port = 0;
-    if (!config->kernel_path)
-        return STATUS_OK;
-    if (kernel_open(&kernel, config, &error)) {
-        fprintf(stderr, "strata run: %s\n", error.text);
+    if (config_resolve(config, &kernel, &error)) {
+        run_report(&error);
         return STATUS_USAGE;
     }
-    ends_by_port = kernel.format == KERNEL_MULTIBOOT || kernel.format == KERNEL_FLAT;
-    is_linux = kernel.is_linux;
-    options->load_early = kernel.image.size >= EARLY_BYTES_MIN;
-    kernel_close(&kernel);
-    if (options->exec && (is_linux || kernel.format != KERNEL_PVH)) {
+    if (options->exec && (kernel.is_linux || kernel.format != KERNEL_PVH)) {
         fprintf(stderr,
                 "strata run: --exec: is for the bundled guest, and %s is another kernel; leave it "
                 "out, or give --append\n",
                 config->kernel_path);
         return STATUS_USAGE;
     }
-    if (automatic && ends_by_port)
-        config->debug_exit_port = DEBUG_EXIT_PORT;
-    if (is_linux && !options->pages_asked)
-        config->huge_pages = linux_backing(config);
-    return is_linux ? check_linux(options) : STATUS_OK;
+    return kernel.is_linux ? check_linux(options) : STATUS_OK;
 }

@@ -1,20 +1,19 @@
 #include "vmm/cli/run_options.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "devices/backend/delay.h"
 #include "devices/virtio/vsock.h"
 #include "vmm/base/parse.h"
-#include "vmm/boot/boot.h"
-#include "vmm/boot/layout.h"
 #include "vmm/cli/kernel_options.h"
 #include "vmm/cli/net_options.h"
+#include "vmm/launch/config_fields.h"
 #include "vmm/monitor/watchdog.h"
 
 enum {
@@ -116,43 +115,84 @@ const struct command_line run_line = {
     .noptions = sizeof(option_entries) / sizeof(option_entries[0]),
 };
 
-static uint64_t host_memory_bytes(void)
-{
-    struct sysinfo info;
+/* Which field of the configuration an option sets, by which errors are told in its terms. */
+static const char *const option_fields[] = {
+    [OPT_KERNEL] = "boot-source.kernel_image_path",
+    [OPT_INITRD] = "boot-source.initrd_path",
+    [OPT_MODULE] = "boot-source.modules",
+    [OPT_FLAT] = "flat-kernel",
+    [OPT_APPEND] = "boot-source.boot_args",
+    [OPT_DEBUG_EXIT] = "debug-exit.port",
+    [OPT_MEMORY] = "machine-config.mem_size_mib",
+    [OPT_CPUS] = "machine-config.vcpu_count",
+    [OPT_CPUID] = "machine-config.cpuid",
+    [OPT_PAGES] = "machine-config.huge_pages",
+    [OPT_DISK] = "drives",
+    [OPT_NET] = "network-interfaces",
+    [OPT_VSOCK] = "vsock",
+    [OPT_RNG] = "entropy",
+    [OPT_VIRTIO_CONSOLE] = "virtio-console",
+    [OPT_VIRTIO_PORT] = "virtio-ports",
+    [OPT_BALLOON] = "balloon",
+    [OPT_DMA_PROBE] = "dma-probe",
+    [OPT_IOMMU] = "iommu.mode",
+    [OPT_IO] = "machine-config.io_thread",
+};
 
-    return sysinfo(&info) == 0 ? (uint64_t)info.totalram * info.mem_unit : UINT64_MAX;
+const char *run_option_of(const char *field)
+{
+    for (unsigned i = 0; i < sizeof(option_fields) / sizeof(option_fields[0]); i++) {
+        size_t length = option_fields[i] ? strlen(option_fields[i]) : 0;
+
+        /* "drives" is also of drives[0].path_on_host. */
+        if (length && strncmp(option_fields[i], field, length) == 0 &&
+            !isalnum((unsigned char)field[length]) && field[length] != '_' && field[length] != '-')
+            return option_entries[i].name;
+    }
+    return NULL;
 }
 
+void run_report(const struct error *error)
+{
+    const char *option = run_option_of(error->field);
+
+    if (option)
+        fprintf(stderr, "strata run: --%s: %s\n", option, error->text);
+    else
+        fprintf(stderr, "strata run: %s\n", error->text);
+}
+
+/* Ends the process over what the options together say. */
+static void refuse(const struct error *error) __attribute__((noreturn));
+
+static void refuse(const struct error *error)
+{
+    const char *option = run_option_of(error->field);
+
+    if (option)
+        usage_error(&run_line, "--%s: %s", option, error->text);
+    usage_error(&run_line, "%s", error->text);
+}
+
+/* A size as people write it; one that no number holds is beyond every limit. */
 static uint64_t parse_memory(const char *text)
 {
-    uint64_t host = host_memory_bytes(), bytes;
+    uint64_t bytes;
     int err = parse_size(text, &bytes);
 
     if (err == -EINVAL)
         usage_error(&run_line, "--memory %s: not a size; say for example 256M or 1G", text);
-    if (err || bytes > host)
-        usage_error(&run_line, "--memory %s: more than the host's %llu MiB; give less", text,
-                    (unsigned long long)(host >> 20));
-    if (bytes < LAYOUT_MEMORY_BYTES_MIN)
-        usage_error(&run_line, "--memory %s: too little to boot; give %lluM or more", text,
-                    LAYOUT_MEMORY_BYTES_MIN >> 20);
-    if (bytes % MEMORY_PAGE_BYTES)
-        usage_error(&run_line, "--memory %s: not a multiple of 4K; round it", text);
-    return bytes;
+    return err || bytes > INT64_MAX ? INT64_MAX : bytes;
 }
 
 static unsigned parse_cpus(const char *text)
 {
     unsigned count;
-    int err = parse_count(text, VM_CPUS_MAX, &count);
+    int err = parse_count(text, INT32_MAX, &count);
 
     if (err == -EINVAL)
         usage_error(&run_line, "--cpus %s: not a number; say for example 2", text);
-    if (err)
-        usage_error(&run_line, "--cpus %s: more than %u; give less", text, VM_CPUS_MAX);
-    if (!count)
-        usage_error(&run_line, "--cpus 0: a machine needs a CPU; give 1 or more");
-    return count;
+    return err ? INT32_MAX : count;
 }
 
 static bool parse_io(const char *text)
@@ -172,47 +212,51 @@ static unsigned parse_watchdog(const char *text)
     return seconds;
 }
 
+/* One more object of a section, zero. */
+static void *add_object(struct run_options *options, const char *name)
+{
+    struct error error;
+    void *object;
+
+    for (unsigned i = 0; i < config_sections_count; i++) {
+        if (strcmp(config_sections[i].name, name) != 0)
+            continue;
+        if (config_add_object(&options->config, &config_sections[i], &object, &error))
+            refuse(&error);
+        return object;
+    }
+    usage_error(&run_line, "%s: no such device", name);
+}
+
+static const char *copy_text(struct run_options *options, const char *text)
+{
+    const char *copy = config_text(&options->config, text);
+
+    if (!copy)
+        usage_error(&run_line, "out of memory");
+    return copy;
+}
+
 static void add_module(struct run_options *options, const char *text)
 {
     unsigned *count = &options->config.nmodules;
 
     if (*count == MULTIBOOT_MODULES_MAX)
         usage_error(&run_line, "more than %d modules; give fewer --module", MULTIBOOT_MODULES_MAX);
-    options->modules[(*count)++] = text;
-}
-
-/* What belongs to a kernel of one's own. */
-static void check_kernel(const struct run_options *options)
-{
-    const struct vm_config *config = &options->config;
-    const char *extra = config->initrd_path ? "initrd"
-                        : config->nmodules  ? "module"
-                        : config->flat.bits ? "flat"
-                                            : NULL;
-
-    if (!config->kernel_path && extra)
-        usage_error(&run_line, "--%s without --kernel; give the kernel that it is for", extra);
-}
-
-static void add_device(struct run_options *options, struct board_device device)
-{
-    unsigned *count = &options->config.ndevices;
-
-    if (*count == ABI_MMIO_DEVICES_MAX)
-        usage_error(&run_line,
-                    "more than %d devices; give fewer --disk, --net, --rng, "
-                    "--virtio-console",
-                    ABI_MMIO_DEVICES_MAX);
-    options->devices[(*count)++] = device;
+    options->config.modules[(*count)++] = copy_text(options, text);
 }
 
 /* Takes what is behind the comma, if it says how the disk is to be; else it is of the name. */
-static bool take_disk_word(struct board_device *disk, const char *word)
+static bool take_disk_word(struct config_device *disk, const char *word)
 {
     int err;
 
     if (!strcmp(word, "ro")) {
         disk->read_only = true;
+        return true;
+    }
+    if (!strcmp(word, "root")) {
+        disk->root = true;
         return true;
     }
     if (strncmp(word, "latency=", 8) != 0)
@@ -239,38 +283,31 @@ static bool is_misspelt(const char *text)
 /* FILE, then words; the text stays where it is, but for the commas before those. */
 static void add_disk(struct run_options *options, char *text)
 {
-    struct board_device disk = { .kind = BOARD_BLK, .path = text };
+    struct config_device *disk = add_object(options, "drives");
     char *comma;
 
-    while ((comma = strrchr(text, ',')) && take_disk_word(&disk, comma + 1))
+    while ((comma = strrchr(text, ',')) && take_disk_word(disk, comma + 1))
         *comma = 0;
-    if (access(text, disk.read_only ? R_OK : R_OK | W_OK)) {
-        if (errno == EACCES || errno == EROFS)
-            usage_error(&run_line, "--disk %s: %s; %s", text, strerror(errno),
-                        access(text, R_OK) ? "make the file readable" : "say --disk FILE,ro");
-        if (errno == ENOENT && is_misspelt(text))
-            usage_error(&run_line, "--disk %s: what may follow the file is ro and latency=TIME",
-                        text);
-        usage_error(&run_line, "--disk %s: %s; give a file that exists", text, strerror(errno));
-    }
-    add_device(options, disk);
+    if (access(text, F_OK) && is_misspelt(text))
+        usage_error(&run_line, "--disk %s: what may follow the file is ro, root and latency=TIME",
+                    text);
+    disk->path = copy_text(options, text);
 }
 
 static void add_net(struct run_options *options, char *text)
 {
-    unsigned n = options->nnets;
+    struct config_device *net = add_object(options, "network-interfaces");
 
-    if (n == ABI_MMIO_DEVICES_MAX)
-        usage_error(&run_line, "more than %d devices; give fewer --net", ABI_MMIO_DEVICES_MAX);
-    net_options_parse(&options->nets[n], text, n);
-    options->nnets++;
-    add_device(options, (struct board_device){ .kind = BOARD_NET, .net = &options->nets[n] });
+    net_options_parse(net, text);
+    net->tap = net->tap ? copy_text(options, net->tap) : NULL;
+    for (unsigned i = 0; i < net->nforwards; i++)
+        net->forwards[i] = copy_text(options, net->forwards[i]);
 }
 
 /* cid=N,path=SOCK, in any order; the path is the rest where it comes last. */
 static void add_vsock(struct run_options *options, char *text)
 {
-    struct board_device vsock = { .kind = BOARD_VSOCK };
+    struct config_device *vsock = add_object(options, "vsock");
 
     for (char *part = text; part;) {
         char *next = strncmp(part, "path=", 5) || strstr(part, ",cid=") ? strchr(part, ',') : NULL;
@@ -282,61 +319,33 @@ static void add_vsock(struct run_options *options, char *text)
             if (parse_count(part + 4, VSOCK_CID_LAST, &cid) || cid < VSOCK_CID_FIRST)
                 usage_error(&run_line, "--vsock: %s: give a number from %u to %u", part,
                             VSOCK_CID_FIRST, VSOCK_CID_LAST);
-            vsock.guest_cid = cid;
+            vsock->guest_cid = cid;
         } else if (!strncmp(part, "path=", 5) && part[5]) {
-            vsock.path = part + 5;
+            vsock->path = copy_text(options, part + 5);
         } else {
             usage_error(&run_line, "--vsock %s: unknown; say cid=N,path=SOCK", part);
         }
         part = next;
     }
-    if (!vsock.guest_cid || !vsock.path)
+    if (!vsock->guest_cid || !vsock->path)
         usage_error(&run_line, "--vsock without %s: say cid=N,path=SOCK",
-                    vsock.path ? "cid=" : "path=");
-    for (unsigned i = 0; i < options->config.ndevices; i++) {
-        if (options->devices[i].kind == BOARD_VSOCK)
-            usage_error(&run_line, "--vsock twice: a machine has one; give one of them");
-    }
-    add_device(options, vsock);
-}
-
-/* A file's name for the guest, and a line's worth of it. */
-static void check_port_name(const struct run_options *options, const char *name)
-{
-    size_t length = strlen(name);
-
-    if (!length || length > CONSOLE_PORT_NAME_MAX || !strcmp(name, ".") || !strcmp(name, ".."))
-        usage_error(&run_line, "--virtio-port: name=%.70s: give 1 to %u characters", name,
-                    CONSOLE_PORT_NAME_MAX);
-    for (const char *c = name; *c; c++) {
-        if (*c <= ' ' || *c > '~' || *c == '/')
-            usage_error(&run_line,
-                        "--virtio-port: name=%s: give letters, digits and signs other than /",
-                        name);
-    }
-    for (unsigned i = 0; i < options->nports; i++) {
-        if (!strcmp(name, options->ports[i].name))
-            usage_error(&run_line, "--virtio-port: name=%s twice; give each its own", name);
-    }
+                    vsock->path ? "cid=" : "path=");
 }
 
 /* name=NAME,path=SOCK, in any order; the path is the rest where it comes last. */
 static void add_port(struct run_options *options, char *text)
 {
-    struct console_port_config *port = &options->ports[options->nports];
+    struct console_port_config *port = add_object(options, "virtio-ports");
 
-    if (options->nports == CONSOLE_PORTS_MAX - 1)
-        usage_error(&run_line, "more than %u ports; give fewer --virtio-port",
-                    CONSOLE_PORTS_MAX - 1);
     for (char *part = text; part;) {
         char *next = strncmp(part, "path=", 5) || strstr(part, ",name=") ? strchr(part, ',') : NULL;
 
         if (next)
             *next++ = 0;
         if (!strncmp(part, "name=", 5))
-            port->name = part + 5;
+            port->name = copy_text(options, part + 5);
         else if (!strncmp(part, "path=", 5) && part[5])
-            port->path = part + 5;
+            port->path = copy_text(options, part + 5);
         else
             usage_error(&run_line, "--virtio-port %s: unknown; say name=NAME,path=SOCK", part);
         part = next;
@@ -344,154 +353,115 @@ static void add_port(struct run_options *options, char *text)
     if (!port->name || !port->path)
         usage_error(&run_line, "--virtio-port without %s: say name=NAME,path=SOCK",
                     port->path ? "name=" : "path=");
-    check_port_name(options, port->name);
-    options->nports++;
 }
 
-/* Ports are the first virtio-console's; where there is none, of one that is no console. */
-static void place_ports(struct run_options *options)
-{
-    struct board_device *device = options->devices, *end = device + options->config.ndevices;
-
-    if (!options->nports)
-        return;
-    while (device < end && device->kind != BOARD_CONSOLE)
-        device++;
-    if (device == end)
-        add_device(options, (struct board_device){ .kind = BOARD_CONSOLE, .ports_only = true });
-    device->ports = options->ports;
-    device->nports = options->nports;
-}
-
-/* Checked against --memory when that is known. */
 static void add_balloon(struct run_options *options, const char *text)
 {
-    struct board_device balloon = { .kind = BOARD_BALLOON };
+    struct config_device *balloon = add_object(options, "balloon");
 
-    if (strcmp(text, "0") && parse_size(text, &balloon.bytes))
+    if (strcmp(text, "0") && parse_size(text, &balloon->bytes))
         usage_error(&run_line, "--balloon %s: not a size; say for example 64M, or 0", text);
-    for (unsigned i = 0; i < options->config.ndevices; i++) {
-        if (options->devices[i].kind == BOARD_BALLOON)
-            usage_error(&run_line, "--balloon twice: a machine has one; give one of them");
-    }
-    add_device(options, balloon);
 }
 
-static void check_balloon(const struct run_options *options)
+static enum vm_iommu parse_iommu(const char *text)
 {
-    for (unsigned i = 0; i < options->config.ndevices; i++) {
-        if (options->devices[i].bytes >= options->config.memory_bytes)
-            usage_error(&run_line, "--balloon: as much as there is memory; give less than %lluM",
-                        (unsigned long long)(options->config.memory_bytes >> 20));
-    }
-}
+    static const char *const modes[] = { [VM_IOMMU_OFF] = "off",
+                                         [VM_IOMMU_BYPASS] = "bypass",
+                                         [VM_IOMMU_STRICT] = "strict",
+                                         [VM_IOMMU_LAZY] = "lazy" };
 
-/* As the guest's kernel is told (guest/abi/machine.h). */
-static const char *parse_iommu(const char *text)
-{
-    static const char *const modes[][2] = {
-        { "off", "off" }, { "bypass", "identity" }, { "strict", "DMA" }, { "lazy", "DMA-FQ" }
-    };
-
-    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
-        if (!strcmp(text, modes[i][0]))
-            return modes[i][1];
+    for (unsigned i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        if (!strcmp(text, modes[i]))
+            return (enum vm_iommu)i;
     }
     usage_error(&run_line, "--iommu %s: unknown; say off, bypass, strict or lazy", text);
 }
 
-/* The number of a device's window is its endpoint. */
-static void number_devices(struct run_options *options)
+static int parse_pages(const char *text)
 {
-    struct vm_config *config = &options->config;
-    unsigned first = boot_board(config).iommu ? 1 : 0;
+    enum memory_backing backing;
 
-    if (first + config->ndevices > ABI_MMIO_DEVICES_MAX)
-        usage_error(&run_line,
-                    "more than %d devices beside the IOMMU; give fewer --disk, --net, "
-                    "--rng, --virtio-console",
-                    ABI_MMIO_DEVICES_MAX - 1);
-    for (unsigned i = 0; i < config->ndevices; i++)
-        options->devices[i].endpoint = first + i;
+    if (parse_backing(text, &backing))
+        usage_error(&run_line, "--pages %s: unknown; say 4k, thp, hugetlb or hugetlb-1g", text);
+    return (int)backing;
 }
 
 /* Everything after exec= to the end of the string is the command, so it comes last. */
-static char *join_boot_args(const char *append, const char *exec)
+static void add_command(struct run_options *options)
 {
+    const char *append = options->config.boot_args;
     char *joined;
 
-    if (asprintf(&joined, "%s%s%s%s", append ? append : "", append && exec ? " " : "",
-                 exec ? "exec=" : "", exec ? exec : "") < 0)
-        return NULL;
-    return joined;
+    if (!options->exec)
+        return;
+    if (asprintf(&joined, "%s%sexec=%s", append ? append : "", append ? " " : "", options->exec) <
+        0)
+        usage_error(&run_line, "out of memory");
+    options->config.boot_args = copy_text(options, joined);
+    free(joined);
+}
+
+/* Options that say something about the machine; false: it is none. */
+static bool take_device_option(struct run_options *options, int option, char *value)
+{
+    switch (option) {
+    case OPT_DISK: add_disk(options, value); return true;
+    case OPT_NET: add_net(options, value); return true;
+    case OPT_VSOCK: add_vsock(options, value); return true;
+    case OPT_RNG: add_object(options, "entropy"); return true;
+    case OPT_DMA_PROBE: add_object(options, "dma-probe"); return true;
+    case OPT_VIRTIO_CONSOLE: add_object(options, "virtio-console"); return true;
+    case OPT_VIRTIO_PORT: add_port(options, value); return true;
+    case OPT_BALLOON: add_balloon(options, value); return true;
+    default: return false;
+    }
+}
+
+static void take_option(struct run_options *options, int option, char *value)
+{
+    struct vm_config *config = &options->config;
+
+    switch (option) {
+    case OPT_KERNEL: config->kernel_path = copy_text(options, value); break;
+    case OPT_INITRD: config->initrd_path = copy_text(options, value); break;
+    case OPT_MODULE: add_module(options, value); break;
+    case OPT_FLAT: config->flat = parse_flat(&run_line, value); break;
+    case OPT_DEBUG_EXIT: config->debug_exit_port = parse_debug_exit(&run_line, value); break;
+    case OPT_FORCE: options->force = true; break;
+    case OPT_APPEND: config->boot_args = copy_text(options, value); break;
+    case OPT_MEMORY: config->memory_bytes = parse_memory(value); break;
+    case OPT_CPUS: config->vcpu_count = parse_cpus(value); break;
+    case OPT_CPUID: config->cpuid = copy_text(options, value); break;
+    case OPT_PAGES: config->huge_pages = parse_pages(value); break;
+    case OPT_IOMMU: config->iommu = parse_iommu(value); break;
+    case OPT_IO: config->io_thread = parse_io(value); break;
+    case OPT_EXEC: options->exec = value; break;
+    case OPT_CONTROL: options->control = value; break;
+    case OPT_WATCHDOG: options->watchdog_seconds = parse_watchdog(value); break;
+    case OPT_JSON: options->json = value; break;
+    default: break;
+    }
 }
 
 void run_options_parse(struct run_options *options, int argc, char **argv)
 {
-    struct vm_config *config = &options->config;
+    struct error error;
     const char *value;
     int option;
 
-    *options = (struct run_options){ .config = { .memory_bytes = VM_CONFIG_MEMORY_BYTES,
-                                                 .vcpu_count = VM_CONFIG_CPUS,
-                                                 .debug_exit_port = RUN_DEBUG_EXIT_AUTO } };
-
+    memset(options, 0, sizeof(*options));
+    config_init(&options->config);
     while ((option = options_next(&run_line, argc, argv, &value)) >= 0) {
-        switch (option) {
-        case OPT_KERNEL: config->kernel_path = value; break;
-        case OPT_INITRD: config->initrd_path = value; break;
-        case OPT_MODULE: add_module(options, value); break;
-        case OPT_FLAT: config->flat = parse_flat(&run_line, value); break;
-        case OPT_DEBUG_EXIT: config->debug_exit_port = parse_debug_exit(&run_line, value); break;
-        case OPT_FORCE: options->force = true; break;
-        case OPT_APPEND: options->append = value; break;
-        case OPT_MEMORY: config->memory_bytes = parse_memory(value); break;
-        case OPT_CPUS: config->vcpu_count = parse_cpus(value); break;
-        case OPT_CPUID: run_cpuid_parse(&options->cpuid, &run_line, optarg); break;
-        case OPT_DISK: add_disk(options, optarg); break;
-        case OPT_NET: add_net(options, optarg); break;
-        case OPT_VSOCK: add_vsock(options, optarg); break;
-        case OPT_RNG: add_device(options, (struct board_device){ .kind = BOARD_RNG }); break;
-        case OPT_DMA_PROBE:
-            add_device(options, (struct board_device){ .kind = BOARD_PROBE });
-            break;
-        case OPT_VIRTIO_CONSOLE:
-            add_device(options, (struct board_device){ .kind = BOARD_CONSOLE });
-            break;
-        case OPT_VIRTIO_PORT: add_port(options, optarg); break;
-        case OPT_BALLOON: add_balloon(options, value); break;
-        case OPT_IOMMU: config->dma_mode = parse_iommu(value); break;
-        case OPT_IO: config->io_thread = parse_io(value); break;
-        case OPT_EXEC: options->exec = value; break;
-        case OPT_CONTROL: options->control = value; break;
-        case OPT_WATCHDOG: options->watchdog_seconds = parse_watchdog(value); break;
-        case OPT_JSON: options->json = value; break;
-        case OPT_PAGES:
-            options->pages_asked = true;
-            if (parse_backing(value, &config->huge_pages))
-                usage_error(&run_line, "--pages %s: unknown; say 4k, thp, hugetlb or hugetlb-1g",
-                            value);
-            break;
-        default: break;
-        }
+        if (!take_device_option(options, option, optarg))
+            take_option(options, option, optarg);
     }
-    if (config->huge_pages == MEMORY_HUGETLB && config->memory_bytes % MEMORY_HUGE_BYTES)
-        usage_error(&run_line, "--pages hugetlb: --memory must be a multiple of 2M; round it");
-    if (config->huge_pages == MEMORY_HUGETLB_1G && config->memory_bytes % MEMORY_GIANT_BYTES)
-        usage_error(&run_line, "--pages hugetlb-1g: --memory must be a multiple of 1G; round it");
-    check_kernel(options);
-    check_balloon(options);
-    place_ports(options);
-    number_devices(options);
-    config->devices = options->devices;
-    if (options->cpuid.asked)
-        config->cpuid = &options->cpuid.mask;
-    config->modules = options->modules;
-    options->boot_args = join_boot_args(options->append, options->exec);
-    config->boot_args = options->boot_args;
+    add_command(options);
+    config_place_devices(&options->config);
+    if (config_check(&options->config, &error))
+        refuse(&error);
 }
 
 void run_options_free(struct run_options *options)
 {
-    free(options->boot_args);
+    config_destroy(&options->config);
 }

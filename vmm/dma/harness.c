@@ -10,14 +10,13 @@
 #include "devices/core/board.h"
 #include "vmm/base/host_cpus.h"
 #include "vmm/base/monotonic.h"
-#include "vmm/boot/boot.h"
 #include "vmm/boot/layout.h"
 #include "vmm/dma/attacks/attack.h"
 #include "vmm/dma/engine.h"
 #include "vmm/dma/measures.h"
 #include "vmm/dma/random_requests.h"
 #include "vmm/dma/setup.h"
-#include "vmm/machine/vm.h"
+#include "vmm/launch/machine.h"
 
 #define MEMORY_BYTES_MIN (32ull << 20)
 #define MEMORY_ROOM      (16ull << 20) /* beyond what a policy names */
@@ -156,7 +155,7 @@ static void harness_note_fault(void *owner, const struct iommu_fault *fault)
 }
 
 /* Before the guest runs: what the platform knows of the policy, and the devices' dma handles. */
-static int harness_configure(struct harness *harness, char *error, size_t error_bytes)
+static int harness_configure(struct harness *harness, struct error *error)
 {
     const struct policy *policy = harness->policy;
     int err = 0;
@@ -183,8 +182,7 @@ static int harness_configure(struct harness *harness, char *error, size_t error_
                 err = iommu_add_reserved(harness->iommu, d->endpoint, &reserved);
         }
         if (err)
-            snprintf(error, error_bytes, "cannot wire %s to the IOMMU: %s", d->name,
-                     strerror(-err));
+            error_set(error, err, "cannot wire %s to the IOMMU: %s", d->name, strerror(-err));
     }
     return err;
 }
@@ -247,58 +245,48 @@ static void harness_set_quotas(struct iommu_config *config, unsigned domains)
                                              : POLICY_MAPPINGS_OF_DOMAIN_MAX;
 }
 
-static int harness_run_machine(struct harness *harness, const struct vm_config *config, char *error,
-                               size_t error_bytes)
+/* Boots the machine, wires the harness to it, and lets the guest and the attacks run. */
+static int harness_start(struct harness *harness, struct machine *machine, struct error *error)
 {
-    const struct vm_shape shape = boot_shape(config);
-    struct board_config board_config = boot_board(config);
-    struct boot_error boot_error;
-    struct board *board = harness->board;
-    struct vm *vm = harness->vm;
-    int err;
+    int err = machine_boot(machine, error);
 
-    board_config.iommu = harness->policy->iommu;
-    board_config.iommu_config = harness->policy->iommu_config;
-    harness_set_quotas(&board_config.iommu_config, rules_domains(harness->policy));
-    board_config.checkpoint = harness_guest_checkpoint;
-    board_config.checkpoint_owner = &harness->guest;
-    err = vm_create(vm, harness->options->kvm, &shape);
-    if (err) {
-        snprintf(error, error_bytes, "cannot create a virtual machine: %s", strerror(-err));
-        return err;
-    }
-    err = board_create(board, vm, &board_config);
-    if (err) {
-        snprintf(error, error_bytes, "cannot create the devices: %s", strerror(-err));
-        goto destroy_vm;
-    }
-    harness_guest_init(&harness->guest, vm);
-    err = boot(vm, board, config, &boot_error);
-    if (err) {
-        snprintf(error, error_bytes, "%s", boot_error.text);
-        goto destroy_board;
-    }
-    err = harness_configure(harness, error, error_bytes);
+    if (!err)
+        err = harness_configure(harness, error);
     if (err)
-        goto destroy_board;
+        return err;
     for (unsigned device = 0; device < harness->policy->guest.ndevices; device++)
         harness_before_attach(harness, device, LAYOUT_FDT_GPA, false);
-    err = vm_start(vm);
-    if (err) {
-        snprintf(error, error_bytes, "cannot start the CPUs' threads: %s", strerror(-err));
-        goto destroy_board;
-    }
+    err = machine_start(machine, error);
+    if (err)
+        return err;
     harness_run_attacks(harness);
     harness_guest_release(&harness->guest);
-    vm_wait(vm, harness->guest.failure[0] ? 0 : STOP_TIMEOUT_MS);
+    machine_wait(machine, harness->guest.failure[0] ? 0 : STOP_TIMEOUT_MS);
+    return 0;
+}
 
-destroy_board:
-    vm_stop(vm, VM_END_HOST_STOP, 0);
-    vm_wait(vm, -1);
-    board_destroy(board);
+static int harness_run_machine(struct harness *harness, const struct vm_config *config,
+                               struct error *error)
+{
+    struct machine_hooks hooks = MACHINE_NO_HOOKS;
+    struct machine *machine = malloc(sizeof(*machine));
+    int err;
+
+    if (!machine)
+        return error_set(error, -ENOMEM, "out of memory");
+    harness->vm = &machine->vm;
+    harness->board = &machine->board;
+    harness->memory = &machine->vm.memory;
+    hooks.checkpoint = harness_guest_checkpoint;
+    hooks.checkpoint_owner = &harness->guest;
+    harness_guest_init(&harness->guest, harness->vm);
+    err = machine_create(machine, harness->options->kvm, config, &hooks, error);
+    if (!err) {
+        err = harness_start(harness, machine, error);
+        machine_destroy(machine);
+    }
     harness_guest_destroy(&harness->guest);
-destroy_vm:
-    vm_destroy(vm);
+    free(machine);
     return err;
 }
 
@@ -317,47 +305,42 @@ static int harness_open_disk(char path[DISK_PATH_BYTES])
     return fd;
 }
 
-static int harness_run_with_disks(struct harness *harness, char *error, size_t error_bytes)
+static int harness_run_with_disks(struct harness *harness, struct error *error)
 {
-    struct board_device devices[ABI_POLICY_DEVICES_MAX];
     const struct abi_policy *guest = &harness->policy->guest;
     char disk[ABI_POLICY_DEVICES_MAX][DISK_PATH_BYTES];
     int disk_fd[ABI_POLICY_DEVICES_MAX];
-    const struct vm_config config = {
-        .boot_args = "exec=dma-harness",
-        .memory_bytes = harness_memory_bytes(harness->policy),
-        .vcpu_count = harness_cpus(),
-        .huge_pages = MEMORY_4K,
-        .devices = devices,
-        .ndevices = guest->ndevices,
-        .dma_mode = harness->policy->iommu ? "DMA" : "off",
-        .policy = guest,
-    };
-    struct board board;
-    struct vm vm;
+    struct vm_config config;
     unsigned ready;
     int err = 0;
 
-    harness->vm = &vm;
-    harness->board = &board;
-    harness->memory = &vm.memory;
+    config_init(&config);
+    config.boot_args = "exec=dma-harness";
+    config.memory_bytes = harness_memory_bytes(harness->policy);
+    config.vcpu_count = harness_cpus();
+    config.huge_pages = MEMORY_4K;
+    config.iommu = harness->policy->iommu ? VM_IOMMU_STRICT : VM_IOMMU_OFF;
+    config.iommu_config = harness->policy->iommu_config;
+    harness_set_quotas(&config.iommu_config, rules_domains(harness->policy));
+    config.policy = guest;
     for (ready = 0; ready < guest->ndevices; ready++) {
         bool blk = guest->device[ready].kind == ABI_DEVICE_BLK;
+        struct config_device device = { .kind = blk ? BOARD_BLK : BOARD_PROBE,
+                                        .endpoint = guest->device[ready].endpoint,
+                                        .path = blk ? disk[ready] : NULL };
 
         disk_fd[ready] = blk ? harness_open_disk(disk[ready]) : -1;
         if (blk && disk_fd[ready] < 0) {
-            err = disk_fd[ready];
-            snprintf(error, error_bytes, "cannot make a disk in memory: %s", strerror(-err));
+            err = error_set(error, disk_fd[ready], "cannot make a disk in memory: %s",
+                            strerror(-disk_fd[ready]));
             break;
         }
-        devices[ready] = (struct board_device){
-            .kind = blk ? BOARD_BLK : BOARD_PROBE,
-            .endpoint = guest->device[ready].endpoint,
-            .path = blk ? disk[ready] : NULL,
-        };
+        err = config_add_device(&config, &device, error);
+        if (err)
+            break;
     }
     if (!err)
-        err = harness_run_machine(harness, &config, error, error_bytes);
+        err = harness_run_machine(harness, &config, error);
     while (ready--) {
         if (disk_fd[ready] >= 0)
             close(disk_fd[ready]);
@@ -370,6 +353,7 @@ int harness_run(struct harness_result *result, const struct policy *policy,
 {
     struct harness *harness = calloc(1, sizeof(*harness));
     uint64_t start = monotonic_ns();
+    struct error failure;
     int err = -ENOMEM;
 
     *result = (struct harness_result){ .policy = policy, .seed = options->seed };
@@ -386,7 +370,9 @@ int harness_run(struct harness_result *result, const struct policy *policy,
     pthread_mutex_init(&harness->faults_lock, NULL);
     if (harness->expected_bytes && result->cells) {
         harness_plan_cells(policy, options, result->cells);
-        err = harness_run_with_disks(harness, error, error_bytes);
+        err = harness_run_with_disks(harness, &failure);
+        if (err)
+            snprintf(error, error_bytes, "%s", failure.text);
     }
     pthread_mutex_destroy(&harness->faults_lock);
     free(harness->expected_bytes);

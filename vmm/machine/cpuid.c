@@ -54,7 +54,7 @@ static unsigned bits_for(unsigned n)
     return n > 1 ? 32 - (unsigned)__builtin_clz(n - 1) : 0;
 }
 
-int cpuid_shape(struct cpuid_table *table, unsigned ncpus, bool tsc_deadline)
+int cpuid_prepare(struct cpuid_table *table, unsigned ncpus, bool tsc_deadline)
 {
     unsigned shift = bits_for(ncpus);
     uint32_t highest = 0;

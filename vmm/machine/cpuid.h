@@ -26,7 +26,7 @@ int cpuid_fetch(int kvm_fd, struct cpuid_table *table);
  * KVM has one (KVM reports it as a capability, not in the table), and the topology
  * leaves for ncpus CPUs. -ENOSPC: the table is full.
  */
-int cpuid_shape(struct cpuid_table *table, unsigned ncpus, bool tsc_deadline);
+int cpuid_prepare(struct cpuid_table *table, unsigned ncpus, bool tsc_deadline);
 
 /*
  * Tells the guest how fast its TSC runs, so that it need not find out: leaf 0x40000010 as

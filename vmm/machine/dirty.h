@@ -30,7 +30,7 @@ struct dirty_ring {
     uint32_t next;                 /* the first not harvested yet, counted on and on */
 };
 
-/* The ring of a vCPU; bytes: the VM's shape.dirty_ring_bytes. */
+/* The ring of a vCPU; bytes: the VM's params.dirty_ring_bytes. */
 int dirty_ring_open(struct dirty_ring *ring, const struct vcpu *vcpu, uint32_t bytes);
 void dirty_ring_close(struct dirty_ring *ring);
 

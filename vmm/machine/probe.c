@@ -44,7 +44,7 @@ static int enter_long_mode(struct vm *vm, enum probe_mode mode)
 int probe_run(const struct kvm_host *host, const struct probe_code *probe,
               struct probe_outcome *outcome)
 {
-    const struct vm_shape shape = { .memory_bytes = MEMORY_BYTES, .ncpus = 1 };
+    const struct vm_params params = { .memory_bytes = MEMORY_BYTES, .ncpus = 1 };
     struct vm vm;
     struct report report = { .vm = &vm };
     struct bus_region port = {
@@ -57,7 +57,7 @@ int probe_run(const struct kvm_host *host, const struct probe_code *probe,
     port.len = 4;
     if (probe->bytes > PROBE_CODE_BYTES)
         return -EINVAL;
-    err = vm_create(&vm, host, &shape);
+    err = vm_create(&vm, host, &params);
     if (err)
         return err;
     err = bus_add(&vm.pio, &port);

@@ -85,7 +85,7 @@ int vcpu_set_cpuid(struct vcpu *vcpu, const struct cpuid_table *table)
     cpuid_for_vcpu(&own, vcpu->index);
     if (ioctl(vcpu->fd, KVM_SET_CPUID2, &own) < 0)
         return -errno;
-    if (vcpu->vm->shape.pc)
+    if (vcpu->vm->params.pc)
         set_firmware_msrs(vcpu);
     vcpu->configured = true;
     return 0;

@@ -38,7 +38,7 @@ static void destroy_vcpus(struct vm *vm)
 static int enable_dirty_rings(struct vm *vm)
 {
     struct kvm_enable_cap cap = { .cap = KVM_CAP_DIRTY_LOG_RING,
-                                  .args = { vm->shape.dirty_ring_bytes } };
+                                  .args = { vm->params.dirty_ring_bytes } };
 
     return ioctl(vm->fd, KVM_ENABLE_CAP, &cap) < 0 ? -errno : 0;
 }
@@ -46,25 +46,25 @@ static int enable_dirty_rings(struct vm *vm)
 /* The VM and its memory; neither is there if it fails. */
 static int create_memory(struct vm *vm)
 {
-    const struct vm_shape *shape = &vm->shape;
-    const struct memory_params memory = { .bytes = shape->memory_bytes,
-                                          .backing = shape->backing,
-                                          .source = shape->source,
-                                          .file_fd = shape->memory_fd };
-    bool beside = shape->meanwhile != NULL;
+    const struct vm_params *params = &vm->params;
+    const struct memory_params memory = { .bytes = params->memory_bytes,
+                                          .backing = params->backing,
+                                          .source = params->source,
+                                          .file_fd = params->memory_fd };
+    bool beside = params->prepare != NULL;
     int err = 0;
 
     if (beside) {
         err = memory_create_from(&vm->memory, -1, &memory);
         if (!err)
-            err = shape->meanwhile(&vm->memory, shape->arg);
+            err = params->prepare(&vm->memory, params->arg);
         vm->fd = vm_setup_take_vm(vm);
     } else {
         vm->fd = kvm_create_vm(vm->host);
     }
     if (!err && vm->fd < 0)
         err = vm->fd;
-    if (!err && shape->dirty_ring_bytes)
+    if (!err && params->dirty_ring_bytes)
         err = enable_dirty_rings(vm);
     if (!err)
         err = beside ? memory_attach(&vm->memory, vm->fd)
@@ -77,15 +77,15 @@ static int create_memory(struct vm *vm)
     return err;
 }
 
-int vm_create(struct vm *vm, const struct kvm_host *host, const struct vm_shape *shape)
+int vm_create(struct vm *vm, const struct kvm_host *host, const struct vm_params *params)
 {
     /* No SA_RESTART: it must end a blocking system call. */
     struct sigaction exit_signal = { .sa_handler = ignore_exit_signal };
     pthread_condattr_t attr;
     int err;
 
-    *vm = (struct vm){ .host = host, .shape = *shape, .ncpus = shape->ncpus };
-    if (!shape->ncpus || shape->ncpus > VM_CPUS_MAX)
+    *vm = (struct vm){ .host = host, .params = *params, .ncpus = params->ncpus };
+    if (!params->ncpus || params->ncpus > VM_CPUS_MAX)
         return -EINVAL;
     sigaction(VM_EXIT_SIGNAL, &exit_signal, NULL);
     bus_init(&vm->pio, 0xffff);
@@ -116,7 +116,7 @@ int vm_create(struct vm *vm, const struct kvm_host *host, const struct vm_shape 
         goto destroy_memory;
     }
     err = irq_create(vm);
-    if (!err && vm->shape.pc)
+    if (!err && vm->params.pc)
         err = irq_mask_pic(vm);
     if (err)
         goto destroy_memory;

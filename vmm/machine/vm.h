@@ -30,7 +30,7 @@ struct vm_setup;
 
 #define VM_CPUS_MAX 64
 
-struct vm_shape {
+struct vm_params {
     uint64_t memory_bytes;
     unsigned ncpus; /* 1 to VM_CPUS_MAX */
     enum memory_backing backing;
@@ -48,13 +48,13 @@ struct vm_shape {
      * another thread: that takes milliseconds on some hosts. If it does not return 0, that
      * is what vm_create returns. NULL: nothing, and no other thread.
      */
-    int (*meanwhile)(struct memory *memory, void *arg);
+    int (*prepare)(struct memory *memory, void *arg);
     void *arg;
 };
 
 struct vm {
     const struct kvm_host *host;
-    struct vm_shape shape;
+    struct vm_params params;
     int fd;
     int end_fd; /* eventfd: readable once the VM has been told to stop */
     struct memory memory;
@@ -83,12 +83,12 @@ struct vm {
 
 /*
  * Creates the VM with its memory, interrupt chip and vCPUs, nothing running. `host`
- * must outlive it. 0, or -errno with nothing left behind: -EINVAL a shape that cannot
+ * must outlive it. 0, or -errno with nothing left behind: -EINVAL parameters that cannot
  * be, -ENOMEM no memory (for hugetlb: too few free huge pages), else KVM's. The
  * boot CPU is there on return; the others come up beside, until vm_start, vm_run or
  * vcpu_configure, which then say what went wrong with them.
  */
-int vm_create(struct vm *vm, const struct kvm_host *host, const struct vm_shape *shape);
+int vm_create(struct vm *vm, const struct kvm_host *host, const struct vm_params *params);
 
 /* Ends the run if it goes on, and frees everything. */
 void vm_destroy(struct vm *vm);

@@ -59,11 +59,11 @@ static void mask_features(struct vm *vm, struct cpuid_table *table)
 {
     struct cpuid_mask mask = { .template = false };
 
-    if (vm->shape.cpuid)
-        mask = *vm->shape.cpuid;
-    if (vm->shape.pc)
+    if (vm->params.cpuid)
+        mask = *vm->params.cpuid;
+    if (vm->params.pc)
         vm->cpu_template = cpu_template_apply(&mask);
-    if (vm->shape.cpuid || vm->cpu_template)
+    if (vm->params.cpuid || vm->cpu_template)
         (void)cpuid_mask_apply(&mask, table);
 }
 
@@ -84,12 +84,12 @@ static int set_up(struct vm_setup *setup)
     struct vm *vm = setup->vm;
     int err;
 
-    if (vm->shape.meanwhile && !setup->has_vm)
+    if (vm->params.prepare && !setup->has_vm)
         create_vm(setup);
     err = cpuid_fetch(vm->host->fd, &setup->table);
     if (!err)
-        err = cpuid_shape(&setup->table, vm->ncpus,
-                          kvm_capability(vm->host, KVM_CAP_TSC_DEADLINE_TIMER));
+        err = cpuid_prepare(&setup->table, vm->ncpus,
+                            kvm_capability(vm->host, KVM_CAP_TSC_DEADLINE_TIMER));
     if (!err)
         mask_features(vm, &setup->table);
     if (vm->ncpus > 1 && !await(setup, VM_STAGE_MACHINE))
@@ -98,7 +98,7 @@ static int set_up(struct vm_setup *setup)
         err = vcpu_create(&vm->vcpus[i], vm, i);
     if (!await(setup, VM_STAGE_BOOT_CPU) || err)
         return err;
-    if (vm->shape.pc)
+    if (vm->params.pc)
         err = cpuid_tell_tsc(&setup->table, vcpu_tsc_hz(&vm->vcpus[0]));
     return err ? err : vcpu_set_cpuid(&vm->vcpus[0], &setup->table);
 }

@@ -22,7 +22,7 @@ enum vm_stage {
 /* Starts it, as soon as the VM's lock and vCPU array exist. 0 or -errno. */
 int vm_setup_start(struct vm *vm);
 
-/* For a shape with `meanwhile`: waits for the VM's file descriptor, or -errno. Once. */
+/* For VM parameters with `prepare`: waits for the VM's file descriptor, or -errno. Once. */
 int vm_setup_take_vm(struct vm *vm);
 
 /* Says how far vm_create has come. */

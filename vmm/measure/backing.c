@@ -93,8 +93,8 @@ static uint64_t backing_available_for(uint64_t bytes)
     return KERNEL_BYTES + 2 * bytes + bytes / 32 + 2 * MEMORY_HUGE_BYTES;
 }
 
-bool backing_shape(const struct measure_host *host, enum memory_backing backing,
-                   struct session_shape *shape, uint64_t *bytes, const char **why)
+bool backing_params(const struct measure_host *host, enum memory_backing backing,
+                    struct session_params *params, uint64_t *bytes, const char **why)
 {
     uint64_t available = backing_available(backing, why), unit = memory_page_bytes(backing), memory;
 
@@ -107,7 +107,7 @@ bool backing_shape(const struct measure_host *host, enum memory_backing backing,
         memory = available / unit * unit;
     while (*bytes >= BYTES_LEAST && backing_available_for(*bytes) > memory)
         *bytes /= 2;
-    *shape = (struct session_shape){
+    *params = (struct session_params){
         .memory_bytes = memory, .cpus = 1, .backing = backing, .timeout_s = 240
     };
     *why = backing_shortage(backing);

@@ -33,7 +33,7 @@ const char *backing_shortage(enum memory_backing backing);
  * *bytes is halved until all fits, the last but as far as that goes. False: none does; *why as
  * above.
  */
-bool backing_shape(const struct measure_host *host, enum memory_backing backing,
-                   struct session_shape *shape, uint64_t *bytes, const char **why);
+bool backing_params(const struct measure_host *host, enum memory_backing backing,
+                    struct session_params *params, uint64_t *bytes, const char **why);
 
 #endif

@@ -87,11 +87,11 @@ static void clock_report(struct measure_run *run, double tsc_hz, const struct ab
 
 static int clock_run(struct measure_run *run)
 {
-    const struct session_shape shape = { .memory_bytes = 32u << 20, .cpus = 1 };
+    const struct session_params params = { .memory_bytes = 32u << 20, .cpus = 1 };
     struct abi_histogram both[2] = { { 0 }, { 0 } };
     unsigned turns = run->quick ? 16 : 64;
     struct session session;
-    int err = session_open(&session, run->host->kvm, &shape, run->error, sizeof(run->error));
+    int err = session_open(&session, run->host->kvm, &params, run->error, sizeof(run->error));
 
     if (err)
         return err;

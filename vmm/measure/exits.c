@@ -45,7 +45,7 @@ static uint64_t exits_read_msr(void *owner, struct vcpu *vcpu)
 static int exits_prepare(void *owner, struct session *session)
 {
     struct exits *x = owner;
-    struct vm *vm = &session->vm;
+    struct vm *vm = &session->machine.vm;
     int gsi;
 
     x->stamp_port = (struct bus_region){
@@ -85,14 +85,14 @@ const char *exits_why(int64_t status)
 
 static int exits_open_machine(struct exits *x)
 {
-    static const struct board_device rng = { .kind = BOARD_RNG };
-    const struct session_shape shape = { .memory_bytes = GUEST_BYTES,
-                                         .cpus = 2,
-                                         .devices = &rng,
-                                         .ndevices = 1,
-                                         .prepare = exits_prepare,
-                                         .prepare_owner = x };
-    int err = session_open(&x->session, x->run->host->kvm, &shape, x->run->error,
+    static const struct config_device rng = { .kind = BOARD_RNG };
+    const struct session_params params = { .memory_bytes = GUEST_BYTES,
+                                           .cpus = 2,
+                                           .devices = &rng,
+                                           .ndevices = 1,
+                                           .prepare = exits_prepare,
+                                           .prepare_owner = x };
+    int err = session_open(&x->session, x->run->host->kvm, &params, x->run->error,
                            sizeof(x->run->error));
 
     if (err)
@@ -101,7 +101,7 @@ static int exits_open_machine(struct exits *x)
     err = exits_command(x, ABI_MEASURE_AREA, 0, 0);
     x->area = err || x->status < 0
                   ? NULL
-                  : memory_at(&x->session.vm.memory, (uint64_t)x->status, sizeof(*x->area));
+                  : memory_at(&x->session.machine.vm.memory, (uint64_t)x->status, sizeof(*x->area));
     if (x->area)
         return 0;
     snprintf(x->run->error, sizeof(x->run->error), "the guest's kernel cannot measure");

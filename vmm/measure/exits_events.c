@@ -219,8 +219,8 @@ struct served {
 static struct served exits_events_count_served(struct exits *x)
 {
     static const char *const names[] = { "hypercalls" };
-    const struct vcpu *vcpu = &x->session.vm.vcpus[0];
-    const struct hypercall_port *hypercall_port = &x->session.board.hypercall_port;
+    const struct vcpu *vcpu = &x->session.machine.vm.vcpus[0];
+    const struct hypercall_port *hypercall_port = &x->session.machine.board.hypercall_port;
     struct served served = { .mmio = vcpu->exits[KVM_EXIT_MMIO],
                              .rdmsr = vcpu->exits[KVM_EXIT_X86_RDMSR] };
 

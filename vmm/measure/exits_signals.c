@@ -110,7 +110,7 @@ static bool exits_signals_told_offset(const struct exits *x, double *offset)
                                     .attr = KVM_VCPU_TSC_OFFSET,
                                     .addr = (uintptr_t)&guest_ahead };
 
-    if (ioctl(x->session.vm.vcpus[0].fd, KVM_GET_DEVICE_ATTR, &attr) < 0)
+    if (ioctl(x->session.machine.vm.vcpus[0].fd, KVM_GET_DEVICE_ATTR, &attr) < 0)
         return false;
     *offset = -(double)guest_ahead;
     return true;

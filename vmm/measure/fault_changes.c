@@ -35,7 +35,7 @@ static struct abi_command fault_changes_command_of(const struct faults *faults,
 static int fault_changes_on_guest(struct faults *faults, struct session *session,
                                   const struct change *change, bool huge, bool shared)
 {
-    unsigned cpus = session->vm.ncpus;
+    unsigned cpus = session->machine.vm.ncpus;
     const struct abi_command command = fault_changes_command_of(faults, change, huge,
                                                                 shared ? cpus - 1 : 0);
     uint64_t before = session->view.kernel.shootdowns;
@@ -55,10 +55,10 @@ static int fault_changes_on_guest(struct faults *faults, struct session *session
 
 static int fault_changes_on_guest_of(struct faults *faults, unsigned cpus)
 {
-    const struct session_shape shape = { .memory_bytes = 64u << 20, .cpus = cpus };
+    const struct session_params params = { .memory_bytes = 64u << 20, .cpus = cpus };
     struct measure_run *run = faults->run;
     struct session session;
-    int err = session_open(&session, run->host->kvm, &shape, run->error, sizeof(run->error));
+    int err = session_open(&session, run->host->kvm, &params, run->error, sizeof(run->error));
 
     if (err)
         return err;

@@ -13,7 +13,7 @@
 /* More than are ever written between two harvests, KVM's own reserve included. */
 #define RING_BYTES 65536u
 
-/* All of RAM lies in one slot (session_shape.memory_bytes is below 3 GiB). */
+/* All of RAM lies in one slot (session_params.memory_bytes is below 3 GiB). */
 #define RAM_SLOT 0
 
 struct log {
@@ -24,7 +24,7 @@ struct log {
 /* How many pages of the test region have been written; they are protected again. */
 static int fault_logged_fetch(const struct log *log, uint64_t *pages)
 {
-    struct vm *vm = &log->region->session->vm;
+    struct vm *vm = &log->region->session->machine.vm;
 
     if (log->ring)
         return dirty_ring_harvest(log->ring, vm, RAM_SLOT, log->region->gpa, log->region->bytes,
@@ -34,7 +34,7 @@ static int fault_logged_fetch(const struct log *log, uint64_t *pages)
 
 static int fault_logged_one_log(struct faults *faults, const struct log *log, bool huge)
 {
-    struct memory *memory = &log->region->session->vm.memory;
+    struct memory *memory = &log->region->session->machine.vm.memory;
     const char *kind = log->ring ? "ring" : "bitmap";
     uint64_t pages = 0, logged = 0, found;
     char prefix[MEASURE_NAME_BYTES / 2];
@@ -95,7 +95,7 @@ static int fault_logged_with_ring(struct faults *faults, struct session *session
 {
     struct test_region region[2];
     struct dirty_ring ring;
-    int err = dirty_ring_open(&ring, &session->vm.vcpus[0], RING_BYTES);
+    int err = dirty_ring_open(&ring, &session->machine.vm.vcpus[0], RING_BYTES);
 
     if (err)
         return err;
@@ -111,9 +111,9 @@ static int fault_logged_with_ring(struct faults *faults, struct session *session
 /* Rings are a matter of the whole VM: one of its own. */
 static int fault_logged_by_ring(struct faults *faults)
 {
-    const struct session_shape shape = { .memory_bytes = 64u << 20,
-                                         .cpus = 1,
-                                         .dirty_ring_bytes = RING_BYTES };
+    const struct session_params params = { .memory_bytes = 64u << 20,
+                                           .cpus = 1,
+                                           .dirty_ring_bytes = RING_BYTES };
     struct measure_run *run = faults->run;
     struct session session;
     int err;
@@ -123,7 +123,7 @@ static int fault_logged_by_ring(struct faults *faults)
                             "faults/vm/guest-4k/host-4k/logged-ring/ns");
         return 0;
     }
-    err = session_open(&session, run->host->kvm, &shape, run->error, sizeof(run->error));
+    err = session_open(&session, run->host->kvm, &params, run->error, sizeof(run->error));
     if (err)
         return err;
     err = fault_logged_with_ring(faults, &session);

@@ -90,10 +90,10 @@ static void faults_say_numbers(const struct faults *faults)
 
 static int faults_run(struct measure_run *run)
 {
-    const struct session_shape shape = { .memory_bytes = 64u << 20, .cpus = 1 };
+    const struct session_params params = { .memory_bytes = 64u << 20, .cpus = 1 };
     struct session session;
     struct faults faults = { .run = run, .session = &session };
-    int err = session_open(&session, run->host->kvm, &shape, run->error, sizeof(run->error));
+    int err = session_open(&session, run->host->kvm, &params, run->error, sizeof(run->error));
 
     if (err)
         return err;

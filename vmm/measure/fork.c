@@ -193,9 +193,9 @@ static int fork_zero_on_free(struct session *session)
 
 static int fork_in_guest(struct measure_run *run, struct fork_side *side)
 {
-    const struct session_shape shape = { .memory_bytes = 64u << 20, .cpus = 1 };
+    const struct session_params params = { .memory_bytes = 64u << 20, .cpus = 1 };
     struct session session;
-    int err = session_open(&session, run->host->kvm, &shape, run->error, sizeof(run->error));
+    int err = session_open(&session, run->host->kvm, &params, run->error, sizeof(run->error));
 
     if (err)
         return err;

@@ -6,8 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "vmm/boot/boot.h"
-
 #define TIMEOUT_S 60
 #define POLL_MS   20 /* how often a waiting caller looks whether the machine has ended */
 
@@ -27,7 +25,7 @@ static int copy_shared_page(struct session *session, size_t offset, void *to, co
             part = bytes - done;
         if (guest_walk(&session->view, session->root, va, &walk))
             return -EFAULT;
-        at = memory_at(&session->vm.memory, walk.gpa, part);
+        at = memory_at(&session->machine.vm.memory, walk.gpa, part);
         if (!at)
             return -EFAULT;
         if (to)
@@ -46,7 +44,7 @@ static int recognise(struct session *session)
     struct abi_process process;
 
     if (session->record.exercise != ABI_MEASURE || session->record.nargs < 1 ||
-        guest_view_open(&session->view, &session->vm.memory, session->record.kernel) ||
+        guest_view_open(&session->view, &session->machine.vm.memory, session->record.kernel) ||
         guest_process(&session->view, session->record.pid, &process))
         return -EINVAL;
     session->root = process.root;
@@ -59,9 +57,9 @@ static int on_checkpoint(void *owner, struct vcpu *vcpu, uint32_t frame)
     struct session *session = owner;
     int err;
 
-    vm_pause(&session->vm, vcpu);
+    machine_pause(&session->machine, vcpu);
     pthread_mutex_lock(&session->lock);
-    err = guest_checkpoint(&session->vm.memory, frame, &session->record);
+    err = guest_checkpoint(&session->machine.vm.memory, frame, &session->record);
     if (!err)
         err = recognise(session);
     if (!err) {
@@ -72,13 +70,13 @@ static int on_checkpoint(void *owner, struct vcpu *vcpu, uint32_t frame)
         session->reached = false;
     }
     pthread_mutex_unlock(&session->lock);
-    vm_resume(&session->vm, vcpu);
+    machine_resume(&session->machine, vcpu);
     return err;
 }
 
 static bool machine_ended(const struct session *session)
 {
-    struct pollfd end = { .fd = session->vm.end_fd, .events = POLLIN };
+    struct pollfd end = { .fd = session->machine.vm.end_fd, .events = POLLIN };
 
     return poll(&end, 1, 0) > 0;
 }
@@ -91,7 +89,7 @@ static int wait_for_checkpoint(struct session *session)
 
         if (machine_ended(session)) {
             snprintf(session->failure, sizeof(session->failure), "the guest ended: %s, status %d",
-                     vm_end_name(session->vm.end.reason), session->vm.end.status);
+                     vm_end_name(session->machine.vm.end.reason), session->machine.vm.end.status);
             return -ESHUTDOWN;
         }
         if (waited >= session->timeout_s * 1000) {
@@ -128,73 +126,80 @@ static void destroy_lock(struct session *session)
 /* Ends the run, whoever waits for whom. */
 static void end_run(struct session *session)
 {
-    vm_stop(&session->vm, VM_END_HOST_STOP, 0);
+    machine_stop(&session->machine, VM_END_HOST_STOP, 0);
     pthread_mutex_lock(&session->lock);
     session->ending = true;
     pthread_cond_broadcast(&session->changed);
     pthread_mutex_unlock(&session->lock);
-    vm_wait(&session->vm, -1);
+    machine_wait(&session->machine, -1);
 }
 
-int session_open(struct session *session, const struct kvm_host *host,
-                 const struct session_shape *shape, char *error, size_t error_bytes)
+/* The machine that the parameters ask for: 0 or -errno. */
+static int session_configure(struct session *session, const struct session_params *params,
+                             struct error *error)
 {
-    const struct vm_config config = { .boot_args = "exec=measure",
-                                      .memory_bytes = shape->memory_bytes,
-                                      .vcpu_count = shape->cpus,
-                                      .huge_pages = shape->backing,
-                                      .devices = shape->devices,
-                                      .ndevices = shape->ndevices };
-    struct vm_shape vm_shape = boot_shape(&config);
-    struct board_config board_config = boot_board(&config);
-    struct boot_error boot_error;
-    int err;
+    struct vm_config *config = &session->config;
+    int err = 0;
 
-    vm_shape.dirty_ring_bytes = shape->dirty_ring_bytes;
-    memset(session, 0, sizeof(*session));
-    session->timeout_s = shape->timeout_s ? shape->timeout_s : TIMEOUT_S;
-    err = vm_create(&session->vm, host, &vm_shape);
-    if (err) {
-        snprintf(error, error_bytes, "cannot create a virtual machine of %llu MiB: %s",
-                 (unsigned long long)(shape->memory_bytes >> 20), strerror(-err));
+    config_init(config);
+    config->boot_args = "exec=measure";
+    config->memory_bytes = params->memory_bytes;
+    config->vcpu_count = params->cpus;
+    config->huge_pages = (int)params->backing;
+    config->dirty_ring_bytes = params->dirty_ring_bytes;
+    for (unsigned i = 0; i < params->ndevices && !err; i++)
+        err = config_add_device(config, &params->devices[i], error);
+    return err;
+}
+
+/* Boots the machine and waits for its program. */
+static int session_start(struct session *session, struct error *error)
+{
+    int err = machine_boot(&session->machine, error);
+
+    if (!err)
+        err = machine_start(&session->machine, error);
+    if (err)
         return err;
-    }
-    init_lock(session);
-    board_config.checkpoint = on_checkpoint;
-    board_config.checkpoint_owner = session;
-    session->tsc_hz = vcpu_tsc_hz(&session->vm.vcpus[0]);
-    err = board_create(&session->board, &session->vm, &board_config);
-    if (err) {
-        snprintf(error, error_bytes, "cannot create the devices: %s", strerror(-err));
-        goto destroy_vm;
-    }
-    err = shape->prepare ? shape->prepare(shape->prepare_owner, session) : 0;
-    if (err) {
-        snprintf(error, error_bytes, "cannot prepare the machine: %s", strerror(-err));
-        goto destroy_board;
-    }
-    err = boot(&session->vm, &session->board, &config, &boot_error);
-    if (err) {
-        snprintf(error, error_bytes, "%s", boot_error.text);
-        goto destroy_board;
-    }
-    err = vm_start(&session->vm);
-    if (err) {
-        snprintf(error, error_bytes, "cannot start the CPUs' threads: %s", strerror(-err));
-        goto destroy_board;
-    }
     pthread_mutex_lock(&session->lock);
     err = wait_for_checkpoint(session);
     pthread_mutex_unlock(&session->lock);
+    if (err) {
+        error_set(error, err, "the measuring program did not start: %s", session->failure);
+        end_run(session);
+    }
+    return err;
+}
+
+int session_open(struct session *session, const struct kvm_host *host,
+                 const struct session_params *params, char *text, size_t text_bytes)
+{
+    struct machine_hooks hooks = MACHINE_NO_HOOKS;
+    struct error error;
+    int err;
+
+    memset(session, 0, sizeof(*session));
+    session->timeout_s = params->timeout_s ? params->timeout_s : TIMEOUT_S;
+    hooks.checkpoint = on_checkpoint;
+    hooks.checkpoint_owner = session;
+    init_lock(session);
+    err = session_configure(session, params, &error);
+    if (!err)
+        err = machine_create(&session->machine, host, &session->config, &hooks, &error);
+    if (err)
+        goto destroy_lock;
+    session->tsc_hz = vcpu_tsc_hz(&session->machine.vm.vcpus[0]);
+    err = params->prepare ? params->prepare(params->prepare_owner, session) : 0;
+    if (err)
+        error_set(&error, err, "cannot prepare the machine: %s", strerror(-err));
+    else
+        err = session_start(session, &error);
     if (!err)
         return 0;
-    snprintf(error, error_bytes, "the measuring program did not start: %s", session->failure);
-    end_run(session);
+    machine_destroy(&session->machine);
 
-destroy_board:
-    board_destroy(&session->board);
-destroy_vm:
-    vm_destroy(&session->vm);
+destroy_lock:
+    snprintf(text, text_bytes, "%s", error.text);
     destroy_lock(session);
     return err;
 }
@@ -202,8 +207,7 @@ destroy_vm:
 void session_close(struct session *session)
 {
     end_run(session);
-    board_destroy(&session->board);
-    vm_destroy(&session->vm);
+    machine_destroy(&session->machine);
     destroy_lock(session);
 }
 
@@ -240,5 +244,6 @@ void *session_hva(const struct session *session, uint64_t va)
 {
     struct paging_walk walk;
 
-    return session_walk(session, va, &walk) ? NULL : memory_at(&session->vm.memory, walk.gpa, 1);
+    return session_walk(session, va, &walk) ? NULL
+                                            : memory_at(&session->machine.vm.memory, walk.gpa, 1);
 }

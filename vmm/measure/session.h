@@ -13,20 +13,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "devices/core/board.h"
 #include "guest/abi/measure.h"
 #include "vmm/inspect/guest.h"
-#include "vmm/machine/vm.h"
+#include "vmm/launch/machine.h"
 
 struct session;
 
-struct session_shape {
+struct session_params {
     uint64_t memory_bytes; /* of the guest */
     unsigned cpus;
     enum memory_backing backing;
-    uint32_t dirty_ring_bytes;          /* as in struct vm_shape */
-    unsigned timeout_s;                 /* for the start, and for one command; 0: 60 */
-    const struct board_device *devices; /* NULL: none */
+    uint32_t dirty_ring_bytes;           /* as in struct vm_config */
+    unsigned timeout_s;                  /* for the start, and for one command; 0: 60 */
+    const struct config_device *devices; /* NULL: none */
     unsigned ndevices;
     /* What else the machine is to have, before it starts: 0 or -errno. NULL: nothing. */
     int (*prepare)(void *owner, struct session *session);
@@ -34,8 +33,8 @@ struct session_shape {
 };
 
 struct session {
-    struct vm vm;
-    struct board board;
+    struct vm_config config;
+    struct machine machine;
     unsigned timeout_s;
     uint64_t tsc_hz;
     char failure[256]; /* why nothing can be ordered any more; "": all is well */
@@ -55,7 +54,7 @@ struct session {
  * and one line, with nothing left behind.
  */
 int session_open(struct session *session, const struct kvm_host *host,
-                 const struct session_shape *shape, char *error, size_t error_bytes);
+                 const struct session_params *params, char *error, size_t error_bytes);
 void session_close(struct session *session);
 
 /*

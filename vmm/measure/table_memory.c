@@ -114,7 +114,7 @@ void table_memory_read(const struct session *session, struct table_memory *memor
     struct resident resident;
 
     *memory = (struct table_memory){ 0 };
-    if (stats_read(session->vm.fd, names, pages, 3))
+    if (stats_read(session->machine.vm.fd, names, pages, 3))
         pages[0] = pages[1] = pages[2] = UINT64_MAX;
     memory->pages_4k = pages[0];
     memory->pages_2m = pages[1];
@@ -122,7 +122,7 @@ void table_memory_read(const struct session *session, struct table_memory *memor
     memory->second_known = table_memory_cgroup_second_stage(&memory->second_bytes) ||
                            (table_memory_refresh_totals() &&
                             !resident_second_stage(&memory->second_bytes));
-    if (!resident_read(&session->vm.memory, &resident))
+    if (!resident_read(&session->machine.vm.memory, &resident))
         memory->process_bytes = resident.table_bytes;
 }
 

@@ -169,7 +169,7 @@ static int tables_measure_sparse(struct tables *t)
 /* The host's side: it takes a 4K page out of every 2M, and the guest touches all again. */
 static int tables_measure_apart(struct tables *t, uint64_t va)
 {
-    const struct memory *memory = &t->session->vm.memory;
+    const struct memory *memory = &t->session->machine.vm.memory;
     struct table_memory before, after;
     struct paging_walk walk;
     int err = 0;
@@ -191,7 +191,7 @@ static int tables_measure_apart(struct tables *t, uint64_t va)
 
 static int tables_log_dirty_pages(struct session *session, bool on)
 {
-    struct memory *memory = &session->vm.memory;
+    struct memory *memory = &session->machine.vm.memory;
     int err = 0;
 
     for (unsigned i = 0; i < memory->nslots && !err; i++) {
@@ -263,19 +263,19 @@ static int tables_measure_machine(struct tables *t)
 
 static int tables_measure_backing(struct tables *t)
 {
-    struct session_shape shape;
+    struct session_params params;
     const char *why = NULL;
     uint64_t all = t->bytes;
     char error[256];
     int err;
 
-    if (!backing_shape(t->run->host, t->backing, &shape, &t->bytes, &why) ||
+    if (!backing_params(t->run->host, t->backing, &params, &t->bytes, &why) ||
         t->bytes < MEMORY_HUGE_BYTES) {
         measure_unavailable(t->run, why, "tables/host-%s", backing_name(t->backing));
         t->bytes = all;
         return 0;
     }
-    err = session_open(t->session, t->run->host->kvm, &shape, error, sizeof(error));
+    err = session_open(t->session, t->run->host->kvm, &params, error, sizeof(error));
     if (!err) {
         err = tables_measure_machine(t);
         session_close(t->session);

@@ -161,7 +161,7 @@ static uint64_t test_region_host_bytes(const struct test_region *region)
 
 static char *test_region_host_hva(const struct test_region *region)
 {
-    return memory_at(&region->session->vm.memory, test_region_host_gpa(region),
+    return memory_at(&region->session->machine.vm.memory, test_region_host_gpa(region),
                      test_region_host_bytes(region));
 }
 
@@ -203,7 +203,8 @@ static uint64_t test_region_smallest_page(const struct test_region *region)
 static int test_region_remap(struct test_region *region, int fd)
 {
     int flags = MAP_PRIVATE | MAP_FIXED | (fd < 0 ? MAP_ANONYMOUS | MAP_NORESERVE : 0);
-    void *hva = memory_at(&region->session->vm.memory, region->blocks_gpa, region->blocks_bytes);
+    void *hva = memory_at(&region->session->machine.vm.memory, region->blocks_gpa,
+                          region->blocks_bytes);
 
     if (mmap(hva, region->blocks_bytes, PROT_READ | PROT_WRITE, flags, fd, 0) == MAP_FAILED)
         return -errno;
@@ -240,7 +241,7 @@ int test_region_zap(struct test_region *region)
 
 int test_region_discard(struct test_region *region)
 {
-    int64_t done = memory_discard(&region->session->vm.memory, test_region_host_gpa(region),
+    int64_t done = memory_discard(&region->session->machine.vm.memory, test_region_host_gpa(region),
                                   test_region_host_bytes(region));
 
     return done < 0 ? (int)done : 0;
@@ -291,10 +292,10 @@ int test_region_counts(const struct session *session, uint64_t counts[TEST_REGIO
     counts[TEST_REGION_GUEST_COPIES] = process.cow_copies;
     for (unsigned i = TEST_REGION_KVM_TAKEN; i < TEST_REGION_COUNTS; i++)
         counts[i] = 0;
-    for (unsigned i = 0; i < session->vm.ncpus; i++) {
+    for (unsigned i = 0; i < session->machine.vm.ncpus; i++) {
         uint64_t more[3];
 
-        if (stats_read(session->vm.vcpus[i].fd, names, more, 3))
+        if (stats_read(session->machine.vm.vcpus[i].fd, names, more, 3))
             memset(more, 0xff, sizeof(more));
         for (unsigned j = 0; j < 3; j++) {
             uint64_t *sum = &counts[TEST_REGION_KVM_TAKEN + j];

@@ -249,7 +249,7 @@ static int walks_measure_page(struct walks *w, const struct chain_place *guest,
 static void walks_prefer_huge(struct session *session, uint64_t va, uint64_t bytes)
 {
     for (uint64_t at = va; at < va + bytes; at += MEMORY_HUGE_BYTES) {
-        const struct memory *memory = &session->vm.memory;
+        const struct memory *memory = &session->machine.vm.memory;
         struct paging_walk walk;
 
         /* What the guest's tables say may be anything; these two check that it is RAM. */
@@ -268,7 +268,7 @@ static int walks_map_counted(struct walks *w, const struct chain_place *place,
                              enum memory_backing backing, enum abi_page_kind page, uint64_t *va)
 {
     uint64_t before[STATS], after[STATS];
-    int fd = place->session->vm.fd;
+    int fd = place->session->machine.vm.fd;
     bool counted = stats_read(fd, stats, before, STATS) == 0;
     int err = chain_map(place, page, place->bytes, va);
 
@@ -345,7 +345,7 @@ static int walks_measure_machine(struct walks *w, struct session *session,
     w->ns_per_tick = 1e9 / (double)session->tsc_hz;
     err = err ? err : walks_map_all(w, session, backing, bytes, place);
     if (!err) {
-        references_open(references, w->run->host->kvm, &session->vm.memory);
+        references_open(references, w->run->host->kvm, &session->machine.vm.memory);
         for (unsigned page = 0; page < ABI_PAGE_KINDS && !err; page++) {
             if (place[page].spread)
                 err = walks_measure_page(w, &place[page], backing, page, references);
@@ -358,21 +358,21 @@ static int walks_measure_machine(struct walks *w, struct session *session,
 
 static int walks_measure_backing(struct walks *w, enum memory_backing backing)
 {
-    struct session_shape shape;
+    struct session_params params;
     struct session *session;
     const char *why = "too few of them are free for a guest";
     uint64_t bytes = w->size[w->nsizes - 1];
     char error[256];
     int err;
 
-    if (!backing_shape(w->run->host, backing, &shape, &bytes, &why)) {
+    if (!backing_params(w->run->host, backing, &params, &bytes, &why)) {
         measure_unavailable(w->run, why, "walks/vm/host-%s", backing_name(backing));
         return 0;
     }
     session = malloc(sizeof(*session));
     if (!session)
         return -ENOMEM;
-    err = session_open(session, w->run->host->kvm, &shape, error, sizeof(error));
+    err = session_open(session, w->run->host->kvm, &params, error, sizeof(error));
     if (!err) {
         err = walks_measure_machine(w, session, backing, bytes);
         session_close(session);

@@ -410,7 +410,7 @@ static int workloads_work_all(struct work *w)
 
 static int workloads_with_sessions(struct work *w)
 {
-    struct session_shape shape = { .memory_bytes = 2 * w->bytes + KERNEL_BYTES, .cpus = 1 };
+    struct session_params params = { .memory_bytes = 2 * w->bytes + KERNEL_BYTES, .cpus = 1 };
     struct measure_run *run = w->run;
     int err;
 
@@ -423,12 +423,12 @@ static int workloads_with_sessions(struct work *w)
                  (unsigned long long)(run->host->memory_bytes >> 20));
         return -ENOMEM;
     }
-    err = session_open(&w->session[HOST_4K], run->host->kvm, &shape, run->error,
+    err = session_open(&w->session[HOST_4K], run->host->kvm, &params, run->error,
                        sizeof(run->error));
     if (err)
         return err;
-    shape.backing = MEMORY_THP;
-    err = session_open(&w->session[HOST_2M], run->host->kvm, &shape, run->error,
+    params.backing = MEMORY_THP;
+    err = session_open(&w->session[HOST_2M], run->host->kvm, &params, run->error,
                        sizeof(run->error));
     if (err)
         goto close_first;

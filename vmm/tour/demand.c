@@ -21,7 +21,7 @@
 #include "devices/virtio/blk.h"
 #include "guest/abi/demand.h"
 #include "guest/abi/syscall.h"
-#include "vmm/boot/config.h"
+#include "vmm/launch/config.h"
 #include "vmm/tour/check.h"
 #include "vmm/tour/exercises.h"
 
@@ -48,7 +48,6 @@ struct phase {
 struct state {
     int fd; /* of the file: its page frames are its own, and no other process has them */
     char path[32];
-    struct board_device device;
     /* At the last checkpoint. */
     struct virtio_blk_counts counts;
     struct abi_process process;
@@ -94,6 +93,7 @@ static bool demand_write_pages(int fd, uint64_t first, uint64_t end)
 static void demand_machine(const struct tour_run *run, struct vm_config *config)
 {
     struct state *state = run->state;
+    struct config_device device;
 
     /* Where it cannot be made, the disk's path leads nowhere, which is told. */
     state->fd = memfd_create("strata-tour-disk", MFD_CLOEXEC);
@@ -102,10 +102,10 @@ static void demand_machine(const struct tour_run *run, struct vm_config *config)
         state->fd = -1;
     }
     snprintf(state->path, sizeof(state->path), "/proc/self/fd/%d", state->fd);
-    state->device = (struct board_device){
+    device = (struct config_device){
         .kind = BOARD_BLK, .path = state->path, .read_only = true, .latency_ns = LATENCY_NS
     };
-    config->devices = &state->device;
+    config->devices[0] = device;
     config->ndevices = 1;
 }
 

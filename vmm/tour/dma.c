@@ -8,12 +8,13 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "devices/core/board.h"
 #include "guest/abi/dma.h"
 #include "guest/abi/exercises.h"
 #include "guest/abi/policy.h"
-#include "vmm/boot/config.h"
+#include "vmm/launch/config.h"
 #include "vmm/machine/memory.h"
 #include "vmm/tour/check.h"
 #include "vmm/tour/dma_attack.h"
@@ -31,8 +32,8 @@ struct state {
     uint64_t stolen, blocked, told;
 };
 
-static const struct board_device devices[] = { { .kind = BOARD_PROBE,
-                                                 .endpoint = ATTACK_ENDPOINT } };
+static const struct config_device devices[] = { { .kind = BOARD_PROBE,
+                                                  .endpoint = ATTACK_ENDPOINT } };
 
 /* The control's: a bypass domain, and a driver that does not hold on to mapped pages. */
 static const struct abi_policy broken = {
@@ -56,10 +57,10 @@ static void dma_command(const struct tour_host *host, bool control, char *text, 
 
 static void dma_machine(const struct tour_run *run, struct vm_config *config)
 {
-    config->devices = devices;
+    memcpy(config->devices, devices, sizeof(devices));
     config->ndevices = sizeof(devices) / sizeof(devices[0]);
     if (run->machine == MACHINE_ON) {
-        config->dma_mode = run->control ? "identity" : "DMA";
+        config->iommu = run->control ? VM_IOMMU_BYPASS : VM_IOMMU_STRICT;
         config->policy = run->control ? &broken : NULL;
     }
 }

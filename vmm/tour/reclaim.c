@@ -12,8 +12,8 @@
 #include "devices/core/board.h"
 #include "devices/virtio/balloon.h"
 #include "guest/abi/reclaim.h"
-#include "vmm/boot/config.h"
 #include "vmm/inspect/resident.h"
+#include "vmm/launch/config.h"
 #include "vmm/machine/vm.h"
 #include "vmm/tour/check.h"
 #include "vmm/tour/exercises.h"
@@ -43,7 +43,7 @@ struct state {
     double advice_ns;
 };
 
-static const struct board_device devices[] = {
+static const struct config_device devices[] = {
     { .kind = BOARD_PROBE, .endpoint = ENDPOINT },
     [BALLOON] = { .kind = BOARD_BALLOON, .endpoint = ENDPOINT + 1 },
 };
@@ -70,9 +70,9 @@ static void reclaim_machine(const struct tour_run *run, struct vm_config *config
     config->huge_pages = MEMORY_THP;
     if (run->machine != MACHINE_BALLOON)
         return;
-    config->devices = devices;
+    memcpy(config->devices, devices, sizeof(devices));
     config->ndevices = sizeof(devices) / sizeof(devices[0]);
-    config->dma_mode = "DMA";
+    config->iommu = VM_IOMMU_STRICT;
 }
 
 /* The two regions of a checkpoint. */

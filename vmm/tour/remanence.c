@@ -16,10 +16,10 @@
 #include "devices/core/board.h"
 #include "guest/abi/remanence.h"
 #include "guest/abi/syscall.h"
-#include "vmm/boot/config.h"
 #include "vmm/inspect/disasm.h"
 #include "vmm/inspect/find.h"
 #include "vmm/inspect/resident.h"
+#include "vmm/launch/config.h"
 #include "vmm/machine/vm.h"
 #include "vmm/tour/check.h"
 #include "vmm/tour/exercises.h"
@@ -42,7 +42,7 @@ struct state {
     uint64_t searched;
 };
 
-static const struct board_device devices[] = { { .kind = BOARD_BALLOON } };
+static const struct config_device devices[] = { { .kind = BOARD_BALLOON } };
 
 static void remanence_command(const struct tour_host *host, bool control, char *text, size_t bytes)
 {
@@ -54,7 +54,7 @@ static void remanence_machine(const struct tour_run *run, struct vm_config *conf
 {
     if (run->machine != MACHINE_FIRST)
         return;
-    config->devices = devices;
+    memcpy(config->devices, devices, sizeof(devices));
     config->ndevices = sizeof(devices) / sizeof(devices[0]);
 }
 

@@ -11,8 +11,7 @@
 
 #include "devices/core/board.h"
 #include "vmm/base/monotonic.h"
-#include "vmm/boot/boot.h"
-#include "vmm/machine/vm.h"
+#include "vmm/launch/machine.h"
 #include "vmm/tour/check.h"
 
 #define STOP_TIMEOUT_MS 2000
@@ -84,69 +83,54 @@ static void keep_console(struct tour_run *run, int console_fd)
     run->console[n > 0 ? n : 0] = 0;
 }
 
-static int run_vm(struct tour_run *run, int console_fd, char *error, size_t error_bytes)
+/* Runs a machine that is booted, and checks its end. */
+static int run_machine(struct tour_run *run, struct machine *machine, int console_fd,
+                       struct error *error)
 {
-    char boot_args[sizeof(run->command) + 8];
-    struct vm_config config = {
-        .boot_args = boot_args,
-        .memory_bytes = run->host->memory_bytes,
-        .vcpu_count = TOUR_CPUS,
-        .huge_pages = MEMORY_4K,
-    };
-    struct board_config board_config;
-    struct vm_shape shape;
-    struct boot_error boot_error;
-    struct board board;
-    struct vm vm;
-    int err, waited;
+    int err = machine_start(machine, error), waited;
 
-    snprintf(boot_args, sizeof(boot_args), "exec=%s", run->command);
-    if (run->exercise->machine)
-        run->exercise->machine(run, &config);
-    shape = boot_shape(&config);
-    board_config = boot_board(&config);
-    board_config.console_out_fd = console_fd;
-    board_config.checkpoint = on_checkpoint;
-    board_config.checkpoint_owner = run;
-    err = vm_create(&vm, run->host->kvm, &shape);
-    if (err) {
-        snprintf(error, error_bytes, "cannot create a virtual machine: %s", strerror(-err));
+    if (err)
         return err;
-    }
-    run->vm = &vm;
-    run->board = &board;
-    run->tsc_hz = vcpu_tsc_hz(&vm.vcpus[0]);
-    err = board_create(&board, &vm, &board_config);
-    if (err) {
-        snprintf(error, error_bytes, "cannot create the devices: %s",
-                 board.error[0] ? board.error : strerror(-err));
-        goto destroy_vm;
-    }
-    err = boot(&vm, &board, &config, &boot_error);
-    if (err) {
-        snprintf(error, error_bytes, "%s", boot_error.text);
-        goto destroy_board;
-    }
-    err = vm_start(&vm);
-    if (err) {
-        snprintf(error, error_bytes, "cannot start the CPUs' threads: %s", strerror(-err));
-        goto destroy_board;
-    }
-    waited = vm_wait(&vm, (int)run->host->timeout_s * 1000);
+    waited = machine_wait(machine, (int)run->host->timeout_s * 1000);
     if (waited) {
-        vm_stop(&vm, VM_END_HOST_STOP, 0);
-        vm_wait(&vm, STOP_TIMEOUT_MS);
+        machine_stop(machine, VM_END_HOST_STOP, 0);
+        machine_wait(machine, STOP_TIMEOUT_MS);
     }
-    check_end(run, waited, &vm.end);
+    check_end(run, waited, &machine->vm.end);
     if (!tour_ok(run))
         keep_console(run, console_fd);
+    return 0;
+}
 
-destroy_board:
-    vm_stop(&vm, VM_END_HOST_STOP, 0);
-    vm_wait(&vm, -1);
-    board_destroy(&board);
-destroy_vm:
-    vm_destroy(&vm);
+static int run_vm(struct tour_run *run, int console_fd, struct error *error)
+{
+    char boot_args[sizeof(run->command) + 8];
+    struct machine_hooks hooks = MACHINE_NO_HOOKS;
+    struct vm_config config;
+    struct machine machine;
+    int err;
+
+    snprintf(boot_args, sizeof(boot_args), "exec=%s", run->command);
+    config_init(&config);
+    config.boot_args = boot_args;
+    config.memory_bytes = run->host->memory_bytes;
+    config.vcpu_count = TOUR_CPUS;
+    config.huge_pages = MEMORY_4K;
+    if (run->exercise->machine)
+        run->exercise->machine(run, &config);
+    hooks.console_out_fd = console_fd;
+    hooks.checkpoint = on_checkpoint;
+    hooks.checkpoint_owner = run;
+    run->vm = &machine.vm;
+    run->board = &machine.board;
+    err = machine_create(&machine, run->host->kvm, &config, &hooks, error);
+    if (!err) {
+        run->tsc_hz = vcpu_tsc_hz(&machine.vm.vcpus[0]);
+        err = machine_boot(&machine, error);
+        if (!err)
+            err = run_machine(run, &machine, console_fd, error);
+        machine_destroy(&machine);
+    }
     run->vm = NULL;
     run->board = NULL;
     return err;
@@ -156,6 +140,7 @@ int tour_run(struct tour_run *run, const struct tour_exercise *exercise,
              const struct tour_host *host, bool control, char *error, size_t error_bytes)
 {
     uint64_t start = monotonic_ns();
+    struct error failure;
     int console_fd, err;
 
     memset(run, 0, sizeof(*run));
@@ -170,9 +155,11 @@ int tour_run(struct tour_run *run, const struct tour_exercise *exercise,
     exercise->command(host, control, run->command, sizeof(run->command));
     console_fd = memfd_create("strata-console", MFD_CLOEXEC);
     do
-        err = run_vm(run, console_fd, error, error_bytes);
+        err = run_vm(run, console_fd, &failure);
     while (!err && ++run->machine < exercise->machines);
-    if (!err)
+    if (err)
+        snprintf(error, error_bytes, "%s", failure.text);
+    else
         check_steps(run);
     if (!err && exercise->conclude)
         exercise->conclude(run, run->key, sizeof(run->key));
