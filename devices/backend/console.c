@@ -10,7 +10,7 @@
 void console_init(struct console *console, int fd)
 {
     console->fd = fd;
-    atomic_init(&console->stalled, false);
+    atomic_init(&console->tx_blocked, false);
     atomic_init(&console->error, 0);
     atomic_init(&console->dropped, 0);
     atomic_init(&console->sent, 0);
@@ -57,10 +57,10 @@ size_t console_write(struct console *console, const uint8_t *bytes, size_t count
 
         if (console->fd < 0)
             break;
-        ready = poll(&writable, 1, atomic_load(&console->stalled) ? 0 : CONSOLE_PATIENCE_MS);
+        ready = poll(&writable, 1, atomic_load(&console->tx_blocked) ? 0 : CONSOLE_PATIENCE_MS);
         if (ready < 0 && errno == EINTR)
             goto interrupted;
-        atomic_store(&console->stalled, ready == 0);
+        atomic_store(&console->tx_blocked, ready == 0);
         if (ready <= 0)
             break;
         written = write(console->fd, bytes + done, chunk);

@@ -16,10 +16,10 @@
 #define CONSOLE_PATIENCE_MS 1000
 
 struct console {
-    int fd;                /* not owned; < 0: everything is dropped */
-    atomic_bool stalled;   /* the last wait ran out: do not wait again until fd takes output */
-    atomic_int error;      /* -errno of the last write that failed; 0: none did */
-    atomic_ullong dropped; /* bytes */
+    int fd;                 /* not owned; < 0: everything is dropped */
+    atomic_bool tx_blocked; /* the last wait ran out: do not wait again until fd takes output */
+    atomic_int error;       /* -errno of the last write that failed; 0: none did */
+    atomic_ullong dropped;  /* bytes */
     atomic_ullong sent; /* bytes, dropped ones too: tail[sent % CONSOLE_TAIL_BYTES] is the oldest */
     char tail[CONSOLE_TAIL_BYTES];
 };

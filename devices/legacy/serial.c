@@ -109,9 +109,9 @@ static void made_room(struct serial *serial)
 {
     uint64_t one = 1;
 
-    if (!serial->starved || serial->input_ready_fd < 0)
+    if (!serial->no_rx_buffers || serial->input_ready_fd < 0)
         return;
-    serial->starved = false;
+    serial->no_rx_buffers = false;
     /* An eventfd that is already readable says the same: the result does not matter. */
     if (write(serial->input_ready_fd, &one, sizeof(one)) < 0)
         return;
@@ -351,7 +351,7 @@ size_t serial_input(struct serial *serial, const uint8_t *bytes, size_t count)
     pthread_mutex_lock(&serial->lock);
     while (wanted(state) && taken < count && state->rx_count < fifo_bytes(state))
         receive(state, bytes[taken++]);
-    serial->starved = taken < count;
+    serial->no_rx_buffers = taken < count;
     update_line(serial);
     pthread_mutex_unlock(&serial->lock);
     return taken;

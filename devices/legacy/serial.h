@@ -39,7 +39,7 @@ struct serial {
     struct vm *vm;
     unsigned gsi;
     int input_ready_fd; /* eventfd, written when the guest makes room in a full FIFO; < 0: none */
-    bool starved;       /* serial_input had to leave bytes behind; under lock */
+    bool no_rx_buffers; /* serial_input had to leave bytes behind; under lock */
     struct console console;
     struct bus_region region;
 };

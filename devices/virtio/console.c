@@ -14,7 +14,7 @@
 #define QUEUE_SIZE  64
 #define PIECE_BYTES 4096
 
-void virtio_console_offer(const struct virtio_console *console)
+void virtio_console_signal_input_ready(const struct virtio_console *console)
 {
     uint64_t one = 1;
 
@@ -159,7 +159,7 @@ int64_t virtio_console_input(struct virtio_console *console, const uint8_t *byte
     console->state.no_rx_buffers = done < count;
     /* Useless buffers only: there may be better ones behind them, or somebody else to read. */
     if (console->state.no_rx_buffers && err)
-        virtio_console_offer(console);
+        virtio_console_signal_input_ready(console);
     taken = console->state.takes_input ? (int64_t)done : -EAGAIN;
     dma_unlock(console->device.dma);
     return taken;
@@ -183,7 +183,7 @@ static void notify(void *owner, unsigned queue)
         /* The first buffers, or more: what waits, maybe elsewhere, is for this device. */
         console->state.no_rx_buffers = false;
         console->state.takes_input = true;
-        virtio_console_offer(console);
+        virtio_console_signal_input_ready(console);
     }
 }
 
@@ -193,7 +193,7 @@ static void reset(void *owner)
 
     console->state.sending = console->state.no_rx_buffers = console->state.takes_input =
         console->state.size_told = false;
-    virtio_console_offer(console); /* to somebody else */
+    virtio_console_signal_input_ready(console); /* to somebody else */
     if (console->ports)
         console_ports_reset(console);
 }

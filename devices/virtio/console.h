@@ -81,6 +81,6 @@ int64_t virtio_console_input(struct virtio_console *console, const uint8_t *byte
 void virtio_console_resize(struct virtio_console *console, uint16_t columns, uint16_t rows);
 
 /* Under the lock: what was refused may be taken now, by this or another one. */
-void virtio_console_offer(const struct virtio_console *console);
+void virtio_console_signal_input_ready(const struct virtio_console *console);
 
 #endif

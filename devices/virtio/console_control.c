@@ -140,7 +140,7 @@ static bool take(struct virtio_console *console, const struct virtio_console_con
             return false;
         port->guest_open = message->value;
         if (!message->id && port->guest_open)
-            virtio_console_offer(console);
+            virtio_console_signal_input_ready(console);
         return true;
     default: return false;
     }

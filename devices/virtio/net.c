@@ -231,7 +231,7 @@ static bool fetch(struct virtio_net *net)
     return true;
 }
 
-/* Moves what there is, a turn of it; the driver kicks this queue only when it was starved. */
+/* Moves what there is, a turn of it; the driver kicks this queue only when it had no buffers. */
 static void receive(struct virtio_net *net)
 {
     struct virtqueue *queue = queue_of(net, VIRTIO_NET_RECEIVE);
@@ -350,7 +350,7 @@ static void notify(void *owner, unsigned queue)
         vm_thread_wake(&net->thread);
         break;
     case VIRTIO_NET_TRANSMIT:
-        /* While it is stalled, the thread goes on when there is room. */
+        /* While sending is blocked, the thread goes on when there is room. */
         if (!net->state.tx_blocked && transmit(net))
             virtio_device_set_pending(&net->device, queue);
         break;

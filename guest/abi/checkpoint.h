@@ -47,7 +47,7 @@ enum abi_exercise {
 #define ABI_CHECKPOINT_MAGIC 0x4b434843u /* "CHCK" */
 #define ABI_CHECKPOINT_ARGS  16
 
-/* One frame (4096 bytes) for each vCPU; rung by its frame number. */
+/* One frame (4096 bytes) for each vCPU; reached by its frame number. */
 struct abi_checkpoint {
     uint32_t magic;
     uint32_t vcpu;     /* number of the CPU that rang */

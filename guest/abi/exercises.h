@@ -99,7 +99,7 @@ enum abi_fork_cow_time {
 
 /*
  * A writer publishes version after version of a structure of ABI_SNAPSHOT_PAGES pages that
- * its child, the reader, checks. Rung by the writer; arg of all but the results:
+ * its child, the reader, checks. Reached by the writer; arg of all but the results:
  * abi_snapshot_arg.
  */
 enum abi_snapshot_step {
@@ -279,7 +279,7 @@ enum abi_leak_arg {
 
 /*
  * The device is the first probe (probe.h); its driver has DMA mappings made for it
- * (dma.h). In a machine without an IOMMU only the first step is rung.
+ * (dma.h). In a machine without an IOMMU only the first step is reached.
  */
 enum abi_tour_dma_step {
     /* The secret is written, nothing mapped for the device. arg: abi_tour_dma_arg. */
@@ -289,12 +289,12 @@ enum abi_tour_dma_step {
     ABI_TOUR_DMA_MAPPED,
     /* The faults that the driver was told: arg[0] = va of struct abi_dma[arg[1]]. */
     ABI_TOUR_DMA_TOLD,
-    /* Rung by a child that copies pages: its parent has unmapped both pages from its own
+    /* Reached by a child that copies pages: its parent has unmapped both pages from its own
        address space, the device has them still. */
     ABI_TOUR_DMA_FREED,
     /* The mappings of the device are gone as well, since just now. */
     ABI_TOUR_DMA_REVOKED,
-    /* Rung by a child that copies pages, as in FREED. */
+    /* Reached by a child that copies pages, as in FREED. */
     ABI_TOUR_DMA_REUSED,
     ABI_TOUR_DMA_STEPS,
 };

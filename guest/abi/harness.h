@@ -20,7 +20,7 @@
 
 enum abi_harness_arg {
     ABI_HARNESS_VA,    /* of struct abi_harness */
-    ABI_HARNESS_ARENA, /* va of ABI_HARNESS_TEST_PAGES pages, each present and written */
+    ABI_HARNESS_PAGES, /* va of ABI_HARNESS_TEST_PAGES pages, each present and written */
     ABI_HARNESS_PID,
     ABI_HARNESS_NARGS,
 };

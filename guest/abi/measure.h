@@ -2,9 +2,9 @@
  * Commands to the measuring program, which runs in ring 3 of the bundled guest and, the same
  * source (guest/measure/), in a process of the host: what to do, and what came of it.
  *
- * The guest's program rings the checkpoint ABI_MEASURE with its shared page's address, finds an
- * order there when the call returns, carries it out and rings again with the answer; a
- * reply other than 0 ends it. All times are ticks of the time stamp counter.
+ * The guest's program reaches the checkpoint ABI_MEASURE with its shared page's address, finds a
+ * command there when the call returns, carries it out and comes back with the reply; a
+ * checkpoint's result other than 0 ends it. All times are ticks of the time stamp counter.
  */
 #ifndef STRATA_ABI_MEASURE_H
 #define STRATA_ABI_MEASURE_H
@@ -170,8 +170,8 @@ struct abi_measure_area {
 /* Of ABI_COMMAND_FORK: until fork is back, for all stores, until the child is reaped. */
 enum { ABI_FORK_TICKS, ABI_FORK_STORES_TICKS, ABI_FORK_ALL_TICKS };
 
-#define ABI_COMMAND_ARGS  8
-#define ABI_ANSWER_VALUES 16
+#define ABI_COMMAND_ARGS 8
+#define ABI_REPLY_VALUES 16
 
 struct abi_command {
     uint32_t kind; /* enum abi_command_kind */
@@ -185,7 +185,7 @@ struct abi_command {
 
 struct abi_reply {
     int64_t status; /* 0, or -ABI_E*: -ABI_ENOSYS a command that is not known here */
-    uint64_t value[ABI_ANSWER_VALUES];
+    uint64_t value[ABI_REPLY_VALUES];
     struct abi_histogram histogram;
 };
 

@@ -1,5 +1,5 @@
 /*
- * The steps of the tour's exercise reclaim. The first two are rung in a machine without a
+ * The steps of the tour's exercise reclaim. The first two are reached in a machine without a
  * balloon too; where there is one, there are a DMA probe and an IOMMU as well.
  */
 #ifndef STRATA_ABI_RECLAIM_H

@@ -1,5 +1,5 @@
 /*
- * The steps of the tour's exercise remanence. All but the last are rung in a machine with a
+ * The steps of the tour's exercise remanence. All but the last are reached in a machine with a
  * balloon, the last in a second one after it.
  */
 #ifndef STRATA_ABI_REMANENCE_H

@@ -103,7 +103,7 @@ int main(int argc, char **argv)
         return 1;
     touch((uint64_t)test_pages, ABI_HARNESS_TEST_PAGES * PAGE);
     arg[ABI_HARNESS_VA] = (uint64_t)&harness;
-    arg[ABI_HARNESS_ARENA] = (uint64_t)test_pages;
+    arg[ABI_HARNESS_PAGES] = (uint64_t)test_pages;
     arg[ABI_HARNESS_PID] = (uint64_t)syscall(SYS_GETPID);
     harness.magic = ABI_HARNESS_MAGIC;
     harness.honest = (uint64_t)honest;

@@ -77,7 +77,7 @@ END_TEST
 
 START_TEST(lacks)
 {
-    struct measure_figure lack = figure(MEASURE_LACK, NAN, 0, NAN);
+    struct measure_figure lack = figure(MEASURE_UNAVAILABLE, NAN, 0, NAN);
 
     ck_assert_int_eq(verdict(lack, figure(MEASURE_VALUE, 1, 2, 3)), COMPARISON_LACKING);
     ck_assert_int_eq(verdict(lack, lack), COMPARISON_LACKING);

@@ -127,7 +127,7 @@ START_TEST(figures)
     ck_assert_str_eq(measure_figure(&run, "x/1g")->text, "no such pages");
     ck_assert_ptr_null(measure_figure(&run, "x"));
     measure_distribution(&run, &(struct abi_histogram){ 0 }, 1, 0, "x/never/ns");
-    ck_assert_int_eq(measure_figure(&run, "x/never/ns")->kind, MEASURE_LACK);
+    ck_assert_int_eq(measure_figure(&run, "x/never/ns")->kind, MEASURE_UNAVAILABLE);
     for (unsigned i = 0; i < 100; i++)
         measure_count(&run, i, "many/%u", i);
     ck_assert_double_eq(measure_figure(&run, "many/99")->value, 99);

@@ -379,7 +379,7 @@ END_TEST
 
 /* Without buffers a frame waits, and the ones behind it stay outside; the next buffer fetches it.
  */
-START_TEST(test_receive_starved)
+START_TEST(test_receive_no_rx_buffers)
 {
     int bytes;
 
@@ -454,7 +454,7 @@ START_TEST(test_merge)
 END_TEST
 
 /* Too few for the frame: none is used until there are enough, and the driver is asked to kick. */
-START_TEST(test_merge_starved)
+START_TEST(test_merge_no_rx_buffers)
 {
     const uint16_t *event = (const void *)(ram + receive.used + 4 + 8 * SIZE);
 
@@ -836,10 +836,10 @@ Suite *net_suite(void)
     tcase_add_test(tcase, test_receive);
     tcase_add_loop_test(tcase, test_restore, 0, 2);
     tcase_add_test(tcase, test_restore_refused);
-    tcase_add_test(tcase, test_receive_starved);
+    tcase_add_test(tcase, test_receive_no_rx_buffers);
     tcase_add_test(tcase, test_receive_long);
     tcase_add_test(tcase, test_merge);
-    tcase_add_test(tcase, test_merge_starved);
+    tcase_add_test(tcase, test_merge_no_rx_buffers);
     tcase_add_test(tcase, test_merge_never);
     tcase_add_test(tcase, test_receive_hostile);
     tcase_add_test(tcase, test_receive_broken);

@@ -93,11 +93,11 @@ START_TEST(ticks)
 END_TEST
 
 /* Frames are known again where they are; what is not there yet is taken, and looked at. */
-START_TEST(handed_over)
+START_TEST(frames_reused)
 {
     const uint64_t gpa[] = { 0x3000, 0x1000, 0x800000 /* no RAM */ };
     struct frame_reuse reuse;
-    struct frame_reuse_found handed;
+    struct frame_reuse_found found;
     struct memory memory;
     uint8_t *ram;
 
@@ -106,10 +106,10 @@ START_TEST(handed_over)
     memset(ram + gpa[0], 1, 16);
     memset(ram + gpa[1], 1, 16);
     frame_reuse_note(&reuse, &memory, gpa, 3);
-    frame_reuse_find(&reuse, &memory, &handed);
-    ck_assert_uint_eq(handed.looked, 64);
-    ck_assert_uint_eq(handed.fresh, 62);
-    ck_assert_uint_eq(handed.nonzero, 0);
+    frame_reuse_find(&reuse, &memory, &found);
+    ck_assert_uint_eq(found.looked, 64);
+    ck_assert_uint_eq(found.fresh, 62);
+    ck_assert_uint_eq(found.nonzero, 0);
     if (reuse.unknown) {
         printf("# tour: frames not known again, because %s\n", reuse.unknown);
         ck_assert_uint_eq(reuse.n, 0);
@@ -117,7 +117,7 @@ START_TEST(handed_over)
         ck_assert_uint_eq(reuse.n, 2);
         ck_assert_uint_lt(reuse.pfn[0], reuse.pfn[1]);
     }
-    ck_assert_uint_eq(handed.seen, reuse.n);
+    ck_assert_uint_eq(found.seen, reuse.n);
     memory_destroy(&memory);
 }
 END_TEST
@@ -170,7 +170,7 @@ Suite *tour_suite(void)
     tcase_add_test(tcase, refuted);
     tcase_add_test(tcase, figures);
     tcase_add_test(tcase, ticks);
-    tcase_add_test(tcase, handed_over);
+    tcase_add_test(tcase, frames_reused);
     tcase_add_loop_test(tcase, exercise, 0, (int)tour_exercises_count);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -626,7 +626,7 @@ START_TEST(test_many)
 END_TEST
 
 /* Without receive buffers answers wait; when they are too many, so do the guest's packets. */
-START_TEST(test_starved)
+START_TEST(test_no_rx_buffers)
 {
     unsigned n, done = 0;
 
@@ -784,7 +784,7 @@ Suite *vsock_suite(void)
     tcase_add_loop_test(tcase, test_wrong_op, 0, 4);
     tcase_add_test(tcase, test_data_after_shutdown);
     tcase_add_test(tcase, test_many);
-    tcase_add_test(tcase, test_starved);
+    tcase_add_test(tcase, test_no_rx_buffers);
     tcase_add_test(tcase, test_bad_buffers);
     tcase_add_test(tcase, test_reset);
     tcase_add_test(tcase, test_transport_reset);

@@ -127,9 +127,9 @@ static int multiboot_info_load_modules(struct memory *memory, struct boot_page *
         module->mod_end = (uint32_t)(file.gpa + file.bytes);
         room.start = module->mod_end;
         if (multiboot_info_add_string(strings, info->modules[i], "", &module->string))
-            return error_set(error, -E2BIG,
-                             "the modules' arguments are longer than %llu bytes; shorten --module",
-                             LAYOUT_STRINGS_BYTES - 1);
+            return error_field(error, -E2BIG, BOOT_FIELD_MODULES,
+                               "the modules' arguments are longer than %llu bytes; shorten them",
+                               LAYOUT_STRINGS_BYTES - 1);
     }
     page->info.mods_count = info->nmodules;
     page->info.mods_addr = multiboot_info_gpa_of(offsetof(struct boot_page, modules));
@@ -185,10 +185,10 @@ int multiboot_info_write(struct memory *memory, const struct multiboot_kernel *k
         err = multiboot_info_add_string(&strings, info->kernel_path, info->cmdline,
                                         &page->info.cmdline);
     if (err)
-        return error_set(error, err,
-                         "boot arguments are %zu bytes long; the limit is %llu with the kernel's "
-                         "name, shorten --append",
-                         strlen(info->cmdline), LAYOUT_STRINGS_BYTES - sizeof(LOADER_NAME) - 1);
+        return error_field(error, err, BOOT_FIELD_BOOT_ARGS,
+                           "boot arguments are %zu bytes long; the limit is %llu with the kernel's "
+                           "name; shorten them",
+                           strlen(info->cmdline), LAYOUT_STRINGS_BYTES - sizeof(LOADER_NAME) - 1);
     multiboot_info_write_memory(page, memory);
     multiboot_info_write_bios_data(memory, kernel);
     err = multiboot_info_load_modules(memory, page, &strings, start, info, error);

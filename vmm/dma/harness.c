@@ -182,7 +182,7 @@ static int harness_configure(struct harness *harness, struct error *error)
                 err = iommu_add_reserved(harness->iommu, d->endpoint, &reserved);
         }
         if (err)
-            error_set(error, err, "cannot wire %s to the IOMMU: %s", d->name, strerror(-err));
+            error_set(error, err, "cannot configure the IOMMU for %s: %s", d->name, strerror(-err));
     }
     return err;
 }

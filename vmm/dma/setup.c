@@ -144,7 +144,7 @@ int harness_fill_canaries(struct harness *harness)
     harness->first_use = page;
     for (; page < ABI_HARNESS_TEST_PAGES && !err; page++)
         err = setup_find_page(
-            harness, page, harness->guest.record.arg[ABI_HARNESS_ARENA] + page * ATTACK_PAGE_BYTES);
+            harness, page, harness->guest.record.arg[ABI_HARNESS_PAGES] + page * ATTACK_PAGE_BYTES);
     return err;
 }
 

@@ -11,7 +11,7 @@
 #define LEAF_HYPERVISOR        0x40000000u
 #define LEAF_EXTENDED_FEATURES 0x80000001u
 
-/* strata doctor shows each by a probe of its own (vmm/doctor/host_quirks.c). */
+/* strata doctor shows each by a probe of its own. */
 static const struct cpu_template templates[] = {
     { .input = { .hypervisor = "TCGTCGTCGTCG", .svm = true },
       .template = "no-xsave",

@@ -32,7 +32,7 @@ enum cpuid_word {
 struct cpuid_mask {
     uint32_t hide[CPUID_WORDS]; /* all zero: everything that KVM supports is shown */
     uint32_t want[CPUID_WORDS]; /* the guest is not to run without these */
-    bool template;              /* it begins with one; else this host's quirks have a say */
+    bool template;              /* it begins with one; else what breaks on this host has a say */
 };
 
 /*

@@ -36,7 +36,8 @@ struct vcpu {
     /* The vCPU thread's own; others look only while it is paused or has ended. */
     uint64_t exits[VCPU_EXIT_REASONS]; /* by reason; larger reasons count as the last */
     uint64_t exit_log_next;
-    struct vcpu_exit exit_log[VCPU_EXIT_LOG]; /* ring, trail_next % VCPU_TRAIL is the oldest */
+    struct vcpu_exit
+        exit_log[VCPU_EXIT_LOG]; /* ring, exit_log_next % VCPU_EXIT_LOG is the oldest */
 };
 
 /*

@@ -41,7 +41,7 @@ struct comparison compare_figures(const struct measure_figure *a, const struct m
 
     if (!a || !b) {
         comparison.verdict = COMPARISON_ALONE;
-    } else if (a->kind != b->kind || a->kind == MEASURE_LACK) {
+    } else if (a->kind != b->kind || a->kind == MEASURE_UNAVAILABLE) {
         comparison.verdict = COMPARISON_LACKING;
     } else {
         if (a->value != 0 && isfinite(a->value) && isfinite(b->value))

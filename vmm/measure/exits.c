@@ -194,7 +194,7 @@ static double exits_ns_of(const struct measure_run *run, const char *name)
 {
     const struct measure_figure *figure = measure_figure(run, name);
 
-    return figure && figure->kind != MEASURE_LACK ? figure->value : NAN;
+    return figure && figure->kind != MEASURE_UNAVAILABLE ? figure->value : NAN;
 }
 
 static bool exits_apart(const struct measure_run *run, const char *ratio)

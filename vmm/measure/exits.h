@@ -33,7 +33,7 @@ struct exits {
     struct session session;
     struct abi_measure_area *area; /* the guest's; it may hold anything */
     double ns_per_tick;
-    int64_t status; /* of the last order: how many, or -ABI_E* */
+    int64_t status; /* of the last command: how many, or -ABI_E* */
 
     struct bus_region stamp_port;
     unsigned nstamps;

@@ -18,11 +18,11 @@
 #define RUNNING_NS  200000
 #define PATIENCE_NS 2000000000ull
 
-/* A thread of the host beside an order of the guest. */
+/* A thread of the host beside a command of the guest. */
 struct beside {
     struct exits *x;
     unsigned count, done;
-    bool giving_up; /* the order came to nothing */
+    bool giving_up; /* the command came to nothing */
     uint64_t word_va;
     volatile uint64_t *word; /* that the guest spins on */
     uint64_t stamp[ABI_MEASURE_SAMPLES], handler[ABI_MEASURE_SAMPLES];

@@ -125,7 +125,7 @@ void measure_distribution(struct measure_run *run, const struct abi_histogram *h
     if (!figure)
         return;
     if (!histogram->count) {
-        figure->kind = MEASURE_LACK;
+        figure->kind = MEASURE_UNAVAILABLE;
         snprintf(figure->text, sizeof(figure->text), "it did not happen even once");
         return;
     }
@@ -182,7 +182,7 @@ void measure_unavailable(struct measure_run *run, const char *why, const char *n
     va_list arguments;
 
     va_start(arguments, name);
-    figure = measure_add(run, MEASURE_LACK, name, arguments);
+    figure = measure_add(run, MEASURE_UNAVAILABLE, name, arguments);
     va_end(arguments);
     if (figure)
         snprintf(figure->text, sizeof(figure->text), "%s", why);

@@ -22,7 +22,7 @@ enum measure_kind {
     MEASURE_DISTRIBUTION, /* of single measurements: count, p50, p99, p999, min, max */
     MEASURE_VALUE,        /* one number; low and high: its interval, if it has one */
     MEASURE_COUNT,        /* one that another run must give again exactly */
-    MEASURE_LACK,         /* this host cannot give it; text says why */
+    MEASURE_UNAVAILABLE,  /* this host cannot give it; text says why */
 };
 
 struct measure_figure {
@@ -32,7 +32,7 @@ struct measure_figure {
     double value;                    /* of a distribution: its p50 */
     double low, high;                /* 95 % interval of the value, or of the median; NAN: none */
     double min, p99, p999, max;      /* of a distribution */
-    char text[MEASURE_TEXT_BYTES];   /* MEASURE_LACK */
+    char text[MEASURE_TEXT_BYTES];   /* MEASURE_UNAVAILABLE */
     struct abi_histogram *histogram; /* of a distribution, in ticks; may be NULL. Owned */
     double ns_per_tick;              /* of the histogram */
 };

@@ -2,7 +2,7 @@
  * Where commands are carried out (guest/abi/measure.h): in ring 3 of the bundled guest, on a
  * machine of its own, or in this process, by the same source.
  *
- * While no order is out the guest's world is at rest, and the host may do with its memory
+ * While no command is out, the guest's world is at rest, and the host may do with its memory
  * what the experiment wants.
  */
 #ifndef STRATA_MEASURE_SESSION_H
@@ -43,7 +43,7 @@ struct session {
     pthread_cond_t changed;
     /* Under the lock. */
     bool reached; /* the program waits for a command, the world at rest */
-    bool ending;  /* nobody will order any more */
+    bool ending;  /* no command will come any more */
     struct abi_checkpoint record;
     struct guest_view view;
     uint64_t root; /* of the program's page tables */
@@ -60,7 +60,7 @@ void session_close(struct session *session);
 /*
  * Has a command carried out and waits for the answer, whose status is the command's own. -errno
  * where there is none: the guest ended, or took too long; session->failure says it, and no
- * later order is taken.
+ * later command is taken.
  */
 int session_command(struct session *session, const struct abi_command *command,
                     struct abi_reply *reply);

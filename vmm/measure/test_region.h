@@ -68,7 +68,7 @@ int test_region_touch(struct test_region *region, uint64_t stride, uint32_t flag
 /* In the program: its pages given back to the guest's kernel, the mapping stays. */
 int test_region_drop(struct test_region *region);
 
-/* All order statuses that are not 0 become -EIO with this text in session->failure. */
+/* All command statuses that are not 0 become -EIO with this text in session->failure. */
 int test_region_command(struct session *session, const struct abi_command *command,
                         struct abi_reply *reply, const char *what);
 

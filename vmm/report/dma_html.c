@@ -50,9 +50,9 @@ static void dma_html_print_matrix(FILE *out, const struct dma_report *report)
 
     html_section(out, "attacks", "Attacks");
     fputs("<p><small>What each device, turned hostile, came to with each attack. What the policy "
-          "promises must happen, be it good or bad: an open square is a failure only where it "
-          "says so. Point at a square for the reason, at an attack for what stops it; a square "
-          "leads to its cells, one for each target.</small></p>\n"
+          "promises must happen, be it good or bad: an open cell is a failure only where it "
+          "says so. Point at a cell for the reason, at an attack for what stops it; a cell "
+          "leads to its targets, a row each.</small></p>\n"
           "<div class=\"scroll\"><table><tr><th>attack</th>",
           out);
     for (unsigned d = 0; d < policy->ndevices; d++) {
@@ -190,7 +190,7 @@ static void dma_html_print_cells(FILE *out, const struct harness_result *result)
     for (size_t i = 0; i < result->ncells; i++) {
         const struct matrix_cell *cell = &result->cells[i];
 
-        /* The matrix leads to the first of a square. */
+        /* The matrix leads to the first row of a cell. */
         if (seen[cell->device] >> cell->attack & 1)
             fputs("<tr><td>", out);
         else

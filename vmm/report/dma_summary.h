@@ -36,7 +36,7 @@ struct dma_matrix_cell {
 void dma_matrix_cell(const struct harness_result *result, unsigned device, unsigned attack,
                      struct dma_matrix_cell *matrix_cell);
 
-/* The attack was to be made, and the test ended before; the same of all of a square's cells. */
+/* The attack was to be made, and the test ended before it; the same for a device's whole cell. */
 bool dma_untried(const struct matrix_cell *cell);
 bool dma_matrix_cell_untried(const struct dma_matrix_cell *matrix_cell);
 

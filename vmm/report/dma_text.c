@@ -8,9 +8,9 @@
 #include "vmm/dma/rules.h"
 
 /* The matrix: one column for the attack's name, one for each device; 100 in all. */
-#define NAME_COLUMNS   20
-#define SQUARE_COLUMNS 9 /* "stop open" */
-#define LINE_COLUMNS   100
+#define NAME_COLUMNS 20
+#define CELL_COLUMNS 9 /* "stop open" */
+#define LINE_COLUMNS 100
 
 struct page {
     FILE *out;
@@ -100,7 +100,7 @@ static void dma_text_print_matrix(struct page *page)
 {
     page->column = page->policy->ndevices
                        ? (LINE_COLUMNS - NAME_COLUMNS) / (int)page->policy->ndevices
-                       : SQUARE_COLUMNS + 1;
+                       : CELL_COLUMNS + 1;
     if (page->column > ABI_POLICY_NAME_BYTES + 1)
         page->column = ABI_POLICY_NAME_BYTES + 1;
     dma_text_print_columns(page);

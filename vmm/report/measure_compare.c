@@ -82,8 +82,9 @@ static const char *measure_compare_side_text(const struct measure_figure *figure
 {
     if (!figure)
         return "none";
-    return figure->kind == MEASURE_LACK ? "lacking"
-                                        : measure_compare_number_text(figure->value, buffer, room);
+    return figure->kind == MEASURE_UNAVAILABLE
+               ? "lacking"
+               : measure_compare_number_text(figure->value, buffer, room);
 }
 
 /* The same in a buffer that lasts to the end of the block. */
@@ -214,7 +215,7 @@ static json_t *measure_compare_describe_side(const struct measure_record *record
 /* null: this side has no such figure, or its host cannot give it. */
 static json_t *measure_compare_describe_value(const struct measure_figure *figure)
 {
-    return json_number_or_null(figure && figure->kind != MEASURE_LACK ? figure->value : NAN);
+    return json_number_or_null(figure && figure->kind != MEASURE_UNAVAILABLE ? figure->value : NAN);
 }
 
 json_t *measure_comparison_json(const struct measure_comparison *comparison)

@@ -18,7 +18,7 @@ static void measure_html_print_figures(FILE *out, const struct measure_run *run)
 
         html_row(out);
         html_cell(out, NULL, "%s", figure->name);
-        if (figure->kind == MEASURE_LACK) {
+        if (figure->kind == MEASURE_UNAVAILABLE) {
             html_cell(out, "none", "not available here: %s", figure->text);
             continue;
         }

@@ -10,7 +10,7 @@ static const char *measure_json_kind_name(enum measure_kind kind)
     case MEASURE_DISTRIBUTION: return "distribution";
     case MEASURE_VALUE: return "value";
     case MEASURE_COUNT: return "count";
-    case MEASURE_LACK: return "lack";
+    case MEASURE_UNAVAILABLE: return "lack";
     }
     return "?";
 }
@@ -56,7 +56,7 @@ static json_t *measure_json_describe_figure(const struct measure_figure *figure)
     case MEASURE_COUNT:
         json_object_set_new(json, "value", json_integer((json_int_t)figure->value));
         break;
-    case MEASURE_LACK: json_object_set_new(json, "why", json_string(figure->text)); break;
+    case MEASURE_UNAVAILABLE: json_object_set_new(json, "why", json_string(figure->text)); break;
     }
     return json;
 }

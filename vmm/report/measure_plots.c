@@ -157,7 +157,7 @@ static void measure_plots_collect(struct memory_map *memory_map, const struct me
         char series[MEASURE_NAME_BYTES];
         double x;
 
-        if (figure->kind == MEASURE_LACK || !isfinite(figure->value) ||
+        if (figure->kind == MEASURE_UNAVAILABLE || !isfinite(figure->value) ||
             !measure_plots_match_any(wanted->patterns, figure->name, series, sizeof(series), &x))
             continue;
         if (wanted->x_label)

@@ -77,7 +77,7 @@ static bool measure_read_kind(const json_t *json, enum measure_kind *kind)
     static const char *const names[] = { [MEASURE_DISTRIBUTION] = "distribution",
                                          [MEASURE_VALUE] = "value",
                                          [MEASURE_COUNT] = "count",
-                                         [MEASURE_LACK] = "lack" };
+                                         [MEASURE_UNAVAILABLE] = "lack" };
     const char *text = json_string_value(json_object_get(json, "kind"));
 
     for (unsigned i = 0; text && i < sizeof(names) / sizeof(names[0]); i++) {
@@ -104,7 +104,7 @@ static int measure_read_figure(struct reading *reading, const json_t *json, size
         return measure_read_wrong(
             reading, "\"kind\" of %s is not distribution, value, count or lack", figure->name);
     distribution = figure->kind == MEASURE_DISTRIBUTION;
-    if (figure->kind == MEASURE_LACK) {
+    if (figure->kind == MEASURE_UNAVAILABLE) {
         measure_read_copy_text(figure->text, sizeof(figure->text), json_object_get(json, "why"));
     } else if (figure->kind == MEASURE_COUNT) {
         ok = measure_read_number(json, "value", &figure->value) && figure->value >= 0 &&

@@ -85,7 +85,7 @@ static void measure_text_print_figure(FILE *out, const struct measure_figure *fi
                     figure->count);
         break;
     case MEASURE_COUNT: measure_text_print_number(out, figure->value); break;
-    case MEASURE_LACK: fprintf(out, "  not available here: %s", figure->text); break;
+    case MEASURE_UNAVAILABLE: fprintf(out, "  not available here: %s", figure->text); break;
     }
     fputc('\n', out);
 }

@@ -1,5 +1,5 @@
 /*
- * What a picture of guest memory needs: every frame with what it is for, whose it is and
+ * A map of guest memory: every frame with what it is for, whose it is and
  * where it is mapped, at one moment. memory_map_capture() is for when the world is stopped;
  * making JSON of it is for afterwards.
  *

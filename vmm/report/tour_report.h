@@ -14,7 +14,7 @@ struct tour_entry {
     const struct tour_exercise *exercise;
     struct tour_run run, control;
     bool has_run, has_control;
-    json_t *memory_map; /* the inspector's report at exercise->picture; NULL: none. Owned */
+    json_t *memory_map; /* the inspector's report at exercise->memory_map; NULL: none. Owned */
 };
 
 struct tour {

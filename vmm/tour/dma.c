@@ -20,11 +20,11 @@
 #include "vmm/tour/dma_attack.h"
 #include "vmm/tour/exercises.h"
 
-#define MACHINE_OFF  0 /* without an IOMMU, */
-#define MACHINE_ON   1 /* and with one */
-#define FORGED_BYTES 64
-#define WALK_BUDGET  (1u << 22)
-#define USER_LAST    (UINT64_MAX / 2)
+#define MACHINE_OFF   0 /* without an IOMMU, */
+#define MACHINE_ON    1 /* and with one */
+#define SPOOFED_BYTES 64
+#define WALK_BUDGET   (1u << 22)
+#define USER_LAST     (UINT64_MAX / 2)
 
 struct state {
     uint64_t secret, read, write; /* GPAs */
@@ -110,7 +110,7 @@ static void dma_steal(struct tour_run *run, const struct guest_view *view)
     state->stolen = attack_known(run, view, state->secret, ABI_PAGE_BYTES);
     dma_allowed(run, view, state->secret,
                 &(struct attack){ "IOMMU off: write over the secret", ABI_PROBE_ACCESS,
-                                  state->secret, FORGED_BYTES, ABI_PROBE_FLAG_WRITE, 0 });
+                                  state->secret, SPOOFED_BYTES, ABI_PROBE_FLAG_WRITE, 0 });
     check_equal(run, run->host->memory_bytes / ATTACK_SWEEP_STRIDE,
                 attack_carry_out(run, &(struct attack){ "sweep", ABI_PROBE_SWEEP, 0,
                                                         run->host->memory_bytes, 0, 0 }),
@@ -128,7 +128,7 @@ static void dma_attack_secret(struct tour_run *run, const struct guest_view *vie
                                   state->secret });
     snprintf(name, sizeof(name), "%s: write over the secret", when);
     dma_blocked(run, view, state->secret,
-                &(struct attack){ name, ABI_PROBE_ACCESS, state->secret, FORGED_BYTES,
+                &(struct attack){ name, ABI_PROBE_ACCESS, state->secret, SPOOFED_BYTES,
                                   ABI_PROBE_FLAG_WRITE, state->secret });
 }
 
@@ -229,7 +229,7 @@ static void dma_mapped(struct tour_run *run, const struct abi_checkpoint *record
                                   ABI_PROBE_FLAG_WRITE, 0 });
     dma_blocked(run, view, state->read,
                 &(struct attack){ "write where it may only read", ABI_PROBE_ACCESS, read,
-                                  FORGED_BYTES, ABI_PROBE_FLAG_WRITE, read });
+                                  SPOOFED_BYTES, ABI_PROBE_FLAG_WRITE, read });
     dma_blocked(run, view, state->write,
                 &(struct attack){ "read where it may only write", ABI_PROBE_ACCESS, write,
                                   ABI_PAGE_BYTES, 0, write });
@@ -350,7 +350,7 @@ static void dma_revoked(struct tour_run *run, const struct abi_checkpoint *recor
         run, view, state->read,
         &(struct attack){ "revoked: read", ABI_PROBE_ACCESS, read, ABI_PAGE_BYTES, 0, read });
     dma_blocked(run, view, state->write,
-                &(struct attack){ "revoked: write", ABI_PROBE_ACCESS, write, FORGED_BYTES,
+                &(struct attack){ "revoked: write", ABI_PROBE_ACCESS, write, SPOOFED_BYTES,
                                   ABI_PROBE_FLAG_WRITE, write });
     dma_blocked(run, view, state->read,
                 &(struct attack){ "revoked: replay of what it kept", ABI_PROBE_REPLAY, read,

@@ -11,7 +11,7 @@
 #include "vmm/tour/check.h"
 
 #define UNTOUCHED 0xc5 /* fills the device's buffer before it reads */
-#define FORGED    0x66 /* what the device writes */
+#define SPOOFED   0x66 /* what the device writes */
 
 void attack_fault(void *owner, const struct iommu_fault *fault)
 {
@@ -33,7 +33,7 @@ uint64_t attack_carry_out(struct tour_run *run, const struct attack *attack)
     struct dma *dma = board_dma(run->board, ATTACK_DEVICE);
     bool write = attack->flags & ABI_PROBE_FLAG_WRITE;
 
-    memset(probe->state.buffer, write ? FORGED : UNTOUCHED, ABI_PROBE_BUFFER_BYTES);
+    memset(probe->state.buffer, write ? SPOOFED : UNTOUCHED, ABI_PROBE_BUFFER_BYTES);
     dma_lock(dma);
     probe->state.address = attack->address;
     probe->state.length = attack->length;

@@ -48,13 +48,13 @@ struct tour_host {
     bool interprets;    /* kernel code is interpreted: smaller sizes */
     unsigned timeout_s; /* for one run */
     uint64_t memory_bytes;
-    /* The world is stopped, where the exercise's picture is to be taken; once in a run that
+    /* The world is stopped where the exercise's memory map is to be taken; once in a run that
      * is no control. May be NULL. */
     void (*memory_map)(void *owner, const struct tour_run *run);
     void *memory_map_owner;
 };
 
-/* The moment of an exercise that is worth a picture: the ring-th time that a step is reached. */
+/* The moment of an exercise whose memory map is drawn: the n-th time that a step is reached. */
 struct tour_memory_map {
     uint32_t step; /* 0: none */
     uint64_t ring;

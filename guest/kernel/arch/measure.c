@@ -23,7 +23,7 @@
 
 /* measure_trap.S knows these. */
 _Static_assert(offsetof(struct abi_measure_area, stamp) == 0, "AREA_STAMP");
-_Static_assert(offsetof(struct abi_measure_area, reached) == 8, "AREA_RUNG");
+_Static_assert(offsetof(struct abi_measure_area, reached) == 8, "AREA_REACHED");
 _Static_assert(VECTOR_MEASURE == ABI_MEASURE_VECTOR, "the host aims at it");
 
 extern const char measure_entry[], measure_echo[];

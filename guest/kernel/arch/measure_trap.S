@@ -6,7 +6,7 @@
 #include "guest/kernel/arch/layout.h"
 
 #define AREA_STAMP 0
-#define AREA_RUNG 8
+#define AREA_REACHED 8
 #define LAPIC (DIRECT_MAP + 0xfee00000)
 #define LAPIC_EOI 0xb0
 #define LAPIC_ICR_LOW 0x300
@@ -23,7 +23,7 @@ measure_entry:
     shl $32, %rdx
     or %rdx, %rax
     mov %rax, measure_area + AREA_STAMP(%rip)
-    incl measure_area + AREA_RUNG(%rip)
+    incl measure_area + AREA_REACHED(%rip)
     movabs $LAPIC, %rdx
 end_of_interrupt:
     movl $0, LAPIC_EOI(%rdx)

@@ -31,7 +31,7 @@ static int map_region(struct device *device, uint32_t region, uint64_t iova)
 }
 
 /* Whether a device on the same domain has this identity window already. */
-static bool has_hole(const struct device *device, uint64_t iova)
+static bool has_window(const struct device *device, uint64_t iova)
 {
     for (unsigned i = 0; i < device_count; i++) {
         if (devices[i].domain != device->domain)
@@ -59,7 +59,7 @@ static int prepare(struct device *device)
             (region->kind != ABI_REGION_IDENTITY && region->kind != ABI_REGION_RESERVED_IOVA))
             continue;
         dma_domain_reserve(domain, iova, iova + region->bytes - 1);
-        if (region->kind == ABI_REGION_IDENTITY && region_frame(i) && !has_hole(device, iova))
+        if (region->kind == ABI_REGION_IDENTITY && region_frame(i) && !has_window(device, iova))
             err = map_region(device, i, iova);
         if (err)
             return err;

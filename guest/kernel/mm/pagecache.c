@@ -40,7 +40,7 @@ struct page_read {
 static struct pagecache caches[BOOT_DEVICES_MAX];
 static struct page_read reads[READS_MAX];
 static struct page_read *ended;
-static bool starved; /* somebody waits for room */
+static bool out_of_room; /* somebody waits for room */
 
 /* ---- The table ------------------------------------------------------------ */
 
@@ -148,8 +148,8 @@ const struct page_read *pagecache_read_of(struct pagecache *cache, uint64_t page
 
 const void *pagecache_room(void)
 {
-    starved = true;
-    return &starved;
+    out_of_room = true;
+    return &out_of_room;
 }
 
 /* ---- Reading -------------------------------------------------------------- */
@@ -342,8 +342,8 @@ void page_reads_finish(void)
         ended = read->next;
         finish(read);
     }
-    if (any && starved) {
-        starved = false;
-        process_wake(&starved);
+    if (any && out_of_room) {
+        out_of_room = false;
+        process_wake(&out_of_room);
     }
 }

@@ -29,8 +29,8 @@ static int exhaustion_victim(const struct policy *policy, unsigned device)
 static bool exhaustion_expect(const struct policy *policy, unsigned device, unsigned n,
                               struct attack_plan *plan)
 {
-    int starved = rules_untranslated(policy, device) ? -1 : exhaustion_victim(policy, device);
-    bool shared = starved >= 0 && rules_same_domain(policy, device, (unsigned)starved);
+    int exhausted = rules_untranslated(policy, device) ? -1 : exhaustion_victim(policy, device);
+    bool shared = exhausted >= 0 && rules_same_domain(policy, device, (unsigned)exhausted);
     bool unlimited = rules_disabled(policy, IOMMU_CHECK_QUOTA);
 
     if (n == 1) {
@@ -42,7 +42,7 @@ static bool exhaustion_expect(const struct policy *policy, unsigned device, unsi
     }
     if (n > 1)
         return false;
-    if (starved < 0) {
+    if (exhausted < 0) {
         expect_none(plan, "mappings", "there is no other translated device to starve");
         return true;
     }

@@ -36,11 +36,11 @@ static void identity_hole_run(struct harness *harness, struct matrix_cell *cell,
     const struct harness_request request = { .device = cell->device,
                                              .expect = HARNESS_EXPECT_DENY };
     struct harness_victim victim;
-    unsigned seen_holes = 0;
+    unsigned seen_windows = 0;
 
     for (unsigned region = 0; region < harness->policy->guest.nregions; region++) {
         if (harness->policy->guest.region[region].kind == ABI_REGION_IDENTITY &&
-            seen_holes++ == n) {
+            seen_windows++ == n) {
             region_attack(harness, cell, region, RULES_BOTH, false);
             return;
         }
