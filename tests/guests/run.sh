@@ -9,7 +9,7 @@
 # STRATA_SLOW multiplies all time limits (emulated hosts set it).
 cd "$(dirname "$0")/../.." || exit 2
 
-ALL="misuse broken boot sizes ends dead signals terminal console pc bundled devices network dma driver windows tour"
+ALL="misuse config broken boot sizes ends dead signals terminal console pc bundled devices network dma driver windows tour"
 STRATA=${STRATA:-build/strata}
 GUESTS=build/tests
 verbose= control=
@@ -188,6 +188,46 @@ group_misuse() {
     misuse "an empty list of features" 'cpuid: empty' run --cpuid ""
     misuse "a list of commas" 'cpuid: empty' run --cpuid ,,
     misuse "a feature without a sign" 'cpuid: avx: show it or hide it\? say \+avx or -avx' run --cpuid avx
+}
+
+# A machine from a file: as it is written, and as it runs.
+group_config() {
+    head -c 1048576 /dev/zero >"$work/disk"
+    expect "the machine of options as a file" 0 '"is_read_only": true' '' run --print-config \
+        --memory 64M --cpus 1 --iommu strict --rng --disk "$work/disk,ro" --dma-probe --exec 'echo file'
+    cp "$out" "$work/vm.json"
+    strata run --config "$work/vm.json" --print-config
+    why=$(wrong 0 '"mode": "strict"' '')
+    cmp -s "$out" "$work/vm.json" || why="it is written otherwise than it was read"
+    verdict "and the file as a file" "$why"
+    expect "the file runs" 0 '1 CPU, 64 MiB' '' run --config "$work/vm.json"
+    expect "it runs its own command" 0 '^file' '' run --config "$work/vm.json"
+    strata run --config "$work/vm.json" --json "$work/run.json"
+    why=$(wrong 0 '^file' '')
+    for device in virtio-iommu virtio-blk virtio-rng; do
+        grep -q "$device" "$work/run.json" || why="no $device"
+    done
+    verdict "with its devices" "$why"
+    expect "an option has the last word" 0 '2 CPUs, 64 MiB' '' \
+        run --exec 'echo option' --cpus 2 --config "$work/vm.json"
+    expect "and adds disks" 0 '2 disks' '' \
+        run --config "$work/vm.json" --disk "$work/disk,ro" --exec 'run disk info'
+    misuse "a file that is not there" "nothing: No such file" run --config "$work/nothing"
+    misuse "two files" "config twice" run --config "$work/vm.json" --config "$work/vm.json"
+    echo '{"machine-config": {"vcpu_cuont": 1}}' >"$work/bad.json"
+    misuse "a field that there is not" "bad.json: machine-config.vcpu_cuont: there is no such field" \
+        run --config "$work/bad.json"
+    echo '{"drives": [{"path_on_host": 3}]}' >"$work/bad.json"
+    misuse "a field of another type" "bad.json: drives.0..path_on_host: is a number; give a text" \
+        run --config "$work/bad.json"
+    echo '{"machine-config": {"mem_size_mib": 1}}' >"$work/bad.json"
+    misuse "a value out of range" "bad.json: machine-config.mem_size_mib: 1 is not from 2" \
+        run --config "$work/bad.json"
+    echo '{"boot-source": {"initrd_path": "x"}}' >"$work/bad.json"
+    misuse "fields that do not fit" "bad.json: boot-source.initrd_path: no kernel" \
+        run --config "$work/bad.json"
+    misuse "an option that does not fit the file" "strata run: --iommu maybe: unknown" \
+        run --config "$work/vm.json" --iommu maybe
 }
 
 # ELF64 header: e_ident class at 4, e_machine at 18, e_phoff at 32, e_phentsize at

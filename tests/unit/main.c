@@ -14,6 +14,7 @@ static const struct {
     const char *name;
     Suite *(*create)(void);
 } suites[] = {
+    { "config", config_suite },
     { "measure", measure_suite },
     { "walks", walks_suite },
     { "room", available_memory_suite },

@@ -10,8 +10,8 @@
 
 #include "tests/unit/suites.h"
 #include "vmm/base/parse.h"
-#include "vmm/cli/net_options.h"
 #include "vmm/cli/options.h"
+#include "vmm/launch/config_fields.h"
 
 static const struct {
     const char *text;
@@ -164,8 +164,8 @@ START_TEST(test_mac)
     uint8_t mac[NET_MAC_BYTES] = { 9 };
 
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-        ck_assert_msg(parse_mac(bad[i], mac) == -EINVAL && mac[0] == 9, "%s", bad[i]);
-    ck_assert_int_eq(parse_mac("02:1f:aB:00:ff:01", mac), 0);
+        ck_assert_msg(config_parse_mac(bad[i], mac) == -EINVAL && mac[0] == 9, "%s", bad[i]);
+    ck_assert_int_eq(config_parse_mac("02:1f:aB:00:ff:01", mac), 0);
     ck_assert_mem_eq(mac, ((const uint8_t[]){ 2, 0x1f, 0xab, 0, 0xff, 1 }), sizeof(mac));
 }
 END_TEST

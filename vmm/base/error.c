@@ -3,12 +3,23 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+/* Files and what they name are not trusted: a line is one line, and no terminal's control. */
+static void error_clean(char *text)
+{
+    for (; *text; text++) {
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            *text = '?';
+    }
+}
+
 static int error_write(struct error *error, int code, const char *field, const char *format,
                        va_list arguments)
 {
     error->code = code;
     snprintf(error->field, sizeof(error->field), "%s", field);
     vsnprintf(error->text, sizeof(error->text), format, arguments);
+    error_clean(error->field);
+    error_clean(error->text);
     return code;
 }
 

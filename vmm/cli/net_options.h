@@ -4,7 +4,6 @@
 #ifndef STRATA_CLI_NET_OPTIONS_H
 #define STRATA_CLI_NET_OPTIONS_H
 
-#include "devices/backend/net.h"
 #include "vmm/launch/config.h"
 
 /*
@@ -12,8 +11,5 @@
  * Does not return where it is wrong.
  */
 void net_options_parse(struct config_device *net, char *text);
-
-/* "02:00:00:00:00:01": an address that a device may have, or -EINVAL. */
-int parse_mac(const char *text, uint8_t mac[NET_MAC_BYTES]);
 
 #endif

@@ -17,6 +17,7 @@
 #include "vmm/control/control.h"
 #include "vmm/control/inspector.h"
 #include "vmm/doctor/kvm_remedy.h"
+#include "vmm/launch/config_json.h"
 #include "vmm/launch/machine.h"
 #include "vmm/monitor/event_loop.h"
 #include "vmm/monitor/watchdog.h"
@@ -25,17 +26,18 @@
 #include "vmm/report/run_json.h"
 
 /* Why the machine was not made or started: the exit status, after a line. */
-static int explain(const struct machine *machine, const struct error *error)
+static int explain(const struct run_options *options, const struct machine *machine,
+                   const struct error *error)
 {
     bool asked = error->field[0] || machine->step == MACHINE_STEP_BOOT;
 
     if (machine->step == MACHINE_STEP_DEVICES) {
         /* A disk that cannot be used is for the user to mend; the rest is not. */
-        run_report(error);
+        run_report(options, error);
         return machine->board.error[0] ? STATUS_USAGE : STATUS_FAILED;
     }
     if (asked) {
-        run_report(error);
+        run_report(options, error);
         return STATUS_USAGE;
     }
     fprintf(stderr, "strata run: %s; %s\n", error->text, kvm_remedy(error->code));
@@ -141,8 +143,8 @@ static void run_beside(void *arg)
 }
 
 /* Boots the machine, which has its devices, and runs it until its end: the exit status. */
-static int boot_and_run(struct running *running, struct machine *machine, struct event_loop *loop,
-                        struct control *control)
+static int boot_and_run(struct running *running, const struct run_options *options,
+                        struct machine *machine, struct event_loop *loop, struct control *control)
 {
     struct vm *vm = &machine->vm;
     struct inspector inspector;
@@ -151,7 +153,7 @@ static int boot_and_run(struct running *running, struct machine *machine, struct
     int err = machine_boot(machine, &error);
 
     if (err)
-        return explain(machine, &error);
+        return explain(options, machine, &error);
     running->started_ns = monotonic_ns();
     if (control)
         inspector_init(&inspector, vm, &machine->board, running->bundled, &control->stopping);
@@ -165,7 +167,7 @@ static int boot_and_run(struct running *running, struct machine *machine, struct
     if (control)
         control_close(control);
     if (err)
-        return explain(machine, &error);
+        return explain(options, machine, &error);
     report_lost_output(&machine->board.serial.console);
     return conclude(running);
 }
@@ -208,11 +210,11 @@ static int run(struct kvm_host *host, const struct run_options *options, struct 
     hooks.console_input_ready_fd = loop.input_ready_fd;
     err = machine_create(&machine, host, &options->config, &hooks, &error);
     if (err) {
-        status = explain(&machine, &error);
+        status = explain(options, &machine, &error);
         goto destroy_event_loop;
     }
     report_disks(&machine.board, &options->config);
-    status = boot_and_run(&running, &machine, &loop, control);
+    status = boot_and_run(&running, options, &machine, &loop, control);
     machine_destroy(&machine);
 
 destroy_event_loop:
@@ -238,6 +240,17 @@ static struct control *open_control(const char *path)
     return NULL;
 }
 
+static int print_config(struct vm_config *config)
+{
+    char *text = config_json_write(config);
+    bool written = text && fputs(text, stdout) >= 0 && fflush(stdout) == 0;
+
+    free(text);
+    if (!written)
+        fprintf(stderr, "strata run: --print-config: %s\n", strerror(errno));
+    return written ? STATUS_OK : STATUS_FAILED;
+}
+
 int cmd_run(int argc, char **argv)
 {
     struct run_options options;
@@ -247,6 +260,13 @@ int cmd_run(int argc, char **argv)
     int status;
 
     run_options_parse(&options, argc, argv);
+    if (options.print_config) {
+        status = run_kernel_resolve(&options);
+        if (!status)
+            status = print_config(&options.config);
+        run_options_free(&options);
+        return status;
+    }
     results.json_path = options.json;
     results_open(&results, &run_line);
     status = run_kernel_check(&options);
@@ -256,7 +276,7 @@ int cmd_run(int argc, char **argv)
         return status;
     }
     kvm_open_or_exit(&host, false);
-    status = run_cpuid_check(&options.config, &host);
+    status = run_cpuid_check(&options, &host);
     if (status)
         goto close_kvm;
     control = options.control ? open_control(options.control) : NULL;

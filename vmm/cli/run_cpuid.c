@@ -8,14 +8,15 @@
 #include "vmm/machine/cpu_template.h"
 #include "vmm/machine/vm.h"
 
-int run_cpuid_check(const struct vm_config *config, struct kvm_host *host)
+int run_cpuid_check(const struct run_options *options, struct kvm_host *host)
 {
+    const struct vm_config *config = &options->config;
     struct error error;
     int err = config->cpuid ? config_cpuid_check(&config->cpuid_mask, host, &error) : 0;
 
     if (!err)
         return STATUS_OK;
-    run_report(&error);
+    run_report(options, &error);
     return err == -EINVAL ? STATUS_USAGE : STATUS_NO_KVM;
 }
 

@@ -24,22 +24,36 @@ static int check_linux(const struct run_options *options)
     return STATUS_NO_KVM;
 }
 
-int run_kernel_check(struct run_options *options)
+static int run_kernel_look(struct run_options *options, struct config_kernel *kernel)
 {
     struct vm_config *config = &options->config;
-    struct config_kernel kernel;
     struct error error;
 
-    if (config_resolve(config, &kernel, &error)) {
-        run_report(&error);
+    if (config_resolve(config, kernel, &error)) {
+        run_report(options, &error);
         return STATUS_USAGE;
     }
-    if (options->exec && (kernel.is_linux || kernel.format != KERNEL_PVH)) {
+    if (options->exec && (kernel->is_linux || kernel->format != KERNEL_PVH)) {
         fprintf(stderr,
                 "strata run: --exec: is for the bundled guest, and %s is another kernel; leave it "
                 "out, or give --append\n",
                 config->kernel_path);
         return STATUS_USAGE;
     }
-    return kernel.is_linux ? check_linux(options) : STATUS_OK;
+    return STATUS_OK;
+}
+
+int run_kernel_resolve(struct run_options *options)
+{
+    struct config_kernel kernel;
+
+    return run_kernel_look(options, &kernel);
+}
+
+int run_kernel_check(struct run_options *options)
+{
+    struct config_kernel kernel;
+    int status = run_kernel_look(options, &kernel);
+
+    return !status && kernel.is_linux ? check_linux(options) : status;
 }

@@ -13,4 +13,7 @@ struct run_options;
  */
 int run_kernel_check(struct run_options *options);
 
+/* The same but for this host: never STATUS_NO_KVM. */
+int run_kernel_resolve(struct run_options *options);
+
 #endif

@@ -14,9 +14,12 @@
 #include "vmm/cli/kernel_options.h"
 #include "vmm/cli/net_options.h"
 #include "vmm/launch/config_fields.h"
+#include "vmm/launch/config_json.h"
 #include "vmm/monitor/watchdog.h"
 
 enum {
+    OPT_CONFIG,
+    OPT_PRINT_CONFIG,
     OPT_KERNEL,
     OPT_INITRD,
     OPT_MODULE,
@@ -45,6 +48,11 @@ enum {
 };
 
 static const struct option_entry option_entries[] = {
+    [OPT_CONFIG] = { "config", "FILE",
+                     "the machine as JSON (strata.1, CONFIGURATION FILES); other options beside\n"
+                     "it have the last word, and add devices to its own" },
+    [OPT_PRINT_CONFIG] = { "print-config", NULL,
+                           "write the machine that would be run as such JSON, and run nothing" },
     [OPT_KERNEL] = { "kernel", "FILE",
                      "instead of the bundled guest: Linux (bzImage, or vmlinux with\n"
                      "CONFIG_PVH), another ELF kernel with a PVH entry, or Multiboot 1" },
@@ -67,8 +75,9 @@ static const struct option_entry option_entries[] = {
     [OPT_PAGES] = { "pages", "KIND",
                     "host pages behind guest memory: 4k, thp, hugetlb, hugetlb-1g; the default\n"
                     "is thp for Linux without a balloon, else 4k" },
-    [OPT_DISK] = { "disk", "FILE[,ro][,latency=TIME]",
-                   "a disk with the contents of FILE, read-only with ,ro, each request taking\n"
+    [OPT_DISK] = { "disk", "FILE[,ro][,root][,latency=TIME]",
+                   "a disk with the contents of FILE, read-only with ,ro, the root file system\n"
+                   "of a kernel with ,root, each request taking\n"
                    "TIME at least, e.g. 2ms or 150us (default 0); may be repeated" },
     [OPT_NET] = { "net", "user|tap=IF",
                   "a network device: user for a network of its own, with\n"
@@ -139,7 +148,8 @@ static const char *const option_fields[] = {
     [OPT_IO] = "machine-config.io_thread",
 };
 
-const char *run_option_of(const char *field)
+/* The option that sets a field of the configuration; -1: none. */
+static int run_option_of(const char *field)
 {
     for (unsigned i = 0; i < sizeof(option_fields) / sizeof(option_fields[0]); i++) {
         size_t length = option_fields[i] ? strlen(option_fields[i]) : 0;
@@ -147,31 +157,45 @@ const char *run_option_of(const char *field)
         /* "drives" is also of drives[0].path_on_host. */
         if (length && strncmp(option_fields[i], field, length) == 0 &&
             !isalnum((unsigned char)field[length]) && field[length] != '_' && field[length] != '-')
-            return option_entries[i].name;
+            return (int)i;
     }
-    return NULL;
+    return -1;
 }
 
-void run_report(const struct error *error)
+void run_error_text(const struct run_options *options, const struct error *error,
+                    char text[RUN_ERROR_BYTES])
 {
-    const char *option = run_option_of(error->field);
+    int option = run_option_of(error->field);
+    bool given = option >= 0 && (options->given >> option & 1);
 
-    if (option)
-        fprintf(stderr, "strata run: --%s: %s\n", option, error->text);
+    /* What no option has said the file has. */
+    if (options->config_path && error->field[0] && !given)
+        snprintf(text, RUN_ERROR_BYTES, "%s: %s: %s", options->config_path, error->field,
+                 error->text);
+    else if (option >= 0)
+        snprintf(text, RUN_ERROR_BYTES, "--%s: %s", option_entries[option].name, error->text);
     else
-        fprintf(stderr, "strata run: %s\n", error->text);
+        snprintf(text, RUN_ERROR_BYTES, "%s", error->text);
 }
 
-/* Ends the process over what the options together say. */
-static void refuse(const struct error *error) __attribute__((noreturn));
-
-static void refuse(const struct error *error)
+void run_report(const struct run_options *options, const struct error *error)
 {
-    const char *option = run_option_of(error->field);
+    char text[RUN_ERROR_BYTES];
 
-    if (option)
-        usage_error(&run_line, "--%s: %s", option, error->text);
-    usage_error(&run_line, "%s", error->text);
+    run_error_text(options, error, text);
+    fprintf(stderr, "strata run: %s\n", text);
+}
+
+/* Ends the process over what file and options together say. */
+static void refuse(const struct run_options *options, const struct error *error)
+    __attribute__((noreturn));
+
+static void refuse(const struct run_options *options, const struct error *error)
+{
+    char text[RUN_ERROR_BYTES];
+
+    run_error_text(options, error, text);
+    usage_error(&run_line, "%s", text);
 }
 
 /* A size as people write it; one that no number holds is beyond every limit. */
@@ -222,7 +246,7 @@ static void *add_object(struct run_options *options, const char *name)
         if (strcmp(config_sections[i].name, name) != 0)
             continue;
         if (config_add_object(&options->config, &config_sections[i], &object, &error))
-            refuse(&error);
+            refuse(options, &error);
         return object;
     }
     usage_error(&run_line, "%s: no such device", name);
@@ -386,16 +410,24 @@ static int parse_pages(const char *text)
     return (int)backing;
 }
 
-/* Everything after exec= to the end of the string is the command, so it comes last. */
+/* Where a command begins in boot arguments: everything after exec= to their end. */
+static size_t command_start(const char *args)
+{
+    const char *found = strncmp(args, "exec=", 5) ? strstr(args, " exec=") : args;
+
+    return found ? (size_t)(found - args) : strlen(args);
+}
+
+/* It comes last, and instead of one that is there. */
 static void add_command(struct run_options *options)
 {
-    const char *append = options->config.boot_args;
+    const char *args = options->config.boot_args ? options->config.boot_args : "";
+    int length = (int)command_start(args);
     char *joined;
 
     if (!options->exec)
         return;
-    if (asprintf(&joined, "%s%sexec=%s", append ? append : "", append ? " " : "", options->exec) <
-        0)
+    if (asprintf(&joined, "%.*s%sexec=%s", length, args, length ? " " : "", options->exec) < 0)
         usage_error(&run_line, "out of memory");
     options->config.boot_args = copy_text(options, joined);
     free(joined);
@@ -422,6 +454,7 @@ static void take_option(struct run_options *options, int option, char *value)
     struct vm_config *config = &options->config;
 
     switch (option) {
+    case OPT_PRINT_CONFIG: options->print_config = true; break;
     case OPT_KERNEL: config->kernel_path = copy_text(options, value); break;
     case OPT_INITRD: config->initrd_path = copy_text(options, value); break;
     case OPT_MODULE: add_module(options, value); break;
@@ -443,6 +476,28 @@ static void take_option(struct run_options *options, int option, char *value)
     }
 }
 
+/* The file first: options have the last word wherever they stand. */
+static void load_config(struct run_options *options, int argc, char **argv)
+{
+    struct error error;
+    const char *value;
+    int option;
+
+    while ((option = options_next(&run_line, argc, argv, &value)) >= 0) {
+        if (option == OPT_CONFIG && options->config_path)
+            usage_error(&run_line, "--config twice; give one file");
+        if (option == OPT_CONFIG)
+            options->config_path = value;
+    }
+    optind = 0;
+    if (!options->config_path ||
+        config_json_load(&options->config, options->config_path, &error) == 0)
+        return;
+    if (!error.field[0])
+        usage_error(&run_line, "%s: %s", options->config_path, error.text);
+    refuse(options, &error);
+}
+
 void run_options_parse(struct run_options *options, int argc, char **argv)
 {
     struct error error;
@@ -451,14 +506,16 @@ void run_options_parse(struct run_options *options, int argc, char **argv)
 
     memset(options, 0, sizeof(*options));
     config_init(&options->config);
+    load_config(options, argc, argv);
     while ((option = options_next(&run_line, argc, argv, &value)) >= 0) {
+        options->given |= 1ull << option;
         if (!take_device_option(options, option, optarg))
             take_option(options, option, optarg);
     }
     add_command(options);
     config_place_devices(&options->config);
     if (config_check(&options->config, &error))
-        refuse(&error);
+        refuse(options, &error);
 }
 
 void run_options_free(struct run_options *options)

@@ -10,7 +10,10 @@
 struct run_options {
     struct vm_config config;
     bool force; /* start a kernel that will not work here */
+    bool print_config;
+    const char *config_path; /* NULL: options alone say what the machine is */
     const char *exec, *json, *control;
+    uint64_t given;            /* bit n: option n, for run_error_text */
     unsigned watchdog_seconds; /* 0: none */
 };
 
@@ -23,10 +26,13 @@ extern const struct command_line run_line;
 void run_options_parse(struct run_options *options, int argc, char **argv);
 void run_options_free(struct run_options *options);
 
-/* The option by which a field of the configuration is given, without its dashes; NULL: none. */
-const char *run_option_of(const char *field);
+#define RUN_ERROR_BYTES 4608 /* with the file's path */
 
-/* One line on standard error, which names the option at fault. */
-void run_report(const struct error *error);
+/* An error as the user knows the field: by its option, or by its place in --config's file. */
+void run_error_text(const struct run_options *options, const struct error *error,
+                    char text[RUN_ERROR_BYTES]);
+
+/* That as a line on standard error. */
+void run_report(const struct run_options *options, const struct error *error);
 
 #endif

@@ -257,6 +257,8 @@ static int config_check_devices(struct vm_config *config, struct error *error)
 
             config_path(path, section, i, NULL);
             err = config_check_id(config, device, path, error);
+            if (device->kind == BOARD_BLK)
+                config_path(path, section, i, "path_on_host");
             if (!err)
                 err = config_check_device(config, device, path, error);
         }
@@ -271,12 +273,14 @@ static int config_check_port(const struct vm_config *config, unsigned index, str
     size_t length = strlen(name);
 
     if (!length || length > CONSOLE_PORT_NAME_MAX || !strcmp(name, ".") || !strcmp(name, ".."))
-        return error_field(error, -EINVAL, "virtio-ports", "name=%.70s: give 1 to %u characters",
-                           name, CONSOLE_PORT_NAME_MAX);
+        return error_field(error, -EINVAL, "virtio-ports",
+                           "name=%.70s is too short or too long; give 1 to %u characters", name,
+                           CONSOLE_PORT_NAME_MAX);
     for (const char *c = name; *c; c++) {
         if (*c <= ' ' || *c > '~' || *c == '/')
             return error_field(error, -EINVAL, "virtio-ports",
-                               "name=%s: give letters, digits and signs other than /", name);
+                               "name=%s has others; give letters, digits and signs other than /",
+                               name);
     }
     for (unsigned i = 0; i < index; i++) {
         if (!strcmp(name, config->ports[i].name))

@@ -1,5 +1,6 @@
 #include "vmm/launch/config_fields.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -46,8 +47,8 @@ static const struct config_field boot_fields[] = {
 
 static const struct config_field flat_fields[] = {
     { "bits", NUMBER(vm_config, flat.bits), .max = 64 },
-    { "gpa", NUMBER(vm_config, flat.gpa), .max = UINT64_MAX },
-    { "entry", NUMBER(vm_config, flat.entry), .max = UINT64_MAX },
+    { "gpa", NUMBER(vm_config, flat.gpa), .max = INT64_MAX },
+    { "entry", NUMBER(vm_config, flat.entry), .max = INT64_MAX },
 };
 
 static const struct config_field machine_fields[] = {
@@ -168,6 +169,27 @@ void config_path(char path[CONFIG_PATH_BYTES], const struct config_section *sect
 
     if (field)
         snprintf(path + length, CONFIG_PATH_BYTES - (size_t)length, ".%s", field);
+}
+
+int config_parse_mac(const char *text, uint8_t mac[NET_MAC_BYTES])
+{
+    uint8_t bytes[NET_MAC_BYTES], any = 0;
+
+    for (unsigned i = 0; i < NET_MAC_BYTES; i++, text += 3) {
+        char end = i + 1 < NET_MAC_BYTES ? ':' : 0;
+        unsigned byte;
+
+        if (!isxdigit((unsigned char)text[0]) || !isxdigit((unsigned char)text[1]) ||
+            text[2] != end || sscanf(text, "%2x", &byte) != 1)
+            return -EINVAL;
+        bytes[i] = (uint8_t)byte;
+        any |= bytes[i];
+    }
+    /* A group of devices, or nobody at all. */
+    if (bytes[0] & 1 || !any)
+        return -EINVAL;
+    memcpy(mac, bytes, sizeof(bytes));
+    return 0;
 }
 
 uint64_t config_number(const void *object, const struct config_field *field)

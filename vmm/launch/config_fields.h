@@ -71,6 +71,9 @@ int config_add_object(struct vm_config *config, const struct config_section *sec
 void config_path(char path[CONFIG_PATH_BYTES], const struct config_section *section, unsigned index,
                  const char *field);
 
+/* "02:00:00:00:00:01": an address that a device may have, or -EINVAL. */
+int config_parse_mac(const char *text, uint8_t mac[NET_MAC_BYTES]);
+
 uint64_t config_number(const void *object, const struct config_field *field);
 void config_set_number(void *object, const struct config_field *field, uint64_t value);
 
