@@ -14,13 +14,16 @@ struct config_text {
     char text[];
 };
 
+static const struct vm_config config_defaults = {
+    .memory_bytes = VM_CONFIG_MEMORY_BYTES,
+    .vcpu_count = VM_CONFIG_CPUS,
+    .huge_pages = VM_CONFIG_PAGES_AUTO,
+    .debug_exit_port = VM_CONFIG_DEBUG_EXIT_AUTO,
+};
+
 void config_init(struct vm_config *config)
 {
-    memset(config, 0, sizeof(*config));
-    config->memory_bytes = VM_CONFIG_MEMORY_BYTES;
-    config->vcpu_count = VM_CONFIG_CPUS;
-    config->huge_pages = VM_CONFIG_PAGES_AUTO;
-    config->debug_exit_port = VM_CONFIG_DEBUG_EXIT_AUTO;
+    *config = config_defaults;
 }
 
 void config_destroy(struct vm_config *config)
@@ -114,13 +117,11 @@ static int config_check_fields(struct vm_config *config, struct error *error)
 {
     static const struct config_device no_device;
     static const struct console_port_config no_port;
-    struct vm_config defaults;
     int err = 0;
 
-    config_init(&defaults);
     for (unsigned s = 0; s < config_sections_count && !err; s++) {
         const struct config_section *section = &config_sections[s];
-        const void *zero = section->place == CONFIG_MACHINE ? (const void *)&defaults
+        const void *zero = section->place == CONFIG_MACHINE ? (const void *)&config_defaults
                            : section->place == CONFIG_PORT  ? (const void *)&no_port
                                                             : (const void *)&no_device;
         const void *object;
@@ -130,9 +131,10 @@ static int config_check_fields(struct vm_config *config, struct error *error)
                 const struct config_field *field = &section->fields[f];
                 char path[CONFIG_PATH_BYTES];
 
+                if (!field->required && config_is_default(object, zero, field))
+                    continue;
                 config_path(path, section, i, field->name);
-                if (field->required || !config_is_default(object, zero, field))
-                    err = config_check_field(object, field, path, error);
+                err = config_check_field(object, field, path, error);
             }
         }
     }
