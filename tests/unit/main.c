@@ -32,6 +32,7 @@ static const struct {
     { "balloon", balloon_suite },
     { "console_ports", console_ports_suite },
     { "vcpu_state", vcpu_state_suite },
+    { "pause", pause_suite },
     { "vm", vm_suite },
     { "delay", delay_suite },
     { "devices", devices_suite },
