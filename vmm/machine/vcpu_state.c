@@ -8,6 +8,9 @@
 
 #include "vmm/machine/vm.h"
 
+#define MSR_TSC         0x10u /* Intel SDM vol. 4, 2.1 */
+#define TSC_FAR_SECONDS 10u
+
 #define XSAVE_BYTES (uint32_t)sizeof(struct kvm_xsave) /* of KVM_GET_XSAVE */
 
 /* What is one structure and two calls. In the order in which it is set. */
@@ -219,6 +222,31 @@ static int vcpu_state_set_msrs(const struct vcpu *vcpu, const struct vcpu_state 
     return 0;
 }
 
+/*
+ * KVM takes a write that is within a second of what the VM's TSC is by now for an attempt to
+ * synchronise vCPUs, and does not carry it out: good for all vCPUs but the first, which gets its
+ * TSC by way of another value, far from both.
+ */
+static int vcpu_state_set_tsc(const struct vcpu *vcpu, const struct vcpu_state *state)
+{
+    const struct kvm_msr_entry *tsc = NULL;
+    struct vcpu_state_msrs msrs = { .nmsrs = 1 };
+
+    for (uint32_t i = 0; i < state->nmsrs && !tsc; i++) {
+        if (state->msrs[i].index == MSR_TSC)
+            tsc = &state->msrs[i];
+    }
+    if (!tsc || vcpu->index)
+        return 0;
+    for (unsigned far = 2; far-- > 0;) {
+        msrs.entries[0] = *tsc;
+        msrs.entries[0].data += far * TSC_FAR_SECONDS * 1000ull * state->tsc_khz;
+        if (ioctl(vcpu->fd, KVM_SET_MSRS, &msrs) != 1)
+            return -EINVAL;
+    }
+    return 0;
+}
+
 /* Only where it differs: not every KVM can scale the TSC, and most need not. */
 static int vcpu_state_set_tsc_khz(const struct vcpu *vcpu, uint32_t khz)
 {
@@ -252,5 +280,7 @@ int vcpu_state_set(const struct vcpu *vcpu, const struct vcpu_state *state, char
     }
     if (!err)
         err = vcpu_state_set_msrs(vcpu, state, &out);
+    if (!err)
+        err = vcpu_state_set_tsc(vcpu, state);
     return err ? err : vcpu_state_set_parts(vcpu, after_msrs, COUNT(after_msrs), state, &out);
 }
