@@ -291,6 +291,8 @@ int board_create(struct board *board, struct vm *vm, const struct board_config *
 
     *board = (struct board){ .vm = vm };
     io_thread_create(&board->io, vm);
+    vm_thread_init(&board->input, vm, VM_THREAD_BACK, "console input");
+    vm_thread_register(&board->input, config->console_input_ready_fd);
     err = serial_create(&board->serial, vm, ABI_SERIAL_PORT, ABI_SERIAL_GSI, config->console_out_fd,
                         config->console_input_ready_fd);
     if (err)
@@ -315,6 +317,7 @@ int board_create(struct board *board, struct vm *vm, const struct board_config *
 destroy_serial:
     serial_destroy(&board->serial);
 destroy_io:
+    vm_thread_unregister(&board->input);
     io_thread_destroy(&board->io);
     return err;
 }
@@ -324,6 +327,7 @@ void board_destroy(struct board *board)
     io_thread_destroy(&board->io);
     destroy_slots(board);
     serial_destroy(&board->serial);
+    vm_thread_unregister(&board->input);
 }
 
 static struct board_slot *slot_of(const struct board *board, unsigned device)
@@ -398,7 +402,7 @@ bool board_report(const struct board *board, unsigned window, struct board_repor
     return true;
 }
 
-size_t board_input(struct board *board, const uint8_t *bytes, size_t count)
+static size_t input_inside(struct board *board, const uint8_t *bytes, size_t count)
 {
     for (unsigned i = 0; i < board->nslots; i++) {
         struct board_slot *slot = &board->slots[i];
@@ -412,14 +416,28 @@ size_t board_input(struct board *board, const uint8_t *bytes, size_t count)
     return serial_input(&board->serial, bytes, count);
 }
 
+/* The event loop does not wait for a pause: it is told by console_input_ready_fd. */
+size_t board_input(struct board *board, const uint8_t *bytes, size_t count)
+{
+    size_t taken;
+
+    if (!vm_thread_try_enter(&board->input))
+        return 0;
+    taken = input_inside(board, bytes, count);
+    vm_thread_leave(&board->input);
+    return taken;
+}
+
 void board_resize(struct board *board, uint16_t columns, uint16_t rows)
 {
+    vm_thread_enter(&board->input);
     for (unsigned i = 0; i < board->nslots; i++) {
         struct board_slot *slot = &board->slots[i];
 
         if (slot->device && slot->device->kind == BOARD_CONSOLE)
             virtio_console_resize(slot->console, columns, rows);
     }
+    vm_thread_leave(&board->input);
 }
 
 struct iommu *board_iommu(const struct board *board)

@@ -88,6 +88,7 @@ struct board {
     struct acpi_pm acpi_pm;
     struct pvpanic pvpanic;
     struct debug_exit debug_exit;
+    struct vm_thread input; /* the event loop, while it hands in what was typed */
     struct io_thread io;
     struct iommu *iommu;      /* NULL: none */
     struct board_slot *slots; /* by window, the IOMMU's own device first; NULL: there are none */

@@ -215,12 +215,15 @@ int virtio_balloon_create(struct virtio_balloon **created, const struct balloon_
     balloon->iommu = config->iommu;
     balloon->state.target_pages = config->target_pages;
     virtio_device_init(&balloon->device, &balloon_class, balloon, config->dma);
+    vm_thread_init(&balloon->host, config->dma->vm, VM_THREAD_BACK, "balloon's host side");
+    vm_thread_register(&balloon->host, -1);
     *created = balloon;
     return 0;
 }
 
 void virtio_balloon_destroy(struct virtio_balloon *balloon)
 {
+    vm_thread_unregister(&balloon->host);
     free(balloon);
 }
 
@@ -238,16 +241,19 @@ void virtio_balloon_view(struct virtio_balloon *balloon, struct virtio_balloon_v
 
 void virtio_balloon_set_target(struct virtio_balloon *balloon, uint32_t pages)
 {
+    vm_thread_enter(&balloon->host);
     dma_lock(balloon->device.dma);
     balloon->state.target_pages = pages;
     virtio_device_config_changed(&balloon->device);
     dma_unlock(balloon->device.dma);
+    vm_thread_leave(&balloon->host);
 }
 
 int virtio_balloon_ask_stats(struct virtio_balloon *balloon)
 {
     int err = -EAGAIN;
 
+    vm_thread_enter(&balloon->host);
     dma_lock(balloon->device.dma);
     if (balloon->state.stats_held && !balloon->device.needs_reset) {
         balloon->state.stats_held = false;
@@ -258,5 +264,6 @@ int virtio_balloon_ask_stats(struct virtio_balloon *balloon)
             virtio_device_notify_used(&balloon->device, STATS);
     }
     dma_unlock(balloon->device.dma);
+    vm_thread_leave(&balloon->host);
     return err;
 }

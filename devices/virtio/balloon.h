@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "devices/core/virtio_device.h"
+#include "vmm/machine/vm_thread.h"
 
 /* Page numbers looked at in one buffer of the balloon; drivers send at most 256 or so. */
 #define VIRTIO_BALLOON_PAGES_MAX 4096u
@@ -46,6 +47,7 @@ struct virtio_balloon {
     struct virtio_balloon_state state;
     struct virtio_balloon_counts counts;
     struct virtqueue_chain chain;
+    struct vm_thread host; /* any thread of the host, while it is in one of the functions below */
 };
 
 /* All that there is to tell of it at one moment. */
@@ -68,10 +70,13 @@ int virtio_balloon_create(struct virtio_balloon **balloon, const struct balloon_
 /* After the VM has ended. */
 void virtio_balloon_destroy(struct virtio_balloon *balloon);
 
-/* Any thread, without the dma handle's lock. */
+/* Any thread, without the dma handle's lock; paused or not. */
 void virtio_balloon_view(struct virtio_balloon *balloon, struct virtio_balloon_view *view);
 
-/* So many 4K pages should be in the balloon. Any thread, without the dma handle's lock. */
+/*
+ * So many 4K pages should be in the balloon. Any thread, without the dma handle's lock;
+ * it waits while another thread has the VM paused.
+ */
 void virtio_balloon_set_target(struct virtio_balloon *balloon, uint32_t pages);
 
 /*

@@ -19,6 +19,7 @@
 
 #include "devices/backend/delay.h"
 #include "devices/backend/file.h"
+#include "devices/core/board.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/console_ports.h"
@@ -525,6 +526,55 @@ START_TEST(test_stuck_is_named)
 }
 END_TEST
 
+static struct board board;
+static atomic_uint step; /* of the two threads below */
+
+static void await_step(unsigned wanted)
+{
+    while (atomic_load(&step) < wanted)
+        usleep(100);
+}
+
+static void *pause_and_resume(void *unused)
+{
+    (void)unused;
+    vm_pause(&vm, NULL);
+    atomic_store(&step, 1);
+    await_step(2);
+    vm_resume(&vm, NULL);
+    return NULL;
+}
+
+/* What is typed meanwhile is not taken; the event loop does not wait, and is told when to again. */
+START_TEST(test_input_is_refused)
+{
+    int ready = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    const struct board_config config = { .console_out_fd = -1, .console_input_ready_fd = ready };
+    eventfd_t told;
+    pthread_t pauser;
+
+    open_vm();
+    bus_init(&vm.pio, 0xffff);
+    bus_init(&vm.mmio, ~0ull);
+    ck_assert_int_eq(board_create(&board, &vm, &config), 0);
+    /* The second time nothing is typed. */
+    for (unsigned i = 0; i < 2; i++) {
+        atomic_store(&step, 0);
+        ck_assert_int_eq(pthread_create(&pauser, NULL, pause_and_resume, NULL), 0);
+        await_step(1);
+        if (!i)
+            ck_assert_uint_eq(board_input(&board, (const uint8_t *)"b", 1), 0);
+        ck_assert_int_lt(eventfd_read(ready, &told), 0);
+        atomic_store(&step, 2);
+        pthread_join(pauser, NULL);
+        ck_assert_int_eq(eventfd_read(ready, &told), i ? -1 : 0);
+    }
+    board_destroy(&board);
+    ck_assert_ptr_null(vm.threads);
+    rmdir(directory);
+}
+END_TEST
+
 Suite *pause_suite(void)
 {
     Suite *suite = suite_create("pause");
@@ -534,6 +584,7 @@ Suite *pause_suite(void)
     tcase_add_loop_test(tcase, test_nothing_changes, 0, LOADS);
     tcase_add_loop_test(tcase, test_a_thread_that_is_left_is_noticed, FIRST_LEFT, LOADS);
     tcase_add_test(tcase, test_stuck_is_named);
+    tcase_add_test(tcase, test_input_is_refused);
     suite_add_tcase(suite, tcase);
     return suite;
 }

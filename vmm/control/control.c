@@ -185,6 +185,7 @@ int control_start(struct control *control, control_callback *callback, void *own
     if (err)
         return -err;
     pthread_attr_setstacksize(&attr, THREAD_STACK_BYTES);
+    /* No vm_thread: it pauses the VM, and touches the guest only then, or by calls that wait. */
     err = pthread_create(&control->thread, &attr, control_serve, control);
     pthread_attr_destroy(&attr);
     control->running = !err;

@@ -11,7 +11,7 @@
 #define MSR_TSC         0x10u /* Intel SDM vol. 4, 2.1 */
 #define TSC_FAR_SECONDS 10u
 
-#define XSAVE_BYTES (uint32_t)sizeof(struct kvm_xsave) /* of KVM_GET_XSAVE */
+#define XSAVE_BYTES     (uint32_t)sizeof(struct kvm_xsave) /* of KVM_GET_XSAVE */
 
 /* What is one structure and two calls. In the order in which it is set. */
 struct vcpu_state_part {
