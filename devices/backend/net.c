@@ -1,4 +1,6 @@
 #include "devices/backend/net.h"
+#include "devices/backend/net_tap.h"
+#include "devices/backend/net_user.h"
 
 #include <errno.h>
 #include <linux/if_tun.h>

@@ -68,10 +68,4 @@ int net_accept(const struct net *net, uint64_t features);
 /* A locally administered address, the same on each start on this host for the n-th device. */
 void net_default_mac(const struct net_config *config, unsigned n, uint8_t mac[NET_MAC_BYTES]);
 
-/* ---- For net.c: the two kinds ---- */
-
-int net_tap_open(struct net *net, const char *interface, char *error, size_t error_bytes);
-int net_user_open(struct net *net, const struct net_config *config, char *error,
-                  size_t error_bytes);
-
 #endif

@@ -1,4 +1,6 @@
 /* A tap interface of the host, which somebody with the right to do so has made before. */
+#include "devices/backend/net_tap.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>

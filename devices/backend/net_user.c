@@ -1,4 +1,6 @@
 /* The helper with a TCP/IP stack, build/strata-net, on the other end of a pair of sockets. */
+#include "devices/backend/net_user.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <spawn.h>

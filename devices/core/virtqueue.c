@@ -518,12 +518,15 @@ void virtqueue_want_kicks(struct virtqueue *queue, bool on)
 
 /* ---- Data ---------------------------------------------------------------------------- */
 
-/* Segments of one kind from byte `offset` on, a piece at a time. */
-static __attribute__((noinline)) int64_t copy(struct virtqueue *queue,
-                                              const struct virtqueue_segment *segments,
-                                              unsigned count, uint64_t offset, uint8_t *bytes,
-                                              size_t len, enum dma_direction direction)
+/* The readable or the writable segments from byte `offset` on, a piece at a time. */
+static __attribute__((noinline)) int64_t virtqueue_copy(struct virtqueue *queue,
+                                                        const struct virtqueue_chain *chain,
+                                                        uint64_t offset, uint8_t *bytes, size_t len,
+                                                        enum dma_direction direction)
 {
+    bool reads = direction == DMA_READ;
+    const struct virtqueue_segment *segments = chain->segments + (reads ? 0 : chain->nreadable);
+    unsigned count = reads ? chain->nreadable : chain->nwritable;
     size_t done = 0;
 
     for (unsigned i = 0; i < count && done < len; i++) {
@@ -539,8 +542,8 @@ static __attribute__((noinline)) int64_t copy(struct virtqueue *queue,
         offset = 0;
         if (piece > len - done)
             piece = len - done;
-        err = direction == DMA_READ ? dma_read(queue->dma, iova, bytes + done, piece)
-                                    : dma_write(queue->dma, iova, bytes + done, piece);
+        err = reads ? dma_read(queue->dma, iova, bytes + done, piece)
+                    : dma_write(queue->dma, iova, bytes + done, piece);
         if (err)
             return -EFAULT;
         done += piece;
@@ -561,7 +564,7 @@ int64_t virtqueue_read(struct virtqueue *queue, const struct virtqueue_chain *ch
     if (in_first(chain->segments, chain->nreadable, offset, len))
         return dma_read(queue->dma, chain->segments->iova + offset, to, len) ? -EFAULT
                                                                              : (int64_t)len;
-    return copy(queue, chain->segments, chain->nreadable, offset, to, len, DMA_READ);
+    return virtqueue_copy(queue, chain, offset, to, len, DMA_READ);
 }
 
 int64_t virtqueue_write(struct virtqueue *queue, const struct virtqueue_chain *chain,
@@ -572,6 +575,5 @@ int64_t virtqueue_write(struct virtqueue *queue, const struct virtqueue_chain *c
     if (in_first(segments, chain->nwritable, offset, len))
         return dma_write(queue->dma, segments->iova + offset, from, len) ? -EFAULT : (int64_t)len;
     /* dma_write only reads from it. */
-    return copy(queue, segments, chain->nwritable, offset, (uint8_t *)(uintptr_t)from, len,
-                DMA_WRITE);
+    return virtqueue_copy(queue, chain, offset, (uint8_t *)(uintptr_t)from, len, DMA_WRITE);
 }

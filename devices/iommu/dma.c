@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "devices/iommu/dma_segment.h"
+#include "devices/iommu/endpoint.h"
+#include "devices/iommu/faults.h"
 #include "devices/iommu/unit.h"
 #include "vmm/machine/memory.h"
 

@@ -1,4 +1,6 @@
 /* Transfers: what outlasts a dma handle's lock, and how the IOMMU waits for it. */
+#include "devices/iommu/dma_transfer.h"
+
 #include "devices/iommu/dma.h"
 
 int dma_transfer_begin(struct dma *dma, struct dma_transfer *transfer,

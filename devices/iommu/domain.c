@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "devices/iommu/endpoint.h"
 #include "devices/iommu/iopt_domain.h"
 #include "devices/iommu/unit.h"
 

@@ -1,10 +1,13 @@
 /* Endpoints: their ids, the domains they are attached to, and how translations end. */
+#include "devices/iommu/endpoint.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "devices/iommu/dma.h"
 #include "devices/iommu/dma_segment.h"
+#include "devices/iommu/dma_transfer.h"
 #include "devices/iommu/unit.h"
 
 /* Of what is found at once; with the leaf around its first byte, a size in 32 bits. */

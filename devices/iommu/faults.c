@@ -1,4 +1,6 @@
 /* The bounded queue of fault records: a full one drops the newest and counts it. */
+#include "devices/iommu/faults.h"
+
 #include <errno.h>
 #include <stdlib.h>
 

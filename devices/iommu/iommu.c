@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "devices/iommu/dma_segment.h"
+#include "devices/iommu/endpoint.h"
+#include "devices/iommu/faults.h"
 #include "devices/iommu/unit.h"
 
 #define PAGE_SIZES         (1ull << 12 | 1ull << 21 | 1ull << 30)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "devices/iommu/dma_segment.h"
+#include "devices/iommu/endpoint.h"
 #include "devices/iommu/unit.h"
 
 #define PROT_ALL (IOMMU_READ | IOMMU_WRITE | IOMMU_MMIO)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "devices/backend/delay.h"
+#include "devices/iommu/dma_transfer.h"
 #include "vmm/base/monotonic.h"
 
 #define QUEUE      0

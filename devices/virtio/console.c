@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/virtio/console_control.h"
 #include "devices/virtio/console_ports.h"
 #include "vmm/machine/vm.h"
 

@@ -1,4 +1,6 @@
 /* The control queues of a virtio-console with ports (virtio 1.2, 5.3.6.2). */
+#include "devices/virtio/console_control.h"
+
 #include <errno.h>
 #include <linux/virtio_console.h>
 #include <string.h>

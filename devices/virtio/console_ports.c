@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "devices/virtio/console.h"
+#include "devices/virtio/console_control.h"
 
 #define BACKLOG         4 /* who may wait until another one has gone */
 #define ACCEPT_AGAIN_US 10000

@@ -111,11 +111,6 @@ void console_ports_notify(struct virtio_console *console, unsigned queue);
 void console_ports_reset(struct virtio_console *console);
 void console_ports_stop(struct virtio_console *console, unsigned queue);
 
-/* Takes messages of the driver, a turn of them: true if there may be more. */
-bool console_control_take(struct virtio_console *console);
-/* Sends what there is to tell, as far as the driver has buffers for it. */
-void console_control_send(struct virtio_console *console);
-
 /* ---- Without it ---- */
 
 /* Starts the thread: 0 or -errno. */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "devices/iommu/dma.h"
+#include "devices/virtio/net_control.h"
 
 #define FEATURE(name) (1ull << VIRTIO_NET_F_##name)
 /* What a backend with headers allows: checksums and segments left to the other side. */

@@ -97,13 +97,4 @@ struct virtio_net_counts virtio_net_count(struct virtio_net *net, bool *link);
 /* After the VM has ended. */
 void virtio_net_destroy(struct virtio_net *net);
 
-/* ---- For net.c: what the control queue sets (net_control.c) ---- */
-
-/* Back to what a reset leaves. */
-void virtio_net_control_reset(struct virtio_net *net);
-/* Carries out one command (5.1.6.5) that is in `chain`, and says what its used element holds. */
-uint32_t virtio_net_control(struct virtio_net *net, const struct virtqueue_chain *chain);
-/* Whether the driver wants this frame (without header). */
-bool virtio_net_wanted(const struct virtio_net *net, const uint8_t *frame);
-
 #endif

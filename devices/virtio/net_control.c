@@ -1,4 +1,6 @@
 /* virtio-net's control queue and the filter of received frames (virtio 1.2, 5.1.6.5). */
+#include "devices/virtio/net_control.h"
+
 #include <string.h>
 
 #include "devices/virtio/net.h"

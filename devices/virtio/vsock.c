@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "devices/iommu/dma.h"
+#include "devices/virtio/vsock_connection.h"
 
 #define HEADER_BYTES    ((uint32_t)sizeof(struct virtio_vsock_hdr))
 #define BACKLOG         16 /* who may wait to be accepted */

@@ -1,4 +1,6 @@
 /* One connection of virtio-vsock, from a Unix socket to the guest (virtio 1.2, 5.10.6). */
+#include "devices/virtio/vsock_connection.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>

@@ -112,7 +112,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct paging_visitor visitor = { .owner = &check, .leaf = check_leaf, .broken = check_broken };
 
     image.reads = 0;
-    ret = paging_each(format, &reader, root, data[0] & 16 ? va : 0, UINT64_MAX, BUDGET, &visitor);
+    ret = paging_each(format, &reader, root,
+                      (struct paging_range){ data[0] & 16 ? va : 0, UINT64_MAX }, BUDGET, &visitor);
     must(ret == 0 || ret == -E2BIG);
     /* Each entry may have called back once, and each callback walks at most once. */
     must(image.reads <= BUDGET + (uint64_t)BUDGET * format->nlevels);

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "devices/iommu/dma.h"
+#include "devices/iommu/dma_transfer.h"
 #include "vmm/machine/memory.h"
 
 #define PAGE    4096ull

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "devices/iommu/dma.h"
+#include "devices/iommu/dma_transfer.h"
 #include "tests/unit/suites.h"
 #include "vmm/machine/memory.h"
 

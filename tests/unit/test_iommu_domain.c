@@ -129,8 +129,9 @@ static void guest_each(const struct iommu_domain *domain,
     struct visit each = { visit, owner };
     const struct paging_visitor visitor = { .owner = &each, .leaf = guest_leaf };
 
-    ck_assert_int_eq(
-        paging_each(&second_level, &own->reader, own->root, 0, UINT64_MAX, 1u << 20, &visitor), 0);
+    ck_assert_int_eq(paging_each(&second_level, &own->reader, own->root,
+                                 (struct paging_range){ 0, UINT64_MAX }, 1u << 20, &visitor),
+                     0);
 }
 
 static void guest_destroy(struct iommu_domain *domain)

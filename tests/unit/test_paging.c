@@ -434,11 +434,14 @@ START_TEST(test_self_reference)
     ck_assert_uint_eq(walk.nsteps, formats[_i].levels);
 
     m.reads = 0;
-    ck_assert_int_eq(paging_each(format, &reader, 0x40000, 0, UINT64_MAX, 100000, &visitor),
+    ck_assert_int_eq(paging_each(format, &reader, 0x40000, (struct paging_range){ 0, UINT64_MAX },
+                                 100000, &visitor),
                      -E2BIG);
     ck_assert_uint_eq(m.reads, 100000);
     ck_assert_uint_gt(leaves, 90000);
-    ck_assert_int_eq(paging_each(format, &reader, 0x40000, 0, UINT64_MAX, 0, &visitor), -E2BIG);
+    ck_assert_int_eq(
+        paging_each(format, &reader, 0x40000, (struct paging_range){ 0, UINT64_MAX }, 0, &visitor),
+        -E2BIG);
     fake_free(&m);
 }
 END_TEST
@@ -459,8 +462,9 @@ START_TEST(test_reads_once)
     ck_assert_int_eq(paging_walk(&paging_x86_4level, &reader, root, 0x10, &walk), 0);
     ck_assert_uint_eq(m.reads, 4);
     forget_reads(&m);
-    ck_assert_int_eq(
-        paging_each(&paging_x86_4level, &reader, root, 0, UINT64_MAX, UINT64_MAX, &visitor), 0);
+    ck_assert_int_eq(paging_each(&paging_x86_4level, &reader, root,
+                                 (struct paging_range){ 0, UINT64_MAX }, UINT64_MAX, &visitor),
+                     0);
     ck_assert_uint_eq(leaves, 3);
     ck_assert_uint_eq(m.reads, m.used * 512);
     for (unsigned i = 0; i < m.used * 512; i++)
@@ -592,8 +596,10 @@ START_TEST(test_each_against_walks)
             bytes = ~from;
 
         list->n = 0;
-        ck_assert_int_eq(
-            paging_each(format, &reader, m.base, from, from + bytes, 1000000, &visitor), 0);
+        ck_assert_int_eq(paging_each(format, &reader, m.base,
+                                     (struct paging_range){ from, from + bytes }, 1000000,
+                                     &visitor),
+                         0);
 
         for (va = from;;) {
             struct paging_walk walk;
@@ -641,8 +647,9 @@ START_TEST(test_each_visits)
     map(&m, root, 4, 0xfffffffffffff000, 1, RWX | 1ull << 51);
     reader.phys_bits = 46;
 
-    ck_assert_int_eq(
-        paging_each(&paging_x86_4level, &reader, root, 0, UINT64_MAX, 100000, &visitor), 0);
+    ck_assert_int_eq(paging_each(&paging_x86_4level, &reader, root,
+                                 (struct paging_range){ 0, UINT64_MAX }, 100000, &visitor),
+                     0);
     ck_assert_uint_eq(list->n, 5);
     ck_assert_uint_eq(list->tables, m.used);
     ck_assert_uint_eq(list->broken, 1);
@@ -652,28 +659,33 @@ START_TEST(test_each_visits)
 
     /* The last byte of a page counts, the one after it does not. */
     list->n = 0;
-    paging_each(&paging_x86_4level, &reader, root, 0x1fff, 0x3000, 100000, &visitor);
+    paging_each(&paging_x86_4level, &reader, root, (struct paging_range){ 0x1fff, 0x3000 }, 100000,
+                &visitor);
     ck_assert_uint_eq(list->n, 2);
     list->n = 0;
-    paging_each(&paging_x86_4level, &reader, root, 0x2000, 0x2fff, 100000, &visitor);
+    paging_each(&paging_x86_4level, &reader, root, (struct paging_range){ 0x2000, 0x2fff }, 100000,
+                &visitor);
     ck_assert_uint_eq(list->n, 0);
     /* Nothing in the hole, nothing backwards. */
-    paging_each(&paging_x86_4level, &reader, root, 0x800000000000, 0xffff7fffffffffff, 100000,
+    paging_each(&paging_x86_4level, &reader, root,
+                (struct paging_range){ 0x800000000000, 0xffff7fffffffffff }, 100000, &visitor);
+    paging_each(&paging_x86_4level, &reader, root, (struct paging_range){ 0x3000, 0x1000 }, 100000,
                 &visitor);
-    paging_each(&paging_x86_4level, &reader, root, 0x3000, 0x1000, 100000, &visitor);
     ck_assert_uint_eq(list->n, 0);
     /* An end in the hole: the upper half begins at its own first byte, not before. */
-    paging_each(&paging_x86_4level, &reader, root, 0x10000, 0x800000000000, 100000, &visitor);
+    paging_each(&paging_x86_4level, &reader, root, (struct paging_range){ 0x10000, 0x800000000000 },
+                100000, &visitor);
     ck_assert_uint_eq(list->n, 1);
-    paging_each(&paging_x86_4level, &reader, root, 0x900000000000, 0xffff800000000000, 100000,
-                &visitor);
+    paging_each(&paging_x86_4level, &reader, root,
+                (struct paging_range){ 0x900000000000, 0xffff800000000000 }, 100000, &visitor);
     ck_assert_uint_eq(list->n, 2);
     ck_assert_uint_eq(list->leaf[1].va, 0xffff800000000000);
 
     /* A callback's value comes back. */
     list->n = 4095;
-    ck_assert_int_eq(
-        paging_each(&paging_x86_4level, &reader, root, 0, UINT64_MAX, 100000, &visitor), 7);
+    ck_assert_int_eq(paging_each(&paging_x86_4level, &reader, root,
+                                 (struct paging_range){ 0, UINT64_MAX }, 100000, &visitor),
+                     7);
     free(list);
     fake_free(&m);
 }

@@ -65,26 +65,34 @@ static void open_kvm(void)
 }
 
 /* A VM whose first `running` vCPUs start with this code; the others wait for SIPI. */
-static void make_guest(struct vm *to, struct board *on, unsigned ncpus, unsigned running,
-                       const uint8_t *code, size_t bytes, const struct board_config *config)
+struct guest {
+    struct vm *vm;
+    struct board *board;
+    unsigned ncpus, running;
+    const uint8_t *code;
+    size_t bytes;
+};
+
+static void make_guest(const struct guest *guest, const struct board_config *config)
 {
     const struct board_config silent = { .console_out_fd = -1, .console_input_ready_fd = -1 };
-    const struct vm_params params = { .memory_bytes = 2 * MIB, .ncpus = ncpus };
+    const struct vm_params params = { .memory_bytes = 2 * MIB, .ncpus = guest->ncpus };
     struct kvm_mp_state runnable = { .mp_state = KVM_MP_STATE_RUNNABLE };
 
-    ck_assert_int_eq(vm_create(to, &host, &params), 0);
-    ck_assert_int_eq(board_create(on, to, config ? config : &silent), 0);
-    memcpy(memory_at(&to->memory, CODE_GPA, bytes), code, bytes);
-    for (unsigned i = 0; i < running; i++) {
-        ck_assert_int_eq(vcpu_configure(&to->vcpus[i]), 0);
-        ck_assert_int_eq(
-            vcpu_enter_protected(&to->vcpus[i], &(struct vcpu_entry){ .rip = CODE_GPA, .rbx = i }),
-            0);
-        ck_assert_int_ge(ioctl(to->vcpus[i].fd, KVM_SET_MP_STATE, &runnable), 0);
+    ck_assert_int_eq(vm_create(guest->vm, &host, &params), 0);
+    ck_assert_int_eq(board_create(guest->board, guest->vm, config ? config : &silent), 0);
+    memcpy(memory_at(&guest->vm->memory, CODE_GPA, guest->bytes), guest->code, guest->bytes);
+    for (unsigned i = 0; i < guest->running; i++) {
+        ck_assert_int_eq(vcpu_configure(&guest->vm->vcpus[i]), 0);
+        ck_assert_int_eq(vcpu_enter_protected(&guest->vm->vcpus[i],
+                                              &(struct vcpu_entry){ .rip = CODE_GPA, .rbx = i }),
+                         0);
+        ck_assert_int_ge(ioctl(guest->vm->vcpus[i].fd, KVM_SET_MP_STATE, &runnable), 0);
     }
 }
 
-#define MAKE(ncpus, running, code) make_guest(&vm, &board, ncpus, running, code, sizeof(code), NULL)
+#define MAKE(ncpus, running, code) \
+    make_guest(&(struct guest){ &vm, &board, ncpus, running, code, sizeof(code) }, NULL)
 
 static void destroy(void)
 {
@@ -147,7 +155,7 @@ START_TEST(test_end)
     uint64_t signalled;
 
     open_kvm();
-    make_guest(&vm, &board, 2, 1, ends[_i].code, ends[_i].bytes, NULL);
+    make_guest(&(struct guest){ &vm, &board, 2, 1, ends[_i].code, ends[_i].bytes }, NULL);
     ck_assert_int_eq(vm_start(&vm), 0);
     ck_assert_int_eq(vm_wait(&vm, LIMIT_MS), 0);
     ck_assert_int_eq(vm.end.reason, ends[_i].reason);
@@ -219,7 +227,7 @@ START_TEST(test_stop)
 
     for (unsigned i = 0; i < TRIES && took >= STOP_MS; i++) {
         open_kvm();
-        make_guest(&vm, &board, 4, 2, endless[_i].code, endless[_i].bytes, NULL);
+        make_guest(&(struct guest){ &vm, &board, 4, 2, endless[_i].code, endless[_i].bytes }, NULL);
         ck_assert_int_eq(vm_start(&vm), 0);
         ck_assert_int_eq(vm_wait(&vm, 20), -ETIMEDOUT);
         took = stop(7);
@@ -243,7 +251,7 @@ START_TEST(test_stop_in_output)
         open_kvm();
         ck_assert_int_eq(pipe(fds), 0);
         config.console_out_fd = fds[1];
-        make_guest(&vm, &board, 1, 1, print, sizeof(print), &config);
+        make_guest(&(struct guest){ &vm, &board, 1, 1, print, sizeof(print) }, &config);
         ck_assert_int_eq(fcntl(fds[1], F_SETPIPE_SZ, 4096) < 0, 0);
         ck_assert_int_eq(vm_start(&vm), 0);
         sleep_ms(200);
@@ -359,7 +367,7 @@ START_TEST(test_pause_stress)
     pthread_t outside[2];
 
     open_kvm();
-    make_guest(&vm, &board, 4, 3, ring, sizeof(ring), &config);
+    make_guest(&(struct guest){ &vm, &board, 4, 3, ring, sizeof(ring) }, &config);
     ck_assert_int_eq(vm_start(&vm), 0);
     for (unsigned i = 0; i < 2; i++)
         ck_assert_int_eq(pthread_create(&outside[i], NULL, pause_from_outside, &stress), 0);
@@ -390,7 +398,7 @@ START_TEST(test_two_at_once)
 
     open_kvm();
     MAKE(1, 1, count);
-    make_guest(&other, &other_board, 1, 1, exit_42, sizeof(exit_42), NULL);
+    make_guest(&(struct guest){ &other, &other_board, 1, 1, exit_42, sizeof(exit_42) }, NULL);
     ck_assert_int_eq(vm_start(&vm), 0);
     ck_assert_int_eq(vm_start(&other), 0);
     ck_assert_int_eq(vm_wait(&other, LIMIT_MS), 0);

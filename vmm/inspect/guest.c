@@ -184,11 +184,12 @@ static int guest_walk_all(struct counting *counting)
         guest_process_at(view, i, &process);
         if (process.state == ABI_PROCESS_FREE || !process.root)
             continue;
-        err = paging_each(&paging_x86_4level, &view->reader, process.root, 0, USER_LAST,
-                          WALK_BUDGET, &user);
+        err = paging_each(&paging_x86_4level, &view->reader, process.root,
+                          (struct paging_range){ 0, USER_LAST }, WALK_BUDGET, &user);
         if (!err)
-            err = paging_each(&paging_x86_4level, &view->reader, process.root, KERNEL_FIRST,
-                              UINT64_MAX, WALK_BUDGET, &kernel);
+            err = paging_each(&paging_x86_4level, &view->reader, process.root,
+                              (struct paging_range){ KERNEL_FIRST, UINT64_MAX }, WALK_BUDGET,
+                              &kernel);
         if (err)
             return err;
         counting->audit->address_spaces++;

@@ -179,10 +179,11 @@ int spaces_visit(const struct spaces *s, unsigned space, unsigned halves, uint64
     int err = 0;
 
     if (halves & SPACES_LOWER)
-        err = paging_each_within(at->format, &s->reader, at->root, 0, lower_last, budget, &each);
+        err = paging_each_within(at->format, &s->reader, at->root,
+                                 (struct paging_range){ 0, lower_last }, budget, &each);
     if (!err && halves & SPACES_UPPER)
-        err = paging_each_within(at->format, &s->reader, at->root, ~lower_last, UINT64_MAX, budget,
-                                 &each);
+        err = paging_each_within(at->format, &s->reader, at->root,
+                                 (struct paging_range){ ~lower_last, UINT64_MAX }, budget, &each);
     return err;
 }
 

@@ -278,36 +278,35 @@ static int visit_table(struct each *e, unsigned i, uint64_t gpa, uint64_t linear
 }
 
 int paging_each(const struct paging_format *f, const struct paging_reader *reader, uint64_t root,
-                uint64_t va_first, uint64_t va_last, uint64_t budget,
-                const struct paging_visitor *visitor)
+                struct paging_range range, uint64_t budget, const struct paging_visitor *visitor)
 {
-    return paging_each_within(f, reader, root, va_first, va_last, &budget, visitor);
+    return paging_each_within(f, reader, root, range, &budget, visitor);
 }
 
 int paging_each_within(const struct paging_format *f, const struct paging_reader *reader,
-                       uint64_t root, uint64_t va_first, uint64_t va_last, uint64_t *budget,
+                       uint64_t root, struct paging_range range, uint64_t *budget,
                        const struct paging_visitor *visitor)
 {
     struct each e = { .format = f, .reader = reader, .visitor = visitor, .budget = *budget };
-    uint64_t half = 1ull << (f->va_bits - 1);
+    uint64_t half = 1ull << (f->va_bits - 1), first = range.first, last = range.last;
     int err;
 
-    if (va_first > va_last)
+    if (first > last)
         return 0;
     /* Move ends that lie in the non-canonical hole to its edges. */
     if (f->sign_extended) {
-        if (va_first >= half && va_first < ~(half - 1))
-            va_first = ~(half - 1);
-        if (va_last >= half && va_last < ~(half - 1))
-            va_last = half - 1;
-    } else if (va_last > va_mask(f)) {
-        va_last = va_mask(f);
+        if (first >= half && first < ~(half - 1))
+            first = ~(half - 1);
+        if (last >= half && last < ~(half - 1))
+            last = half - 1;
+    } else if (last > va_mask(f)) {
+        last = va_mask(f);
     }
-    if (va_first > va_last)
+    if (first > last)
         return 0;
 
-    e.first = va_first & va_mask(f);
-    e.last = va_last & va_mask(f);
+    e.first = first & va_mask(f);
+    e.last = last & va_mask(f);
     err = visit_table(&e, 0, root & f->root, 0, ALL_RIGHTS);
     *budget = e.budget;
     return err;

@@ -163,23 +163,27 @@ struct paging_visitor {
     int (*broken)(void *owner, uint64_t va, unsigned level, enum paging_status status);
 };
 
+/* Virtual addresses, both ends included: [0, UINT64_MAX] is all of them. */
+struct paging_range {
+    uint64_t first, last;
+};
+
 /*
- * Visit, in ascending order, every page with a byte in [va_first, va_last] and
- * every table on the way. The ends are inclusive, so [0, UINT64_MAX] is all of
- * it; the non-canonical hole is skipped. What is not present costs one read for
- * a whole subtree. Broken entries are reported and passed over.
+ * Visit, in ascending order, every page with a byte in the range and every table on the way; the
+ * non-canonical hole is skipped. What is not present costs one read for a whole subtree. Broken
+ * entries are reported and passed over.
  *
  * `budget` bounds the number of entries read: a table that points at itself
  * would otherwise make 2^36 pages. Returns 0, -E2BIG when the budget ran out, or
  * the callback's value.
  */
 int paging_each(const struct paging_format *format, const struct paging_reader *reader,
-                uint64_t root, uint64_t va_first, uint64_t va_last, uint64_t budget,
+                uint64_t root, struct paging_range range, uint64_t budget,
                 const struct paging_visitor *visitor);
 
 /* The same with a budget that several iterations share: what is left of it is in *budget. */
 int paging_each_within(const struct paging_format *format, const struct paging_reader *reader,
-                       uint64_t root, uint64_t va_first, uint64_t va_last, uint64_t *budget,
+                       uint64_t root, struct paging_range range, uint64_t *budget,
                        const struct paging_visitor *visitor);
 
 enum paging_access {

@@ -42,8 +42,8 @@ int table_memory_count(const struct session *session, uint64_t va, uint64_t byte
                                             .leaf = table_memory_count_leaf };
 
     *count = (struct table_count){ 0 };
-    return paging_each(&paging_x86_4level, &session->view.reader, session->root, va, va + bytes - 1,
-                       BUDGET, &visitor);
+    return paging_each(&paging_x86_4level, &session->view.reader, session->root,
+                       (struct paging_range){ va, va + bytes - 1 }, BUDGET, &visitor);
 }
 
 /* ---- The second stage's ------------------------------------------------------- */

@@ -296,8 +296,8 @@ static uint64_t dma_mapped_by_processes(struct tour_run *run, const struct abi_c
         uint64_t before = count.pages;
 
         guest_process(view, pids[i], &process);
-        paging_each(&paging_x86_4level, &view->reader, process.root, 0, USER_LAST, WALK_BUDGET,
-                    &visitor);
+        paging_each(&paging_x86_4level, &view->reader, process.root,
+                    (struct paging_range){ 0, USER_LAST }, WALK_BUDGET, &visitor);
         if (count.pages == before)
             check_true(run, false, "some pages", "none", "address space of pid %" PRIu64, pids[i]);
         if (i == 0 && process.cow_copies < ABI_TOUR_DMA_COPIES)

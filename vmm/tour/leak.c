@@ -73,7 +73,8 @@ static uint64_t leak_resident(const struct guest_view *view, uint64_t root)
     uint64_t frames = 0;
     const struct paging_visitor visitor = { .owner = &frames, .leaf = leak_add_leaf };
 
-    paging_each(&paging_x86_4level, &view->reader, root, 0, USER_LAST, WALK_BUDGET, &visitor);
+    paging_each(&paging_x86_4level, &view->reader, root, (struct paging_range){ 0, USER_LAST },
+                WALK_BUDGET, &visitor);
     return frames;
 }
 

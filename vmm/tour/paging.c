@@ -143,7 +143,8 @@ static void paging_mapped(struct tour_run *run, const struct abi_checkpoint *rec
                          "2M rw- user A D");
     paging_check_mapping(run, view, root, arg[ABI_PAGING_HUGE_RO], "2M page, read",
                          "2M r-- user A");
-    paging_each(&paging_x86_4level, &view->reader, root, 0, UINT64_MAX / 2, UINT32_MAX, &visitor);
+    paging_each(&paging_x86_4level, &view->reader, root, (struct paging_range){ 0, UINT64_MAX / 2 },
+                UINT32_MAX, &visitor);
     check_equal(run, 0, rights.writable_executable, "user pages writable and executable");
     check_audit(run, view, HELD_BY_NONE, "mapped", &audit);
     check_equal(run,

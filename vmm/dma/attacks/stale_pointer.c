@@ -6,6 +6,7 @@
 #include "devices/core/board.h"
 #include "devices/hostile/probe.h"
 #include "devices/iommu/dma.h"
+#include "devices/iommu/dma_transfer.h"
 #include "vmm/dma/attacks/attack.h"
 #include "vmm/dma/attacks/expect.h"
 #include "vmm/dma/attacks/scratch.h"
