@@ -867,7 +867,7 @@ group_pc() {
     why=$(wrong 0 '^[0-9a-f]{8}$' -)
     [ $((0x$(word "$out" 4) & 1)) -eq 0 ] || why="lahf_lm is still there"
     verdict "and can be changed" "$why"
-    expect "what KVM cannot show is refused" 2 - 'cpuid .avx512_4vnniw: ' \
+    expect "what KVM cannot show is refused" 2 - 'cpuid: .avx512_4vnniw: ' \
         run --kernel "$pc" --cpuid +avx512_4vnniw
     limit=60
 }
@@ -985,9 +985,9 @@ report_of() { # NAME, in $work/run.json
 many_devices() { # WAY to use the IOMMU
     mode=$1
     set --
-    for n in $(seq 24); do
-        head -c 65536 /dev/zero >"$work/many-$n"
-        set -- "$@" --disk "$work/many-$n"
+    for number in $(seq 24); do
+        head -c 65536 /dev/zero >"$work/many-$number"
+        set -- "$@" --disk "$work/many-$number"
     done
     strata run --iommu "$mode" "$@" --rng --virtio-console --balloon 0 --json "$work/run.json" \
         --exec "run disk each $$"
