@@ -45,10 +45,13 @@ static const struct config_field boot_fields[] = {
       .max = MULTIBOOT_MODULES_MAX },
 };
 
+/* Guest-physical addresses have at most 52 bits (SDM, volume 3, 4.1.4). */
+#define ADDRESS_MAX ((1ull << 52) - 1)
+
 static const struct config_field flat_fields[] = {
     { "bits", NUMBER(vm_config, flat.bits), .max = 64 },
-    { "gpa", NUMBER(vm_config, flat.gpa), .max = INT64_MAX },
-    { "entry", NUMBER(vm_config, flat.entry), .max = INT64_MAX },
+    { "gpa", NUMBER(vm_config, flat.gpa), .max = ADDRESS_MAX },
+    { "entry", NUMBER(vm_config, flat.entry), .max = ADDRESS_MAX },
 };
 
 static const struct config_field machine_fields[] = {
@@ -245,6 +248,10 @@ static int config_check_number(const void *object, const struct config_field *fi
     if (value < field->min)
         return error_field(error, -ERANGE, path, "%llu is too little; give %llu or more",
                            (unsigned long long)(value / field->unit), min);
+    if (field->max == ADDRESS_MAX)
+        return error_field(error, -ERANGE, path,
+                           "0x%llx is beyond 0x%llx, the last address that RAM can have; give less",
+                           (unsigned long long)value, max);
     return error_field(error, -ERANGE, path, "%llu is more than %llu; give less",
                        (unsigned long long)(value / field->unit), max);
 }
