@@ -140,6 +140,8 @@ int main(int argc, char **argv)
     backend.fd = ends[0];
     wire = ends[1];
     must(virtio_net_create_on(&net, NULL, &dma, &backend, mac), "net");
+    /* The device has its transport before any thread asks for it. */
+    ring_mmio(&net->device);
     must(virtio_net_start(net), "thread");
     must(-pthread_create(&threads[0], NULL, peer, NULL), "thread");
     must(-pthread_create(&threads[1], NULL, onlooker, NULL), "thread");
