@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include "devices/core/device.h"
 #include "guest/abi/machine.h"
 #include "vmm/machine/vm.h"
 
@@ -65,3 +66,17 @@ int hypercall_port_create(struct hypercall_port *hypercall_port, struct vm *vm,
     };
     return bus_add(&vm->pio, &hypercall_port->region);
 }
+
+static bool hypercall_port_describe(const void *model, struct device_node *node)
+{
+    const struct hypercall_port *hypercall_port = model;
+
+    node->name = "hypercall-port";
+    node->compatible = ABI_HYPERCALL_COMPATIBLE;
+    node->port = hypercall_port->region.base;
+    node->bytes = hypercall_port->region.len;
+    return true;
+}
+
+const struct device_ops hypercall_port_ops = { .name = "hypercall-port",
+                                               .describe = hypercall_port_describe };

@@ -10,6 +10,7 @@
 
 #include "vmm/machine/bus.h"
 
+struct device_ops;
 struct vm;
 struct vcpu;
 
@@ -32,5 +33,8 @@ struct hypercall_port {
 /* Puts the hypercall port on the VM's port bus. 0 or -errno. */
 int hypercall_port_create(struct hypercall_port *hypercall_port, struct vm *vm,
                           hypercall_port_callback *checkpoint, void *checkpoint_owner);
+
+/* How it is described. */
+extern const struct device_ops hypercall_port_ops;
 
 #endif

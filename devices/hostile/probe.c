@@ -1,7 +1,10 @@
 #include "devices/hostile/probe.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "devices/core/device.h"
 #include "devices/hostile/probe_command.h"
 #include "vmm/machine/vm.h"
 
@@ -192,3 +195,50 @@ int probe_create(struct probe *probe, struct vm *vm, struct dma *dma, uint64_t b
                                          .write = probe_write };
     return vm ? bus_add(&vm->mmio, &probe->region) : 0;
 }
+
+/* ---- As a device of a board ---------------------------------------------------------------- */
+
+static int probe_device_create(struct device *device, const struct device_config *config,
+                               const struct device_place *place)
+{
+    struct probe *probe = malloc(sizeof(*probe));
+    int err;
+
+    (void)config;
+    if (!probe)
+        return -ENOMEM;
+    err = probe_create(probe, place->vm, place->dma, place->gpa, place->gsi);
+    if (err) {
+        free(probe);
+        return err;
+    }
+    device->model = probe;
+    return 0;
+}
+
+static void probe_device_destroy(void *model)
+{
+    free(model);
+}
+
+static bool probe_device_describe(const void *model, struct device_node *node)
+{
+    (void)model;
+    node->name = "dma-probe";
+    node->compatible = ABI_PROBE_COMPATIBLE;
+    node->hid = NULL;
+    return true;
+}
+
+static void probe_device_count(const void *model, struct device_counts *counts)
+{
+    counts->bad_accesses = ((const struct probe *)model)->bad_accesses;
+}
+
+const struct device_ops probe_ops = {
+    .name = "dma-probe",
+    .create = probe_device_create,
+    .destroy = probe_device_destroy,
+    .describe = probe_device_describe,
+    .count = probe_device_count,
+};

@@ -1,5 +1,6 @@
 #include "devices/legacy/pvpanic.h"
 
+#include "devices/core/device.h"
 #include "vmm/machine/vm.h"
 
 static uint64_t pvpanic_read(void *owner, struct vcpu *vcpu, uint64_t offset, unsigned size)
@@ -35,3 +36,16 @@ int pvpanic_create(struct pvpanic *pvpanic, struct vm *vm)
     };
     return bus_add(&vm->pio, &pvpanic->region);
 }
+
+static bool pvpanic_describe(const void *model, struct device_node *node)
+{
+    const struct pvpanic *pvpanic = model;
+
+    node->name = "pvpanic";
+    node->hid = "QEMU0001";
+    node->port = pvpanic->region.base;
+    node->bytes = pvpanic->region.len;
+    return true;
+}
+
+const struct device_ops pvpanic_ops = { .name = "pvpanic", .describe = pvpanic_describe };

@@ -11,6 +11,7 @@
 #define PVPANIC_PANICKED 0x1 /* the kernel gave up */
 #define PVPANIC_CRASHED  0x2 /* it did, and its crash kernel takes over: the run goes on */
 
+struct device_ops;
 struct vm;
 
 struct pvpanic {
@@ -20,5 +21,8 @@ struct pvpanic {
 
 /* Puts the port on the VM's port bus. PVPANIC_PANICKED ends the run as a panic. 0 or -errno. */
 int pvpanic_create(struct pvpanic *pvpanic, struct vm *vm);
+
+/* How it is described. */
+extern const struct device_ops pvpanic_ops;
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include "devices/core/device.h"
 #include "vmm/machine/vm.h"
 
 #define SECOND_NS 1000000000ll
@@ -202,3 +203,17 @@ int rtc_create(struct rtc *rtc, struct vm *vm)
     };
     return bus_add(&vm->pio, &rtc->region);
 }
+
+static bool rtc_describe(const void *model, struct device_node *node)
+{
+    const struct rtc *rtc = model;
+
+    node->name = "rtc";
+    node->compatible = "motorola,mc146818";
+    node->hid = "PNP0B00";
+    node->port = rtc->region.base;
+    node->bytes = rtc->region.len;
+    return true;
+}
+
+const struct device_ops rtc_ops = { .name = "rtc", .describe = rtc_describe };

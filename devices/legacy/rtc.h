@@ -19,6 +19,7 @@
 #define RTC_CENTURY   0x32
 #define RTC_UPDATE_NS 2228000 /* update-in-progress ahead of each second: 244 + 1984 us */
 
+struct device_ops;
 struct vm;
 
 /* All that the guest can see. */
@@ -37,5 +38,8 @@ struct rtc {
 
 /* Puts index and data port on the VM's port bus. 0 or -errno. */
 int rtc_create(struct rtc *rtc, struct vm *vm);
+
+/* How it is described. */
+extern const struct device_ops rtc_ops;
 
 #endif

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/core/device.h"
 #include "vmm/machine/irq.h"
 #include "vmm/machine/vm.h"
 
@@ -356,3 +357,19 @@ size_t serial_input(struct serial *serial, const uint8_t *bytes, size_t count)
     pthread_mutex_unlock(&serial->lock);
     return taken;
 }
+
+static bool serial_describe(const void *model, struct device_node *node)
+{
+    const struct serial *serial = model;
+
+    node->name = "serial";
+    node->compatible = "ns16550a";
+    node->hid = "PNP0501";
+    node->port = serial->region.base;
+    node->bytes = serial->region.len;
+    node->gsi = (int)serial->gsi;
+    node->sense = DEVICE_EDGE_RISING;
+    return true;
+}
+
+const struct device_ops serial_ops = { .name = "serial", .describe = serial_describe };

@@ -17,6 +17,7 @@
 #define SERIAL_FIFO_BYTES 16
 #define SERIAL_OUT_BYTES  256
 
+struct device_ops;
 struct vm;
 
 /* All that the guest can see. */
@@ -60,5 +61,8 @@ void serial_destroy(struct serial *serial);
  * again when input_ready_fd is readable.
  */
 size_t serial_input(struct serial *serial, const uint8_t *bytes, size_t count);
+
+/* How it is described. */
+extern const struct device_ops serial_ops;
 
 #endif

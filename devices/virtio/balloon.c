@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/core/device.h"
 #include "devices/iommu/dma.h"
 
 #define QUEUE_SIZE   128
@@ -267,3 +268,70 @@ int virtio_balloon_ask_stats(struct virtio_balloon *balloon)
     vm_thread_leave(&balloon->host);
     return err;
 }
+
+/* ---- As a device of a board ---------------------------------------------------------------- */
+
+static int balloon_create(struct device *device, const struct device_config *config,
+                          const struct device_place *place)
+{
+    const struct balloon_config balloon_config = {
+        .dma = place->dma,
+        .iommu = place->iommu,
+        .target_pages = (uint32_t)(config->bytes >> VIRTIO_BALLOON_PFN_SHIFT),
+    };
+    struct virtio_balloon *balloon;
+    int err = virtio_balloon_create(&balloon, &balloon_config);
+
+    if (err)
+        return err;
+    device->model = balloon;
+    device->virtio = &balloon->device;
+    return 0;
+}
+
+static void balloon_destroy(void *model)
+{
+    virtio_balloon_destroy(model);
+}
+
+static bool balloon_stats(void *model, struct device_stats *stats)
+{
+    static const char *const names[] = {
+        [VIRTIO_BALLOON_S_SWAP_IN] = "swap_in_bytes",
+        [VIRTIO_BALLOON_S_SWAP_OUT] = "swap_out_bytes",
+        [VIRTIO_BALLOON_S_MAJFLT] = "major_faults",
+        [VIRTIO_BALLOON_S_MINFLT] = "minor_faults",
+        [VIRTIO_BALLOON_S_MEMFREE] = "free_memory_bytes",
+        [VIRTIO_BALLOON_S_MEMTOT] = "total_memory_bytes",
+        [VIRTIO_BALLOON_S_AVAIL] = "available_memory_bytes",
+        [VIRTIO_BALLOON_S_CACHES] = "disk_caches_bytes",
+        [VIRTIO_BALLOON_S_HTLB_PGALLOC] = "hugetlb_allocations",
+        [VIRTIO_BALLOON_S_HTLB_PGFAIL] = "hugetlb_failures",
+    };
+    struct virtio_balloon_view view;
+
+    virtio_balloon_view(model, &view);
+    stats->number(stats, "target_pages", view.state.target_pages);
+    stats->number(stats, "actual_pages", view.state.actual_pages);
+    stats->number(stats, "reported_bytes", view.counts.reported_bytes);
+    stats->number(stats, "inflated_bytes", view.counts.inflated_bytes);
+    stats->number(stats, "pinned_pages", view.counts.pinned_pages);
+    stats->number(stats, "bad_ranges", view.counts.bad_ranges);
+    stats->number(stats, "stats_updates", view.counts.stats_updates);
+    stats->group(stats, "stats");
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (view.counts.stats_known >> i & 1)
+            stats->number(stats, names[i], view.counts.stats[i]);
+    }
+    stats->group(stats, NULL);
+    return true;
+}
+
+const struct device_ops virtio_balloon_ops = {
+    .name = "virtio-balloon",
+    .stats_name = "balloon",
+    .untranslated = true, /* see balloon.h */
+    .create = balloon_create,
+    .destroy = balloon_destroy,
+    .stats = balloon_stats,
+};

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "devices/backend/delay.h"
+#include "devices/core/device.h"
 #include "devices/iommu/dma_transfer.h"
 #include "vmm/base/monotonic.h"
 
@@ -568,3 +569,59 @@ void virtio_blk_destroy(struct virtio_blk *blk)
     free(blk->requests);
     free(blk);
 }
+
+/* ---- As a device of a board ---------------------------------------------------------------- */
+
+static int blk_create(struct device *device, const struct device_config *config,
+                      const struct device_place *place)
+{
+    const struct blk_config blk_config = { .vm = place->vm,
+                                           .dma = place->dma,
+                                           .path = config->path,
+                                           .read_only = config->read_only,
+                                           .latency_ns = config->latency_ns };
+    struct virtio_blk *blk;
+    int err = virtio_blk_create(&blk, &blk_config, place->error, place->error_bytes);
+
+    if (err)
+        return err;
+    device->model = blk;
+    device->virtio = &blk->device;
+    return 0;
+}
+
+static void blk_destroy(void *model)
+{
+    virtio_blk_destroy(model);
+}
+
+static bool blk_stats(void *model, struct device_stats *stats)
+{
+    const struct virtio_blk *blk = model;
+    const struct virtio_blk_counts *counts = &blk->counts;
+
+    stats->number(stats, "sectors", blk->block->sectors);
+    stats->number(stats, "unused_bytes", blk->file.unused_bytes);
+    stats->flag(stats, "io_uring", blk->file.uring);
+    stats->text(stats, "lack", blk->file.why_not);
+    stats->number(stats, "reads", counts->reads);
+    stats->number(stats, "read_bytes", counts->read_bytes);
+    stats->number(stats, "writes", counts->writes);
+    stats->number(stats, "write_bytes", counts->write_bytes);
+    stats->number(stats, "flushes", counts->flushes);
+    stats->number(stats, "failed", counts->failed);
+    stats->number(stats, "unreachable", counts->unreachable);
+    stats->number(stats, "latency_ns", blk->latency_ns);
+    stats->number(stats, "shortest_ns", counts->shortest_ns);
+    stats->number(stats, "longest_ns", counts->longest_ns);
+    return true;
+}
+
+const struct device_ops virtio_blk_ops = {
+    .name = "virtio-blk",
+    .stats_name = "disk",
+    .worth_a_thread = true,
+    .create = blk_create,
+    .destroy = blk_destroy,
+    .stats = blk_stats,
+};

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/core/device.h"
 #include "devices/virtio/console_control.h"
 #include "devices/virtio/console_ports.h"
 #include "vmm/machine/vm.h"
@@ -297,3 +298,77 @@ void virtio_console_resize(struct virtio_console *console, uint16_t columns, uin
     }
     dma_unlock(console->device.dma);
 }
+
+/* ---- As a device of a board ---------------------------------------------------------------- */
+
+static int console_create(struct device *device, const struct device_config *config,
+                          const struct device_place *place)
+{
+    const struct console_config console_config = { .vm = place->vm,
+                                                   .dma = place->dma,
+                                                   .out = place->console_out,
+                                                   .input_ready_fd = place->console_input_ready_fd,
+                                                   .ports = config->ports,
+                                                   .nports = config->nports,
+                                                   .ports_only = config->ports_only };
+    struct virtio_console *console;
+    int err = virtio_console_create(&console, &console_config, place->error, place->error_bytes);
+
+    if (err)
+        return err;
+    if (console->ports)
+        err = console_ports_start(console);
+    if (err) {
+        virtio_console_destroy(console);
+        return err;
+    }
+    device->model = console;
+    device->virtio = &console->device;
+    return 0;
+}
+
+static void console_destroy(void *model)
+{
+    virtio_console_destroy(model);
+}
+
+/* Of a console with ports: theirs. */
+static bool console_stats(void *model, struct device_stats *stats)
+{
+    struct virtio_console *console = model;
+    struct console_port_counts counts;
+    const char *name;
+
+    if (!console->ports)
+        return false;
+    for (unsigned id = 1; (name = console_ports_count(console, id, &counts)); id++) {
+        stats->item(stats);
+        stats->text(stats, "name", name);
+        stats->number(stats, "connections", counts.connections);
+        stats->number(stats, "received_bytes", counts.received_bytes);
+        stats->number(stats, "sent_bytes", counts.sent_bytes);
+    }
+    return true;
+}
+
+static int64_t console_input(void *model, const uint8_t *bytes, size_t count)
+{
+    return virtio_console_input(model, bytes, count);
+}
+
+static void console_resize(void *model, uint16_t columns, uint16_t rows)
+{
+    virtio_console_resize(model, columns, rows);
+}
+
+const struct device_ops virtio_console_ops = {
+    .name = "virtio-console",
+    .stats_name = "ports",
+    .stats_list = true,
+    .worth_a_thread = true,
+    .create = console_create,
+    .destroy = console_destroy,
+    .stats = console_stats,
+    .input = console_input,
+    .resize = console_resize,
+};

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/core/device.h"
+
 #define QUEUE_MAX    256
 #define TAIL_BYTES   sizeof(struct virtio_iommu_req_tail)
 #define PROBE_BYTES  (IOMMU_RESERVED_MAX * sizeof(struct virtio_iommu_probe_resv_mem))
@@ -472,3 +474,60 @@ void virtio_iommu_count(struct virtio_iommu *viommu, struct virtio_iommu_counts 
     *counts = viommu->counts;
     dma_unlock(viommu->device.dma);
 }
+
+/* ---- As a device of a board ---------------------------------------------------------------- */
+
+static int iommu_device_create(struct device *device, const struct device_config *config,
+                               const struct device_place *place)
+{
+    const struct viommu_config viommu_config = { .dma = place->dma, .iommu = place->iommu };
+    struct virtio_iommu *viommu;
+    int err = virtio_iommu_create(&viommu, &viommu_config);
+
+    (void)config;
+    if (err)
+        return err;
+    device->model = viommu;
+    device->virtio = &viommu->device;
+    return 0;
+}
+
+static void iommu_device_destroy(void *model)
+{
+    virtio_iommu_destroy(model);
+}
+
+static bool iommu_device_describe(const void *model, struct device_node *node)
+{
+    (void)model;
+    node->is_iommu = true;
+    return true;
+}
+
+/* What the guest's driver did: `refused` and the two after it mean mistakes. */
+static bool iommu_device_stats(void *model, struct device_stats *stats)
+{
+    struct virtio_iommu_counts counts;
+    uint64_t refused = 0;
+
+    virtio_iommu_count(model, &counts);
+    for (unsigned i = 1; i < VIRTIO_IOMMU_STATUSES; i++)
+        refused += counts.answered[i];
+    stats->number(stats, "requests", counts.answered[0]);
+    stats->number(stats, "refused", refused);
+    stats->number(stats, "unanswered", counts.unanswered);
+    stats->number(stats, "careless", counts.careless);
+    stats->number(stats, "events", counts.events);
+    stats->number(stats, "short_event_buffers", counts.short_buffers);
+    return true;
+}
+
+const struct device_ops virtio_iommu_ops = {
+    .name = "virtio-iommu",
+    .stats_name = "driver",
+    .untranslated = true,
+    .create = iommu_device_create,
+    .destroy = iommu_device_destroy,
+    .describe = iommu_device_describe,
+    .stats = iommu_device_stats,
+};

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/core/device.h"
 #include "devices/iommu/dma.h"
 #include "devices/virtio/net_control.h"
 
@@ -482,3 +483,58 @@ void virtio_net_destroy(struct virtio_net *net)
     net_close(&net->net);
     free(net);
 }
+
+/* ---- As a device of a board ---------------------------------------------------------------- */
+
+static int net_create(struct device *device, const struct device_config *config,
+                      const struct device_place *place)
+{
+    const struct net_device_config net_config = { .vm = place->vm,
+                                                  .dma = place->dma,
+                                                  .net = config->net };
+    struct virtio_net *net;
+    int err = virtio_net_create(&net, &net_config, place->error, place->error_bytes);
+
+    if (err)
+        return err;
+    device->model = net;
+    device->virtio = &net->device;
+    return 0;
+}
+
+static void net_destroy(void *model)
+{
+    virtio_net_destroy(model);
+}
+
+static bool net_stats(void *model, struct device_stats *stats)
+{
+    struct virtio_net *net = model;
+    bool link;
+    struct virtio_net_counts counts = virtio_net_count(net, &link);
+    char mac[3 * NET_MAC_BYTES];
+
+    for (unsigned i = 0; i < NET_MAC_BYTES; i++)
+        snprintf(mac + 3 * i, 4, "%02x%s", net->mac[i], i + 1 < NET_MAC_BYTES ? ":" : "");
+    stats->text(stats, "guest_mac", mac);
+    stats->flag(stats, "link", link);
+    stats->number(stats, "mtu", net->net.mtu);
+    stats->number(stats, "received_frames", counts.received);
+    stats->number(stats, "received_bytes", counts.received_bytes);
+    stats->number(stats, "sent_frames", counts.sent);
+    stats->number(stats, "sent_bytes", counts.sent_bytes);
+    stats->number(stats, "filtered_frames", counts.filtered);
+    stats->number(stats, "receive_failed", counts.receive_failed);
+    stats->number(stats, "send_failed", counts.send_failed);
+    stats->number(stats, "stalls", counts.stalls);
+    return true;
+}
+
+const struct device_ops virtio_net_ops = {
+    .name = "virtio-net",
+    .stats_name = "net",
+    .worth_a_thread = true,
+    .create = net_create,
+    .destroy = net_destroy,
+    .stats = net_stats,
+};

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "devices/core/device.h"
+
 /* getrandom(2): up to 256 bytes come whole, and no signal interrupts them. */
 #define PIECE_BYTES 256u
 
@@ -76,3 +78,31 @@ void virtio_rng_destroy(struct virtio_rng *rng)
 {
     free(rng);
 }
+
+/* ---- As a device of a board ---------------------------------------------------------------- */
+
+static int rng_create(struct device *device, const struct device_config *config,
+                      const struct device_place *place)
+{
+    const struct rng_config rng_config = { .dma = place->dma };
+    struct virtio_rng *rng;
+    int err = virtio_rng_create(&rng, &rng_config);
+
+    (void)config;
+    if (err)
+        return err;
+    device->model = rng;
+    device->virtio = &rng->device;
+    return 0;
+}
+
+static void rng_destroy(void *model)
+{
+    virtio_rng_destroy(model);
+}
+
+const struct device_ops virtio_rng_ops = {
+    .name = "virtio-rng",
+    .create = rng_create,
+    .destroy = rng_destroy,
+};

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "devices/core/device.h"
 #include "devices/iommu/dma.h"
 #include "devices/virtio/vsock_connection.h"
 
@@ -437,3 +438,57 @@ void virtio_vsock_destroy(struct virtio_vsock *vsock)
     unix_listener_close(&vsock->listener);
     free(vsock);
 }
+
+/* ---- As a device of a board ---------------------------------------------------------------- */
+
+static int vsock_create(struct device *device, const struct device_config *config,
+                        const struct device_place *place)
+{
+    const struct vsock_config vsock_config = {
+        .vm = place->vm, .dma = place->dma, .guest_cid = config->guest_cid, .path = config->path
+    };
+    struct virtio_vsock *vsock;
+    int err = virtio_vsock_create(&vsock, &vsock_config, place->error, place->error_bytes);
+
+    if (err)
+        return err;
+    err = virtio_vsock_start(vsock);
+    if (err) {
+        virtio_vsock_destroy(vsock);
+        return err;
+    }
+    device->model = vsock;
+    device->virtio = &vsock->device;
+    return 0;
+}
+
+static void vsock_destroy(void *model)
+{
+    virtio_vsock_destroy(model);
+}
+
+static bool vsock_stats(void *model, struct device_stats *stats)
+{
+    struct virtio_vsock *vsock = model;
+    unsigned open;
+    struct virtio_vsock_counts counts = virtio_vsock_count(vsock, &open);
+
+    stats->number(stats, "guest_cid", vsock->state.guest_cid);
+    stats->text(stats, "uds_path", vsock->path);
+    stats->number(stats, "open", open);
+    stats->number(stats, "from_guest", counts.from_guest);
+    stats->number(stats, "to_guest", counts.to_guest);
+    stats->number(stats, "refused", counts.refused);
+    stats->number(stats, "received_bytes", counts.received_bytes);
+    stats->number(stats, "sent_bytes", counts.sent_bytes);
+    stats->number(stats, "bad_packets", counts.bad_packets);
+    return true;
+}
+
+const struct device_ops virtio_vsock_ops = {
+    .name = "virtio-vsock",
+    .stats_name = "vsock",
+    .create = vsock_create,
+    .destroy = vsock_destroy,
+    .stats = vsock_stats,
+};

@@ -24,16 +24,16 @@
 
 static uint8_t area[ROOM];
 
-static const struct board_node serial = { .name = "serial",
-                                          .hid = "PNP0501",
-                                          .port = 0x3f8,
-                                          .bytes = 8,
-                                          .gsi = 4,
-                                          .sense = BOARD_EDGE_RISING };
-static const struct board_node hypercall_port = {
+static const struct device_node serial = { .name = "serial",
+                                           .hid = "PNP0501",
+                                           .port = 0x3f8,
+                                           .bytes = 8,
+                                           .gsi = 4,
+                                           .sense = DEVICE_EDGE_RISING };
+static const struct device_node hypercall_port = {
     .name = "hypercall-port", .port = 0x5c0, .bytes = 16, .gsi = -1
 };
-static const struct board_node rtc = {
+static const struct device_node rtc = {
     .name = "rtc", .hid = "PNP0B00", .port = 0x70, .bytes = 2, .gsi = -1
 };
 
@@ -50,7 +50,7 @@ static const struct shape {
 
 #define NSHAPES ((int)(sizeof(shapes) / sizeof(shapes[0])))
 
-static unsigned make_nodes(const struct shape *shape, struct board_node *nodes)
+static unsigned make_nodes(const struct shape *shape, struct device_node *nodes)
 {
     unsigned count = 0;
 
@@ -58,22 +58,22 @@ static unsigned make_nodes(const struct shape *shape, struct board_node *nodes)
     nodes[count++] = hypercall_port;
     nodes[count++] = rtc;
     for (unsigned i = 0; i < shape->ndevices; i++)
-        nodes[count++] = (struct board_node){ .name = "virtio",
-                                              .hid = "LNRO0005",
-                                              .gpa = ABI_MMIO_GPA + i * ABI_MMIO_BYTES,
-                                              .bytes = ABI_MMIO_BYTES,
-                                              .gsi = ABI_MMIO_GSI + (int)(i % 8),
-                                              .sense = BOARD_LEVEL_HIGH,
-                                              .is_iommu = shape->iommu && i == 0,
-                                              .translated = shape->iommu && i > 0 &&
-                                                            i + 1 < shape->ndevices,
-                                              .endpoint = 100 + i };
+        nodes[count++] = (struct device_node){ .name = "virtio",
+                                               .hid = "LNRO0005",
+                                               .gpa = ABI_MMIO_GPA + i * ABI_MMIO_BYTES,
+                                               .bytes = ABI_MMIO_BYTES,
+                                               .gsi = ABI_MMIO_GSI + (int)(i % 8),
+                                               .sense = DEVICE_LEVEL_HIGH,
+                                               .is_iommu = shape->iommu && i == 0,
+                                               .translated = shape->iommu && i > 0 &&
+                                                             i + 1 < shape->ndevices,
+                                               .endpoint = 100 + i };
     return count;
 }
 
 static int build(const struct shape *shape)
 {
-    struct board_node nodes[BOARD_NODES_MAX];
+    struct device_node nodes[BOARD_NODES_MAX];
     unsigned count = make_nodes(shape, nodes);
 
     memset(area, 0xee, sizeof(area));
@@ -275,11 +275,11 @@ START_TEST(test_dsdt)
         0x79, 0,
     };
     /* clang-format on */
-    const struct board_node node = { .hid = "LNRO0005",
-                                     .gpa = ABI_MMIO_GPA + 0x1000,
-                                     .bytes = 0x1000,
-                                     .gsi = 17,
-                                     .sense = BOARD_LEVEL_HIGH };
+    const struct device_node node = { .hid = "LNRO0005",
+                                      .gpa = ABI_MMIO_GPA + 0x1000,
+                                      .bytes = 0x1000,
+                                      .gsi = 17,
+                                      .sense = DEVICE_LEVEL_HIGH };
     const uint8_t *dsdt;
 
     ck_assert_int_gt(acpi_build(area, sizeof(area), GPA, 1, &node, 1), 0);
@@ -348,7 +348,7 @@ END_TEST
 /* With any room less than what they take: an error, and nothing written beyond it. */
 START_TEST(test_room)
 {
-    struct board_node nodes[BOARD_NODES_MAX];
+    struct device_node nodes[BOARD_NODES_MAX];
     const struct shape *shape = &shapes[2];
     unsigned count = make_nodes(shape, nodes);
     int used = build(shape);
@@ -370,7 +370,7 @@ END_TEST
 
 START_TEST(test_limits)
 {
-    struct board_node far = { .hid = "LNRO0005", .gpa = 1ull << 32, .bytes = 0x1000, .gsi = 16 };
+    struct device_node far = { .hid = "LNRO0005", .gpa = 1ull << 32, .bytes = 0x1000, .gsi = 16 };
 
     ck_assert_int_eq(acpi_build(area, sizeof(area), GPA, 1, &far, 1), -ERANGE);
     far.gpa = 0xfffff000;
@@ -385,7 +385,7 @@ END_TEST
 START_TEST(test_mptable)
 {
     const struct shape *shape = &shapes[_i];
-    struct board_node nodes[BOARD_NODES_MAX];
+    struct device_node nodes[BOARD_NODES_MAX];
     unsigned count = make_nodes(shape, nodes), entries = 0, at = 44, pin = 0;
     const uint8_t *table = area + 16;
     int used;

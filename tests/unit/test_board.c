@@ -58,7 +58,7 @@ static void make_again(void)
     make_vm();
 }
 
-static int create(const struct board_device *devices, unsigned count, const char *mode)
+static int create(const struct device_config *devices, unsigned count, const char *mode)
 {
     const struct board_config board_config = { .devices = devices,
                                                .ndevices = count,
@@ -92,11 +92,11 @@ START_TEST(test_none)
 }
 END_TEST
 
-static const struct board_device all[] = {
-    { .kind = BOARD_BLK, .endpoint = 11, .path = disk, .read_only = true },
-    { .kind = BOARD_PROBE, .endpoint = 12 },
-    { .kind = BOARD_RNG, .endpoint = 13 },
-    { .kind = BOARD_CONSOLE, .endpoint = 14 },
+static const struct device_config all[] = {
+    { .kind = DEVICE_BLK, .endpoint = 11, .path = disk, .read_only = true },
+    { .kind = DEVICE_PROBE, .endpoint = 12 },
+    { .kind = DEVICE_RNG, .endpoint = 13 },
+    { .kind = DEVICE_CONSOLE, .endpoint = 14 },
 };
 
 static const struct {
@@ -118,7 +118,7 @@ START_TEST(test_all)
         struct board_report report;
 
         ck_assert(board_report(&board, i, &report));
-        ck_assert_str_eq(report.name, identities[kind].name);
+        ck_assert_str_eq(report.device->ops->name, identities[kind].name);
         ck_assert_uint_eq(report.gpa, ABI_MMIO_GPA + i * ABI_MMIO_BYTES);
         ck_assert(report.translated == (iommu && kind > 0));
         if (identities[kind].device_id) {
@@ -134,9 +134,11 @@ START_TEST(test_all)
         ck_assert_ptr_eq(dma->iommu, board_iommu(&board));
         ck_assert_ptr_eq(dma->vm, &vm);
         ck_assert_uint_eq(dma->id, 11 + i);
-        ck_assert(!board_blk(&board, i) == (i != 0));
-        ck_assert(!board_probe(&board, i) == (i != 1));
+        ck_assert(!board_model(&board, i, &virtio_blk_ops) == (i != 0));
+        ck_assert_ptr_null(board_model(&board, i, &virtio_iommu_ops));
+        ck_assert(!board_model(&board, i, &probe_ops) == (i != 1));
     }
+    ck_assert(!board_model(&board, BOARD_IOMMU_DEVICE, &virtio_iommu_ops) == !iommu);
     ck_assert_ptr_null(board_dma(&board, 4));
     board_destroy(&board);
 }
@@ -144,10 +146,10 @@ END_TEST
 
 START_TEST(test_refused)
 {
-    struct board_device many[ABI_MMIO_DEVICES_MAX + 1];
+    struct device_config many[ABI_MMIO_DEVICES_MAX + 1];
 
     for (unsigned i = 0; i <= ABI_MMIO_DEVICES_MAX; i++)
-        many[i] = (struct board_device){ .kind = BOARD_RNG, .endpoint = i };
+        many[i] = (struct device_config){ .kind = DEVICE_RNG, .endpoint = i };
     ck_assert_int_eq(create(many, ABI_MMIO_DEVICES_MAX + 1, NULL), -E2BIG);
     make_again();
     ck_assert_int_eq(create(many, ABI_MMIO_DEVICES_MAX, "DMA"), -E2BIG);
@@ -160,9 +162,16 @@ START_TEST(test_refused)
     ck_assert_ptr_null(board.slots);
     ck_assert_ptr_null(board.iommu);
     make_again();
-    many[1] = (struct board_device){ .kind = BOARD_BLK, .endpoint = 1, .path = "/nonexistent" };
+    many[1] = (struct device_config){ .kind = DEVICE_BLK, .endpoint = 1, .path = "/nonexistent" };
     ck_assert_int_eq(create(many, 2, "DMA"), -ENOENT);
     ck_assert_ptr_nonnull(strstr(board.error, "/nonexistent"));
+    /* Of no kind that there is, and of the one that is the board's own. */
+    make_again();
+    many[1] = (struct device_config){ .kind = DEVICE_KINDS, .endpoint = 1 };
+    ck_assert_int_eq(create(many, 2, "DMA"), -EINVAL);
+    make_again();
+    many[1].kind = DEVICE_IOMMU;
+    ck_assert_int_eq(create(many, 2, "DMA"), -EINVAL);
 }
 END_TEST
 
@@ -220,7 +229,7 @@ START_TEST(test_description)
         ck_assert_uint_eq(cell(fdt, paths[i], "reg", 2), 0);
         ck_assert_uint_eq(cell(fdt, paths[i], "reg", 3), ABI_MMIO_BYTES);
         ck_assert_uint_eq(cell(fdt, paths[i], "interrupts", 0), ABI_MMIO_GSI + i % 8);
-        ck_assert_uint_eq(cell(fdt, paths[i], "interrupts", 1), BOARD_LEVEL_HIGH);
+        ck_assert_uint_eq(cell(fdt, paths[i], "interrupts", 1), DEVICE_LEVEL_HIGH);
         ck_assert(has(fdt, paths[i], "dma-coherent"));
         ck_assert(has(fdt, paths[i], "#iommu-cells") == (i == 0));
         ck_assert(has(fdt, paths[i], "iommus") == (i != 0));
@@ -264,13 +273,13 @@ START_TEST(test_room)
     struct fdt_info info = {
         .bootargs = bootargs, .tsc_hz = 1, .dma_mode = "DMA-FQ", .policy = &policy
     };
-    struct board_device devices[ABI_MMIO_DEVICES_MAX - 1];
+    struct device_config devices[ABI_MMIO_DEVICES_MAX - 1];
     size_t room;
     void *fdt;
 
     memset(bootargs, 'x', sizeof(bootargs) - 1);
     for (unsigned i = 0; i < ABI_MMIO_DEVICES_MAX - 1; i++)
-        devices[i] = (struct board_device){ .kind = BOARD_PROBE, .endpoint = 1000 + i };
+        devices[i] = (struct device_config){ .kind = DEVICE_PROBE, .endpoint = 1000 + i };
     vm.ncpus = VM_CPUS_MAX;
     ck_assert_int_eq(create(devices, ABI_MMIO_DEVICES_MAX - 1, "DMA-FQ"), 0);
     room = fdt_room(&vm, &board, &info);

@@ -197,9 +197,9 @@ START_TEST(test_values)
     ck_assert(config.devices[0].root && config.devices[0].read_only);
     ck_assert_str_eq(config.devices[1].path, "/dev/null");
     ck_assert(!config.devices[1].root && !config.devices[1].read_only);
-    ck_assert_int_eq(config.devices[2].kind, BOARD_RNG);
-    ck_assert(config.devices[3].kind == BOARD_CONSOLE && config.devices[3].ports_only);
-    ck_assert_int_eq(config.devices[4].kind, BOARD_PROBE);
+    ck_assert_int_eq(config.devices[2].kind, DEVICE_RNG);
+    ck_assert(config.devices[3].kind == DEVICE_CONSOLE && config.devices[3].ports_only);
+    ck_assert_int_eq(config.devices[4].kind, DEVICE_PROBE);
     for (unsigned i = 0; i < config.ndevices; i++)
         ck_assert_uint_eq(config.devices[i].endpoint, i + 1);
 }
@@ -208,7 +208,7 @@ END_TEST
 /* More devices than windows, one less with an IOMMU. */
 START_TEST(test_too_many)
 {
-    const struct config_device rng = { .kind = BOARD_RNG };
+    const struct config_device rng = { .kind = DEVICE_RNG };
 
     for (unsigned i = 0; i < ABI_MMIO_DEVICES_MAX; i++)
         ck_assert_int_eq(config_add_device(&config, &rng, &error), 0);

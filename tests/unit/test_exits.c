@@ -70,7 +70,7 @@ static int prepare(void *owner, struct session *s)
 
 static void open_session(unsigned cpus, bool device)
 {
-    static const struct config_device rng = { .kind = BOARD_RNG };
+    static const struct config_device rng = { .kind = DEVICE_RNG };
     const struct session_params params = { .memory_bytes = 64ull << 20,
                                            .cpus = cpus,
                                            .devices = &rng,

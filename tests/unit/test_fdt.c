@@ -17,19 +17,21 @@
 static struct vm vm;
 static struct board board;
 
-/* As much of a VM and a board as a description needs. */
+/* As much of a VM as a board and a description need. */
 static void setup(void)
 {
-    vm = (struct vm){ .ncpus = 3 };
+    const struct board_config config = { .console_out_fd = -1, .console_input_ready_fd = -1 };
+
+    vm = (struct vm){ .fd = -1, .ncpus = 3 };
     ck_assert_int_eq(memory_create(&vm.memory, -1, 4 * GIB, MEMORY_4K), 0);
-    board.serial.region = (struct bus_region){ .base = ABI_SERIAL_PORT, .len = 8 };
-    board.serial.gsi = ABI_SERIAL_GSI;
-    board.hypercall_port.region = (struct bus_region){ .base = ABI_HYPERCALL_PORT,
-                                                       .len = ABI_HYPERCALL_BYTES };
+    bus_init(&vm.pio, 0xffff);
+    bus_init(&vm.mmio, ~0ull);
+    ck_assert_int_eq(board_create(&board, &vm, &config), 0);
 }
 
 static void teardown(void)
 {
+    board_destroy(&board);
     memory_destroy(&vm.memory);
 }
 

@@ -299,7 +299,7 @@ START_TEST(test_pages)
 
     config_init(&vm);
     vm.kernel_path = path;
-    vm.devices[1].kind = BOARD_BALLOON;
+    vm.devices[1].kind = DEVICE_BALLOON;
     vm.ndevices = 2;
     ck_assert_int_eq(config_resolve(&vm, &found, &error), 0);
     ck_assert_int_eq(vm.huge_pages, MEMORY_4K);

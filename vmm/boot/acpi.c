@@ -197,7 +197,7 @@ static struct address acpi_port_byte(uint16_t port)
     };
 }
 
-static bool acpi_shares_gsi(const struct board_node *nodes, unsigned count, unsigned which)
+static bool acpi_shares_gsi(const struct device_node *nodes, unsigned count, unsigned which)
 {
     for (unsigned i = 0; i < count; i++) {
         if (i != which && nodes[i].gsi == nodes[which].gsi)
@@ -206,10 +206,10 @@ static bool acpi_shares_gsi(const struct board_node *nodes, unsigned count, unsi
     return false;
 }
 
-static void acpi_add_device(struct aml *aml, const struct board_node *nodes, unsigned count,
+static void acpi_add_device(struct aml *aml, const struct device_node *nodes, unsigned count,
                             unsigned which)
 {
-    const struct board_node *node = &nodes[which];
+    const struct device_node *node = &nodes[which];
     unsigned uid = 0;
     char name[8];
     size_t device, resources;
@@ -234,13 +234,13 @@ static void acpi_add_device(struct aml *aml, const struct board_node *nodes, uns
     else
         aml_io(aml, (uint16_t)node->port, (uint8_t)node->bytes);
     if (node->gsi >= 0)
-        aml_interrupt(aml, (uint32_t)node->gsi, node->sense == BOARD_LEVEL_HIGH,
+        aml_interrupt(aml, (uint32_t)node->gsi, node->sense == DEVICE_LEVEL_HIGH,
                       acpi_shares_gsi(nodes, count, which));
     aml_resources_end(aml, resources);
     aml_end(aml, device);
 }
 
-static struct header *acpi_build_dsdt(struct area *area, const struct board_node *nodes,
+static struct header *acpi_build_dsdt(struct area *area, const struct device_node *nodes,
                                       unsigned count)
 {
     struct header *dsdt = acpi_take(area, sizeof(*dsdt), TABLE_ALIGN);
@@ -326,8 +326,8 @@ static struct header *acpi_build_madt(struct area *area, unsigned ncpus)
 }
 
 /* What the IOMMU does not translate is not in it: that device's DMA goes straight. */
-static struct header *acpi_build_viot(struct area *area, const struct board_node *iommu,
-                                      const struct board_node *nodes, unsigned count)
+static struct header *acpi_build_viot(struct area *area, const struct device_node *iommu,
+                                      const struct device_node *nodes, unsigned count)
 {
     struct viot *viot = acpi_take(area, sizeof(*viot), TABLE_ALIGN);
     struct viot_mmio_iommu *unit = acpi_take(area, sizeof(*unit), 1);
@@ -383,7 +383,7 @@ static void acpi_fill_rsdp(struct rsdp *rsdp, uint64_t xsdt_gpa)
     rsdp->extended_checksum = checksum(rsdp, sizeof(*rsdp));
 }
 
-static const struct board_node *acpi_find_iommu(const struct board_node *nodes, unsigned count)
+static const struct device_node *acpi_find_iommu(const struct device_node *nodes, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
         if (nodes[i].is_iommu)
@@ -392,11 +392,11 @@ static const struct board_node *acpi_find_iommu(const struct board_node *nodes, 
     return NULL;
 }
 
-int acpi_build(void *to, size_t bytes, uint64_t gpa, unsigned ncpus, const struct board_node *nodes,
-               unsigned count)
+int acpi_build(void *to, size_t bytes, uint64_t gpa, unsigned ncpus,
+               const struct device_node *nodes, unsigned count)
 {
     struct area area = { .bytes = to, .room = bytes, .gpa = gpa };
-    const struct board_node *iommu = acpi_find_iommu(nodes, count);
+    const struct device_node *iommu = acpi_find_iommu(nodes, count);
     struct rsdp *rsdp = acpi_take(&area, sizeof(*rsdp), TABLE_ALIGN);
     struct header *tables[TABLES_MAX], *dsdt, *xsdt;
     unsigned ntables = 0;
@@ -428,7 +428,7 @@ int acpi_build(void *to, size_t bytes, uint64_t gpa, unsigned ncpus, const struc
 int acpi_write(struct vm *vm, const struct board *board, uint64_t *rsdp_gpa, struct error *error)
 {
     void *to = memory_at(&vm->memory, LAYOUT_ACPI_GPA, LAYOUT_ACPI_BYTES);
-    struct board_node nodes[BOARD_NODES_MAX];
+    struct device_node nodes[BOARD_NODES_MAX];
     unsigned count = board_describe(board, nodes, BOARD_NODES_MAX);
     int used = to ? acpi_build(to, LAYOUT_ACPI_BYTES, LAYOUT_ACPI_GPA, vm->ncpus, nodes, count)
                   : -ENOSPC;

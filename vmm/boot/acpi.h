@@ -20,8 +20,8 @@ struct vm;
  * more than there is room for; -ERANGE: a device lies beyond 4 GiB, or too many CPUs for
  * 8-bit APIC ids.
  */
-int acpi_build(void *to, size_t bytes, uint64_t gpa, unsigned ncpus, const struct board_node *nodes,
-               unsigned count);
+int acpi_build(void *to, size_t bytes, uint64_t gpa, unsigned ncpus,
+               const struct device_node *nodes, unsigned count);
 
 /* The same into guest memory at LAYOUT_ACPI_GPA; *rsdp_gpa is then where the RSDP is. */
 int acpi_write(struct vm *vm, const struct board *board, uint64_t *rsdp_gpa, struct error *error);

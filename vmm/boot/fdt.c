@@ -119,13 +119,13 @@ static void fdt_interrupt_controllers(void *fdt)
     fdt_end_node(fdt);
 }
 
-static void fdt_interrupts(void *fdt, const struct board_node *node)
+static void fdt_interrupts(void *fdt, const struct device_node *node)
 {
     if (node->gsi >= 0)
         fdt_cells(fdt, "interrupts", (uint32_t[]){ (uint32_t)node->gsi, node->sense }, 2);
 }
 
-static void fdt_isa(void *fdt, const struct board_node *nodes, unsigned count)
+static void fdt_isa(void *fdt, const struct device_node *nodes, unsigned count)
 {
     fdt_begin_node(fdt, "isa");
     fdt_property_string(fdt, "compatible", "isa");
@@ -134,7 +134,7 @@ static void fdt_isa(void *fdt, const struct board_node *nodes, unsigned count)
     fdt_cell(fdt, "#size-cells", 1);
     fdt_property(fdt, "ranges", NULL, 0);
     for (unsigned i = 0; i < count; i++) {
-        const struct board_node *node = &nodes[i];
+        const struct device_node *node = &nodes[i];
 
         if (node->gpa || !node->compatible)
             continue;
@@ -151,10 +151,10 @@ static void fdt_isa(void *fdt, const struct board_node *nodes, unsigned count)
 /*
  * Linux, Documentation/devicetree/bindings/virtio/{mmio,iommu}.yaml and iommu/iommu.txt.
  */
-static void fdt_memory_mapped(void *fdt, const struct board_node *nodes, unsigned count)
+static void fdt_memory_mapped(void *fdt, const struct device_node *nodes, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
-        const struct board_node *node = &nodes[i];
+        const struct device_node *node = &nodes[i];
 
         if (!node->gpa)
             continue;
@@ -184,7 +184,7 @@ size_t fdt_room(const struct vm *vm, const struct board *board, const struct fdt
 int fdt_build(void *to, size_t bytes, const struct vm *vm, const struct board *board,
               const struct fdt_info *info)
 {
-    struct board_node nodes[BOARD_NODES_MAX];
+    struct device_node nodes[BOARD_NODES_MAX];
     unsigned count = board ? board_describe(board, nodes, BOARD_NODES_MAX) : 0;
 
     /* Looking up every property name among those before takes as long as all the rest. */

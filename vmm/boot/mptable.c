@@ -94,8 +94,8 @@ static void *mptable_append_processor(void *at, unsigned id)
 }
 
 /* The node whose interrupt comes at this pin, or NULL. */
-static const struct board_node *mptable_user_of(unsigned pin, const struct board_node *nodes,
-                                                unsigned count)
+static const struct device_node *mptable_user_of(unsigned pin, const struct device_node *nodes,
+                                                 unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
         if (nodes[i].gsi == (int)pin)
@@ -116,17 +116,17 @@ static void *mptable_append_pin(void *at, unsigned pin, bool level, uint8_t ioap
     return mptable_append(at, &line, sizeof(line));
 }
 
-static unsigned mptable_append_pins(void **at, const struct board_node *nodes, unsigned count,
+static unsigned mptable_append_pins(void **at, const struct device_node *nodes, unsigned count,
                                     uint8_t ioapic_id)
 {
     unsigned lines = 0;
 
     for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
-        const struct board_node *node = mptable_user_of(pin, nodes, count);
+        const struct device_node *node = mptable_user_of(pin, nodes, count);
 
         if (pin == ISA_CASCADE || (pin >= ISA_LINES && !node))
             continue;
-        *at = mptable_append_pin(*at, pin, node && node->sense == BOARD_LEVEL_HIGH, ioapic_id);
+        *at = mptable_append_pin(*at, pin, node && node->sense == DEVICE_LEVEL_HIGH, ioapic_id);
         lines++;
     }
     return lines;
@@ -142,7 +142,7 @@ static void *mptable_append_local(void *at, uint8_t kind, uint8_t apic_id, uint8
 }
 
 int mptable_build(void *to, size_t bytes, uint64_t gpa, unsigned ncpus,
-                  const struct board_node *nodes, unsigned count)
+                  const struct device_node *nodes, unsigned count)
 {
     const size_t most = sizeof(struct mp_pointer) + sizeof(struct mp_table) +
                         ncpus * sizeof(struct mp_processor) + sizeof(struct mp_bus) +
@@ -188,7 +188,7 @@ int mptable_build(void *to, size_t bytes, uint64_t gpa, unsigned ncpus,
 int mptable_write(struct vm *vm, const struct board *board, struct error *error)
 {
     void *to = memory_at(&vm->memory, LAYOUT_MPTABLE_GPA, LAYOUT_MPTABLE_BYTES);
-    struct board_node nodes[BOARD_NODES_MAX];
+    struct device_node nodes[BOARD_NODES_MAX];
     unsigned count = board_describe(board, nodes, BOARD_NODES_MAX);
     int used = to ? mptable_build(to, LAYOUT_MPTABLE_BYTES, LAYOUT_MPTABLE_GPA, vm->ncpus, nodes,
                                   count)

@@ -20,7 +20,7 @@ struct vm;
  * bytes they take; -ENOSPC: more than there is room for; -ERANGE: too many CPUs.
  */
 int mptable_build(void *to, size_t bytes, uint64_t gpa, unsigned ncpus,
-                  const struct board_node *nodes, unsigned count);
+                  const struct device_node *nodes, unsigned count);
 
 /* The same into guest memory at LAYOUT_MPTABLE_GPA, where kernels look for it. */
 int mptable_write(struct vm *vm, const struct board *board, struct error *error);

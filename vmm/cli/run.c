@@ -58,16 +58,12 @@ static void report_lost_output(const struct console *console)
 /* What somebody who gave a disk would not expect of it. The board has config's devices in order. */
 static void report_disks(const struct board *board, const struct vm_config *config)
 {
-    const struct config_device *device = config->devices;
-    struct board_report report;
-
-    for (unsigned i = 0; board_report(board, i, &report); i++) {
-        const struct file_info *file = report.disk ? &report.disk->file : NULL;
+    for (unsigned i = 0; i < config->ndevices; i++) {
+        const struct virtio_blk *disk = board_model(board, i, &virtio_blk_ops);
+        const struct file_info *file = disk ? &disk->file : NULL;
 
         if (!file)
             continue;
-        while (device->kind != BOARD_BLK)
-            device++;
         if (!file->uring)
             fprintf(stderr, "strata run: disks work by system calls, which is slower: %s\n",
                     file->why_not);
@@ -75,8 +71,7 @@ static void report_disks(const struct board *board, const struct vm_config *conf
             fprintf(stderr,
                     "strata run: %s is not whole sectors of 512 bytes: the guest does not see its "
                     "last %u bytes; truncate -s %%512 makes it whole\n",
-                    device->path, (unsigned)file->unused_bytes);
-        device++;
+                    config->devices[i].path, (unsigned)file->unused_bytes);
     }
 }
 

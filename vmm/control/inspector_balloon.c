@@ -9,7 +9,7 @@
 #include "vmm/control/inspect_context.h"
 #include "vmm/control/inspector.h"
 #include "vmm/inspect/resident.h"
-#include "vmm/report/balloon_json.h"
+#include "vmm/report/device_json.h"
 
 #define PAGE_BYTES 4096ull /* virtio 1.2, 5.5.6: always */
 /* How long a driver has to tell its statistics, and how often they are looked for. */
@@ -21,7 +21,7 @@ static struct virtio_balloon *inspector_balloon_find(const struct board *board)
     struct virtio_balloon *balloon = NULL;
 
     for (unsigned i = 0; i < board->nslots && !balloon; i++)
-        balloon = board_balloon(board, i);
+        balloon = board_model(board, i, &virtio_balloon_ops);
     return balloon;
 }
 
@@ -78,5 +78,5 @@ void inspector_balloon(struct inspect_context *context)
     inspect_set(context, "driven", json_boolean(view.driven));
     inspect_set(context, "tells_stats", json_boolean(view.tells_stats));
     inspect_set(context, "fresh_stats", json_boolean(fresh));
-    inspect_set(context, "balloon", balloon_json(&view));
+    inspect_set(context, "balloon", device_json_stats(&virtio_balloon_ops, balloon));
 }

@@ -325,7 +325,7 @@ static int harness_run_with_disks(struct harness *harness, struct error *error)
     config.policy = guest;
     for (ready = 0; ready < guest->ndevices; ready++) {
         bool blk = guest->device[ready].kind == ABI_DEVICE_BLK;
-        struct config_device device = { .kind = blk ? BOARD_BLK : BOARD_PROBE,
+        struct config_device device = { .kind = blk ? DEVICE_BLK : DEVICE_PROBE,
                                         .endpoint = guest->device[ready].endpoint,
                                         .path = blk ? disk[ready] : NULL };
 

@@ -73,12 +73,12 @@ int config_add_device(struct vm_config *config, const struct config_device *devi
 /* Behind ports without a console there is a device that is none. */
 static void config_place_ports(struct vm_config *config)
 {
-    const struct config_device device = { .kind = BOARD_CONSOLE, .ports_only = true };
+    const struct config_device device = { .kind = DEVICE_CONSOLE, .ports_only = true };
     bool console = config->nports == 0;
     struct error ignored;
 
     for (unsigned i = 0; i < config->ndevices; i++)
-        console |= config->devices[i].kind == BOARD_CONSOLE;
+        console |= config->devices[i].kind == DEVICE_CONSOLE;
     if (!console)
         (void)config_add_device(config, &device, &ignored);
 }
@@ -90,7 +90,7 @@ static unsigned config_rank(const struct config_device *device)
     while (rank < config_sections_count && (config_sections[rank].place != CONFIG_DEVICE ||
                                             config_sections[rank].kind != device->kind))
         rank++;
-    return 2 * rank + (device->kind == BOARD_BLK && !device->root);
+    return 2 * rank + (device->kind == DEVICE_BLK && !device->root);
 }
 
 void config_place_devices(struct vm_config *config)
@@ -209,18 +209,18 @@ static int config_check_device(const struct vm_config *config, const struct conf
 {
     static const uint8_t unset[NET_MAC_BYTES];
 
-    if (device->kind == BOARD_BLK)
+    if (device->kind == DEVICE_BLK)
         return config_check_drive(device, path, error);
-    if (device->kind == BOARD_NET && device->tap && device->nforwards)
+    if (device->kind == DEVICE_NET && device->tap && device->nforwards)
         return error_field(error, -EINVAL, path,
                            "ports are forwarded by user networking, not by a tap interface; leave "
                            "them or %s out",
                            device->tap);
-    if (device->kind == BOARD_NET && device->mac[0] & 1 &&
+    if (device->kind == DEVICE_NET && device->mac[0] & 1 &&
         memcmp(device->mac, unset, sizeof(unset)) != 0)
         return error_field(error, -EINVAL, path,
                            "the MAC address is one of a group; give one of a device");
-    if (device->kind == BOARD_BALLOON && device->bytes >= config->memory_bytes)
+    if (device->kind == DEVICE_BALLOON && device->bytes >= config->memory_bytes)
         return error_field(error, -EINVAL, path, "as much as there is memory; give less than %lluM",
                            (unsigned long long)(config->memory_bytes >> 20));
     return 0;
@@ -259,7 +259,7 @@ static int config_check_devices(struct vm_config *config, struct error *error)
 
             config_path(path, section, i, NULL);
             err = config_check_id(config, device, path, error);
-            if (device->kind == BOARD_BLK)
+            if (device->kind == DEVICE_BLK)
                 config_path(path, section, i, "path_on_host");
             if (!err)
                 err = config_check_device(config, device, path, error);

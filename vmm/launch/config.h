@@ -39,20 +39,20 @@ enum vm_iommu {
 
 /* One device of the list. Which fields count depends on its kind. */
 struct config_device {
-    enum board_kind kind;
+    enum device_kind kind;
     uint32_t endpoint; /* its id for the IOMMU, which config_place_devices gives */
     const char *id;    /* its name for who manages the machine; NULL: none */
-    const char *path;  /* BOARD_BLK: the disk's file; BOARD_VSOCK: the socket */
-    bool root;         /* BOARD_BLK: Linux is told that this is its root file system */
+    const char *path;  /* DEVICE_BLK: the disk's file; DEVICE_VSOCK: the socket */
+    bool root;         /* DEVICE_BLK: Linux is told that this is its root file system */
     bool read_only;
-    uint64_t latency_ns;        /* BOARD_BLK: of each request, at least */
-    const char *tap;            /* BOARD_NET: an interface of the host; NULL: user networking */
+    uint64_t latency_ns;        /* DEVICE_BLK: of each request, at least */
+    const char *tap;            /* DEVICE_NET: an interface of the host; NULL: user networking */
     uint8_t mac[NET_MAC_BYTES]; /* all zero: net_default_mac */
-    const char *forwards[NET_FORWARDS_MAX]; /* BOARD_NET without tap, as in struct net_config */
+    const char *forwards[NET_FORWARDS_MAX]; /* DEVICE_NET without tap, as in struct net_config */
     unsigned nforwards;
-    bool ports_only;    /* BOARD_CONSOLE: it is no console to drivers that know of ports */
-    uint64_t guest_cid; /* BOARD_VSOCK */
-    uint64_t bytes;     /* BOARD_BALLOON: what the guest should do without, at first */
+    bool ports_only;    /* DEVICE_CONSOLE: it is no console to drivers that know of ports */
+    uint64_t guest_cid; /* DEVICE_VSOCK */
+    uint64_t bytes;     /* DEVICE_BALLOON: what the guest should do without, at first */
 };
 
 struct config_text;

@@ -116,14 +116,14 @@ const struct config_section config_sections[] = {
     { "machine-config", CONFIG_MACHINE, FIELDS(machine_fields) },
     { "iommu", CONFIG_MACHINE, FIELDS(iommu_fields) },
     { "debug-exit", CONFIG_MACHINE, FIELDS(debug_exit_fields) },
-    { "drives", CONFIG_DEVICE, BOARD_BLK, .list = true, FIELDS(drive_fields) },
-    { "network-interfaces", CONFIG_DEVICE, BOARD_NET, .list = true, FIELDS(net_fields) },
-    { "vsock", CONFIG_DEVICE, BOARD_VSOCK, .most = 1, FIELDS(vsock_fields) },
-    { "entropy", CONFIG_DEVICE, BOARD_RNG, .fields = NULL },
-    { "virtio-console", CONFIG_DEVICE, BOARD_CONSOLE, .fields = NULL },
+    { "drives", CONFIG_DEVICE, DEVICE_BLK, .list = true, FIELDS(drive_fields) },
+    { "network-interfaces", CONFIG_DEVICE, DEVICE_NET, .list = true, FIELDS(net_fields) },
+    { "vsock", CONFIG_DEVICE, DEVICE_VSOCK, .most = 1, FIELDS(vsock_fields) },
+    { "entropy", CONFIG_DEVICE, DEVICE_RNG, .fields = NULL },
+    { "virtio-console", CONFIG_DEVICE, DEVICE_CONSOLE, .fields = NULL },
     { "virtio-ports", CONFIG_PORT, .list = true, FIELDS(port_fields) },
-    { "balloon", CONFIG_DEVICE, BOARD_BALLOON, .most = 1, FIELDS(balloon_fields) },
-    { "dma-probe", CONFIG_DEVICE, BOARD_PROBE, .fields = NULL },
+    { "balloon", CONFIG_DEVICE, DEVICE_BALLOON, .most = 1, FIELDS(balloon_fields) },
+    { "dma-probe", CONFIG_DEVICE, DEVICE_PROBE, .fields = NULL },
 };
 const unsigned config_sections_count = COUNT(config_sections);
 

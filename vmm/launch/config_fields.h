@@ -47,7 +47,7 @@ enum config_place {
 struct config_section {
     const char *name;
     enum config_place place;
-    enum board_kind kind;
+    enum device_kind kind;
     bool list;     /* in a file it is a list; else an object, or a list of them if there are more */
     unsigned most; /* of its objects in one machine; 0: only limited by the devices' number */
     const struct config_field *fields;

@@ -10,7 +10,7 @@
 static enum memory_backing config_pages(const struct vm_config *config, bool is_linux)
 {
     for (unsigned i = 0; i < config->ndevices; i++) {
-        if (config->devices[i].kind == BOARD_BALLOON)
+        if (config->devices[i].kind == DEVICE_BALLOON)
             return MEMORY_4K;
     }
     return is_linux ? MEMORY_THP : MEMORY_4K;

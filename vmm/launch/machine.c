@@ -81,21 +81,21 @@ static struct board_config machine_board(struct machine *machine, const struct v
 
     for (unsigned i = 0; i < config->ndevices; i++) {
         const struct config_device *from = &config->devices[i];
-        struct board_device *to = &machine->devices[i];
+        struct device_config *to = &machine->devices[i];
 
-        *to = (struct board_device){ .kind = from->kind,
-                                     .endpoint = from->endpoint,
-                                     .path = from->path,
-                                     .read_only = from->read_only,
-                                     .latency_ns = from->latency_ns,
-                                     .bytes = from->bytes,
-                                     .guest_cid = from->guest_cid,
-                                     .ports_only = from->ports_only };
-        if (from->kind == BOARD_NET) {
+        *to = (struct device_config){ .kind = from->kind,
+                                      .endpoint = from->endpoint,
+                                      .path = from->path,
+                                      .read_only = from->read_only,
+                                      .latency_ns = from->latency_ns,
+                                      .bytes = from->bytes,
+                                      .guest_cid = from->guest_cid,
+                                      .ports_only = from->ports_only };
+        if (from->kind == DEVICE_NET) {
             machine_net(&machine->nets[nnets], from, nnets);
             to->net = &machine->nets[nnets++];
         }
-        if (from->kind == BOARD_CONSOLE && !ports_placed) {
+        if (from->kind == DEVICE_CONSOLE && !ports_placed) {
             to->ports = config->ports;
             to->nports = config->nports;
             ports_placed = true;

@@ -50,7 +50,7 @@ struct machine {
     struct boot_preload preload;
     struct boot_source source;
     char *boot_args; /* with what the configuration implies; NULL: nothing */
-    struct board_device devices[ABI_MMIO_DEVICES_MAX];
+    struct device_config devices[ABI_MMIO_DEVICES_MAX];
     struct net_config nets[ABI_MMIO_DEVICES_MAX];
 };
 

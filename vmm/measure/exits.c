@@ -85,7 +85,7 @@ const char *exits_why(int64_t status)
 
 static int exits_open_machine(struct exits *x)
 {
-    static const struct config_device rng = { .kind = BOARD_RNG };
+    static const struct config_device rng = { .kind = DEVICE_RNG };
     const struct session_params params = { .memory_bytes = GUEST_BYTES,
                                            .cpus = 2,
                                            .devices = &rng,

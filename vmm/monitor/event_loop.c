@@ -108,7 +108,7 @@ static void event_loop_tell_size(const struct event_loop *loop)
     uint16_t columns, rows;
 
     if (loop->raw && terminal_size(STDIN_FILENO, &columns, &rows))
-        board_resize(loop->board, columns, rows);
+        (void)board_resize(loop->board, columns, rows);
 }
 
 static void event_loop_take_signal(const struct event_loop *loop)
@@ -160,18 +160,16 @@ static int event_loop_keep_watch(const struct event_loop *loop, int64_t *next_ms
 /* Requests that the guest's driver has made to the IOMMU, of whatever kind. */
 static uint64_t event_loop_iommu_requests(const struct board *board)
 {
+    struct virtio_iommu *iommu = board_model(board, BOARD_IOMMU_DEVICE, &virtio_iommu_ops);
     struct virtio_iommu_counts counts;
-    struct board_report report;
-    uint64_t sum = 0;
+    uint64_t sum;
 
-    for (unsigned i = 0; board_report(board, i, &report); i++) {
-        if (!report.iommu)
-            continue;
-        virtio_iommu_count(report.iommu, &counts);
-        sum = counts.unanswered;
-        for (unsigned status = 0; status < VIRTIO_IOMMU_STATUSES; status++)
-            sum += counts.answered[status];
-    }
+    if (!iommu)
+        return 0;
+    virtio_iommu_count(iommu, &counts);
+    sum = counts.unanswered;
+    for (unsigned status = 0; status < VIRTIO_IOMMU_STATUSES; status++)
+        sum += counts.answered[status];
     return sum;
 }
 
@@ -244,6 +242,8 @@ static void event_loop_handle_events(const struct event_loop *loop)
             event_loop_take_signal(loop);
         if (fds[2].revents && read(loop->input_ready_fd, &counter, sizeof(counter)) < 0)
             continue;
+        if (fds[2].revents)
+            event_loop_tell_size(loop); /* a pause may have been in the way */
         if (fds[3].revents && loop->raw)
             event_loop_read_keys(loop, &input);
         else if (fds[3].revents)

@@ -103,7 +103,7 @@ static void demand_machine(const struct tour_run *run, struct vm_config *config)
     }
     snprintf(state->path, sizeof(state->path), "/proc/self/fd/%d", state->fd);
     device = (struct config_device){
-        .kind = BOARD_BLK, .path = state->path, .read_only = true, .latency_ns = LATENCY_NS
+        .kind = DEVICE_BLK, .path = state->path, .read_only = true, .latency_ns = LATENCY_NS
     };
     config->devices[0] = device;
     config->ndevices = 1;
@@ -180,7 +180,7 @@ static void demand_expect_pages(struct tour_run *run, const struct guest_view *v
 
 static struct virtio_blk_counts demand_count(const struct tour_run *run)
 {
-    struct virtio_blk *blk = board_blk(run->board, DISK);
+    struct virtio_blk *blk = board_model(run->board, DISK, &virtio_blk_ops);
     struct virtio_blk_counts counts;
 
     dma_lock(blk->dma);
@@ -454,7 +454,7 @@ static void demand_checkpoint(struct tour_run *run, const struct abi_checkpoint 
     struct virtio_blk_counts counts;
     struct abi_process now;
 
-    if (!board_blk(run->board, DISK) || guest_process(view, record->pid, &now) ||
+    if (!board_model(run->board, DISK, &virtio_blk_ops) || guest_process(view, record->pid, &now) ||
         arg[ABI_DEMAND_VA] > LAST_VA) {
         check_true(run, false, "a disk and a process", "not so", "the machine");
         return;

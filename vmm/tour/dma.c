@@ -32,7 +32,7 @@ struct state {
     uint64_t stolen, blocked, told;
 };
 
-static const struct config_device devices[] = { { .kind = BOARD_PROBE,
+static const struct config_device devices[] = { { .kind = DEVICE_PROBE,
                                                   .endpoint = ATTACK_ENDPOINT } };
 
 /* The control's: a bypass domain, and a driver that does not hold on to mapped pages. */
@@ -377,7 +377,7 @@ static void dma_checkpoint(struct tour_run *run, const struct abi_checkpoint *re
 {
     uint64_t root = check_vcpu_root(run, record->vcpu);
 
-    if (!board_probe(run->board, ATTACK_DEVICE) ||
+    if (!board_model(run->board, ATTACK_DEVICE, &probe_ops) ||
         (run->machine == MACHINE_ON && !board_iommu(run->board))) {
         check_true(run, false, "a probe", "none", "the machine");
         return;

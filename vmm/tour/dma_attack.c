@@ -22,14 +22,14 @@ void attack_fault(void *owner, const struct iommu_fault *fault)
     faults->n++;
 }
 
-static uint8_t *dma_attack_buffer_of(const struct tour_run *run)
+static struct probe *dma_attack_probe(const struct tour_run *run)
 {
-    return board_probe(run->board, ATTACK_DEVICE)->state.buffer;
+    return board_model(run->board, ATTACK_DEVICE, &probe_ops);
 }
 
 uint64_t attack_carry_out(struct tour_run *run, const struct attack *attack)
 {
-    struct probe *probe = board_probe(run->board, ATTACK_DEVICE);
+    struct probe *probe = dma_attack_probe(run);
     struct dma *dma = board_dma(run->board, ATTACK_DEVICE);
     bool write = attack->flags & ABI_PROBE_FLAG_WRITE;
 
@@ -58,7 +58,8 @@ uint64_t attack_known(const struct tour_run *run, const struct guest_view *view,
 {
     const uint8_t *memory = memory_at(view->memory, gpa, bytes);
 
-    return memory ? bytes - dma_attack_changed(dma_attack_buffer_of(run), memory, bytes) : 0;
+    return memory ? bytes - dma_attack_changed(dma_attack_probe(run)->state.buffer, memory, bytes)
+                  : 0;
 }
 
 static void dma_attack_describe_fault(const struct iommu_fault *fault, char *text, size_t bytes)
@@ -92,10 +93,10 @@ bool attack_expect_blocked(struct tour_run *run, const struct guest_view *view, 
     memset(untouched, UNTOUCHED, sizeof(untouched));
     check_equal(run, got_through, attack_carry_out(run, attack), "%s: bytes that got through",
                 attack->name);
-    check_equal(run, EFAULT, board_probe(run->board, ATTACK_DEVICE)->state.error,
-                "%s: error that the device saw", attack->name);
+    check_equal(run, EFAULT, dma_attack_probe(run)->state.error, "%s: error that the device saw",
+                attack->name);
     if (fault.access == IOMMU_READ)
-        exposed = dma_attack_changed(dma_attack_buffer_of(run) + got_through, untouched,
+        exposed = dma_attack_changed(dma_attack_probe(run)->state.buffer + got_through, untouched,
                                      attack->length - got_through);
     check_equal(run, 0, exposed, "%s: bytes that the device learnt", attack->name);
     check_equal(run, 0, dma_attack_changed(page, copy, sizeof(copy)), "%s: bytes changed in memory",

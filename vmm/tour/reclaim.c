@@ -44,8 +44,8 @@ struct state {
 };
 
 static const struct config_device devices[] = {
-    { .kind = BOARD_PROBE, .endpoint = ENDPOINT },
-    [BALLOON] = { .kind = BOARD_BALLOON, .endpoint = ENDPOINT + 1 },
+    { .kind = DEVICE_PROBE, .endpoint = ENDPOINT },
+    [BALLOON] = { .kind = DEVICE_BALLOON, .endpoint = ENDPOINT + 1 },
 };
 
 static uint64_t reclaim_small_bytes(const struct tour_host *host)
@@ -233,7 +233,7 @@ static void reclaim_given(struct tour_run *run, const struct guest_view *view, c
                           const struct region region[2], const struct abi_process *now)
 {
     struct state *state = run->state;
-    const struct virtio_balloon *balloon = board_balloon(run->board, BALLOON);
+    const struct virtio_balloon *balloon = board_model(run->board, BALLOON, &virtio_balloon_ops);
     uint64_t mapped = 0, kept = 0, right = 0, zero = 0;
     struct guest_audit audit;
 
@@ -274,8 +274,10 @@ static void reclaim_given(struct tour_run *run, const struct guest_view *view, c
     check_equal(run, 0, balloon->counts.bad_ranges, "given: reported ranges that are no RAM");
     state->advice_ns = check_ticks_to_ns(run, arg[ABI_RECLAIM_TICKS]);
     state->stats = balloon->counts.stats_updates;
-    check_equal(run, 0, (uint64_t)-virtio_balloon_ask_stats(board_balloon(run->board, BALLOON)),
-                "given: error of asking for statistics");
+    check_equal(
+        run, 0,
+        (uint64_t)-virtio_balloon_ask_stats(board_model(run->board, BALLOON, &virtio_balloon_ops)),
+        "given: error of asking for statistics");
 }
 
 static int reclaim_by_number(const void *a, const void *b)
@@ -290,7 +292,7 @@ static void reclaim_touched(struct tour_run *run, const struct guest_view *view,
                             const struct abi_process *now)
 {
     struct state *state = run->state;
-    struct virtio_balloon *balloon = board_balloon(run->board, BALLOON);
+    struct virtio_balloon *balloon = board_model(run->board, BALLOON, &virtio_balloon_ops);
     uint64_t mapped = 0, right = 0, zero = 0;
 
     qsort(state->gpa, state->n, sizeof(state->gpa[0]), reclaim_by_number);
@@ -323,7 +325,7 @@ static void reclaim_touched(struct tour_run *run, const struct guest_view *view,
 static void reclaim_inflated(struct tour_run *run, const struct guest_view *view)
 {
     const struct state *state = run->state;
-    struct virtio_balloon *balloon = board_balloon(run->board, BALLOON);
+    struct virtio_balloon *balloon = board_model(run->board, BALLOON, &virtio_balloon_ops);
 
     check_equal(run, ABI_RECLAIM_BALLOON_PAGES, balloon->state.actual_pages,
                 "inflated: pages in the balloon");
@@ -346,7 +348,7 @@ static void reclaim_inflated(struct tour_run *run, const struct guest_view *view
 static void reclaim_deflated(struct tour_run *run, const struct guest_view *view)
 {
     const struct state *state = run->state;
-    const struct virtio_balloon *balloon = board_balloon(run->board, BALLOON);
+    const struct virtio_balloon *balloon = board_model(run->board, BALLOON, &virtio_balloon_ops);
 
     check_equal(run, 0, balloon->state.actual_pages, "deflated: pages in the balloon");
     check_equal(run, state->free_frames + 1, view->kernel.free_frames,
@@ -363,7 +365,7 @@ static void reclaim_checkpoint(struct tour_run *run, const struct abi_checkpoint
     struct region region[2];
 
     if (run->machine == MACHINE_BALLOON &&
-        (!board_balloon(run->board, BALLOON) || !board_iommu(run->board))) {
+        (!board_model(run->board, BALLOON, &virtio_balloon_ops) || !board_iommu(run->board))) {
         check_true(run, false, "a balloon and an IOMMU", "none", "the machine");
         return;
     }
@@ -371,7 +373,7 @@ static void reclaim_checkpoint(struct tour_run *run, const struct abi_checkpoint
         return;
     if (record->step == ABI_RECLAIM_FILLED)
         state->process = now;
-    if (record->step > ABI_RECLAIM_GIVEN && !board_balloon(run->board, BALLOON))
+    if (record->step > ABI_RECLAIM_GIVEN && !board_model(run->board, BALLOON, &virtio_balloon_ops))
         return;
     switch (record->step) {
     case ABI_RECLAIM_FILLED: reclaim_filled(run, view, record->arg, region); break;

@@ -42,7 +42,7 @@ struct state {
     uint64_t searched;
 };
 
-static const struct config_device devices[] = { { .kind = BOARD_BALLOON } };
+static const struct config_device devices[] = { { .kind = DEVICE_BALLOON } };
 
 static void remanence_command(const struct tour_host *host, bool control, char *text, size_t bytes)
 {

@@ -122,7 +122,7 @@ static void stale_pointer_run(struct harness *harness, struct matrix_cell *cell,
     bool pool = rules_bounces(harness->policy, cell->device);
     bool untranslated = rules_untranslated(harness->policy, cell->device);
     struct harness_page *page = harness_page(harness, HARNESS_PAGE_SCRATCH);
-    struct probe *probe = board_probe(harness->board, cell->device);
+    struct probe *probe = board_model(harness->board, cell->device, &probe_ops);
     struct dma *dma = harness->dma[cell->device];
     struct harness_request request = { .device = cell->device,
                                        .expect = scratch_gate_after_unmap(harness, cell->device) };

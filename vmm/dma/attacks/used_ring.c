@@ -86,7 +86,7 @@ static void used_ring_read_honestly(struct harness *harness, struct matrix_cell 
 
 static void used_ring_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    struct virtio_blk *blk = board_blk(harness->board, cell->device);
+    struct virtio_blk *blk = board_model(harness->board, cell->device, &virtio_blk_ops);
     const bool twice = used_ring_lies[n].mode == HOSTILE_BLK_ID_TWICE;
     const struct hostile_blk_plan lie = { .mode = used_ring_lies[n].mode,
                                           .skip = twice,

@@ -55,7 +55,7 @@ static bool withheld_completion_is_withheld(struct harness *harness, unsigned de
 static long long withheld_completion_transfer(struct harness *harness, struct matrix_cell *cell,
                                               bool before)
 {
-    struct probe *probe = board_probe(harness->board, cell->device);
+    struct probe *probe = board_model(harness->board, cell->device, &probe_ops);
     struct harness_page *page = harness_page(harness, HARNESS_PAGE_SCRATCH);
     unsigned timeout_ms = rules_device(harness->policy, cell->device)->timeout_ms;
     struct abi_harness_command transfer = harness_command(cell->device, ABI_DMA_TRANSFER);
@@ -112,7 +112,7 @@ static void withheld_completion_stand_still(struct harness *harness, struct matr
 
 static void withheld_completion_run(struct harness *harness, struct matrix_cell *cell, unsigned n)
 {
-    struct probe *probe = board_probe(harness->board, cell->device);
+    struct probe *probe = board_model(harness->board, cell->device, &probe_ops);
     struct harness_page *page = harness_page(harness, HARNESS_PAGE_SCRATCH);
     uint32_t timeout_ms = rules_device(harness->policy, cell->device)->timeout_ms;
     struct harness_request request = { .device = cell->device, .expect = HARNESS_EXPECT_ANY };
