@@ -212,6 +212,14 @@ group_config() {
         run --exec 'echo option' --cpus 2 --config "$work/vm.json"
     expect "and adds disks" 0 '2 disks' '' \
         run --config "$work/vm.json" --disk "$work/disk,ro" --exec 'run disk info'
+    strata run --device entropy --device dma-probe --print-config
+    cp "$out" "$work/named.json"
+    strata run --rng --dma-probe --print-config
+    why=$(wrong 0 '"entropy"' '')
+    cmp -s "$out" "$work/named.json" || why="another machine than by their own options"
+    verdict "devices by their names" "$why"
+    misuse "a device that there is not" "device floppy: .*there are entropy" run --device floppy
+    misuse "a device that has settings" "device drives: .*there are entropy" run --device drives
     misuse "a file that is not there" "nothing: No such file" run --config "$work/nothing"
     misuse "two files" "config twice" run --config "$work/vm.json" --config "$work/vm.json"
     echo '{"machine-config": {"vcpu_cuont": 1}}' >"$work/bad.json"

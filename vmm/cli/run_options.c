@@ -39,6 +39,7 @@ enum {
     OPT_VIRTIO_PORT,
     OPT_BALLOON,
     OPT_DMA_PROBE,
+    OPT_DEVICE,
     OPT_IOMMU,
     OPT_IO,
     OPT_EXEC,
@@ -98,6 +99,9 @@ static const struct option_entry option_entries[] = {
                       "a balloon: the guest gives free memory back to the host, and does without\n"
                       "SIZE of it altogether (0: without nothing)" },
     [OPT_DMA_PROBE] = { "dma-probe", NULL, "a device that can be told to misbehave" },
+    [OPT_DEVICE] = { "device", "NAME",
+                     "a device that has no settings, by its name in a configuration file, such as\n"
+                     "entropy; may be repeated" },
     [OPT_IOMMU] = { "iommu", "MODE",
                     "how devices reach memory: off (directly, the default), or through an\n"
                     "IOMMU that the guest puts to bypass, strict or lazy" },
@@ -250,6 +254,27 @@ static void *add_object(struct run_options *options, const char *name)
         return object;
     }
     usage_error(&run_line, "%s: no such device", name);
+}
+
+/* Any device that is an empty object in a configuration file. */
+static void add_device(struct run_options *options, const char *name)
+{
+    char names[128] = "";
+
+    for (unsigned i = 0; i < config_sections_count; i++) {
+        const struct config_section *section = &config_sections[i];
+        size_t used = strlen(names);
+
+        if (section->place != CONFIG_DEVICE || section->fields)
+            continue;
+        if (strcmp(section->name, name) == 0) {
+            add_object(options, name);
+            return;
+        }
+        snprintf(names + used, sizeof(names) - used, "%s%s", used ? ", " : "", section->name);
+    }
+    usage_error(&run_line, "--device %s: no device without settings has that name; there are %s",
+                name, names);
 }
 
 static const char *copy_text(struct run_options *options, const char *text)
@@ -445,6 +470,7 @@ static bool take_device_option(struct run_options *options, int option, char *va
     case OPT_VIRTIO_CONSOLE: add_object(options, "virtio-console"); return true;
     case OPT_VIRTIO_PORT: add_port(options, value); return true;
     case OPT_BALLOON: add_balloon(options, value); return true;
+    case OPT_DEVICE: add_device(options, value); return true;
     default: return false;
     }
 }
