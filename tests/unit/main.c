@@ -15,6 +15,7 @@ static const struct {
     Suite *(*create)(void);
 } suites[] = {
     { "config", config_suite },
+    { "machine", machine_suite },
     { "measure", measure_suite },
     { "walks", walks_suite },
     { "room", available_memory_suite },
