@@ -136,7 +136,10 @@ static int start_thread(struct vm_setup *setup)
     return err;
 }
 
-/* On a single CPU nothing is gained by a second thread, but waits for each other. */
+/*
+ * On a single CPU nothing is gained by a second thread, but waits for each other; unless there is
+ * work to do while KVM waits for a grace period of the host's kernel.
+ */
 int vm_setup_start(struct vm *vm)
 {
     struct vm_setup *setup = malloc(sizeof(*setup));
@@ -148,7 +151,7 @@ int vm_setup_start(struct vm *vm)
     setup->vm = vm;
     vm->setup = setup;
     sched_getaffinity(0, sizeof(setup->allowed), &setup->allowed);
-    err = CPU_COUNT(&setup->allowed) > 1 ? start_thread(setup) : 0;
+    err = CPU_COUNT(&setup->allowed) > 1 || vm->params.prepare ? start_thread(setup) : 0;
     if (err)
         free(setup);
     return err;
