@@ -241,3 +241,9 @@ int virtio_mmio_create(struct virtio_mmio *mmio, struct virtio_device *device, s
     virtio_device_attach(device, &virtio_mmio_transport, mmio);
     return vm ? bus_add(&vm->mmio, &mmio->region) : 0;
 }
+
+void virtio_mmio_restore(struct virtio_mmio *mmio, const struct virtio_mmio_state *state)
+{
+    mmio->state = *state;
+    virtio_mmio_update_line(mmio);
+}

@@ -40,4 +40,12 @@ struct virtio_mmio {
 int virtio_mmio_create(struct virtio_mmio *mmio, struct virtio_device *device, struct vm *vm,
                        uint64_t base, unsigned gsi);
 
+/*
+ * Puts the registers of a transport where they were when this state was taken, and the
+ * interrupt line with them. Any state will do: selectors that select nothing read 0, as if a
+ * driver had written them. With the lock of the device's dma handle, after
+ * virtio_device_restore, whose interrupts it replaces.
+ */
+void virtio_mmio_restore(struct virtio_mmio *mmio, const struct virtio_mmio_state *state);
+
 #endif
