@@ -132,7 +132,8 @@ static void fill(struct virtio_net *net, struct delivery *delivery,
 {
     struct virtqueue_used *used = &delivery->used[delivery->count++];
     int64_t written = virtqueue_write(queue_of(net, VIRTIO_NET_RECEIVE), chain, 0,
-                                      net->frame + delivery->done, net->waiting - delivery->done);
+                                      net->frame.data + delivery->done,
+                                      net->frame.bytes - delivery->done);
 
     *used = (struct virtqueue_used){ .head = chain->head };
     if (written < 0) {
@@ -163,7 +164,7 @@ static int gather(struct virtio_net *net, struct delivery *delivery)
                         ? VIRTIO_NET_MERGE_MAX
                         : 1;
 
-    while (delivery->done < net->waiting && !delivery->fault && delivery->count < most) {
+    while (delivery->done < net->frame.bytes && !delivery->fault && delivery->count < most) {
         struct virtqueue_chain *chain = delivery->count ? &net->more : &net->first;
         int taken = virtqueue_pop(queue, chain);
 
@@ -194,22 +195,22 @@ static int deliver(struct virtio_net *net)
 
     if (taken <= 0)
         return taken;
-    if (delivery.done == net->waiting && !delivery.fault)
+    if (delivery.done == net->frame.bytes && !delivery.fault)
         write_num_buffers(net, &delivery);
     if (delivery.fault) {
         net->counts.receive_failed++;
         for (unsigned i = 0; i < delivery.count; i++)
             delivery.used[i].written = 0;
-    } else if (delivery.done < net->waiting) {
+    } else if (delivery.done < net->frame.bytes) {
         /* Too small for it, all together: the next frame may do with them. */
         net->counts.receive_failed++;
         virtqueue_unpop(queue, delivery.count);
         delivery.count = 0;
     } else {
         net->counts.received++;
-        net->counts.received_bytes += net->waiting - NET_HEADER_BYTES;
+        net->counts.received_bytes += net->frame.bytes - NET_HEADER_BYTES;
     }
-    net->waiting = 0;
+    net->frame.bytes = 0;
     taken = delivery.count ? virtqueue_push_all(queue, delivery.used, delivery.count) : 0;
     return taken ? taken : 1;
 }
@@ -217,8 +218,9 @@ static int deliver(struct virtio_net *net)
 /* Takes the next frame from the backend that the driver wants: false if there is none. */
 static bool fetch(struct virtio_net *net)
 {
-    ssize_t bytes = net->state.link ? net_receive(&net->net, net->frame, sizeof(net->frame))
-                                    : -EAGAIN;
+    ssize_t bytes = net->state.link
+                        ? net_receive(&net->net, net->frame.data, sizeof(net->frame.data))
+                        : -EAGAIN;
 
     if (bytes == -ENODEV)
         unplug(net);
@@ -226,10 +228,10 @@ static bool fetch(struct virtio_net *net)
         return false;
     if (bytes < 0)
         net->counts.receive_failed++;
-    else if (!virtio_net_wanted(net, net->frame + NET_HEADER_BYTES))
+    else if (!virtio_net_wanted(net, net->frame.data + NET_HEADER_BYTES))
         net->counts.filtered++;
     else
-        net->waiting = (uint32_t)bytes;
+        net->frame.bytes = (uint32_t)bytes;
     return true;
 }
 
@@ -243,8 +245,8 @@ static void receive(struct virtio_net *net)
     if (!queue->state.ready)
         return;
     virtqueue_want_kicks(queue, false);
-    while (taken > 0 && turn++ < VIRTIO_NET_TURN && (net->waiting || fetch(net))) {
-        if (!net->waiting)
+    while (taken > 0 && turn++ < VIRTIO_NET_TURN && (net->frame.bytes || fetch(net))) {
+        if (!net->frame.bytes)
             continue;
         taken = deliver(net);
         if (taken)
@@ -377,7 +379,7 @@ static void stop(void *owner, unsigned queue)
         net->state.tx_blocked = false;
     } else if (queue == VIRTIO_NET_RECEIVE) {
         net->state.no_rx_buffers = false;
-        net->waiting = 0;
+        net->frame.bytes = 0;
     }
 }
 

@@ -43,6 +43,12 @@ struct virtio_net_state {
     struct virtqueue_chain sending; /* taken from the queue, not given back */
 };
 
+/* A frame that was received and not delivered: to be saved with the state. */
+struct virtio_net_frame {
+    uint32_t bytes; /* 0: there is none */
+    uint8_t data[NET_HEADER_BYTES + NET_FRAME_MAX];
+};
+
 struct virtio_net_counts {
     uint64_t received, received_bytes, sent, sent_bytes; /* frames; without their headers */
     uint64_t filtered;       /* received, but not for the addresses that the driver wants */
@@ -64,8 +70,7 @@ struct virtio_net {
     bool ending;
     struct virtqueue_chain first, more;
     struct iovec pieces[VIRTIO_NET_PIECES];
-    uint32_t waiting; /* bytes of `frame`, which was received and not delivered; 0: none */
-    uint8_t frame[NET_HEADER_BYTES + NET_FRAME_MAX];
+    struct virtio_net_frame frame;
 };
 
 struct net_device_config {
