@@ -122,7 +122,7 @@ static bool listening(const struct virtio_console *console)
     const struct virtio_device *device = &console->device;
 
     /* A driver that knows of ports throws away what comes before it has opened one. */
-    if (console_ports_used(console) && !console->ports->port[0].guest_open)
+    if (console_ports_used(console) && !console->ports->state->port[0].guest_open)
         return false;
     return virtio_device_is_running(device) && !device->resetting &&
            device->queues[VIRTIO_CONSOLE_RECEIVE].state.ready;
@@ -291,8 +291,8 @@ void virtio_console_resize(struct virtio_console *console, uint16_t columns, uin
         console->state.rows = rows;
         virtio_device_config_changed(&console->device);
         /* Drivers that know of ports take a port's size from a message (5.3.6.2). */
-        if (console_ports_used(console) && console->ports->port[0].ready) {
-            console->ports->port[0].send |= CONSOLE_SEND_RESIZE;
+        if (console_ports_used(console) && console->ports->state->port[0].ready) {
+            console->ports->state->port[0].send |= CONSOLE_SEND_RESIZE;
             console_control_send(console);
         }
     }

@@ -44,7 +44,7 @@ static size_t make(const struct virtio_console *console, unsigned id, unsigned w
         break;
     case CONSOLE_SEND_OPEN:
         message->header.event = VIRTIO_CONSOLE_PORT_OPEN;
-        message->header.value = !id || port->fd >= 0;
+        message->header.value = !id || console->ports->state->port[id].connected;
         break;
     }
     return HEADER_BYTES + more;
@@ -54,9 +54,9 @@ static size_t make(const struct virtio_console *console, unsigned id, unsigned w
 static bool next(const struct console_ports *ports, unsigned *id, unsigned *which)
 {
     for (*id = 0; *id < ports->count; ++*id) {
-        const struct console_port *port = &ports->port[*id];
+        const struct console_port_state *port = &ports->state->port[*id];
         /* A driver that has not taken a port up knows nothing to do with the others. */
-        unsigned due = port->send & (port->ready ? ~0u : CONSOLE_SEND_ADD);
+        unsigned due = port->send & (port->ready ? UINT8_MAX : CONSOLE_SEND_ADD);
 
         if (due) {
             *which = due & -due;
@@ -85,7 +85,7 @@ void console_control_send(struct virtio_console *console)
         }
         /* What may not be written is lost; the fault is on record. */
         written = virtqueue_write(queue, &ports->chain, 0, &message, bytes);
-        ports->port[id].send &= ~which;
+        ports->state->port[id].send &= (uint8_t)~which;
         err = virtqueue_push(queue, ports->chain.head, written > 0 ? (uint32_t)written : 0);
     }
     if (err < 0)
@@ -99,7 +99,7 @@ void console_control_send(struct virtio_console *console)
 static void add_all(struct console_ports *ports)
 {
     for (unsigned i = 0; i < ports->count; i++) {
-        struct console_port *port = &ports->port[i];
+        struct console_port_state *port = &ports->state->port[i];
 
         port->ready = port->guest_open = false;
         port->send = port->there ? CONSOLE_SEND_ADD : 0;
@@ -108,7 +108,7 @@ static void add_all(struct console_ports *ports)
 
 static void port_ready(const struct virtio_console *console, unsigned id, bool ready)
 {
-    struct console_port *port = &console->ports->port[id];
+    struct console_port_state *port = &console->ports->state->port[id];
 
     port->ready = ready;
     if (!ready)
@@ -118,14 +118,15 @@ static void port_ready(const struct virtio_console *console, unsigned id, bool r
         port->send = CONSOLE_SEND_CONSOLE | CONSOLE_SEND_OPEN |
                      (console->state.columns ? CONSOLE_SEND_RESIZE : 0);
     else if (ready)
-        port->send = CONSOLE_SEND_NAME | (port->fd >= 0 ? CONSOLE_SEND_OPEN : 0);
+        port->send = CONSOLE_SEND_NAME | (port->connected ? CONSOLE_SEND_OPEN : 0);
 }
 
 /* One message, of which this is a copy. False: no driver should send such a one. */
 static bool take(struct virtio_console *console, const struct virtio_console_control *message)
 {
     struct console_ports *ports = console->ports;
-    struct console_port *port = message->id < ports->count ? &ports->port[message->id] : NULL;
+    struct console_port_state *port = message->id < ports->count ? &ports->state->port[message->id]
+                                                                 : NULL;
 
     if (message->event == VIRTIO_CONSOLE_DEVICE_READY) {
         /* Of no port. 0: it has failed, and wants none of them. */

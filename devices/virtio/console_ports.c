@@ -28,6 +28,16 @@ static unsigned transmit_queue(unsigned id)
     return 2 * id + 3;
 }
 
+static size_t state_bytes(unsigned count)
+{
+    return sizeof(struct console_ports_state) + count * sizeof(struct console_port_state);
+}
+
+static struct console_port_state *state_of(const struct virtio_console *console, unsigned id)
+{
+    return &console->ports->state->port[id];
+}
+
 bool console_ports_used(const struct virtio_console *console)
 {
     const struct virtio_device *device = &console->device;
@@ -40,25 +50,25 @@ bool console_ports_used(const struct virtio_console *console)
 
 static bool wants_input(const struct virtio_console *console, unsigned id)
 {
-    const struct console_port *port = &console->ports->port[id];
+    const struct console_port_state *state = state_of(console, id);
 
-    return console_ports_used(console) && port->guest_open && !port->no_rx_buffers &&
+    return console_ports_used(console) && state->guest_open && !state->no_rx_buffers &&
            console->device.queues[receive_queue(id)].state.ready;
 }
 
 /* More from the socket into `input`: false if there is nothing now. */
-static bool fetch(struct console_port *port)
+static bool fetch(struct console_port *port, struct console_port_state *state)
 {
     ssize_t count;
 
     if (port->fd < 0 || port->eof)
         return false;
-    count = recv(port->fd, port->input, sizeof(port->input), MSG_DONTWAIT);
+    count = recv(port->fd, state->input, sizeof(state->input), MSG_DONTWAIT);
     if (count < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
     port->eof = count <= 0;
-    port->first = 0;
-    port->end = count > 0 ? (unsigned)count : 0;
+    state->first = 0;
+    state->end = count > 0 ? (uint32_t)count : 0;
     return count > 0;
 }
 
@@ -67,18 +77,18 @@ static int deliver(struct virtio_console *console, unsigned id)
 {
     struct virtqueue *queue = &console->device.queues[receive_queue(id)];
     struct console_ports *ports = console->ports;
-    struct console_port *port = &ports->port[id];
+    struct console_port_state *state = state_of(console, id);
     int64_t written;
     int err = virtqueue_pop(queue, &ports->chain);
 
     if (err <= 0)
         return err;
-    written = virtqueue_write(queue, &ports->chain, 0, port->input + port->first,
-                              port->end - port->first);
+    written = virtqueue_write(queue, &ports->chain, 0, state->input + state->first,
+                              state->end - state->first);
     /* A buffer that may not be written goes back empty; its bytes go into the next. */
     if (written > 0) {
-        port->first += (unsigned)written;
-        port->counts.sent_bytes += (uint64_t)written;
+        state->first += (uint32_t)written;
+        ports->port[id].counts.sent_bytes += (uint64_t)written;
     }
     err = virtqueue_push(queue, ports->chain.head, written > 0 ? (uint32_t)written : 0);
     return err ? err : 1;
@@ -88,16 +98,18 @@ static int deliver(struct virtio_console *console, unsigned id)
 static bool feed(struct virtio_console *console, unsigned id)
 {
     struct console_port *port = &console->ports->port[id];
+    struct console_port_state *state = state_of(console, id);
     unsigned turn = 0;
     int delivered = 1;
 
     if (!wants_input(console, id))
         return false;
-    while (delivered > 0 && turn < CONSOLE_PORTS_TURN && (port->first < port->end || fetch(port))) {
+    while (delivered > 0 && turn < CONSOLE_PORTS_TURN &&
+           (state->first < state->end || fetch(port, state))) {
         delivered = deliver(console, id);
         turn++;
     }
-    port->no_rx_buffers = !delivered;
+    state->no_rx_buffers = !delivered;
     if (delivered < 0)
         virtio_device_set_needs_reset(&console->device,
                                       console->device.queues[receive_queue(id)].broken);
@@ -114,18 +126,19 @@ static bool send_piece(struct virtio_console *console, unsigned id)
     struct virtqueue *queue = &console->device.queues[transmit_queue(id)];
     struct console_ports *ports = console->ports;
     struct console_port *port = &ports->port[id];
-    int64_t bytes = virtqueue_read(queue, &port->output, port->sent, ports->piece,
+    struct console_port_state *state = state_of(console, id);
+    int64_t bytes = virtqueue_read(queue, &state->output, state->sent, ports->piece,
                                    sizeof(ports->piece));
     ssize_t count;
 
     /* What may not be read is not sent; the fault is on record. */
     if (bytes <= 0) {
-        port->sent = port->output.readable_bytes;
+        state->sent = state->output.readable_bytes;
         return true;
     }
     count = send(port->fd, ports->piece, (size_t)bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (count > 0) {
-        port->sent += (uint64_t)count;
+        state->sent += (uint64_t)count;
         port->counts.received_bytes += (uint64_t)count;
         return true;
     }
@@ -141,25 +154,26 @@ static bool drain(struct virtio_console *console, unsigned id)
 {
     struct virtqueue *queue = &console->device.queues[transmit_queue(id)];
     struct console_port *port = &console->ports->port[id];
+    struct console_port_state *state = state_of(console, id);
     unsigned turn = 0;
     int taken = 1;
 
     if (!console_ports_used(console))
         return false;
     while (port->fd >= 0 && !port->hung_up && !port->tx_blocked && turn < CONSOLE_PORTS_TURN) {
-        taken = port->sending ? 1 : virtqueue_pop(queue, &port->output);
+        taken = state->sending ? 1 : virtqueue_pop(queue, &state->output);
         if (taken <= 0)
             break;
-        if (!port->sending)
-            port->sent = 0;
-        port->sending = true;
+        if (!state->sending)
+            state->sent = 0;
+        state->sending = true;
         turn++;
-        if (port->sent < port->output.readable_bytes && !send_piece(console, id))
+        if (state->sent < state->output.readable_bytes && !send_piece(console, id))
             break;
-        if (port->sent < port->output.readable_bytes)
+        if (state->sent < state->output.readable_bytes)
             continue;
-        port->sending = false;
-        taken = virtqueue_push(queue, port->output.head, 0);
+        state->sending = false;
+        taken = virtqueue_push(queue, state->output.head, 0);
         if (taken < 0)
             break;
         taken = 1;
@@ -173,18 +187,21 @@ static bool drain(struct virtio_console *console, unsigned id)
 
 /* ---- Coming and going --------------------------------------------------------------------- */
 
-static void tell_open(struct console_port *port)
+static void set_connected(struct console_port_state *state, bool connected)
 {
-    if (port->ready)
-        port->send |= CONSOLE_SEND_OPEN;
+    state->connected = connected;
+    if (state->ready)
+        state->send |= CONSOLE_SEND_OPEN;
 }
 
 /* Whether all that it has sent before it hung up has been read and delivered. */
-static bool is_over(struct console_port *port)
+static bool is_over(struct virtio_console *console, unsigned id)
 {
+    struct console_port *port = &console->ports->port[id];
+    const struct console_port_state *state = state_of(console, id);
     char byte;
 
-    if (port->fd < 0 || !port->hung_up || port->first < port->end)
+    if (!state->connected || !port->hung_up || state->first < state->end)
         return false;
     if (!port->eof && recv(port->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0)
         port->eof = true;
@@ -192,8 +209,9 @@ static bool is_over(struct console_port *port)
 }
 
 /* On the thread: false if there are no file descriptors. */
-static bool admit(struct console_port *port)
+static bool admit(struct virtio_console *console, unsigned id)
 {
+    struct console_port *port = &console->ports->port[id];
     int fd = unix_accept(&port->listener);
 
     if (fd < 0)
@@ -201,16 +219,20 @@ static bool admit(struct console_port *port)
     port->fd = fd;
     port->eof = port->hung_up = port->tx_blocked = false;
     port->counts.connections++;
-    tell_open(port);
+    set_connected(state_of(console, id), true);
     return true;
 }
 
-static void part(struct console_port *port)
+/* From one that was connected before a restore there is no socket. */
+static void part(struct virtio_console *console, unsigned id)
 {
-    close(port->fd);
+    struct console_port *port = &console->ports->port[id];
+
+    if (port->fd >= 0)
+        close(port->fd);
     port->fd = -1;
     port->tx_blocked = false;
-    tell_open(port);
+    set_connected(state_of(console, id), false);
 }
 
 /*
@@ -220,10 +242,11 @@ static void part(struct console_port *port)
 static short interest(const struct virtio_console *console, unsigned id)
 {
     const struct console_port *port = &console->ports->port[id];
+    const struct console_port_state *state = state_of(console, id);
     int events = POLLHUP;
 
-    if (port->fd < 0)
-        return port->send & CONSOLE_SEND_OPEN ? 0 : POLLIN;
+    if (!state->connected)
+        return state->send & CONSOLE_SEND_OPEN ? 0 : POLLIN;
     if (port->hung_up)
         return 0;
     if (wants_input(console, id) && !port->eof)
@@ -263,15 +286,15 @@ static void collect(struct virtio_console *console, struct pollfd *fds)
     for (unsigned id = 1; id < ports->count; id++) {
         struct console_port *port = &ports->port[id];
 
-        if (is_over(port)) {
-            part(port);
+        if (is_over(console, id)) {
+            part(console, id);
             if (console_ports_used(console))
                 console_control_send(console);
         }
         port->polled = interest(console, id);
-        fds[id] = (struct pollfd){ .fd = !port->polled  ? -1
-                                         : port->fd < 0 ? port->listener.fd
-                                                        : port->fd,
+        fds[id] = (struct pollfd){ .fd = !port->polled                       ? -1
+                                         : !state_of(console, id)->connected ? port->listener.fd
+                                                                             : port->fd,
                                    .events = (short)(port->polled & ~POLLHUP) };
     }
 }
@@ -302,8 +325,8 @@ static bool look(struct virtio_console *console, int timeout_ms)
 
         if (!fds[id].revents)
             continue;
-        if (port->fd < 0) {
-            exhausted |= !admit(port);
+        if (!state_of(console, id)->connected) {
+            exhausted |= !admit(console, id);
             continue;
         }
         port->hung_up |= fds[id].revents & (POLLHUP | POLLERR | POLLNVAL);
@@ -353,12 +376,12 @@ void console_ports_end(struct virtio_console *console)
  */
 
 /* Wakes the thread if it waits for something else than it should, or has somebody to part from. */
-static void wake_if_stale(const struct virtio_console *console)
+static void wake_if_stale(struct virtio_console *console)
 {
     struct console_ports *ports = console->ports;
 
     for (unsigned id = 1; id < ports->count; id++) {
-        if (interest(console, id) & ~ports->port[id].polled || is_over(&ports->port[id])) {
+        if (interest(console, id) & ~ports->port[id].polled || is_over(console, id)) {
             vm_thread_wake(&ports->thread);
             return;
         }
@@ -375,7 +398,7 @@ void console_ports_notify(struct virtio_console *console, unsigned queue)
     if (queue == VIRTIO_CONSOLE_CONTROL_TRANSMIT)
         more = console_control_take(console);
     else if (id && queue == receive_queue(id))
-        console->ports->port[id].no_rx_buffers = false;
+        state_of(console, id)->no_rx_buffers = false;
     more |= id ? work(console, id, id) : work_on_all(console);
     if (more)
         virtio_device_set_pending(&console->device, queue);
@@ -384,14 +407,14 @@ void console_ports_notify(struct virtio_console *console, unsigned queue)
 
 void console_ports_stop(struct virtio_console *console, unsigned queue)
 {
-    struct console_port *port = &console->ports->port[queue / 2 - 1];
+    unsigned id = queue / 2 - 1;
 
     if (queue < 4)
         return;
     if (queue % 2)
-        port->sending = port->tx_blocked = false;
+        state_of(console, id)->sending = console->ports->port[id].tx_blocked = false;
     else
-        port->no_rx_buffers = false;
+        state_of(console, id)->no_rx_buffers = false;
 }
 
 /* Who is connected stays so; the next driver is told. */
@@ -400,13 +423,44 @@ void console_ports_reset(struct virtio_console *console)
     struct console_ports *ports = console->ports;
 
     for (unsigned id = 0; id < ports->count; id++) {
-        struct console_port *port = &ports->port[id];
+        struct console_port_state *state = state_of(console, id);
 
-        port->ready = port->guest_open = false;
-        port->send = 0;
-        port->sending = port->tx_blocked = port->no_rx_buffers = false;
+        state->ready = state->guest_open = false;
+        state->send = 0;
+        state->sending = state->no_rx_buffers = false;
+        ports->port[id].tx_blocked = false;
     }
     vm_thread_wake(&ports->thread);
+}
+
+static bool can_be(const struct console_port_state *state)
+{
+    return state->first <= state->end && state->end <= CONSOLE_PORT_INPUT &&
+           state->sent <= state->output.readable_bytes &&
+           state->output.nreadable + state->output.nwritable <= VIRTQUEUE_SIZE_MAX;
+}
+
+int console_ports_restore(struct virtio_console *console, const struct console_ports_state *state)
+{
+    struct console_ports *ports = console->ports;
+
+    if (state->count != ports->count)
+        return -EINVAL;
+    for (unsigned id = 0; id < ports->count; id++) {
+        if (!can_be(&state->port[id]))
+            return -EINVAL;
+    }
+    for (unsigned id = 1; id < ports->count; id++) {
+        struct console_port *port = &ports->port[id];
+
+        if (port->fd >= 0)
+            part(console, id);
+        /* What is to be delivered of one who was connected is what is left of them. */
+        port->hung_up = port->eof = state->port[id].connected;
+    }
+    memcpy(ports->state, state, state_bytes(ports->count));
+    vm_thread_wake(&ports->thread);
+    return 0;
 }
 
 const char *console_ports_count(struct virtio_console *console, unsigned id,
@@ -429,6 +483,7 @@ void console_ports_destroy(struct console_ports *ports)
             close(ports->port[id].fd);
         unix_listener_close(&ports->port[id].listener);
     }
+    free(ports->state);
     free(ports->queues);
     free(ports);
 }
@@ -445,19 +500,21 @@ int console_ports_create(struct console_ports **created, const struct console_po
     vm_thread_init(&ports->thread, NULL, VM_THREAD_BACK, "console ports");
     for (unsigned id = 0; id <= count; id++)
         ports->port[id].fd = ports->port[id].listener.fd = -1;
-    ports->port[0].there = console;
     ports->count = 1;
     ports->queues = calloc(2 * (count + 2), sizeof(ports->queues[0]));
-    err = ports->queues ? 0 : -ENOMEM;
+    ports->state = calloc(1, state_bytes(count + 1));
+    err = ports->queues && ports->state ? 0 : -ENOMEM;
     for (unsigned id = 1; id <= count && !err; id++) {
         struct console_port *port = &ports->port[id];
 
         port->name = configs[id - 1].name;
-        port->there = true;
         err = unix_listen(&port->listener, configs[id - 1].path, BACKLOG, why, sizeof(why));
         ports->count = id + 1;
     }
     if (!err) {
+        ports->state->count = count + 1;
+        for (unsigned id = 0; id <= count; id++)
+            ports->state->port[id].there = id || console;
         *created = ports;
         return 0;
     }

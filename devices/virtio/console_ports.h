@@ -55,26 +55,37 @@ struct console_port_counts {
     uint64_t received_bytes; /* from it */
 };
 
+/* What the guest can see or has set of a port, and what it has not got yet. */
+struct console_port_state {
+    bool there;             /* drivers are told of it */
+    bool ready, guest_open; /* the driver has said so */
+    uint8_t send;           /* CONSOLE_SEND_… */
+
+    /* The rest is not of port 0. */
+    bool connected;      /* the host's end is open for the guest, until it has had all input */
+    bool no_rx_buffers;  /* the driver has left no receive buffer */
+    bool sending;        /* `sent` bytes of `output` are done with, the chain is not */
+    uint32_t first, end; /* in `input`, which was read from the socket and is not delivered */
+    uint64_t sent;
+    struct virtqueue_chain output;
+    uint8_t input[CONSOLE_PORT_INPUT];
+};
+
+struct console_ports_state {
+    uint32_t count;
+    struct console_port_state port[];
+};
+
+/* A port on this host; the socket and all that is said of it are not of port 0. */
 struct console_port {
     const char *name; /* NULL: port 0 */
     struct unix_listener listener;
-    bool there;             /* drivers are told of it */
-    bool ready, guest_open; /* the driver has said so */
-    unsigned send;          /* CONSOLE_SEND_… */
-
-    /* The rest is not of port 0. */
-    int fd;              /* < 0: nobody is connected; only the thread opens and closes it */
-    bool eof;            /* nothing more to read from it */
-    bool hung_up;        /* nobody is at its other end */
-    bool no_rx_buffers;  /* the driver has left no receive buffer */
-    bool tx_blocked;     /* the socket has no room for `output` */
-    bool sending;        /* `sent` bytes of `output` are done with, the chain is not */
-    short polled;        /* what the thread looks for */
-    unsigned first, end; /* in `input`, which was read from the socket and is not delivered */
-    uint64_t sent;
+    int fd;          /* < 0: there is no socket; only the thread opens and closes it */
+    bool eof;        /* nothing more to read from it */
+    bool hung_up;    /* nobody is at its other end */
+    bool tx_blocked; /* it has no room for `output` */
+    short polled;    /* what the thread looks for */
     struct console_port_counts counts;
-    struct virtqueue_chain output;
-    uint8_t input[CONSOLE_PORT_INPUT];
 };
 
 struct console_ports {
@@ -86,6 +97,7 @@ struct console_ports {
     uint64_t bad_messages; /* of the driver: too short, unknown, of a port that there is not */
     struct virtqueue_chain chain;
     uint8_t piece[CONSOLE_PORT_PIECE];
+    struct console_ports_state *state; /* owned */
     unsigned count;
     struct console_port port[];
 };
@@ -110,6 +122,13 @@ bool console_ports_used(const struct virtio_console *console);
 void console_ports_notify(struct virtio_console *console, unsigned queue);
 void console_ports_reset(struct virtio_console *console);
 void console_ports_stop(struct virtio_console *console, unsigned queue);
+
+/*
+ * The state was taken of the ports of another device with as many. Who was connected there is
+ * not here: the driver is told so when it has had what was read from them. 0; or -EINVAL for a
+ * state that cannot be, and nothing has changed.
+ */
+int console_ports_restore(struct virtio_console *console, const struct console_ports_state *state);
 
 /* ---- Without it ---- */
 

@@ -129,7 +129,7 @@ static void do_one(uint8_t op)
     default: kick(op / 8 % QUEUES); break;
     }
     for (unsigned i = 0; i < console->ports->count; i++) {
-        const struct console_port *port = &console->ports->port[i];
+        const struct console_port_state *port = &console->ports->state->port[i];
 
         CHECK(port->first <= port->end && port->end <= sizeof(port->input));
         CHECK(!port->sending || port->sent <= port->output.readable_bytes);
@@ -164,7 +164,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         do_one(plan.ops[i]);
     ring_set_register(&console->device, VIRTIO_MMIO_STATUS, 0);
     for (unsigned i = 0; i < console->ports->count; i++) {
-        const struct console_port *port = &console->ports->port[i];
+        const struct console_port_state *port = &console->ports->state->port[i];
 
         CHECK(!port->ready && !port->guest_open && !port->sending && !port->send);
     }

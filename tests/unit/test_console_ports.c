@@ -434,7 +434,7 @@ START_TEST(test_to_guest)
     client_writes(0, "more");
     client_writes(0, " of it");
     ck_assert(!ring_take(&ring[RX1], &head, &written));
-    ck_assert(console->ports->port[1].no_rx_buffers);
+    ck_assert(console->ports->state->port[1].no_rx_buffers);
     offer(RX1, 2);
     guest_reads("more");
     guest_reads(" of it");
@@ -508,7 +508,7 @@ START_TEST(test_reset)
     tell(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
     client_comes(0);
     client_writes(0, "kept");
-    ck_assert(console->ports->port[1].no_rx_buffers);
+    ck_assert(console->ports->state->port[1].no_rx_buffers);
     begin();
     offer(RX1, 1);
     ck_assert(!ring_take(&ring[RX1], &head, &written));
@@ -520,7 +520,7 @@ START_TEST(test_reset)
     /* A queue that stops is forgotten, with the buffer that was being sent. */
     ring_set_register(&console->device, VIRTIO_MMIO_QUEUE_SEL, TX1);
     ring_set_register(&console->device, VIRTIO_MMIO_QUEUE_READY, 0);
-    ck_assert(!console->ports->port[1].sending);
+    ck_assert(!console->ports->state->port[1].sending);
 }
 END_TEST
 
