@@ -34,6 +34,7 @@ static const struct {
     { "console_ports", console_ports_suite },
     { "vcpu_state", vcpu_state_suite },
     { "pause", pause_suite },
+    { "restore", restore_suite },
     { "vm", vm_suite },
     { "delay", delay_suite },
     { "devices", devices_suite },

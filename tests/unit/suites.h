@@ -78,6 +78,7 @@ Suite *virtio_iommu_requests_suite(void);
 Suite *vsock_suite(void);
 Suite *vcpu_state_suite(void);
 Suite *pause_suite(void);
+Suite *restore_suite(void);
 Suite *vm_suite(void);
 Suite *watchdog_suite(void);
 Suite *io_thread_suite(void);
