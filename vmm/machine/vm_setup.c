@@ -128,6 +128,10 @@ static void *setup_thread(void *arg)
     return NULL;
 }
 
+/*
+ * No vm_thread: before the VM runs nothing pauses it; from then on the thread is the caller's
+ * `beside`, which touches the guest only by calls that a pause makes wait or refuses.
+ */
 static int start_thread(struct vm_setup *setup)
 {
     int err = thread_create(&setup->thread, setup_thread, setup, THREAD_ELSEWHERE);

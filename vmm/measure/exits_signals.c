@@ -62,7 +62,10 @@ static int exits_signals_fd(int fd)
     return write(fd, &one, sizeof(one)) == sizeof(one) ? 0 : -errno;
 }
 
-/* A command with a thread beside it, which ends with it. */
+/*
+ * A command with a thread beside it, which ends with it. No vm_thread, though it writes words of
+ * the guest's memory: a measurement pauses its VM between commands only.
+ */
 static int exits_signals_with_thread(struct exits *x, struct beside *b, void *(*body)(void *),
                                      int wake_fd, const struct abi_command *command)
 {

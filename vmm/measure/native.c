@@ -107,7 +107,7 @@ static void *native_companion_main(void *arg)
     return arg;
 }
 
-/* Signals are for others. */
+/* Signals are for others. No vm_thread: it only spins, and there is no guest. */
 static int native_start_companion(pthread_t *thread)
 {
     sigset_t all, before;
