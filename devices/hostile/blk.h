@@ -48,15 +48,16 @@ struct hostile_blk_outcome {
 };
 
 /*
- * From any thread, without the dma handle's lock, while the VM runs or not. Starts the outcome
- * anew. 0; -EINVAL: no such mode; -ENOMEM.
+ * All of these: without the dma handle's lock, while the VM runs or not, from a thread that is
+ * inside (vm_thread.h) or that pauses the VM itself, as they reach for the guest's memory.
  */
+
+/* Starts the outcome anew. 0; -EINVAL: no such mode; -ENOMEM. */
 int virtio_blk_turn_hostile(struct virtio_blk *blk, const struct hostile_blk_plan *plan);
 
 /*
  * HOSTILE_BLK_REPLAY: writes `fill` over what the remembered request's data was, now, up
- * to the first fault; also counted in the device's outcome. Without the dma handle's lock.
- * -ENOENT: no request was remembered.
+ * to the first fault; also counted in the device's outcome. -ENOENT: no request was remembered.
  */
 int hostile_blk_replay(struct virtio_blk *blk, struct dma_outcome *outcome);
 

@@ -46,7 +46,8 @@ int probe_create(struct probe *probe, struct vm *vm, struct dma *dma, uint64_t b
 /*
  * Carries out an attack function with the parameters in probe->state, as a write to
  * ABI_PROBE_ATTACK does; result, error and first say what came of it. Without the dma handle's
- * lock. Where the probe is busy, nothing happens.
+ * lock, from a thread that is inside (vm_thread.h) or that pauses the VM itself. Where the probe
+ * is busy, nothing happens.
  */
 void probe_attack(struct probe *probe, enum abi_probe_attack attack);
 

@@ -70,7 +70,8 @@ int virtio_console_create(struct virtio_console **console, const struct console_
 void virtio_console_destroy(struct virtio_console *console);
 
 /*
- * Bytes from the outside, from any thread: how many fitted into the buffers that the
+ * Bytes from the outside, from any thread, which is inside where it must not come in the middle
+ * of a pause (vm_thread.h): how many fitted into the buffers that the
  * driver has made available, or -EAGAIN while no driver runs the device, or one that has
  * never made any available: it only writes. What was not taken is to be offered again
  * when input_ready_fd is readable.

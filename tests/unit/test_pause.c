@@ -6,8 +6,10 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/virtio_balloon.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_console.h>
+#include <linux/virtio_iommu.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,10 +22,15 @@
 #include "devices/backend/delay.h"
 #include "devices/backend/file.h"
 #include "devices/core/board.h"
+#include "devices/hostile/blk.h"
+#include "devices/hostile/probe.h"
+#include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/console_ports.h"
+#include "devices/virtio/iommu.h"
 #include "devices/virtio/net.h"
+#include "devices/virtio/rng.h"
 #include "devices/virtio/vsock.h"
 #include "tests/unit/ring.h"
 #include "tests/unit/suites.h"
@@ -63,6 +70,7 @@ static struct dma dma;
 static uint8_t *ram;
 static struct ring ring[QUEUES];
 static struct vm_thread driver;
+static struct vm_thread host; /* the pushing thread, where it calls into a device */
 static const struct load *load;
 static atomic_bool stop;
 static uint64_t through;
@@ -137,6 +145,233 @@ static size_t look_at(uint8_t *to, size_t at, const void *what, size_t bytes)
 static uint64_t count_through(void)
 {
     return through;
+}
+
+static void register_host(enum left left)
+{
+    vm_thread_init(&host, left ? NULL : &vm, VM_THREAD_BACK, "the host's side");
+    vm_thread_register(&host, -1);
+}
+
+static void push_nothing(void)
+{
+}
+
+/* ---- Random numbers, which have neither a thread nor a host's side ------------------------------
+ */
+
+static struct virtio_rng *rng;
+
+static void create_rng(enum left left)
+{
+    (void)left;
+    ck_assert_int_eq(virtio_rng_create(&rng, &(struct rng_config){ .dma = &dma }), 0);
+    set_up(&rng->device, 0, 1);
+    fill_up(0);
+}
+
+static void drive_rng(void)
+{
+    refill(0);
+}
+
+static size_t look_at_rng(uint8_t *to)
+{
+    return look_at(to, 0, rng, sizeof(*rng));
+}
+
+static void destroy_rng(void)
+{
+    virtio_rng_destroy(rng);
+}
+
+/* ---- A balloon: the driver inflates, the host changes its mind and asks for statistics ---------
+ */
+
+static struct virtio_balloon *balloon;
+
+static void create_balloon(enum left left)
+{
+    dma.vm = left ? NULL : &vm;
+    ck_assert_int_eq(virtio_balloon_create(&balloon, &(struct balloon_config){ .dma = &dma }), 0);
+    set_up(&balloon->device, 1ull << VIRTIO_BALLOON_F_STATS_VQ, 3);
+}
+
+/* Read by the device: page numbers beyond all rings and buffers, or statistics. */
+static void send_balloon(unsigned queue, const void *bytes, uint32_t len)
+{
+    uint64_t at = HEADERS + queue * 64;
+
+    memcpy(ram + at, bytes, len);
+    ring_add(&ring[queue], &(struct ring_segment){ at, len, false }, 1);
+    ring_kick(&ring[queue]);
+}
+
+static void drive_balloon(void)
+{
+    const struct virtio_balloon_stat stat = { .tag = VIRTIO_BALLOON_S_MEMFREE, .val = through };
+    const uint32_t pfn = 200 + through % 50;
+    uint32_t head, written;
+
+    memset(ram + pfn * PAGE, 0x5a, PAGE);
+    send_balloon(0, &pfn, sizeof(pfn));
+    ck_assert(ring_take(&ring[0], &head, &written));
+    if (ring_take(&ring[2], &head, &written) || !ring[2].next_available)
+        send_balloon(2, &stat, sizeof(stat));
+    through++;
+}
+
+static void push_balloon(void)
+{
+    static uint32_t pages;
+
+    virtio_balloon_set_target(balloon, ++pages);
+    virtio_balloon_ask_stats(balloon);
+}
+
+static size_t look_at_balloon(uint8_t *to)
+{
+    return look_at(to, 0, balloon, offsetof(struct virtio_balloon, host));
+}
+
+static void destroy_balloon(void)
+{
+    virtio_balloon_destroy(balloon);
+}
+
+/* ---- virtio-iommu: the driver maps and unmaps; a device's thread makes faults -------------------
+ */
+
+static struct iommu *iommu;
+static struct dma endpoint;
+static struct virtio_iommu *viommu;
+
+#define ENDPOINT 7
+#define IOVA     0x40000000ull
+
+static void send_viommu(const void *request, uint32_t len)
+{
+    uint64_t at = HEADERS + ring[0].free * 64ull;
+    uint32_t head, written;
+
+    memcpy(ram + at, request, len);
+    ring_add(
+        &ring[0],
+        (struct ring_segment[]){ { at, len, false }, { BUFFERS + ring[0].free * 512ull, 4, true } },
+        2);
+    ring_kick(&ring[0]);
+    ck_assert(ring_take(&ring[0], &head, &written));
+    ck_assert_uint_eq(ram[BUFFERS + head * 512ull], VIRTIO_IOMMU_S_OK);
+}
+
+static void create_viommu(enum left left)
+{
+    const struct virtio_iommu_req_attach attach = { .head.type = VIRTIO_IOMMU_T_ATTACH,
+                                                    .domain = 1,
+                                                    .endpoint = ENDPOINT };
+
+    register_host(left);
+    ck_assert_int_eq(iommu_create(&iommu, &memory, &(struct iommu_config){ 0 }), 0);
+    ck_assert_int_eq(dma_create(&endpoint, &memory, iommu, ENDPOINT), 0);
+    ck_assert_int_eq(
+        virtio_iommu_create(&viommu, &(struct viommu_config){ .dma = &dma, .iommu = iommu }), 0);
+    set_up(&viommu->device, 1ull << VIRTIO_IOMMU_F_MAP_UNMAP, 2);
+    send_viommu(&attach, offsetof(struct virtio_iommu_req_attach, tail));
+    fill_up(VIRTIO_IOMMU_EVENTS);
+}
+
+static void drive_viommu(void)
+{
+    const struct virtio_iommu_req_map map = { .head.type = VIRTIO_IOMMU_T_MAP,
+                                              .domain = 1,
+                                              .virt_start = IOVA,
+                                              .virt_end = IOVA + PAGE - 1,
+                                              .phys_start = BUFFERS,
+                                              .flags = VIRTIO_IOMMU_MAP_F_READ };
+    const struct virtio_iommu_req_unmap unmap = { .head.type = VIRTIO_IOMMU_T_UNMAP,
+                                                  .domain = 1,
+                                                  .virt_start = IOVA,
+                                                  .virt_end = IOVA + PAGE - 1 };
+
+    refill(VIRTIO_IOMMU_EVENTS);
+    send_viommu(&map, offsetof(struct virtio_iommu_req_map, tail));
+    send_viommu(&unmap, offsetof(struct virtio_iommu_req_unmap, tail));
+}
+
+/* As a device's thread does it. */
+static void push_viommu(void)
+{
+    uint64_t value = 0;
+
+    vm_thread_enter(&host);
+    dma_lock(&endpoint);
+    (void)!dma_write(&endpoint, IOVA, &value, sizeof(value));
+    dma_unlock(&endpoint);
+    vm_thread_leave(&host);
+}
+
+static size_t look_at_viommu(uint8_t *to)
+{
+    return look_at(to, 0, viommu, sizeof(*viommu));
+}
+
+static void destroy_viommu(void)
+{
+    vm_thread_unregister(&host);
+    virtio_iommu_destroy(viommu);
+    dma_destroy(&endpoint);
+    iommu_destroy(iommu);
+}
+
+/* ---- The DMA probe: the driver has it copy, the host has it attack ------------------------------
+ */
+
+static struct probe probe;
+
+static void create_probe(enum left left)
+{
+    register_host(left);
+    ck_assert_int_eq(probe_create(&probe, NULL, &dma, 0, 0), 0);
+}
+
+static void write_probe(uint64_t offset, uint64_t value)
+{
+    probe.region.write(&probe, NULL, offset, 8, value);
+    if (probe.region.after_write)
+        probe.region.after_write(&probe, NULL);
+}
+
+static void drive_probe(void)
+{
+    write_probe(ABI_PROBE_DMA_SOURCE, BUFFERS + through % 64 * 512);
+    write_probe(ABI_PROBE_DMA_TARGET, ABI_PROBE_BUFFER);
+    write_probe(ABI_PROBE_DMA_COUNT, 512);
+    write_probe(ABI_PROBE_DMA_COMMAND, ABI_PROBE_DMA_START);
+    through++;
+}
+
+static void push_probe(void)
+{
+    static uint8_t fill;
+
+    vm_thread_enter(&host);
+    dma_lock(&dma);
+    probe.state.address = BUFFERS;
+    probe.state.length = 64ull * 512;
+    probe.state.value = ++fill;
+    dma_unlock(&dma);
+    probe_attack(&probe, ABI_PROBE_FILL);
+    vm_thread_leave(&host);
+}
+
+static size_t look_at_probe(uint8_t *to)
+{
+    return look_at(to, 0, &probe, sizeof(probe));
+}
+
+static void destroy_probe(void)
+{
+    vm_thread_unregister(&host);
 }
 
 /* ---- Disks ---------------------------------------------------------------------------------- */
@@ -223,6 +458,42 @@ static void destroy_disk(void)
     unlink(path);
 }
 
+/* ---- A hostile disk: what requests were about is written again by the host
+ * ----------------------- */
+
+static void create_hostile_disk(enum left left)
+{
+    const struct hostile_blk_plan plan = { .mode = HOSTILE_BLK_REPLAY, .fill = 0x5a };
+
+    register_host(left);
+    create_disk_on(&vm, &vm, 0, false);
+    ck_assert_int_eq(virtio_blk_turn_hostile(blk, &plan), 0);
+}
+
+static void push_hostile_disk(void)
+{
+    struct dma_outcome outcome;
+
+    vm_thread_enter(&host);
+    (void)hostile_blk_replay(blk, &outcome);
+    vm_thread_leave(&host);
+}
+
+static size_t look_at_hostile_disk(uint8_t *to)
+{
+    struct hostile_blk_outcome outcome;
+
+    memset(&outcome, 0, sizeof(outcome));
+    hostile_blk_outcome(blk, &outcome);
+    return look_at(to, look_at_disk(to), &outcome, sizeof(outcome));
+}
+
+static void destroy_hostile_disk(void)
+{
+    destroy_disk();
+    vm_thread_unregister(&host);
+}
+
 /* ---- Networks ------------------------------------------------------------------------------- */
 
 static struct virtio_net *net;
@@ -270,6 +541,7 @@ static size_t look_at_net(uint8_t *to)
     size_t bytes = look_at(to, 0, &net->device, sizeof(net->device));
 
     bytes = look_at(to, bytes, &net->state, sizeof(net->state));
+    bytes = look_at(to, bytes, &net->frame, offsetof(struct virtio_net_frame, data) + 512);
     return look_at(to, bytes, &net->counts, sizeof(net->counts));
 }
 
@@ -326,10 +598,64 @@ static void destroy_vsock(void)
     virtio_vsock_destroy(vsock);
 }
 
-/* ---- Console ports -------------------------------------------------------------------------- */
+/* ---- A console: the driver writes and reads, the host types -------------------------------------
+ */
 
 static struct virtio_console *console;
 static struct console out;
+
+static void create_console(enum left left)
+{
+    const struct console_config config = { .dma = &dma, .out = &out, .input_ready_fd = -1 };
+    char error[256];
+
+    register_host(left);
+    console_init(&out, -1);
+    ck_assert_msg(virtio_console_create(&console, &config, error, sizeof(error)) == 0, "%s", error);
+    set_up(&console->device, 0, 2);
+    fill_up(VIRTIO_CONSOLE_RECEIVE);
+}
+
+static void drive_console(void)
+{
+    struct ring *transmit = &ring[VIRTIO_CONSOLE_TRANSMIT];
+    uint32_t head, written;
+
+    refill(VIRTIO_CONSOLE_RECEIVE);
+    while (ring_take(transmit, &head, &written))
+        ;
+    while ((uint16_t)(transmit->next_available - transmit->next_used) < SIZE - 1)
+        ring_add(transmit, &(struct ring_segment){ HEADERS, 100, false }, 1);
+    ring_kick(transmit);
+}
+
+/* As the board does it: what is typed while the VM is paused is not taken. */
+static void push_console(void)
+{
+    static const uint8_t bytes[700];
+
+    if (vm_thread_try_enter(&host)) {
+        (void)!virtio_console_input(console, bytes, sizeof(bytes));
+        vm_thread_leave(&host);
+    }
+}
+
+static size_t look_at_console(uint8_t *to)
+{
+    size_t bytes = look_at(to, 0, &console->device, sizeof(console->device));
+
+    bytes = look_at(to, bytes, &console->state, sizeof(console->state));
+    return look_at(to, bytes, &out, sizeof(out));
+}
+
+static void destroy_console(void)
+{
+    virtio_console_destroy(console);
+    vm_thread_unregister(&host);
+}
+
+/* ---- Console ports -------------------------------------------------------------------------- */
+
 static int client;
 
 static void tell_port(uint32_t id, uint16_t event)
@@ -383,6 +709,7 @@ static size_t look_at_ports(uint8_t *to)
 {
     size_t bytes = look_at(to, 0, &console->device, sizeof(console->device));
 
+    bytes = look_at(to, bytes, &console->ports->state->port[1], sizeof(struct console_port_state));
     return look_at(to, bytes, &console->ports->port[1].counts, sizeof(struct console_port_counts));
 }
 
@@ -395,11 +722,21 @@ static void destroy_ports(void)
 /* ---- All of them ---------------------------------------------------------------------------- */
 
 static const struct load loads[] = {
+    { "rng", create_rng, drive_rng, push_nothing, look_at_rng, count_through, destroy_rng },
     { "disk", create_disk, drive_disk, push_disk, look_at_disk, count_through, destroy_disk },
     { "disk of system calls", create_disk_of_calls, drive_disk, push_disk, look_at_disk,
       count_through, destroy_disk },
     { "slow disk", create_slow_disk, drive_disk, push_disk, look_at_disk, count_through,
       destroy_disk },
+    { "hostile disk", create_hostile_disk, drive_disk, push_hostile_disk, look_at_hostile_disk,
+      count_through, destroy_hostile_disk },
+    { "balloon", create_balloon, drive_balloon, push_balloon, look_at_balloon, count_through,
+      destroy_balloon },
+    { "virtio-iommu", create_viommu, drive_viommu, push_viommu, look_at_viommu, count_through,
+      destroy_viommu },
+    { "probe", create_probe, drive_probe, push_probe, look_at_probe, count_through, destroy_probe },
+    { "console", create_console, drive_console, push_console, look_at_console, count_through,
+      destroy_console },
     { "net", create_net, drive_net, push_net, look_at_net, count_through, destroy_net },
     { "vsock", create_vsock, drive_vsock, push_vsock, look_at_vsock, count_through, destroy_vsock },
     { "console ports", create_ports, drive_ports, push_ports, look_at_ports, count_through,
@@ -407,7 +744,7 @@ static const struct load loads[] = {
 };
 
 #define LOADS      ((int)(sizeof(loads) / sizeof(loads[0])))
-#define FIRST_LEFT 2 /* a fast disk may have nothing under way when the pause begins */
+#define FIRST_LEFT 3 /* a fast disk may have nothing under way when the pause begins */
 
 static void driver_body(void *unused)
 {
