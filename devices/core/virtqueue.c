@@ -431,6 +431,14 @@ int virtqueue_pop(struct virtqueue *queue, struct virtqueue_chain *chain)
     return 1;
 }
 
+int virtqueue_take(struct virtqueue *queue, uint16_t head, struct virtqueue_chain *chain)
+{
+    int err = queue->broken || !queue->state.ready ? -EINVAL : collect(queue, head, chain);
+
+    queue->popped += !err;
+    return err;
+}
+
 void virtqueue_unpop(struct virtqueue *queue, uint16_t count)
 {
     queue->state.next_available = (uint16_t)(queue->state.next_available - count);

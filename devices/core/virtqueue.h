@@ -69,6 +69,13 @@ int virtqueue_enable(struct virtqueue *queue);
  */
 int virtqueue_pop(struct virtqueue *queue, struct virtqueue_chain *chain);
 
+/*
+ * Takes the chain that begins at this descriptor, once more: before the state of the queue was
+ * saved it had been taken, and was not handed back. 0, or as virtqueue_pop; -EINVAL where the
+ * queue is not ready.
+ */
+int virtqueue_take(struct virtqueue *queue, uint16_t head, struct virtqueue_chain *chain);
+
 /* Hands a chain back with the number of bytes written to it. 0, or as virtqueue_pop. */
 int virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written);
 

@@ -420,6 +420,43 @@ static void store_leave(void *owner)
     dma_unlock(blk->dma);
 }
 
+/* ---- Requests under way are state ---- */
+
+void virtio_blk_save_requests(const struct virtio_blk *blk, struct virtio_blk_requests *requests)
+{
+    bool unused[VIRTIO_BLK_QUEUE_MAX] = { false };
+
+    for (const struct blk_request *request = blk->unused; request; request = request->next)
+        unused[request - blk->requests] = true;
+    requests->count = 0;
+    for (unsigned i = 0; i < blk->used_requests; i++) {
+        if (!unused[i])
+            requests->heads[requests->count++] = blk->requests[i].chain.head;
+    }
+}
+
+/* What a request has done already it does again: its data are the same until it is given back. */
+int virtio_blk_restore_requests(struct virtio_blk *blk, const struct virtio_blk_requests *requests)
+{
+    int err = 0;
+
+    for (unsigned i = 0; i < requests->count && !err; i++) {
+        struct blk_request *request = i < VIRTIO_BLK_QUEUE_MAX ? take_request(blk) : NULL;
+
+        err = request ? virtqueue_take(queue_of(blk), requests->heads[i], &request->chain)
+                      : -EINVAL;
+        if (!err)
+            start(request);
+        else if (request)
+            drop_request(request);
+    }
+    block_kick(blk->block);
+    tell_driver(blk);
+    if (err)
+        virtio_device_set_needs_reset(&blk->device, "its state was restored so");
+    return err ? -EINVAL : 0;
+}
+
 /* ---- Reset, configuration space ---- */
 
 /* Requests under way may still write memory: they end, and are nobody's any more. */

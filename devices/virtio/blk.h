@@ -45,6 +45,15 @@ struct virtio_blk_state {
     uint8_t writeback;
 };
 
+/*
+ * Requests that were taken from the queue and not given back, by the head of their chain: to be
+ * saved with the state, as a pause may hold some.
+ */
+struct virtio_blk_requests {
+    uint16_t count;
+    uint16_t heads[VIRTIO_BLK_QUEUE_MAX];
+};
+
 struct virtio_blk_counts {
     uint64_t reads, writes, flushes, others; /* given back, whatever came of them */
     uint64_t read_bytes, write_bytes;
@@ -98,6 +107,15 @@ int virtio_blk_create(struct virtio_blk **blk, const struct blk_config *config, 
  */
 int virtio_blk_create_on(struct virtio_blk **blk, struct dma *dma, struct block *block,
                          const char *id);
+
+/* With the lock of the dma handle, while the VM is paused. */
+void virtio_blk_save_requests(const struct virtio_blk *blk, struct virtio_blk_requests *requests);
+
+/*
+ * Carries them out, from their beginning, once the device has been restored. With the lock. 0, or
+ * -EINVAL for requests that cannot be, after which the device needs a reset.
+ */
+int virtio_blk_restore_requests(struct virtio_blk *blk, const struct virtio_blk_requests *requests);
 
 /* After the VM has ended. Waits for what is under way. */
 void virtio_blk_destroy(struct virtio_blk *blk);

@@ -73,6 +73,7 @@ static struct {
     struct virtio_mmio_state mmio;
     /* Of the model: one of these. */
     struct virtio_blk_state blk;
+    struct virtio_blk_requests requests;
     struct virtio_balloon_state balloon;
     struct virtio_console_state console;
     struct console_ports_state *ports;
@@ -206,6 +207,44 @@ static bool disk_goes_on(void)
 {
     return ring_take(&ring[0], &head, &written) && head == 3 && written == 513 &&
            !disk_status(&disk, 1) && !memcmp(ram + BUFFERS, ram + BUFFERS + 512, 512);
+}
+
+/* The same while the store, as a pause may, holds two requests: the second device begins anew. */
+static void work_held_disk(void)
+{
+    disk.ring = ring[0];
+    disk.store.held = true;
+    disk_fill(disk.store.sectors, sizeof(disk.store.sectors), 9);
+    for (unsigned i = 0; i < 2; i++)
+        disk_offer(&disk, i, VIRTIO_BLK_T_IN, i, BUFFERS + i * 512, 512);
+    ring_kick(&disk.ring);
+    ck_assert_uint_eq(disk.blk->under_way, 2);
+    ring[0] = disk.ring;
+}
+
+static void save_held_disk(void)
+{
+    save_disk();
+    virtio_blk_save_requests(disk.blk, &saved.requests);
+    ck_assert_uint_eq(saved.requests.count, 2);
+    disk.store.held = false;
+}
+
+static void spoil_held_disk(void)
+{
+    saved.requests.count = 1;
+}
+
+static bool held_disk_goes_on(void)
+{
+    bool right = true;
+
+    dma_lock(&dma);
+    ck_assert_int_eq(virtio_blk_restore_requests(disk.blk, &saved.requests), 0);
+    dma_unlock(&dma);
+    for (unsigned i = 0; i < 2; i++)
+        right &= ring_take(&ring[0], &head, &written) && !disk_status(&disk, i);
+    return right && !memcmp(ram + BUFFERS, disk.store.sectors, 1024);
 }
 
 static void destroy_disk(void)
@@ -709,6 +748,8 @@ static const struct restore_case cases[] = {
     { "rng", VERSION_1, 1, create_rng, work_rng, NULL, NULL, spoil_rng, rng_goes_on, destroy_rng },
     { "disk", VERSION_1, 1, create_disk, work_disk, save_disk, load_disk, spoil_disk, disk_goes_on,
       destroy_disk },
+    { "disk that holds", VERSION_1, 1, create_disk, work_held_disk, save_held_disk, load_disk,
+      spoil_held_disk, held_disk_goes_on, destroy_disk },
     { "balloon", VERSION_1 | 1ull << VIRTIO_BALLOON_F_STATS_VQ, 5, create_balloon, work_balloon,
       save_balloon, load_balloon, spoil_balloon, balloon_goes_on, destroy_balloon },
     { "console", VERSION_1, 2, create_console, work_console, save_console, load_console,
@@ -831,6 +872,30 @@ START_TEST(test_refused)
 }
 END_TEST
 
+/* Requests that cannot be: too many, or no descriptor. */
+START_TEST(test_requests_refused)
+{
+    static const struct virtio_blk_requests bad[] = {
+        { 1, { SIZE } },
+        { VIRTIO_BLK_QUEUE_MAX + 1, { 0 } },
+    };
+    struct virtio_device *device;
+
+    open_memory();
+    device = create_disk();
+    set_up(&cases[1], device);
+    /* So that a request at descriptor 0 is one. */
+    disk.ring = ring[0];
+    disk_offer(&disk, 0, VIRTIO_BLK_T_IN, 0, BUFFERS, 512);
+    dma_lock(&dma);
+    ck_assert_int_eq(virtio_blk_restore_requests(disk.blk, &bad[_i]), -EINVAL);
+    dma_unlock(&dma);
+    ck_assert_ptr_nonnull(device->needs_reset);
+    destroy_disk();
+    close_memory();
+}
+END_TEST
+
 /* ---- The DMA probe, which is no virtio device ------------------------------------------------ */
 
 static void probe_put(struct probe *probe, uint64_t offset, unsigned size, uint64_t value)
@@ -889,6 +954,7 @@ Suite *restore_suite(void)
     tcase_set_timeout(tcase, 30);
     tcase_add_loop_test(tcase, test_goes_on, 0, 2 * CASES);
     tcase_add_loop_test(tcase, test_refused, 0, CASES);
+    tcase_add_loop_test(tcase, test_requests_refused, 0, 2);
     tcase_add_loop_test(tcase, test_probe_goes_on, 0, 3);
     suite_add_tcase(suite, tcase);
     return suite;
