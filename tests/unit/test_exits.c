@@ -90,7 +90,7 @@ static int64_t ask(uint64_t op, uint64_t count, uint64_t arg)
                                          .arg = { op, arg } };
     struct abi_reply reply;
 
-    ck_assert_msg(session_command(&session, &command, &reply) == 0, "%s", session.failure);
+    ck_assert_msg(session_command(&session, &command, &reply) == 0, "%s", session.program.failure);
     return reply.status < 0 ? reply.status : (int64_t)reply.value[0];
 }
 

@@ -220,8 +220,8 @@ START_TEST(guest_orders)
     ck_assert_int_eq(reply.status, 0);
     va = reply.value[0];
     /* Mapped, but nothing is there before it is touched. */
-    ck_assert_int_eq(session_walk(&session, va, &walk), -EFAULT);
-    ck_assert_ptr_null(session_hva(&session, va));
+    ck_assert_int_eq(program_walk(&session.program, va, &walk), -EFAULT);
+    ck_assert_ptr_null(program_hva(&session.program, va));
     command = (struct abi_command){ .kind = ABI_COMMAND_TOUCH,
                                     .va = va,
                                     .bytes = 16 * 4096,
@@ -230,7 +230,7 @@ START_TEST(guest_orders)
     ck_assert_int_eq(session_command(&session, &command, &reply), 0);
     ck_assert_uint_eq(reply.histogram.count, 16);
     for (unsigned i = 0; i < 16; i++)
-        ck_assert_ptr_nonnull(session_hva(&session, va + i * 4096));
+        ck_assert_ptr_nonnull(program_hva(&session.program, va + i * 4096));
     command = (struct abi_command){ .kind = ABI_COMMAND_MAP,
                                     .bytes = 2 << 20,
                                     .page = ABI_PAGE_1G };
@@ -320,15 +320,15 @@ START_TEST(in_guest_changed_and_forked)
     ck_assert_msg(session_open(&guest_session, &host, &params, error, sizeof(error)) == 0, "%s",
                   error);
     changes_and_forks(in_guest, 2);
-    ck_assert_uint_eq(guest_session.view.kernel.shootdowns, 2 * 8 * 2);
+    ck_assert_uint_eq(guest_session.program.view.kernel.shootdowns, 2 * 8 * 2);
     ck_assert_int_eq(in_guest(&command, &reply), 0);
-    ck_assert_uint_eq(guest_session.view.kernel.shootdowns, 3 * 8 * 2);
+    ck_assert_uint_eq(guest_session.program.view.kernel.shootdowns, 3 * 8 * 2);
     /* More companions than CPUs. */
     command.arg[1] = 3;
     ck_assert_int_eq(in_guest(&command, &reply), -ABI_EINVAL);
     command.arg[1] = 0;
     ck_assert_int_eq(in_guest(&command, &reply), 0);
-    ck_assert_uint_eq(guest_session.view.kernel.shootdowns, 3 * 8 * 2);
+    ck_assert_uint_eq(guest_session.program.view.kernel.shootdowns, 3 * 8 * 2);
     session_close(&guest_session);
     kvm_close(&host);
 }
@@ -351,7 +351,7 @@ START_TEST(a_program_that_dies)
     ck_assert_int_eq(kvm_open(&host), 0);
     ck_assert_msg(session_open(&session, &host, &params, error, sizeof(error)) == 0, "%s", error);
     ck_assert_int_eq(session_command(&session, &command, &reply), -ESHUTDOWN);
-    ck_assert_ptr_nonnull(strstr(session.failure, "the guest ended"));
+    ck_assert_ptr_nonnull(strstr(session.program.failure, "the guest ended"));
     ck_assert_int_eq(session_command(&session, &command, &reply), -ESHUTDOWN);
     session_close(&session);
     kvm_close(&host);

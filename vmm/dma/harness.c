@@ -81,14 +81,15 @@ static void harness_run_cell(struct harness *harness, struct matrix_cell *cell, 
     unsigned wrong;
 
     if (cell->expected.applies) {
-        if (!harness->guest.failure[0])
+        if (!harness->guest.program.failure[0])
             harness_settle(harness);
         /* What is not tried is not stopped. */
-        cell->observed.applies = !harness->guest.failure[0];
-        if (!harness->guest.failure[0])
+        cell->observed.applies = !harness->guest.program.failure[0];
+        if (!harness->guest.program.failure[0])
             attack_table[cell->attack]->run(harness, cell, n);
-        harness_check(cell, !harness->guest.failure[0], "%s", harness->guest.failure);
-        wrong = harness->guest.failure[0] ? 0 : harness_verify(harness);
+        harness_check(cell, !harness->guest.program.failure[0], "%s",
+                      harness->guest.program.failure);
+        wrong = harness->guest.program.failure[0] ? 0 : harness_verify(harness);
         harness_check(cell, wrong == 0,
                       "expected no other page of the guest's to change, observed %u that did",
                       wrong);
@@ -214,8 +215,8 @@ static void harness_run_attacks(struct harness *harness)
     }
     if (!err)
         err = harness_set_up(harness);
-    if (err && !harness->guest.failure[0])
-        snprintf(harness->guest.failure, sizeof(harness->guest.failure),
+    if (err && !harness->guest.program.failure[0])
+        snprintf(harness->guest.program.failure, sizeof(harness->guest.program.failure),
                  "cannot set the policy up: %s", strerror(-err));
     if (!err)
         measures_exposure(harness);
@@ -224,10 +225,11 @@ static void harness_run_attacks(struct harness *harness)
             attack_table[i]->prepare(harness);
     }
     harness_run_cells(harness);
-    if (!harness->guest.failure[0] && harness->options->random_seconds)
+    if (!harness->guest.program.failure[0] && harness->options->random_seconds)
         random_requests_run(harness);
-    result->guest_lives = !harness->guest.failure[0];
-    snprintf(result->guest_failure, sizeof(result->guest_failure), "%s", harness->guest.failure);
+    result->guest_lives = !harness->guest.program.failure[0];
+    snprintf(result->guest_failure, sizeof(result->guest_failure), "%s",
+             harness->guest.program.failure);
 }
 
 /* What the policy leaves open. */
@@ -261,7 +263,7 @@ static int harness_start(struct harness *harness, struct machine *machine, struc
         return err;
     harness_run_attacks(harness);
     harness_guest_release(&harness->guest);
-    machine_wait(machine, harness->guest.failure[0] ? 0 : STOP_TIMEOUT_MS);
+    machine_wait(machine, harness->guest.program.failure[0] ? 0 : STOP_TIMEOUT_MS);
     return 0;
 }
 
@@ -277,8 +279,8 @@ static int harness_run_machine(struct harness *harness, const struct vm_config *
     harness->vm = &machine->vm;
     harness->board = &machine->board;
     harness->memory = &machine->vm.memory;
-    hooks.checkpoint = harness_guest_checkpoint;
-    hooks.checkpoint_owner = &harness->guest;
+    hooks.checkpoint = program_checkpoint;
+    hooks.checkpoint_owner = &harness->guest.program;
     harness_guest_init(&harness->guest, harness->vm);
     err = machine_create(machine, harness->options->kvm, config, &hooks, error);
     if (!err) {

@@ -167,7 +167,7 @@ static void measure_window(struct harness *harness, unsigned device)
 void measures_windows(struct harness *harness)
 {
     for (unsigned device = 0;
-         device < harness->policy->guest.ndevices && !harness->guest.failure[0]; device++) {
+         device < harness->policy->guest.ndevices && !harness->guest.program.failure[0]; device++) {
         /* Without translation there is no end to wait for, and a pool is never unmapped. */
         if (!rules_untranslated(harness->policy, device) && !rules_bounces(harness->policy, device))
             measure_window(harness, device);

@@ -19,8 +19,8 @@ int harness_call(struct harness *harness, struct abi_harness_command *commands, 
 
     if (!err)
         err = harness_guest_collect(&harness->guest, commands, n, HARNESS_CALL_MS);
-    if (err == -ETIMEDOUT && !harness->guest.failure[0])
-        snprintf(harness->guest.failure, sizeof(harness->guest.failure),
+    if (err == -ETIMEDOUT && !harness->guest.program.failure[0])
+        snprintf(harness->guest.program.failure, sizeof(harness->guest.program.failure),
                  "the guest's program did not come back from operation %u of %u within %d ms",
                  commands[0].operation, commands[0].op, HARNESS_CALL_MS);
     return err;
@@ -105,7 +105,7 @@ static int setup_find_regions(struct harness *harness, uint64_t va[ABI_POLICY_RE
         harness->region_gpa[region] = commands[region].dma.gpa;
         if (!commands[region].result)
             continue;
-        snprintf(harness->guest.failure, sizeof(harness->guest.failure),
+        snprintf(harness->guest.program.failure, sizeof(harness->guest.program.failure),
                  "the guest has no memory for region %s: error %lld",
                  harness->policy->guest.region[region].name, -(long long)commands[region].result);
         err = -ENOMEM;
@@ -143,8 +143,9 @@ int harness_fill_canaries(struct harness *harness)
     }
     harness->first_use = page;
     for (; page < ABI_HARNESS_TEST_PAGES && !err; page++)
-        err = setup_find_page(
-            harness, page, harness->guest.record.arg[ABI_HARNESS_PAGES] + page * ATTACK_PAGE_BYTES);
+        err = setup_find_page(harness, page,
+                              harness->guest.program.record.arg[ABI_HARNESS_PAGES] +
+                                  page * ATTACK_PAGE_BYTES);
     return err;
 }
 
@@ -181,7 +182,7 @@ static int setup_flush(struct harness *harness, struct batch *batch)
         *batch->iova[i] = batch->command[i].dma.iova;
         if (batch->command[i].result) {
             *batch->iova[i] = 0;
-            snprintf(harness->guest.failure, sizeof(harness->guest.failure),
+            snprintf(harness->guest.program.failure, sizeof(harness->guest.program.failure),
                      "the guest cannot map a buffer of %s: error %lld, %s",
                      rules_device(harness->policy, batch->command[i].dma.device)->name,
                      -(long long)batch->command[i].result,
@@ -321,7 +322,7 @@ int harness_set_up_device(struct harness *harness, unsigned device)
         err = setup_set_up_device(harness, device);
     /* The guest may still be acting upon an earlier fault. */
     for (unsigned i = 0; i < SET_UP_TRIES && err == -EIO && !reports; i++) {
-        harness->guest.failure[0] = 0;
+        harness->guest.program.failure[0] = 0;
         err = setup_handle_faults(harness);
         if (!err)
             err = setup_set_up_device(harness, device);

@@ -97,7 +97,7 @@ static int clock_run(struct measure_run *run)
         return err;
     err = clock_take_turns(run, &session, turns, run->quick ? 250 : 5000, both);
     if (err)
-        snprintf(run->error, sizeof(run->error), "%s", session.failure);
+        snprintf(run->error, sizeof(run->error), "%s", session.program.failure);
     else
         clock_report(run, (double)session.tsc_hz, both);
     session_close(&session);

@@ -246,8 +246,8 @@ static int exits_measure_all(struct exits *x)
         err = exits_signal_figures(x, count);
     if (!err)
         exits_say(x);
-    else if (x->session.failure[0])
-        snprintf(x->run->error, sizeof(x->run->error), "%s", x->session.failure);
+    else if (x->session.program.failure[0])
+        snprintf(x->run->error, sizeof(x->run->error), "%s", x->session.program.failure);
     return err;
 }
 

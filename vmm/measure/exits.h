@@ -49,7 +49,7 @@ struct exits {
 
 /*
  * One operation of the guest's kernel; its samples are in the area. 0, with x->status; or
- * -errno: the machine is gone, and x->session.failure says why.
+ * -errno: the machine is gone, and x->session.program.failure says why.
  */
 int exits_command(struct exits *x, enum abi_measure_op op, uint64_t count, uint64_t arg);
 

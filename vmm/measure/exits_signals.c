@@ -76,8 +76,8 @@ static int exits_signals_with_thread(struct exits *x, struct beside *b, void *(*
     __atomic_store_n(&x->area->ready, 0, __ATOMIC_RELEASE);
     err = -pthread_create(&thread, NULL, body, b);
     if (err) {
-        snprintf(x->session.failure, sizeof(x->session.failure), "cannot start a thread: %s",
-                 strerror(-err));
+        snprintf(x->session.program.failure, sizeof(x->session.program.failure),
+                 "cannot start a thread: %s", strerror(-err));
         return err;
     }
     err = session_command(&x->session, command, &reply);
@@ -227,7 +227,7 @@ static int exits_signals_share_word(struct exits *x, struct beside *b)
     err = session_command(&x->session, &command, &reply);
     if (err || reply.status)
         return err ? err : -ENOMEM;
-    b->word = session_hva(&x->session, b->word_va);
+    b->word = program_hva(&x->session.program, b->word_va);
     return b->word ? 0 : -EFAULT;
 }
 

@@ -38,7 +38,7 @@ static int fault_changes_on_guest(struct faults *faults, struct session *session
     unsigned cpus = session->machine.vm.ncpus;
     const struct abi_command command = fault_changes_command_of(faults, change, huge,
                                                                 shared ? cpus - 1 : 0);
-    uint64_t before = session->view.kernel.shootdowns;
+    uint64_t before = session->program.view.kernel.shootdowns;
     char prefix[MEASURE_NAME_BYTES / 2];
     struct abi_reply reply;
     int err = test_region_command(session, &command, &reply, "change its memory");
@@ -49,7 +49,8 @@ static int fault_changes_on_guest(struct faults *faults, struct session *session
              fault_kinds_page_name(huge), cpus, change->name, shared ? "shared" : "alone");
     measure_distribution(faults->run, &reply.histogram, faults->ns_per_tick, faults->floor, "%s/ns",
                          prefix);
-    measure_count(faults->run, session->view.kernel.shootdowns - before, "%s/shootdowns", prefix);
+    measure_count(faults->run, session->program.view.kernel.shootdowns - before, "%s/shootdowns",
+                  prefix);
     return 0;
 }
 
@@ -69,7 +70,7 @@ static int fault_changes_on_guest_of(struct faults *faults, unsigned cpus)
             err = fault_changes_on_guest(faults, &session, &changes[i >> 1 & 1], huge, shared);
     }
     if (err && !run->error[0])
-        snprintf(run->error, sizeof(run->error), "%u vCPUs: %s", cpus, session.failure);
+        snprintf(run->error, sizeof(run->error), "%u vCPUs: %s", cpus, session.program.failure);
     session_close(&session);
     return err;
 }

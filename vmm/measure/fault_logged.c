@@ -129,7 +129,7 @@ static int fault_logged_by_ring(struct faults *faults)
     err = fault_logged_with_ring(faults, &session);
     if (err && !run->error[0])
         snprintf(run->error, sizeof(run->error), "dirty ring: %s",
-                 session.failure[0] ? session.failure : strerror(-err));
+                 session.program.failure[0] ? session.program.failure : strerror(-err));
     session_close(&session);
     return err;
 }

@@ -102,8 +102,8 @@ static int faults_run(struct measure_run *run)
     faults.native_floor = clock_floor_native();
     faults_choose_counts(&faults);
     err = faults_in_session(&faults);
-    if (err && !run->error[0] && session.failure[0])
-        snprintf(run->error, sizeof(run->error), "%s", session.failure);
+    if (err && !run->error[0] && session.program.failure[0])
+        snprintf(run->error, sizeof(run->error), "%s", session.program.failure);
     session_close(&session);
     if (!err)
         err = faults_natively(&faults);

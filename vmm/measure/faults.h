@@ -1,7 +1,7 @@
 /*
  * The experiment `faults`, of which each part is a file: fault_kinds.h, fault_copies.h,
  * fault_logged.h, fault_changes.h. All measure by commands to one session and, where a part is
- * called native, to this process; each returns 0, or -errno with session->failure or
+ * called native, to this process; each returns 0, or -errno with session->program.failure or
  * run->error set. While a native part runs no machine may be there, whose memory would be
  * forked with it; of the session it uses nothing but what is in struct faults itself.
  */

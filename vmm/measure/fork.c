@@ -206,8 +206,8 @@ static int fork_in_guest(struct measure_run *run, struct fork_side *side)
         err = fork_side_measure(run, side);
     if (!err)
         fork_report(run, side);
-    if (err && session.failure[0])
-        snprintf(run->error, sizeof(run->error), "%s", session.failure);
+    if (err && session.program.failure[0])
+        snprintf(run->error, sizeof(run->error), "%s", session.program.failure);
     side->session = NULL;
     session_close(&session);
     return err;

@@ -46,7 +46,8 @@ struct fork_side {
 
 /*
  * Fills cost and total in, after one batch to warm up. For this process, no machine may be in
- * it, whose memory would be forked, too. 0; or -errno, with session->failure where there is one.
+ * it, whose memory would be forked, too. 0; or -errno, with session->program.failure where there is
+ * one.
  */
 int fork_side_measure(struct measure_run *run, struct fork_side *side);
 

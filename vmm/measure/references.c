@@ -207,7 +207,7 @@ int references_of_guest(struct references *references, const struct session *ses
     for (; va < end; va += PAGE) {
         struct paging_walk walk;
         unsigned count;
-        int err = session_walk(session, va, &walk);
+        int err = program_walk(&session->program, va, &walk);
 
         if (!err)
             err = references_count_walk(references, &walk, &count);

@@ -2,20 +2,19 @@
  * Where commands are carried out (guest/abi/measure.h): in ring 3 of the bundled guest, on a
  * machine of its own, or in this process, by the same source.
  *
- * While no command is out, the guest's world is at rest, and the host may do with its memory
- * what the experiment wants.
+ * While no command is out, the program waits (vmm/launch/program.h), and the host may do with
+ * the guest's memory what the experiment wants.
  */
 #ifndef STRATA_MEASURE_SESSION_H
 #define STRATA_MEASURE_SESSION_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "guest/abi/measure.h"
-#include "vmm/inspect/guest.h"
 #include "vmm/launch/machine.h"
+#include "vmm/launch/program.h"
 
 struct session;
 
@@ -37,16 +36,7 @@ struct session {
     struct machine machine;
     unsigned timeout_s;
     uint64_t tsc_hz;
-    char failure[256]; /* why nothing can be ordered any more; "": all is well */
-
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    /* Under the lock. */
-    bool reached; /* the program waits for a command, the world at rest */
-    bool ending;  /* no command will come any more */
-    struct abi_checkpoint record;
-    struct guest_view view;
-    uint64_t root; /* of the program's page tables */
+    struct program program; /* with a failure nothing can be commanded any more */
 };
 
 /*
@@ -59,16 +49,10 @@ void session_close(struct session *session);
 
 /*
  * Has a command carried out and waits for the answer, whose status is the command's own. -errno
- * where there is none: the guest ended, or took too long; session->failure says it, and no
+ * where there is none: the guest ended, or took too long; session->program.failure says it, and no
  * later command is taken.
  */
 int session_command(struct session *session, const struct abi_command *command,
                     struct abi_reply *reply);
-
-/* Between commands: walks an address of the program. As paging_walk. */
-int session_walk(const struct session *session, uint64_t va, struct paging_walk *walk);
-
-/* Between commands: the host's address of a mapped one; NULL: it is not mapped to RAM. */
-void *session_hva(const struct session *session, uint64_t va);
 
 #endif

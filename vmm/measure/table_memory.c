@@ -42,7 +42,7 @@ int table_memory_count(const struct session *session, uint64_t va, uint64_t byte
                                             .leaf = table_memory_count_leaf };
 
     *count = (struct table_count){ 0 };
-    return paging_each(&paging_x86_4level, &session->view.reader, session->root,
+    return paging_each(&paging_x86_4level, &session->program.view.reader, session->program.root,
                        (struct paging_range){ va, va + bytes - 1 }, BUDGET, &visitor);
 }
 

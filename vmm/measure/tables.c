@@ -47,7 +47,7 @@ static double tables_change(uint64_t before, uint64_t after)
 static int tables_failed(struct tables *t, const char *doing, int err)
 {
     snprintf(t->run->error, sizeof(t->run->error), "%s: %s", doing,
-             t->session->failure[0] ? t->session->failure : strerror(abs(err)));
+             t->session->program.failure[0] ? t->session->program.failure : strerror(abs(err)));
     return err < 0 ? err : -EIO;
 }
 
@@ -176,7 +176,7 @@ static int tables_measure_apart(struct tables *t, uint64_t va)
 
     table_memory_read(t->session, &before);
     for (uint64_t at = va; at < va + t->bytes && !err; at += MEMORY_HUGE_BYTES) {
-        err = session_walk(t->session, at, &walk);
+        err = program_walk(&t->session->program, at, &walk);
         if (!err && memory_discard(memory, walk.gpa, MEMORY_PAGE_BYTES) < 0)
             err = -EIO;
     }

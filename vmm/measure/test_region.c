@@ -25,8 +25,8 @@ int test_region_command(struct session *session, const struct abi_command *comma
 
     if (err || !reply->status)
         return err;
-    snprintf(session->failure, sizeof(session->failure), "the guest cannot %s: error %d", what,
-             (int)-reply->status);
+    snprintf(session->program.failure, sizeof(session->program.failure),
+             "the guest cannot %s: error %d", what, (int)-reply->status);
     return -EIO;
 }
 
@@ -46,7 +46,7 @@ static uint64_t test_region_gpa_of(const struct test_region *region, uint64_t va
 {
     struct paging_walk walk;
 
-    return session_walk(region->session, va, &walk) ? UINT64_MAX : walk.gpa;
+    return program_walk(&region->session->program, va, &walk) ? UINT64_MAX : walk.gpa;
 }
 
 /* Maps memory for it in the program. */
@@ -144,7 +144,7 @@ int test_region_open(struct test_region *region, struct session *session, enum a
     if (err == -ERANGE)
         snprintf(error, error_bytes, "the guest's frames do not follow each other");
     else if (err)
-        snprintf(error, error_bytes, "%s", session->failure);
+        snprintf(error, error_bytes, "%s", session->program.failure);
     return err;
 }
 
@@ -284,7 +284,7 @@ int test_region_counts(const struct session *session, uint64_t counts[TEST_REGIO
 {
     static const char *const names[] = { "pf_taken", "pf_fixed", "pf_fast" };
     struct abi_process process;
-    int err = guest_process(&session->view, session->record.pid, &process);
+    int err = guest_process(&session->program.view, session->program.record.pid, &process);
 
     if (err)
         return err;

@@ -3,7 +3,7 @@
  * hold nothing else, so that guest and host may each have it in 4K or in 2M pages; and what can be
  * done to it from outside, between commands, to have the next touch fault where it should.
  *
- * Functions return 0 or -errno; session->failure or `error` tells more.
+ * Functions return 0 or -errno; session->program.failure or `error` tells more.
  */
 #ifndef STRATA_MEASURE_TEST_REGION_H
 #define STRATA_MEASURE_TEST_REGION_H
@@ -68,7 +68,7 @@ int test_region_touch(struct test_region *region, uint64_t stride, uint32_t flag
 /* In the program: its pages given back to the guest's kernel, the mapping stays. */
 int test_region_drop(struct test_region *region);
 
-/* All command statuses that are not 0 become -EIO with this text in session->failure. */
+/* All command statuses that are not 0 become -EIO with this text in session->program.failure. */
 int test_region_command(struct session *session, const struct abi_command *command,
                         struct abi_reply *reply, const char *what);
 

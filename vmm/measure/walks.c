@@ -128,8 +128,8 @@ static uint64_t walks_reach_of(const double *walk, const uint64_t *size, unsigne
 
 static int walks_failed(struct walks *w, const struct session *session, const char *doing, int err)
 {
-    if (session && session->failure[0])
-        snprintf(w->run->error, sizeof(w->run->error), "%s: %s", doing, session->failure);
+    if (session && session->program.failure[0])
+        snprintf(w->run->error, sizeof(w->run->error), "%s: %s", doing, session->program.failure);
     else if (err == -EIO)
         snprintf(w->run->error, sizeof(w->run->error), "%s: a chain did not end where it began",
                  doing);
@@ -253,7 +253,7 @@ static void walks_prefer_huge(struct session *session, uint64_t va, uint64_t byt
         struct paging_walk walk;
 
         /* What the guest's tables say may be anything; these two check that it is RAM. */
-        if (session_walk(session, at, &walk) ||
+        if (program_walk(&session->program, at, &walk) ||
             memory_discard(memory, walk.gpa, MEMORY_HUGE_BYTES) != (int64_t)MEMORY_HUGE_BYTES)
             return;
         madvise(memory_at(memory, walk.gpa, MEMORY_HUGE_BYTES), MEMORY_HUGE_BYTES, MADV_HUGEPAGE);

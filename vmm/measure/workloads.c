@@ -90,7 +90,8 @@ static int workloads_do_command(struct work *w, const struct place *place,
     }
     err = session_command(session, command, reply);
     if (err)
-        snprintf(w->run->error, sizeof(w->run->error), "%s: %s", place->name, session->failure);
+        snprintf(w->run->error, sizeof(w->run->error), "%s: %s", place->name,
+                 session->program.failure);
     return err;
 }
 
@@ -159,10 +160,10 @@ static void workloads_look_at_pages(struct work *w, struct place *place)
         struct paging_walk walk;
 
         if (!place->native) {
-            if (session_walk(&w->session[place->host], place->va + at, &walk))
+            if (program_walk(&w->session[place->host].program, place->va + at, &walk))
                 continue;
             guest += walk.leaf.page_bytes >= HUGE_BYTES;
-            hva = session_hva(&w->session[place->host], place->va + at);
+            hva = program_hva(&w->session[place->host].program, place->va + at);
         }
         host_pages_read(&w->pages, hva, &page);
         unknown += !page.bytes;

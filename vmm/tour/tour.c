@@ -12,6 +12,7 @@
 #include "devices/core/board.h"
 #include "vmm/base/monotonic.h"
 #include "vmm/launch/machine.h"
+#include "vmm/launch/program.h"
 #include "vmm/tour/check.h"
 
 #define STOP_TIMEOUT_MS 2000
@@ -26,29 +27,15 @@ static void take_memory_map(const struct tour_run *run, uint32_t step)
         run->host->memory_map(run->host->memory_map_owner, run);
 }
 
-/* The guest reached its checkpoint: stop the world, see whose checkpoint it is, look. */
-static int on_checkpoint(void *owner, struct vcpu *vcpu, uint32_t frame)
+/* The guest reached its checkpoint, and the world is stopped. */
+static void tour_look(void *owner, struct program *program, struct vcpu *vcpu)
 {
     struct tour_run *run = owner;
-    struct abi_checkpoint record;
-    struct guest_view view;
-    int err;
 
-    vm_pause(run->vm, vcpu);
-    err = guest_checkpoint(&run->vm->memory, frame, &record);
-    if (!err)
-        err = guest_view_open(&view, &run->vm->memory, record.kernel);
-    if (!err && (record.exercise != run->exercise->id || record.step == 0 ||
-                 record.step >= run->exercise->steps))
-        err = -EINVAL;
-    if (!err) {
-        run->vcpu = vcpu;
-        run->reached[record.step]++;
-        run->exercise->checkpoint(run, &record, &view);
-        take_memory_map(run, record.step);
-    }
-    vm_resume(run->vm, vcpu);
-    return err;
+    run->vcpu = vcpu;
+    run->reached[program->record.step]++;
+    run->exercise->checkpoint(run, &program->record, &program->view);
+    take_memory_map(run, program->record.step);
 }
 
 /* What must be so of any machine, once it has ended (or not). */
@@ -104,9 +91,15 @@ static int run_machine(struct tour_run *run, struct machine *machine, int consol
 
 static int run_vm(struct tour_run *run, int console_fd, struct error *error)
 {
+    const struct program_config program_config = { .exercise = run->exercise->id,
+                                                   .first_step = 1,
+                                                   .last_step = run->exercise->steps - 1,
+                                                   .look = tour_look,
+                                                   .owner = run };
     char boot_args[sizeof(run->command) + 8];
     struct machine_hooks hooks = MACHINE_NO_HOOKS;
     struct vm_config config;
+    struct program program;
     struct machine machine;
     int err;
 
@@ -119,8 +112,9 @@ static int run_vm(struct tour_run *run, int console_fd, struct error *error)
     if (run->exercise->machine)
         run->exercise->machine(run, &config);
     hooks.console_out_fd = console_fd;
-    hooks.checkpoint = on_checkpoint;
-    hooks.checkpoint_owner = run;
+    program_init(&program, &machine.vm, &program_config);
+    hooks.checkpoint = program_checkpoint;
+    hooks.checkpoint_owner = &program;
     run->vm = &machine.vm;
     run->board = &machine.board;
     err = machine_create(&machine, run->host->kvm, &config, &hooks, error);
@@ -131,6 +125,7 @@ static int run_vm(struct tour_run *run, int console_fd, struct error *error)
             err = run_machine(run, &machine, console_fd, error);
         machine_destroy(&machine);
     }
+    program_destroy(&program);
     run->vm = NULL;
     run->board = NULL;
     return err;

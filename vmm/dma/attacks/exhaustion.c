@@ -122,7 +122,7 @@ static void exhaustion_flood(struct harness *harness, struct matrix_cell *cell)
                   (unsigned long long)(after.faults_dropped - before.faults_dropped));
     /* And the guest has to live with it. */
     harness_settle(harness);
-    cell->observed.succeeds = harness->guest.failure[0] != 0;
+    cell->observed.succeeds = harness->guest.program.failure[0] != 0;
 }
 
 static void exhaustion_run(struct harness *harness, struct matrix_cell *cell, unsigned n)

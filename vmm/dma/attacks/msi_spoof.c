@@ -62,11 +62,11 @@ static uint64_t msi_spoof_strays(struct harness *harness, uint64_t before, bool 
     for (unsigned i = 0; i < (expected ? STRAY_TRIES : 1) && !came; i++) {
         struct abi_harness_command nothing = { .op = ABI_HARNESS_WAIT, .operation = STRAY_MS };
 
-        if (harness_call(harness, &nothing, 1) || harness_guest_read_block(&harness->guest))
+        if (harness_call(harness, &nothing, 1) || program_read_block(&harness->guest.program))
             return 0;
-        came = harness->guest.view.kernel.stray_interrupts - before;
+        came = harness->guest.program.view.kernel.stray_interrupts - before;
     }
-    *vector = harness->guest.view.kernel.stray_vector;
+    *vector = harness->guest.program.view.kernel.stray_vector;
     return came;
 }
 
@@ -88,10 +88,10 @@ static void msi_spoof_run(struct harness *harness, struct matrix_cell *cell, uns
     uint64_t came, last = 0, before, counted;
 
     (void)n;
-    if (harness_guest_read_block(&harness->guest))
+    if (program_read_block(&harness->guest.program))
         return;
     before = harness_faults(harness, NULL);
-    counted = harness->guest.view.kernel.stray_interrupts;
+    counted = harness->guest.program.view.kernel.stray_interrupts;
     msi_spoof_send(harness, cell->device, vector, &outcome);
     if (!cell->expected.succeeds) {
         harness_check(cell, outcome.error < 0, "the device must see an error, observed %d",
@@ -123,8 +123,8 @@ static void msi_spoof_run(struct harness *harness, struct matrix_cell *cell, uns
     /* What it may signal, it can: the window is open for that. */
     if (allowed >= 0x50 && allowed < 0xf0) {
         harness_settle(harness);
-        harness_guest_read_block(&harness->guest);
-        counted = harness->guest.view.kernel.stray_interrupts;
+        program_read_block(&harness->guest.program);
+        counted = harness->guest.program.view.kernel.stray_interrupts;
         msi_spoof_send(harness, cell->device, allowed, &outcome);
         came = msi_spoof_strays(harness, counted, true, &last);
         harness_check(

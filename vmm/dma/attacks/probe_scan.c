@@ -194,7 +194,8 @@ static void probe_scan_run(struct harness *harness, struct matrix_cell *cell, un
 
     probe_scan_sweep(harness, cell);
     if (n == nregions + TARGET_KERNEL) {
-        uint64_t kernel = harness->guest.record.kernel / ATTACK_PAGE_BYTES * ATTACK_PAGE_BYTES;
+        uint64_t kernel = harness->guest.program.record.kernel / ATTACK_PAGE_BYTES *
+                          ATTACK_PAGE_BYTES;
 
         region_attack_elsewhere(harness, cell, kernel);
         return;

@@ -79,7 +79,7 @@ static void stale_pointer_in_flight(struct harness *harness, struct matrix_cell 
                   "unmap while a transfer is in flight: expected it to wait, observed its return");
     dma_transfer_end(&held.transfer);
     if (!ended && harness_guest_collect(&harness->guest, both, 2, HARNESS_CALL_MS))
-        snprintf(harness->guest.failure, sizeof(harness->guest.failure),
+        snprintf(harness->guest.program.failure, sizeof(harness->guest.program.failure),
                  "unmap does not come back though the transfer in flight has ended");
 }
 

@@ -154,7 +154,7 @@ static void withheld_completion_run(struct harness *harness, struct matrix_cell 
         vm_resume(harness->vm, NULL);
     probe_attack(probe, ABI_PROBE_RELEASE);
     if (err && harness_guest_collect(&harness->guest, &transfer, 1, HARNESS_CALL_MS))
-        snprintf(harness->guest.failure, sizeof(harness->guest.failure),
+        snprintf(harness->guest.program.failure, sizeof(harness->guest.program.failure),
                  "the guest's driver never came back from a completion that was withheld");
     /* Gone already, where the driver took it away. */
     harness_dma(harness, cell->device, ABI_DMA_UNMAP, &(struct abi_dma){ .iova = iova });
