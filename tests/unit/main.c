@@ -14,6 +14,7 @@ static const struct {
     const char *name;
     Suite *(*create)(void);
 } suites[] = {
+    { "subprocess", subprocess_suite },
     { "config", config_suite },
     { "machine", machine_suite },
     { "measure", measure_suite },

@@ -15,6 +15,7 @@
 Suite *acpi_suite(void);
 Suite *backend_suite(void);
 Suite *balloon_suite(void);
+Suite *subprocess_suite(void);
 Suite *config_suite(void);
 Suite *machine_suite(void);
 Suite *console_ports_suite(void);

@@ -2,16 +2,13 @@
 
 #include <errno.h>
 #include <math.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "vmm/base/subprocess.h"
 #include "vmm/report/html.h"
 
 #define GNUPLOT_TIMEOUT_MS 20000
@@ -203,47 +200,22 @@ static int plot_command_file(const struct plot *plot)
     return fd;
 }
 
-/* Waits for the end of the program, but not for ever: 0, or -errno. */
-static int plot_await(pid_t pid)
-{
-    int fd = (int)syscall(SYS_pidfd_open, pid, 0), status = 0;
-    struct pollfd end = { .fd = fd, .events = POLLIN };
-    bool late = fd >= 0 && poll(&end, 1, GNUPLOT_TIMEOUT_MS) == 0;
-
-    if (late)
-        kill(pid, SIGKILL);
-    if (fd >= 0)
-        close(fd);
-    while (waitpid(pid, &status, 0) < 0) {
-        if (errno != EINTR)
-            return -errno;
-    }
-    if (late)
-        return -ETIMEDOUT;
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
-}
-
 /* Standard input, output and errors of the program are files: no side waits for a pipe. */
 static int plot_run_gnuplot(int in, int out, int errors)
 {
     /* -d: no settings of the user's, who may have any. */
-    char *argv[] = { "gnuplot", "-d", "-", NULL };
-    char *envp[] = { "PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C.UTF-8", NULL };
-    posix_spawn_file_actions_t actions;
+    static const char *const argv[] = { "gnuplot", "-d", "-", NULL };
+    static const char *const envp[] = { "PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C.UTF-8",
+                                        NULL };
+    int status = 0;
     pid_t pid;
-    int err;
+    int err = subprocess_start(&pid, argv, envp, (const int[]){ in, out, errors });
 
-    if (posix_spawn_file_actions_init(&actions))
-        return -ENOMEM;
-    err = posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
     if (!err)
-        err = posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
-    if (!err)
-        err = posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO);
-    if (!err)
-        err = posix_spawnp(&pid, argv[0], &actions, NULL, argv, envp);
-    posix_spawn_file_actions_destroy(&actions);
-    return err ? -err : plot_await(pid);
+        err = subprocess_wait(pid, GNUPLOT_TIMEOUT_MS, &status);
+    if (err)
+        return err;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
 }
 
 /* All of a file as a string, for the caller to free; NULL if it is empty or too long. */

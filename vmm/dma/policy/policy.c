@@ -6,11 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "vmm/base/monotonic.h"
+#include "vmm/base/subprocess.h"
 #include "vmm/dma/policy/tree.h"
 
 #define OUTPUT_BYTES_MAX (1u << 20)
@@ -26,17 +22,9 @@
 #define DTC_SECONDS      60 /* emulated hosts are slow; it takes milliseconds elsewhere */
 #define SPAWN_NOT_FOUND  127
 
-/* What a process wrote, up to a limit; what is beyond is read and dropped. */
-struct source_output {
-    int fd;     /* < 0: at its end */
-    char *text; /* zero-terminated */
-    size_t bytes, max;
-    bool overflow;
-};
-
 /* A run of dtc. */
 struct source_run {
-    struct source_output *out, errors;
+    struct subprocess_output *out, errors;
     int err;    /* 0, or -errno: it could not be run to its end */
     int status; /* as waitpid has it */
 };
@@ -47,8 +35,6 @@ struct source_line {
     size_t bytes;
     unsigned number;
 };
-
-extern char **environ;
 
 /* Makes the error's text and returns err. */
 static int source_say(struct policy_error *error, int err, const char *format, ...)
@@ -64,109 +50,15 @@ static int source_say(struct policy_error *error, int err, const char *format, .
     return err;
 }
 
-static void source_sink_read(struct source_output *sink)
-{
-    char drop[512];
-    size_t room = sink->max - sink->bytes;
-    ssize_t got = read(sink->fd, room ? sink->text + sink->bytes : drop,
-                       room ? room : sizeof(drop));
-
-    if (got < 0 && errno == EINTR)
-        return;
-    if (got <= 0) {
-        close(sink->fd);
-        sink->fd = -1;
-    } else if (room) {
-        sink->bytes += (size_t)got;
-    } else {
-        sink->overflow = true;
-    }
-}
-
-/* Until both have ended: 0, or -ETIMEDOUT. */
-static int source_sinks_read(struct source_output *a, struct source_output *b)
-{
-    int64_t end = monotonic_ms() + DTC_SECONDS * 1000;
-
-    while (a->fd >= 0 || b->fd >= 0) {
-        struct pollfd fds[] = { { .fd = a->fd, .events = POLLIN },
-                                { .fd = b->fd, .events = POLLIN } };
-        int64_t left = end - monotonic_ms();
-
-        if (left <= 0)
-            return -ETIMEDOUT;
-        if (poll(fds, 2, (int)left) < 0 && errno != EINTR)
-            return -errno;
-        if (fds[0].revents)
-            source_sink_read(a);
-        if (fds[1].revents)
-            source_sink_read(b);
-    }
-    return 0;
-}
-
-static int source_spawn_dtc(const char *const *argv, int out, int errors, pid_t *pid)
-{
-    posix_spawn_file_actions_t actions;
-    int err = posix_spawn_file_actions_init(&actions);
-
-    if (err)
-        return -err;
-    err = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    if (!err)
-        err = posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
-    if (!err)
-        err = posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO);
-    if (!err)
-        err = posix_spawnp(pid, argv[0], &actions, NULL, (char **)(uintptr_t)argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    return -err;
-}
-
 /* Runs dtc and fills in what came of it. 0 or -errno: -ENOENT without a dtc. */
 static int source_run_dtc(const char *path, const char *format, struct source_run *run)
 {
     /* "--": whatever the name begins with. */
     const char *const plain[] = { "dtc", "-q", "-I", "dts", "-O", format, "--", path, NULL };
     const char *const lines[] = { "dtc", "-q", "-T", "-I", "dts", "-O", format, "--", path, NULL };
-    int opipe[2], epipe[2], err;
-    pid_t pid;
 
-    if (pipe2(opipe, O_CLOEXEC) < 0)
-        return -errno;
-    if (pipe2(epipe, O_CLOEXEC) < 0) {
-        err = -errno;
-        goto close_out;
-    }
-    err = source_spawn_dtc(strcmp(format, "dts") ? plain : lines, opipe[1], epipe[1], &pid);
-    if (err)
-        goto close_errors;
-    close(opipe[1]);
-    close(epipe[1]);
-    run->out->fd = opipe[0];
-    run->errors.fd = epipe[0];
-    err = source_sinks_read(run->out, &run->errors);
-    if (err)
-        kill(pid, SIGKILL);
-    while (waitpid(pid, &run->status, 0) < 0) {
-        if (errno != EINTR) {
-            err = -errno;
-            break;
-        }
-    }
-    if (run->out->fd >= 0)
-        close(run->out->fd);
-    if (run->errors.fd >= 0)
-        close(run->errors.fd);
-    return err;
-
-close_errors:
-    close(epipe[0]);
-    close(epipe[1]);
-close_out:
-    close(opipe[0]);
-    close(opipe[1]);
-    return err;
+    return subprocess_capture(strcmp(format, "dts") ? plain : lines, run->out, &run->errors,
+                              DTC_SECONDS * 1000, &run->status);
 }
 
 /* ---- What dtc objects to ---------------------------------------------------------- */
@@ -225,22 +117,20 @@ static int source_dtc_failed(struct policy_error *error, const char *path,
  * "dts", with annotations then). 0, or -errno and one line. The text is the caller's to
  * free in any case (NULL: none).
  */
-static int source_compile(const char *path, const char *format, struct source_output *out,
+static int source_compile(const char *path, const char *format, struct subprocess_output *out,
                           struct policy_error *error)
 {
     char errors_text[ERRORS_BYTES_MAX + 1] = "";
     struct source_run run = {
         .out = out,
-        .errors = { .fd = -1, .text = errors_text, .max = ERRORS_BYTES_MAX },
+        .errors = { .text = errors_text, .max = ERRORS_BYTES_MAX },
     };
 
-    *out = (struct source_output){ .fd = -1,
-                                   .text = malloc(OUTPUT_BYTES_MAX + 1),
-                                   .max = OUTPUT_BYTES_MAX };
+    *out = (struct subprocess_output){ .text = malloc(OUTPUT_BYTES_MAX + 1),
+                                       .max = OUTPUT_BYTES_MAX };
     if (!out->text)
         return source_say(error, -ENOMEM, "%s: out of memory", path);
     run.err = source_run_dtc(path, format, &run);
-    out->text[out->bytes] = 0;
     return source_dtc_failed(error, path, &run);
 }
 
@@ -435,7 +325,7 @@ static int source_check(const char *path, const char *text, size_t bytes,
 static int source_load(struct policy *policy, const char *path, const char *text, size_t bytes,
                        struct policy_error *error)
 {
-    struct source_output blob = { .text = NULL }, annotated = { .text = NULL };
+    struct subprocess_output blob = { .text = NULL }, annotated = { .text = NULL };
     struct policy_complaint complaint;
     struct policy_nodes nodes;
     struct policy_error ignored;
