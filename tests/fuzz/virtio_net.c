@@ -122,7 +122,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         do_one(plan.ops[i]);
     /* Whatever happened, a driver that starts anew finds it as it was. */
     ring_set_register(&net->device, VIRTIO_MMIO_STATUS, 0);
-    CHECK(!net->state.tx_blocked && !net->state.no_rx_buffers && !net->waiting &&
+    CHECK(!net->state.tx_blocked && !net->state.no_rx_buffers && !net->frame.bytes &&
           !net->device.needs_reset);
     virtio_net_destroy(net);
     close(wire);
