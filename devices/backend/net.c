@@ -6,6 +6,7 @@
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -138,4 +139,10 @@ void net_default_mac(const struct net_config *config, unsigned n, uint8_t mac[NE
     state = (state ^ n) * 0x100000001b3ull;
     memcpy(mac, &state, NET_MAC_BYTES);
     mac[0] = (uint8_t)((mac[0] & ~1u) | 2u); /* one address, locally administered */
+}
+
+void net_mac_text(const uint8_t mac[NET_MAC_BYTES], char text[NET_MAC_TEXT])
+{
+    snprintf(text, NET_MAC_TEXT, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
+             mac[4], mac[5]);
 }

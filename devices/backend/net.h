@@ -15,6 +15,7 @@
 
 #define NET_FORWARDS_MAX 16
 #define NET_MAC_BYTES    6
+#define NET_MAC_TEXT     18 /* bytes of "02:00:00:00:00:01" */
 
 /*
  * Before each frame lies a struct virtio_net_hdr_v1 (virtio 1.2, 5.1.6), all zero but for
@@ -67,5 +68,8 @@ int net_accept(const struct net *net, uint64_t features);
 
 /* A locally administered address, the same on each start on this host for the n-th device. */
 void net_default_mac(const struct net_config *config, unsigned n, uint8_t mac[NET_MAC_BYTES]);
+
+/* An address as people write it. */
+void net_mac_text(const uint8_t mac[NET_MAC_BYTES], char text[NET_MAC_TEXT]);
 
 #endif

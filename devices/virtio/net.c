@@ -514,10 +514,9 @@ static bool net_stats(void *model, struct device_stats *stats)
     struct virtio_net *net = model;
     bool link;
     struct virtio_net_counts counts = virtio_net_count(net, &link);
-    char mac[3 * NET_MAC_BYTES];
+    char mac[NET_MAC_TEXT];
 
-    for (unsigned i = 0; i < NET_MAC_BYTES; i++)
-        snprintf(mac + 3 * i, 4, "%02x%s", net->mac[i], i + 1 < NET_MAC_BYTES ? ":" : "");
+    net_mac_text(net->mac, mac);
     stats->text(stats, "guest_mac", mac);
     stats->flag(stats, "link", link);
     stats->number(stats, "mtu", net->net.mtu);

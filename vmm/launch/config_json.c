@@ -306,7 +306,7 @@ static json_t *config_json_list(const void *object, const struct config_field *f
 static json_t *config_json_value(const void *object, const struct config_field *field)
 {
     const char *at = (const char *)object + field->offset;
-    const uint8_t *mac = (const uint8_t *)at;
+    char mac[NET_MAC_TEXT];
     uint64_t number;
     const char *text;
     int choice;
@@ -325,9 +325,7 @@ static json_t *config_json_value(const void *object, const struct config_field *
                                                                : NULL;
     case CONFIG_TEXT: memcpy(&text, at, sizeof(text)); return text ? json_string(text) : NULL;
     case CONFIG_TEXTS: return config_json_list(object, field);
-    case CONFIG_MAC:
-        return json_sprintf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
-                            mac[5]);
+    case CONFIG_MAC: net_mac_text((const uint8_t *)at, mac); return json_string(mac);
     case CONFIG_ABSENT: break;
     }
     return NULL;
