@@ -779,6 +779,14 @@ static void close_memory(void)
     memory_destroy(&memory);
 }
 
+static void end(const struct restore_case *c)
+{
+    c->destroy();
+    close_memory();
+    if (*directory)
+        ck_assert_int_eq(rmdir(directory), 0);
+}
+
 static void set_up(const struct restore_case *c, struct virtio_device *device)
 {
     ck_assert(ring_negotiate(device, c->features));
@@ -841,10 +849,7 @@ START_TEST(test_goes_on)
     ck_assert_msg(c->goes_on() == !spoiled, "%s: %s", c->name,
                   spoiled ? "a spoiled field makes no difference" : "does not go on as it was");
     ck_assert_ptr_null(device->needs_reset);
-    c->destroy();
-    close_memory();
-    if (*directory)
-        ck_assert_int_eq(rmdir(directory), 0);
+    end(c);
 }
 END_TEST
 
@@ -865,10 +870,7 @@ START_TEST(test_refused)
     ck_assert(ring_status(device) & VIRTIO_NEEDS_RESET);
     set_up(c, device);
     ck_assert_ptr_null(device->needs_reset);
-    c->destroy();
-    close_memory();
-    if (*directory)
-        ck_assert_int_eq(rmdir(directory), 0);
+    end(c);
 }
 END_TEST
 
