@@ -317,8 +317,10 @@ unsigned board_describe(const struct board *board, struct device_node *nodes, un
     unsigned count = 0;
 
     for (unsigned i = 0; i < board->nfixed && count < max; i++) {
-        nodes[count] = (struct device_node){ .gsi = -1 };
-        if (board->fixed[i].ops->describe(board->fixed[i].model, &nodes[count]))
+        const struct device *device = &board->fixed[i];
+
+        nodes[count] = (struct device_node){ .name = device->ops->name, .gsi = -1 };
+        if (device->ops->describe(device->model, &nodes[count]))
             count++;
     }
     for (unsigned i = 0; i < board->nslots && count < max; i++) {

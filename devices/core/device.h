@@ -114,7 +114,10 @@ struct device_ops {
                   const struct device_place *place);
     /* After the VM has ended. Nothing touches guest memory any more when it returns. */
     void (*destroy)(void *model);
-    /* Fills in what differs from a virtio-mmio device without a name; false: in no description. */
+    /*
+     * Fills in what differs from a virtio-mmio device or, of one on ports, from a node that has
+     * only its name. False: it is in no description.
+     */
     bool (*describe)(const void *model, struct device_node *node);
     /* Of a device that is no virtio device. */
     void (*count)(const void *model, struct device_counts *counts);

@@ -71,7 +71,6 @@ static bool hypercall_port_describe(const void *model, struct device_node *node)
 {
     const struct hypercall_port *hypercall_port = model;
 
-    node->name = "hypercall-port";
     node->compatible = ABI_HYPERCALL_COMPATIBLE;
     node->port = hypercall_port->region.base;
     node->bytes = hypercall_port->region.len;

@@ -41,7 +41,6 @@ static bool pvpanic_describe(const void *model, struct device_node *node)
 {
     const struct pvpanic *pvpanic = model;
 
-    node->name = "pvpanic";
     node->hid = "QEMU0001";
     node->port = pvpanic->region.base;
     node->bytes = pvpanic->region.len;

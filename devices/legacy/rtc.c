@@ -208,7 +208,6 @@ static bool rtc_describe(const void *model, struct device_node *node)
 {
     const struct rtc *rtc = model;
 
-    node->name = "rtc";
     node->compatible = "motorola,mc146818";
     node->hid = "PNP0B00";
     node->port = rtc->region.base;

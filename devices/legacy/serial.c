@@ -362,7 +362,6 @@ static bool serial_describe(const void *model, struct device_node *node)
 {
     const struct serial *serial = model;
 
-    node->name = "serial";
     node->compatible = "ns16550a";
     node->hid = "PNP0501";
     node->port = serial->region.base;
